@@ -1,0 +1,41 @@
+"""Few-shot CLIP classification for scikit-learn.
+
+`sktip` turns a few labelled images a class, the class names as text and a pretrained CLIP
+into a classifier with scikit-learn's interface, after the paper "Tip-Adapter: Training-free
+CLIP-Adapter for Better Vision-Language Modeling" (arXiv 2111.03930).
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0.dev0"
+
+#: Where each public name lives; modules are imported at first use, so that
+#: ``import sktip`` costs next to nothing.
+_HOME = {
+    "CLIPFeatureTransformer": "sktip._encoder",
+    "TipAdapterClassifier": "sktip._tip_adapter",
+    "clear_model_cache": "sktip._clip",
+}
+_SUBMODULES = ("exceptions", "prompts")
+
+__all__ = sorted([*_HOME, *_SUBMODULES, "__version__"])
+
+if TYPE_CHECKING:
+    from sktip import exceptions as exceptions
+    from sktip import prompts as prompts
+    from sktip._clip import clear_model_cache as clear_model_cache
+    from sktip._encoder import CLIPFeatureTransformer as CLIPFeatureTransformer
+    from sktip._tip_adapter import TipAdapterClassifier as TipAdapterClassifier
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    if name in _SUBMODULES:
+        return import_module(f"sktip.{name}")
+    raise AttributeError(f"module 'sktip' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

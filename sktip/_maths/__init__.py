@@ -1,0 +1,1 @@
+"""Array maths on torch: no scikit-learn, no images, no text."""

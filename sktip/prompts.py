@@ -1,0 +1,128 @@
+"""Prompts: sentences made of a template and a class name, and the published templates.
+
+CLIP reads a class as a sentence. A template such as ``"a photo of a {}."`` becomes a prompt
+when its braces are filled with a class name, underscores replaced by spaces; several templates
+make several prompts of one class, whose text features are averaged.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+__all__ = ["TEMPLATES", "fill_prompts"]
+
+#: Templates of Tip-Adapter's official code for the paper's eleven data sets.
+TEMPLATES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "imagenet": (
+            "itap of a {}.",
+            "a bad photo of the {}.",
+            "a origami {}.",
+            "a photo of the large {}.",
+            "a {} in a video game.",
+            "art of the {}.",
+            "a photo of the small {}.",
+        ),
+        "caltech101": ("a photo of a {}.",),
+        "dtd": ("{} texture.",),
+        "eurosat": ("a centered satellite photo of {}.",),
+        "fgvc_aircraft": ("a photo of a {}, a type of aircraft.",),
+        "food101": ("a photo of {}, a type of food.",),
+        "oxford_flowers": ("a photo of a {}, a type of flower.",),
+        "oxford_pets": ("a photo of a {}, a type of pet.",),
+        "stanford_cars": ("a photo of a {}.",),
+        "sun397": ("a photo of a {}.",),
+        "ucf101": ("a photo of a person doing {}.",),
+    }
+)
+
+
+def fill_prompts(
+    class_names: Iterable[str],
+    templates: str | Sequence[str] | Mapping[Any, Sequence[str]] = "a photo of a {}.",
+    *,
+    labels: Sequence[Any] | None = None,
+) -> list[list[str]]:
+    """Make the prompts of every class.
+
+    Parameters
+    ----------
+    class_names : iterable of str of length n_classes
+        Names of the classes. An underscore stands for a space.
+
+    templates : str, sequence of str, or mapping, default="a photo of a {}."
+        One template, several, or a mapping from a class to its own templates. ``{}`` is where
+        the name goes. Only the templates of a mapping may do without it.
+
+    labels : sequence of length n_classes, default=None
+        What a mapping is keyed by. The class names by default.
+
+    Returns
+    -------
+    prompts : list of list of str
+        The prompts of each class, in the order of `class_names` and of its templates.
+
+    Raises
+    ------
+    ValueError
+        If a template is empty or lacks ``{}``, or a mapping lacks a class.
+
+    TypeError
+        If a name or a template is not a string.
+
+    Examples
+    --------
+    >>> from sktip.prompts import TEMPLATES, fill_prompts
+    >>> fill_prompts(["maine_coon", "pug"], TEMPLATES["oxford_pets"])
+    [['a photo of a maine coon, a type of pet.'], ['a photo of a pug, a type of pet.']]
+    >>> fill_prompts(["bus", "day"], {"bus": ["a {}", "one {}"], "day": ["sunlight"]})
+    [['a bus', 'one bus'], ['sunlight']]
+    """
+    if isinstance(class_names, str):
+        raise TypeError(
+            f"class_names is one string, {class_names!r}; pass a list: [{class_names!r}]."
+        )
+    names = list(class_names)
+    for index, name in enumerate(names):
+        if not isinstance(name, str):
+            raise TypeError(
+                f"class name {index} is {name!r} of type {type(name).__name__}; CLIP reads class "
+                "names as text, so pass strings."
+            )
+    keys = names if labels is None else list(labels)
+    if isinstance(templates, Mapping):
+        missing = [key for key in keys if key not in templates]
+        if missing:
+            raise ValueError(
+                f"templates is a mapping without an entry for {missing[:5]!r}; it needs one for "
+                "every class."
+            )
+        of_class = [_as_sequence(templates[key], f"templates[{key!r}]") for key in keys]
+    else:
+        shared = _as_sequence(templates, "templates")
+        for template in shared:
+            if "{}" not in template:
+                raise ValueError(
+                    f"the template {template!r} has no {{}} where the class name goes, so every "
+                    "class would get the same prompt. To give each class prompts of its own, pass "
+                    "a mapping from label to templates."
+                )
+        of_class = [shared] * len(names)
+    return [
+        [template.replace("{}", name.replace("_", " ")) for template in own]
+        for name, own in zip(names, of_class, strict=True)
+    ]
+
+
+def _as_sequence(templates: Any, where: str) -> list[str]:
+    if isinstance(templates, str):
+        templates = [templates]
+    templates = list(templates)
+    if not templates:
+        raise ValueError(f"{where} is empty; give at least one template.")
+    for template in templates:
+        if not isinstance(template, str):
+            raise TypeError(f"{where} holds {template!r}, which is not a string.")
+        if not template.strip():
+            raise ValueError(f"{where} holds an empty template.")
+    return templates
