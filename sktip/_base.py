@@ -1,0 +1,282 @@
+"""What all classifiers share: reading X, class names, the text prior, probabilities."""
+
+import functools
+import warnings
+from collections.abc import Callable, Mapping
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_softmax, softmax
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.utils import Tags, assert_all_finite, check_array, column_or_1d
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sktip._classes import resolve_classes
+from sktip._encoder import CLIPFeatureTransformer, unit_norm
+from sktip._images import as_image_list, describe
+from sktip.exceptions import ImageReadError
+from sktip.prompts import fill_prompts
+
+NO_PRIOR = (
+    "neither `encoder` nor `text_features` was given, so there is no text prior: {consequence}. To use "
+    "class names, pass encoder=CLIPFeatureTransformer(...) with string labels or class_names=..., or "
+    "text_features=encoder.encode_text(names)."
+)
+
+
+def fits(method: Callable) -> Callable:
+    """Wrap a method that fits: parameters are checked, and a failure leaves no trace.
+
+    Whatever stops it, an interrupt included, the estimator is what it was before the call.
+    """
+
+    @functools.wraps(method)
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
+        before = vars(self).copy()
+        try:
+            return method(self, *args, **kwargs)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    return _fit_context(prefer_skip_nested_validation=False)(wrapper)
+
+
+class BaseCLIPClassifier(ClassifierMixin, BaseEstimator):
+    """Inputs, classes, text prior and probabilities of a classifier on CLIP features.
+
+    A subclass is its `fit` and its `_logits(features)`.
+    """
+
+    _parameter_constraints: dict = {
+        "encoder": [CLIPFeatureTransformer, None],
+        "input": [StrOptions({"image", "features"})],
+        "text_features": ["array-like", None],
+        "class_names": ["array-like", Mapping, None],
+        "templates": [str, "array-like", Mapping],
+        "logit_scale": [Interval(Real, 0, None, closed="neither"), None],
+        "device": [str, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    # What a subclass without a text prior does instead; shown in the warning.
+    _without_prior = "predictions come from the cached shots alone"
+
+    def decision_function(self, X: Any) -> NDArray:
+        """Compute the logits.
+
+        Parameters
+        ----------
+        X : sequence of images, or array-like of shape (n, d)
+            Images, or feature rows, as in `fit`.
+
+        Returns
+        -------
+        logits : ndarray of shape (n, C), or (n,) for two classes
+            For two classes, the logit of the second minus that of the first.
+        """
+        logits = self._query_logits(X)
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    def predict(self, X: Any) -> NDArray:
+        """Predict the class of each row.
+
+        Parameters
+        ----------
+        X : sequence of images, or array-like of shape (n, d)
+            Images, or feature rows, as in `fit`.
+
+        Returns
+        -------
+        labels : ndarray of shape (n,)
+            The class of the largest logit.
+        """
+        winners = self._query_logits(X).argmax(axis=1)
+        return self.classes_[winners]
+
+    def predict_proba(self, X: Any) -> NDArray:
+        """Predict the probability of each class.
+
+        Parameters
+        ----------
+        X : sequence of images, or array-like of shape (n, d)
+            Images, or feature rows, as in `fit`.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n, C)
+            The softmax of the logits; columns follow `classes_`.
+        """
+        return softmax(self._query_logits(X), axis=1)
+
+    def predict_log_proba(self, X: Any) -> NDArray:
+        """Predict the logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : sequence of images, or array-like of shape (n, d)
+            Images, or feature rows, as in `fit`.
+
+        Returns
+        -------
+        log_probabilities : ndarray of shape (n, C)
+            Computed from the logits, so that it stays finite where a probability is 0.
+        """
+        return log_softmax(self._query_logits(X), axis=1)
+
+    def _logits(self, features: NDArray) -> NDArray:
+        raise NotImplementedError
+
+    @property
+    def _reads_images(self) -> bool:
+        return self.encoder is not None and self.input == "image"
+
+    def _query_logits(self, X: Any) -> NDArray:
+        check_is_fitted(self)
+        if self._reads_images:
+            images = as_image_list(X)
+            features = unit_norm(self._encode_images(images, n_views=1)[:, 0])
+        else:
+            features = self._unit_rows(self._validate_features(X, reset=False))
+        return self._logits(features)
+
+    def _start_fit(self, X: Any, y: Any, n_views: int = 1, *, reset: bool = True) -> tuple:
+        """Check X, y and the views before anything is encoded."""
+        if n_views > 1 and not self._reads_images:
+            raise ValueError(
+                f"n_views={n_views} needs images: views are random crops of them, and X is features here. "
+                "Encode the shots with CLIPFeatureTransformer(n_views=...) instead."
+            )
+        if self._reads_images and self.encoder.n_views > 1:
+            raise ValueError(
+                f"the encoder has n_views={self.encoder.n_views}, which would augment queries too; leave it "
+                "at 1 and set n_views of the classifier, which augments the shots only."
+            )
+        if self._reads_images:
+            X = as_image_list(X)
+            if reset:
+                vars(self).pop("n_features_in_", None)
+        else:
+            X = self._validate_features(X, reset=reset)
+        return X, self._validate_labels(y, len(X))
+
+    def _validate_features(self, X: Any, *, reset: bool) -> NDArray:
+        return validate_data(
+            self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=False
+        )
+
+    def _validate_labels(self, y: Any, n_samples: int) -> NDArray:
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
+        y = column_or_1d(y, warn=True)
+        assert_all_finite(y, input_name="y")
+        check_classification_targets(y)
+        if len(y) != n_samples:
+            raise ValueError(
+                "Found input variables with inconsistent numbers of samples: X and y have the "
+                f"lengths {[n_samples, len(y)]}."
+            )
+        return y
+
+    def _shot_features(self, X: Any, n_views: int = 1) -> NDArray:
+        """Features of the shots' views: (n, n_views, d), un-normalised where X is images."""
+        if self._reads_images:
+            return self._encode_images(X, n_views)
+        if self.text_features_ is not None and X.shape[1] != self.text_features_.shape[1]:
+            source = "text_features" if self.encoder is None else "the encoder's embedding"
+            raise ValueError(
+                f"X has {X.shape[1]} features, but {source} has {self.text_features_.shape[1]}; features and "
+                "text must come from the same CLIP."
+            )
+        return self._unit_rows(X)[:, np.newaxis]
+
+    def _encode_images(self, images: Any, n_views: int) -> NDArray:
+        """Un-normalised features of images: (n, n_views, d)."""
+        shape = (len(images), n_views, self.encoder._n_features_out)
+        features = np.empty(shape, np.float32)
+        for row, views in enumerate(self.encoder._encode(images, n_views, self.random_state)):
+            features[row] = views
+        unread = np.flatnonzero(np.isnan(features).any(axis=(1, 2)))
+        if len(unread):
+            raise ImageReadError(
+                f"{describe(images[unread[0]], unread[0])} could not be read ({len(unread)} in all), and a "
+                "classifier needs every image. Remove it, or encode with the transformer and drop its rows "
+                "of NaN."
+            )
+        return features
+
+    def _unit_rows(self, X: NDArray) -> NDArray:
+        """Check feature rows for what cannot be a feature, and normalise them."""
+        finite = np.isfinite(X).all(axis=1)
+        if not finite.all():
+            row = int(np.flatnonzero(~finite)[0])
+            kind = "NaN" if np.isnan(X[row]).any() else "infinity"
+            raise ValueError(
+                f"X contains NaN or infinity: row {row} has {kind}, {(~finite).sum()} rows in all. A row of "
+                "NaN is an image that could not be read; remove it."
+            )
+        if self.text_features_ is not None:
+            empty = np.flatnonzero(~X.any(axis=1))
+            if len(empty):
+                raise ValueError(
+                    f"X has a row of zeros, row {empty[0]} ({len(empty)} in all); it has no direction to "
+                    "compare with text. Remove it."
+                )
+        return unit_norm(X)
+
+    def _learn_classes(self, seen: NDArray) -> None:
+        """Set `classes_`, `text_features_` and `logit_scale_` from the labels seen."""
+        rows = self._given_text_features()
+        encodes = rows is None and self.encoder is not None
+        self.classes_, names = resolve_classes(
+            seen, self.class_names, None if rows is None else len(rows), needs_names=encodes
+        )
+        if encodes:
+            prompts = fill_prompts(names or (), self.templates, labels=self.classes_.tolist())
+            rows = self.encoder._encode_prompts(prompts, self.classes_.tolist())
+        elif rows is None:
+            warnings.warn(NO_PRIOR.format(consequence=self._without_prior), stacklevel=4)
+        self.text_features_ = rows
+        scale = self.logit_scale
+        if scale is None:
+            scale = 100.0 if self.encoder is None else self.encoder._clip().logit_scale
+        self.logit_scale_ = float(scale)
+
+    def _add_classes(self, seen: NDArray) -> None:
+        """Make room for classes first seen now; the text features of the others stay."""
+        before, text = self.classes_, self.text_features_
+        if np.isin(seen, before).all():
+            return
+        self._learn_classes(np.union1d(before, seen))
+        if text is not None and self.text_features_ is not None:
+            self.text_features_[np.searchsorted(self.classes_, before)] = text
+
+    def _given_text_features(self) -> NDArray | None:
+        if self.text_features is None:
+            return None
+        text = check_array(
+            self.text_features,
+            dtype=[np.float64, np.float32],
+            input_name="text_features",
+            ensure_min_samples=0,
+        )
+        empty = np.flatnonzero(~text.any(axis=1))
+        if len(empty):
+            raise ValueError(f"text_features has a row of zeros, row {empty[0]}.")
+        return unit_norm(text)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        if self._reads_images:
+            tags.input_tags.two_d_array = False
+            tags.input_tags.three_d_array = True
+            tags.input_tags.string = True
+        return tags

@@ -1,0 +1,396 @@
+"""The CLIP feature transformer: images in, unit-norm features out."""
+
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from joblib import effective_n_jobs
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from tqdm.auto import tqdm
+
+from sktip._clip import ClipModel, load_clip
+from sktip._images import as_image_list, describe, read_bytes, to_rgb
+from sktip._views import content_hash, random_view, view_generator
+from sktip.exceptions import ImageReadError
+from sktip.prompts import fill_prompts
+
+
+class CLIPFeatureTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Encode images, and class names, with a pretrained CLIP.
+
+    A stateless transformer: it learns nothing, needs no `fit`, and holds nothing but its
+    parameters, so that it costs nothing to clone or pickle. The CLIP model is loaded at first
+    use and shared by the whole process.
+
+    Parameters
+    ----------
+    model_name : str, default="ViT-B-32"
+        Which CLIP. ``"tiny"`` is the small model that comes with sktip, for examples and tests
+        without a network; any name of ``open_clip.list_models()``, ``"hf-hub:ORG/REPO"`` or
+        ``"local-dir:FOLDER"`` is loaded by open_clip.
+
+    pretrained : str, default=None
+        Which weights: a tag of open_clip, or the path of a local checkpoint. None means the
+        weights that ``"tiny"``, a hub repository or a local folder carries, and
+        ``"laion2b_s34b_b79k"`` for ``"ViT-B-32"``; every other model needs a tag. For weights
+        that were trained with QuickGELU, as OpenAI's, the matching activation is used. A local
+        checkpoint says nothing about its activation: choose a ``-quickgelu`` model name for it.
+
+    device : str, default=None
+        Torch device, such as ``"cpu"`` or ``"cuda:0"``. None is CUDA where there is one, else
+        the processor, decided anew at each use.
+
+    precision : {"fp32", "fp16", "bf16"}, default="fp32"
+        Numbers that the model computes in. The features are float32 in any case.
+
+    batch_size : int, default=64
+        Images, or views of images, in one forward pass.
+
+    n_jobs : int, default=None
+        Threads that read and prepare images while the model works on earlier ones. None means
+        1, without threads; -1 means one a processor.
+
+    n_views : int, default=1
+        1 encodes an image once, with the model's own evaluation preprocessing. A larger number
+        encodes as many random crops (50 to 100 % of the area, mirrored half of the time) and
+        averages their features before normalising, as Tip-Adapter does for its cache keys.
+
+    on_error : {"raise", "nan"}, default="raise"
+        What to do about an image that cannot be read: raise an error that names it, or give it
+        a row of NaN, with one warning for the whole call.
+
+    max_pixels : int, default=89_478_485
+        Images with more pixels are refused, against decompression bombs. Pillow's own limit,
+        ``PIL.Image.MAX_IMAGE_PIXELS``, is not touched and applies besides.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of the random views. A view depends on the seed, the content of the image and the
+        number of the view, never on the images around it. None gives fresh views at each call.
+
+    verbose : int, default=0
+        Above 0, show a progress bar.
+
+    Raises
+    ------
+    ImageReadError
+        By `transform`, for an image that cannot be read (with ``on_error="raise"``).
+
+    ModelLoadError
+        At first use, if the weights cannot be had, without a network for example.
+
+    See Also
+    --------
+    TipAdapterClassifier : Few-shot classifier on these features.
+
+    Notes
+    -----
+    Images may be paths, PIL images or uint8 arrays of shape (h, w), (h, w, 3) or (h, w, 4), in
+    a list, a 1-D object array, a pandas Series, or a 4-D array. Before the model's own
+    preprocessing, each is made an upright RGB picture: the EXIF orientation is applied,
+    transparency is laid on white, and 16-bit greys are scaled to 8 bits.
+
+    Features are those of open_clip's ``encode_image``, divided by their norm.
+
+    References
+    ----------
+    .. [1] A. Radford et al., "Learning transferable visual models from natural language
+       supervision", ICML 2021.
+
+    .. [2] R. Zhang et al., "Tip-Adapter: Training-free CLIP-Adapter for better
+       vision-language modeling", arXiv:2111.03930, section 3.1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sktip import CLIPFeatureTransformer
+    >>> images = np.zeros((2, 32, 32, 3), dtype=np.uint8)
+    >>> images[1] = 255
+    >>> clip = CLIPFeatureTransformer("tiny")
+    >>> clip.transform(images).shape
+    (2, 128)
+    >>> clip.encode_text(["cat", "dog"], templates="a picture of a {}").shape
+    (2, 128)
+    """
+
+    _parameter_constraints: dict = {
+        "model_name": [str],
+        "pretrained": [str, None],
+        "device": [str, None],
+        "precision": [StrOptions({"fp32", "fp16", "bf16"})],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "n_jobs": [Integral, None],
+        "n_views": [Interval(Integral, 1, None, closed="left")],
+        "on_error": [StrOptions({"raise", "nan"})],
+        "max_pixels": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        model_name: str = "ViT-B-32",
+        pretrained: str | None = None,
+        *,
+        device: str | None = None,
+        precision: str = "fp32",
+        batch_size: int = 64,
+        n_jobs: int | None = None,
+        n_views: int = 1,
+        on_error: str = "raise",
+        max_pixels: int = 89_478_485,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ):
+        self.model_name = model_name
+        self.pretrained = pretrained
+        self.device = device
+        self.precision = precision
+        self.batch_size = batch_size
+        self.n_jobs = n_jobs
+        self.n_views = n_views
+        self.on_error = on_error
+        self.max_pixels = max_pixels
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any = None, y: Any = None) -> "CLIPFeatureTransformer":
+        """Check the parameters; there is nothing to learn.
+
+        Parameters
+        ----------
+        X : Ignored
+            Not used, present for API consistency.
+
+        y : Ignored
+            Not used, present for API consistency.
+
+        Returns
+        -------
+        self : CLIPFeatureTransformer
+            This transformer, unchanged.
+        """
+        self._validate_params()
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Encode images.
+
+        Parameters
+        ----------
+        X : sequence of images of length n
+            Paths, PIL images or uint8 arrays; see the notes of the class.
+
+        Returns
+        -------
+        features : ndarray of shape (n, d), float32
+            Unit-norm rows. With ``on_error="nan"``, rows of NaN for images that cannot be read.
+
+        Raises
+        ------
+        ImageReadError
+            If an image cannot be read and ``on_error="raise"``; index and path are named.
+
+        TypeError
+            If X is a single image, path or string instead of a collection.
+        """
+        self._validate_params()
+        images = as_image_list(X)
+        features = np.empty((len(images), self._n_features_out), np.float32)
+        for row, views in enumerate(self._encode(images, self.n_views, self.random_state)):
+            features[row] = unit_norm(views.mean(axis=0))
+        return features
+
+    def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
+        """Encode images; the same as `transform`.
+
+        Parameters
+        ----------
+        X : sequence of images of length n
+            Paths, PIL images or uint8 arrays; see the notes of the class.
+
+        y : Ignored
+            Not used, present for API consistency.
+
+        Returns
+        -------
+        features : ndarray of shape (n, d), float32
+            Unit-norm rows.
+        """
+        return self.transform(X)
+
+    def encode_text(
+        self,
+        class_names: Sequence[str],
+        templates: str | Sequence[str] | Mapping[str, Sequence[str]] = "a photo of a {}.",
+    ) -> NDArray[np.float32]:
+        """Encode class names.
+
+        Each prompt is encoded and normalised; the prompts of a class are averaged and the
+        average is normalised again.
+
+        Parameters
+        ----------
+        class_names : sequence of str of length C
+            Names of the classes; an underscore stands for a space.
+
+        templates : str, sequence of str, or mapping, default="a photo of a {}."
+            One template, several, or a mapping from class name to its own templates.
+
+        Returns
+        -------
+        text_features : ndarray of shape (C, d), float32
+            Unit-norm rows.
+
+        Warns
+        -----
+        UserWarning
+            If a prompt is longer than the model's context and is cut off.
+
+        Examples
+        --------
+        >>> from sktip import CLIPFeatureTransformer
+        >>> clip = CLIPFeatureTransformer("tiny")
+        >>> clip.encode_text(["zero", "one"], ["the digit {}", "a picture of a {}"]).shape
+        (2, 128)
+        """
+        self._validate_params()
+        prompts = fill_prompts(class_names, templates)
+        if not prompts:
+            raise ValueError("class_names is empty; give at least one class name.")
+        return self._encode_prompts(prompts, class_names)
+
+    def _clip(self) -> ClipModel:
+        return load_clip(self.model_name, self.pretrained, self.device, self.precision)
+
+    def _encode_prompts(
+        self, prompts: Sequence[Sequence[str]], labels: Sequence[Any]
+    ) -> NDArray[np.float32]:
+        clip = self._clip()
+        cut = [
+            f"{prompt!r} (class {label!r})"
+            for label, own in zip(labels, prompts, strict=True)
+            for prompt in own
+            if clip.is_cut_off(prompt)
+        ]
+        if cut:
+            warnings.warn(
+                f"{len(cut)} prompts are longer than the context of {self.model_name!r} and were cut off: "
+                f"{'; '.join(cut[:3])}{'; ...' if len(cut) > 3 else ''}. Shorten class name or template.",
+                stacklevel=3,
+            )
+        return clip.encode_classes(prompts)
+
+    def _encode(self, images: Sequence[Any], n_views: int, random_state: Any) -> Iterator[NDArray]:
+        """Yield the un-normalised features of each image's views, (n_views, d), in order."""
+        clip = self._clip()
+        seed = int(check_random_state(random_state).randint(2**31)) if n_views > 1 else 0
+        failures: list[str] = []
+
+        def prepare(task: tuple[int, Any]) -> list[Any] | None:
+            try:
+                return self._views(clip, *task, n_views, seed)
+            except ImageReadError as error:
+                if self.on_error == "raise":
+                    raise
+                failures.append(str(error))
+                return None
+
+        ahead = max(1, 2 * self.batch_size // n_views)
+        prepared = _map_ahead(prepare, enumerate(images), effective_n_jobs(self.n_jobs), ahead)
+        progress = tqdm(
+            prepared, total=len(images), desc="Encoding", unit="image", disable=not self.verbose
+        )
+        for block in _batches(progress, max(1, self.batch_size // n_views)):
+            tensors = [tensor for views in block if views is not None for tensor in views]
+            parts = [
+                clip.encode_images(tensors[start : start + self.batch_size])
+                for start in range(0, len(tensors), self.batch_size)
+            ]
+            rows = iter(np.concatenate(parts)) if parts else iter(())
+            for views in block:
+                if views is None:
+                    yield np.full((n_views, clip.embed_dim), np.nan, np.float32)
+                else:
+                    yield np.stack([next(rows) for _ in views])
+        if failures:
+            warnings.warn(
+                f"{len(failures)} of {len(images)} images could not be read and are rows of NaN. "
+                f"The first: {failures[0]}",
+                stacklevel=3,
+            )
+
+    def _views(
+        self, clip: ClipModel, index: int, image: Any, n_views: int, seed: int
+    ) -> list[Any]:
+        """Model inputs of one image: the plain one, or random views."""
+        where = describe(image, index)
+        content = read_bytes(image, where)
+        picture = to_rgb(image, content, where, self.max_pixels)
+        if n_views == 1:
+            return [clip.preprocess(picture)]
+        identity = content_hash(image, content)
+        return [
+            clip.to_tensor(
+                random_view(picture, clip.input_size, view_generator(seed, identity, view))
+            )
+            for view in range(n_views)
+        ]
+
+    @property
+    def _n_features_out(self) -> int:
+        return self._clip().embed_dim
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.input_tags.string = True
+        tags.requires_fit = False
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+def unit_norm(features: NDArray) -> NDArray:
+    """Divide rows by their norm; rows of zeros stay zero."""
+    norms = np.linalg.norm(features, axis=-1, keepdims=True)
+    return features / np.where(norms == 0, 1, norms)
+
+
+def _map_ahead(function: Callable, tasks: Any, n_threads: int, ahead: int) -> Iterator[Any]:
+    """Map in order, threads at most `ahead` results in front of the consumer."""
+    if n_threads == 1:
+        yield from map(function, tasks)
+        return
+    with ThreadPoolExecutor(n_threads) as pool:
+        pending: deque = deque()
+        try:
+            for task in tasks:
+                pending.append(pool.submit(function, task))
+                if len(pending) > ahead:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _batches(items: Any, size: int) -> Iterator[list]:
+    block: list = []
+    for item in items:
+        block.append(item)
+        if len(block) == size:
+            yield block
+            block = []
+    if block:
+        yield block

@@ -1,0 +1,104 @@
+"""The cache model: affinities of queries to keys, and the votes of the cache for each class.
+
+Everything here takes and returns torch tensors. Affinities are laid out keys by queries, so that
+the shots of a class are summed as whole rows: an embedding bag, whose indices list each class's
+keys, does that for shots in any order and number, with or without weights. Queries come in blocks
+whose affinities stay in the processor's cache, and memory does not grow with n x m.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+#: Affinities in one block, 16 MB of float32.
+BLOCK_ELEMENTS = 1 << 22
+
+
+@dataclass(frozen=True)
+class Shots:
+    """Which keys belong to which class: the values L of the cache, without the one-hot matrix."""
+
+    codes: Tensor
+    order: Tensor
+    starts: Tensor
+    weights: Tensor | None
+
+    @classmethod
+    def of(cls, codes: Tensor, n_classes: int, weights: Tensor | None = None) -> "Shots":
+        """Group the keys by their class `codes`, (m,); `weights`, (m,), count a shot more or less."""
+        order = torch.argsort(codes, stable=True)
+        counts = torch.bincount(codes, minlength=n_classes)
+        starts = torch.cumsum(counts, 0) - counts
+        return cls(codes, order, starts, weights)
+
+    def sums(self, values: Tensor) -> Tensor:
+        """Sum the rows of `values`, (m, b), by class: (C, b)."""
+        weights = None if self.weights is None else self.weights[self.order]
+        return functional.embedding_bag(
+            self.order, values, self.starts, mode="sum", per_sample_weights=weights
+        )
+
+
+def affinity(queries: Tensor, keys: Tensor, beta: float) -> Tensor:
+    """Sharpened similarity ``exp(-beta (1 - K f))`` of queries (b, d) to keys (m, d): (m, b)."""
+    return torch.mm(keys, (beta * queries).T).sub_(beta).exp_()
+
+
+def blocks(n_queries: int, n_keys: int) -> Iterator[slice]:
+    """Rows of the queries, a block at a time."""
+    size = max(16, min(1024, BLOCK_ELEMENTS // max(1, n_keys)))
+    for start in range(0, n_queries, size):
+        yield slice(start, start + size)
+
+
+def cache_logits(
+    queries: Tensor,
+    keys: Tensor,
+    shots: Shots,
+    text: Tensor | None,
+    *,
+    logit_scale: float,
+    alpha: float,
+    beta: float,
+) -> Tensor:
+    """Tip-Adapter's logits ``s f W' + alpha exp(-beta (1 - f K')) L`` of unit queries: (n, C).
+
+    Parameters
+    ----------
+    queries : Tensor of shape (n, d)
+        Unit-norm image features f.
+
+    keys : Tensor of shape (m, d)
+        Cache keys K.
+
+    shots : Shots
+        Cache values L.
+
+    text : Tensor of shape (C, d) or None
+        Text features W; None for the cache alone.
+
+    logit_scale : float
+        CLIP's logit scale s.
+
+    alpha : float
+        Residual ratio.
+
+    beta : float
+        Sharpness.
+
+    Returns
+    -------
+    logits : Tensor of shape (n, C)
+        In the type of the queries.
+    """
+    logits = queries.new_empty((len(queries), len(shots.starts)))
+    for rows in blocks(len(queries), len(keys)):
+        votes = shots.sums(affinity(queries[rows], keys, beta))
+        if text is None:
+            logits[rows] = votes.T.mul_(alpha)
+        else:
+            logits[rows] = torch.addmm(votes, text, queries[rows].T, beta=alpha, alpha=logit_scale).T
+    return logits

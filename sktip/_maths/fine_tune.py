@@ -1,0 +1,185 @@
+"""Tip-Adapter-F: the cache keys learn, everything else stays as it is."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sktip._maths.cache import Shots, affinity
+
+EPSILON = 1e-4
+
+
+def loss_and_gradient(
+    queries: Tensor,
+    target: Tensor,
+    keys: Tensor,
+    shots: Shots,
+    prior: Tensor,
+    *,
+    alpha: float,
+    beta: float,
+    weights: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of the full logits, and its gradient in the keys, written out by hand.
+
+    Parameters
+    ----------
+    queries : Tensor of shape (b, d)
+        Unit-norm training features.
+
+    target : Tensor of shape (b,)
+        Their class codes.
+
+    keys : Tensor of shape (m, d)
+        Cache keys, the parameters.
+
+    shots : Shots
+        Cache values.
+
+    prior : Tensor of shape (C, b)
+        Logits of the text prior for the queries.
+
+    alpha : float
+        Residual ratio.
+
+    beta : float
+        Sharpness.
+
+    weights : Tensor of shape (b,) or None
+        Weights of the queries, of mean 1 over the training set.
+
+    Returns
+    -------
+    loss : Tensor of shape ()
+        Mean cross-entropy.
+
+    gradient : Tensor of shape (m, d)
+        Its derivative in the keys.
+    """
+    weights = queries.new_ones(len(queries)) if weights is None else weights
+    weights = weights / len(queries)
+    affinities = affinity(queries, keys, beta)
+    log_probabilities = functional.log_softmax(prior + alpha * shots.sums(affinities), dim=0)
+    columns = torch.arange(len(queries), device=queries.device)
+    loss = -(weights * log_probabilities[target, columns]).sum()
+    by_class = log_probabilities.exp_()
+    by_class[target, columns] -= 1
+    by_class *= alpha * beta * weights
+    by_key = by_class[shots.codes]
+    if shots.weights is not None:
+        by_key *= shots.weights[:, None]
+    return loss, affinities.mul_(by_key) @ queries
+
+
+def fine_tune_keys(
+    views: Tensor,
+    target: Tensor,
+    keys: Tensor,
+    shots: Shots,
+    text: Tensor | None,
+    *,
+    logit_scale: float,
+    alpha: float,
+    beta: float,
+    n_epochs: int,
+    learning_rate: float,
+    weight_decay: float,
+    batch_size: int,
+    generator: torch.Generator,
+    weights: Tensor | None = None,
+    on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+) -> tuple[Tensor, list[float]]:
+    """Learn the cache keys by AdamW with a learning rate that falls to 0 along a cosine.
+
+    Parameters
+    ----------
+    views : Tensor of shape (n, v, d)
+        Unit-norm features of each training image's views; an epoch draws one view an image.
+
+    target : Tensor of shape (n,)
+        Class codes of the images.
+
+    keys : Tensor of shape (m, d)
+        Keys to start from; they are not changed.
+
+    shots : Shots
+        Cache values.
+
+    text : Tensor of shape (C, d) or None
+        Text features of the prior.
+
+    logit_scale : float
+        CLIP's logit scale.
+
+    alpha : float
+        Residual ratio.
+
+    beta : float
+        Sharpness.
+
+    n_epochs : int
+        Passes over the images.
+
+    learning_rate : float
+        Of AdamW, at the start.
+
+    weight_decay : float
+        Of AdamW.
+
+    batch_size : int
+        Images a step.
+
+    generator : torch.Generator
+        Draws the order of the images and their views, on the processor.
+
+    weights : Tensor of shape (n,) or None
+        Weights of the images in the loss; their mean becomes 1.
+
+    on_epoch : callable
+        Called with epoch and mean loss after each epoch.
+
+    Returns
+    -------
+    keys : Tensor of shape (m, d)
+        The learned keys, not renormalised.
+
+    losses : list of float
+        Mean loss of each epoch.
+    """
+    n, n_views, _ = views.shape
+    weights = None if weights is None else weights / weights.mean()
+    parameter = torch.nn.Parameter(keys.clone(), requires_grad=False)
+    optimizer = torch.optim.AdamW(
+        [parameter], lr=learning_rate, eps=EPSILON, weight_decay=weight_decay
+    )
+    n_steps = n_epochs * -(-n // batch_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
+    losses = []
+    for epoch in range(n_epochs):
+        order = torch.randperm(n, generator=generator).to(views.device)
+        chosen = torch.randint(n_views, (n,), generator=generator).to(views.device)
+        total = 0.0
+        for rows in order.split(batch_size):
+            queries = views[rows, chosen[rows]]
+            if text is None:
+                prior = queries.new_zeros((len(shots.starts), 1))
+            else:
+                prior = logit_scale * text @ queries.T
+            loss, parameter.grad = loss_and_gradient(
+                queries,
+                target[rows],
+                parameter.data,
+                shots,
+                prior,
+                alpha=alpha,
+                beta=beta,
+                weights=None if weights is None else weights[rows],
+            )
+            optimizer.step()
+            schedule.step()
+            total += loss.item() * len(rows)
+        losses.append(total / n)
+        on_epoch(epoch, losses[-1])
+    return parameter.data, losses

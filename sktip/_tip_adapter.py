@@ -1,0 +1,395 @@
+"""Tip-Adapter, and Tip-Adapter-F: a cache of few-shot features beside CLIP's text prior."""
+
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from tqdm.auto import tqdm
+
+from sktip._base import BaseCLIPClassifier, fits
+from sktip._encoder import CLIPFeatureTransformer, unit_norm
+
+
+class TipAdapterClassifier(BaseCLIPClassifier):
+    r"""Few-shot classification by a cache of training features beside CLIP's text prior.
+
+    Tip-Adapter keeps the features of the labelled images ("shots") as the keys of a cache and
+    their labels as its values. A query f gets the logits
+
+    .. math:: s f W^\top + \alpha \exp(-\beta (1 - f K^\top)) L
+
+    where s is CLIP's logit scale, W the text features of the class names, K the cache keys and
+    L the one-hot labels ([1]_, equations 4 to 6). Nothing is trained. With ``fine_tune=True``
+    the keys learn for a few epochs: Tip-Adapter-F.
+
+    Parameters
+    ----------
+    encoder : CLIPFeatureTransformer, default=None
+        Encodes images and class names. None makes X a feature matrix.
+
+    input : {"image", "features"}, default="image"
+        What X is when there is an `encoder`: images, or features that it has made. With
+        features, the encoder is used in `fit` only, for the text and the logit scale.
+
+    text_features : array-like of shape (C, d), default=None
+        Text features of the classes, instead of an encoder's; normalised here. Rows follow the
+        classes. Without `class_names`, integer labels index the rows and every row is a class.
+
+    class_names : mapping or sequence of str, default=None
+        What the classes are called. None: the labels are the names. A mapping goes from label
+        to name; its keys are classes, with images or without. A sequence is indexed by integer
+        labels, and every index is a class; labels of another type take it in sorted order.
+
+    templates : str, sequence of str, or mapping, default="a photo of a {}."
+        Sentences that the names are put into; several are averaged. A mapping goes from label
+        to the templates of that class.
+
+    alpha : float, default=1.0
+        Residual ratio: the weight of the cache beside CLIP's prior. 0 is zero-shot CLIP.
+
+    beta : float, default=5.5
+        Sharpness: how fast the vote of a shot falls with its distance from the query.
+
+    logit_scale : float, default=None
+        Scale s of the text prior. None is the model's own, or 100 without an encoder.
+
+    n_views : int, default=1
+        Random views of each training image that are averaged to its cache key; the paper uses
+        10. Images only. Queries are never augmented.
+
+    fine_tune : bool, default=False
+        Whether the cache keys learn from the shots (Tip-Adapter-F).
+
+    n_epochs : int, default=20
+        Passes over the shots when fine-tuning.
+
+    learning_rate : float, default=1e-3
+        AdamW's learning rate, which falls to 0 along a cosine.
+
+    weight_decay : float, default=0.01
+        AdamW's weight decay.
+
+    batch_size : int, default=256
+        Shots in one step of fine-tuning.
+
+    device : str, default=None
+        Torch device of the cache's arithmetic. None is CUDA where there is one, else the
+        processor. The encoder has a device of its own.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of the views and of the order of the shots in fine-tuning.
+
+    verbose : int, default=0
+        Above 0, show the progress of fine-tuning.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (C,)
+        The classes, sorted.
+
+    cache_keys_ : ndarray of shape (m, d)
+        Features of the shots, in the order given; unit rows unless fine-tuned.
+
+    cache_codes_ : ndarray of shape (m,), int
+        Index into `classes_` of each key.
+
+    cache_weights_ : ndarray of shape (m,) or None
+        Weight of each key, None if all weigh the same.
+
+    text_features_ : ndarray of shape (C, d) or None
+        Unit-norm text features of the classes, None without a text prior.
+
+    logit_scale_ : float
+        Scale of the text prior.
+
+    loss_curve_ : list of float of length n_epochs
+        Mean training loss of each epoch. Only after fine-tuning.
+
+    n_iter_ : int
+        Epochs done. Only after fine-tuning.
+
+    n_features_in_ : int
+        Width of X. Only when X is features.
+
+    feature_names_in_ : ndarray of shape (d,)
+        Column names of X. Only when X is a table of features with string column names.
+
+    See Also
+    --------
+    CLIPFeatureTransformer : The encoder.
+
+    Notes
+    -----
+    The cache term is a sum over shots: it grows with their number and favours classes with
+    more of them. `sample_weight` balances an unbalanced cache.
+
+    References
+    ----------
+    .. [1] R. Zhang et al., "Tip-Adapter: Training-free CLIP-Adapter for better
+       vision-language modeling", arXiv:2111.03930.
+
+    Examples
+    --------
+    On features, with the text features of two classes:
+
+    >>> import numpy as np
+    >>> from sktip import TipAdapterClassifier
+    >>> text = np.eye(2, 3)
+    >>> X = [[1, 0, 0.5], [0.9, 0, 0.1], [0, 1, 0.4], [0.1, 0.8, 0]]
+    >>> clf = TipAdapterClassifier(text_features=text, alpha=1.0, beta=5.5).fit(X, [0, 0, 1, 1])
+    >>> clf.predict([[0.8, 0.1, 0.3]])
+    array([0])
+
+    On images, with the bundled model and the class names as labels:
+
+    >>> from sklearn.datasets import load_digits
+    >>> from sktip import CLIPFeatureTransformer
+    >>> digits = load_digits()
+    >>> images = [(255 - 15 * image).astype(np.uint8) for image in digits.images[:40]]
+    >>> names = np.array("zero one two three four five six seven eight nine".split())
+    >>> clf = TipAdapterClassifier(CLIPFeatureTransformer("tiny"), templates="the digit {}")
+    >>> clf.fit(images[:30], names[digits.target[:30]]).predict_proba(images[30:]).shape
+    (10, 10)
+    """
+
+    _parameter_constraints: dict = {
+        **BaseCLIPClassifier._parameter_constraints,
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "beta": [Interval(Real, 0, None, closed="left")],
+        "n_views": [Interval(Integral, 1, None, closed="left")],
+        "fine_tune": ["boolean"],
+        "n_epochs": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        encoder: CLIPFeatureTransformer | None = None,
+        *,
+        input: str = "image",
+        text_features: ArrayLike | None = None,
+        class_names: Mapping | Sequence[str] | None = None,
+        templates: str | Sequence[str] | Mapping = "a photo of a {}.",
+        alpha: float = 1.0,
+        beta: float = 5.5,
+        logit_scale: float | None = None,
+        n_views: int = 1,
+        fine_tune: bool = False,
+        n_epochs: int = 20,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.01,
+        batch_size: int = 256,
+        device: str | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ):
+        self.encoder = encoder
+        self.input = input
+        self.text_features = text_features
+        self.class_names = class_names
+        self.templates = templates
+        self.alpha = alpha
+        self.beta = beta
+        self.logit_scale = logit_scale
+        self.n_views = n_views
+        self.fine_tune = fine_tune
+        self.n_epochs = n_epochs
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @fits
+    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Build the cache from labelled shots, and fine-tune it if asked to.
+
+        Parameters
+        ----------
+        X : sequence of images of length m, or array-like of shape (m, d)
+            The shots: images if there is an `encoder` and ``input="image"``, else features.
+
+        y : array-like of shape (m,)
+            Their labels. Classes may have any number of shots.
+
+        sample_weight : array-like of shape (m,), default=None
+            Non-negative weight of each shot's vote: a weight of 2 is the shot given twice. It
+            weights the loss of fine-tuning too.
+
+        Returns
+        -------
+        self : TipAdapterClassifier
+            The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            If X, y and the parameters do not fit together; nothing is encoded then.
+
+        ImageReadError
+            If an image cannot be read. The estimator stays as it was before the call.
+        """
+        X, y = self._start_fit(X, y, self.n_views)
+        weights = self._checked_weights(sample_weight, X)
+        self._learn_classes(np.unique(y))
+        views = self._shot_features(X, self.n_views)
+        self.cache_keys_ = unit_norm(views.mean(axis=1))
+        self.cache_codes_ = np.searchsorted(self.classes_, y)
+        self.cache_weights_ = weights
+        for name in ("loss_curve_", "n_iter_"):
+            vars(self).pop(name, None)
+        if self.fine_tune:
+            self._fine_tune(unit_norm(views))
+        return self
+
+    @fits
+    def partial_fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Append shots, and new classes, without touching those already cached.
+
+        Parameters
+        ----------
+        X : sequence of images of length m, or array-like of shape (m, d)
+            More shots.
+
+        y : array-like of shape (m,)
+            Their labels, of known classes or new ones.
+
+        classes : array-like of shape (n,), default=None
+            Classes to know about even if `y` does not have them.
+
+        sample_weight : array-like of shape (m,), default=None
+            Non-negative weight of each new shot's vote.
+
+        Returns
+        -------
+        self : TipAdapterClassifier
+            The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            With ``fine_tune=True``: learned keys belong to the shots that they learned from.
+        """
+        if self.fine_tune or hasattr(self, "loss_curve_"):
+            raise ValueError(
+                "partial_fit cannot add to a fine-tuned cache; call fit with all shots, or use "
+                "fine_tune=False."
+            )
+        first = not hasattr(self, "classes_")
+        X, y = self._start_fit(X, y, self.n_views, reset=first)
+        weights = self._checked_weights(sample_weight, X)
+        seen = np.unique(y) if classes is None else np.union1d(y, np.asarray(classes))
+        if first:
+            self._learn_classes(seen)
+        else:
+            known = self.classes_
+            self._add_classes(seen)
+        keys = unit_norm(self._shot_features(X, self.n_views).mean(axis=1))
+        codes = np.searchsorted(self.classes_, y)
+        if not first:
+            if weights is not None or self.cache_weights_ is not None:
+                old = np.ones(len(self.cache_keys_)) if self.cache_weights_ is None else self.cache_weights_
+                new = np.ones(len(keys)) if weights is None else weights
+                weights = np.concatenate([old, new])
+            keys = np.concatenate([self.cache_keys_, keys])
+            codes = np.concatenate([np.searchsorted(self.classes_, known)[self.cache_codes_], codes])
+        self.cache_keys_, self.cache_codes_, self.cache_weights_ = keys, codes, weights
+        return self
+
+    def _checked_weights(self, sample_weight: ArrayLike | None, X: Any) -> NDArray | None:
+        if sample_weight is None:
+            return None
+        weights = _check_sample_weight(
+            sample_weight, X, dtype=np.float64, ensure_non_negative=True, copy=True
+        )
+        if not weights.any():
+            raise ValueError("all values of sample_weight are zero; some weight must be positive.")
+        return weights
+
+    def _fine_tune(self, views: NDArray) -> None:
+        """Let the cache keys learn from the views of the shots: (m, n_views, d)."""
+        import torch
+
+        from sktip._maths.fine_tune import fine_tune_keys
+
+        keys, shots, text, weights = self._tensors(self.cache_keys_.dtype)
+        seed = check_random_state(self.random_state).randint(2**31)
+        with tqdm(
+            total=self.n_epochs, desc="Fine-tuning", unit="epoch", disable=not self.verbose
+        ) as bar:
+
+            def on_epoch(epoch: int, loss: float) -> None:
+                bar.set_postfix(loss=f"{loss:.4f}")
+                bar.update()
+
+            learned, self.loss_curve_ = fine_tune_keys(
+                torch.as_tensor(views, device=keys.device),
+                shots.codes,
+                keys,
+                shots,
+                text,
+                logit_scale=self.logit_scale_,
+                alpha=float(self.alpha),
+                beta=float(self.beta),
+                n_epochs=self.n_epochs,
+                learning_rate=self.learning_rate,
+                weight_decay=self.weight_decay,
+                batch_size=self.batch_size,
+                generator=torch.Generator().manual_seed(seed),
+                weights=weights,
+                on_epoch=on_epoch,
+            )
+        self.cache_keys_ = learned.cpu().numpy()
+        self.n_iter_ = self.n_epochs
+
+    def _logits(self, features: NDArray) -> NDArray:
+        import torch
+
+        from sktip._maths.cache import cache_logits
+
+        keys, shots, text, _ = self._tensors(features.dtype)
+        return cache_logits(
+            torch.as_tensor(features, device=keys.device),
+            keys,
+            shots,
+            text,
+            logit_scale=self.logit_scale_,
+            alpha=float(self.alpha),
+            beta=float(self.beta),
+        ).cpu().numpy()
+
+    def _tensors(self, dtype: np.dtype) -> tuple:
+        """Keys, values, text and weights of the cache, in the type and place of computation."""
+        import torch
+
+        from sktip._maths.cache import Shots
+        from sktip._maths.device import resolve_device
+
+        device = resolve_device(self.device)
+
+        def tensor(array: NDArray | None) -> Any:
+            if array is None:
+                return None
+            return torch.as_tensor(array.astype(dtype, copy=False), device=device)
+
+        weights = tensor(self.cache_weights_)
+        codes = torch.as_tensor(self.cache_codes_, device=device)
+        shots = Shots.of(codes, len(self.classes_), weights)
+        return tensor(self.cache_keys_), shots, tensor(self.text_features_), weights
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "cache_keys_")

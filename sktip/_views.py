@@ -1,0 +1,59 @@
+"""Augmented views of an image: the random crops and flips of Tip-Adapter's cache keys."""
+
+import hashlib
+import math
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+SCALE = (0.5, 1.0)
+RATIO = (3 / 4, 4 / 3)
+ATTEMPTS = 10
+
+
+def content_hash(image: Any, content: bytes | None) -> bytes:
+    """Identity of an image: of the bytes of its file, or of its pixels and mode."""
+    digest = hashlib.blake2b(digest_size=16)
+    if content is not None:
+        digest.update(content)
+    elif isinstance(image, Image.Image):
+        digest.update(f"{image.mode} {image.size}".encode())
+        digest.update(image.tobytes())
+        palette = image.getpalette()
+        if palette is not None:
+            digest.update(bytes(palette))
+    else:
+        digest.update(f"{image.dtype} {image.shape}".encode())
+        digest.update(np.ascontiguousarray(image).tobytes())
+    return digest.digest()
+
+
+def view_generator(seed: int, identity: bytes, view: int) -> np.random.Generator:
+    """Random numbers of one view: the same for the same seed, image and view, wherever it is."""
+    return np.random.default_rng([seed, int.from_bytes(identity, "little"), view])
+
+
+def random_view(image: Image.Image, size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
+    """Crop a random part, resize it to the model's input (h, w), and mirror it half of the time.
+
+    The crop has 50 to 100 % of the area and an aspect ratio between 3:4 and 4:3, as in the
+    paper; an image too narrow for that is cropped in the middle.
+    """
+    box = _crop_box(image.width, image.height, rng)
+    view = image.resize((size[1], size[0]), Image.Resampling.BICUBIC, box=box)
+    return view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else view
+
+
+def _crop_box(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    for _ in range(ATTEMPTS):
+        area = width * height * rng.uniform(*SCALE)
+        ratio = math.exp(rng.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            left, top = rng.integers(width - w + 1), rng.integers(height - h + 1)
+            return int(left), int(top), int(left + w), int(top + h)
+    ratio = min(max(width / height, RATIO[0]), RATIO[1])
+    w, h = min(width, max(1, round(height * ratio))), min(height, max(1, round(width / ratio)))
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h

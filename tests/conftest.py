@@ -1,0 +1,56 @@
+"""Fixtures: small real images, made here, and the bundled model."""
+
+import os
+
+# No model hub is reached from a test; without this, huggingface_hub retries for a minute.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from sktip import CLIPFeatureTransformer
+
+NAMES = np.array("zero one two three four five six seven eight nine".split())
+
+
+@pytest.fixture(scope="session")
+def clip():
+    """The bundled model on the processor."""
+    return CLIPFeatureTransformer("tiny", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """200 handwritten digits as dark-on-white images, and their names."""
+    data = load_digits()
+    images = [
+        np.kron(255 - np.minimum(255, 16 * image), np.ones((4, 4))).astype(np.uint8)
+        for image in data.images[:200]
+    ]
+    return images, NAMES[data.target[:200]]
+
+
+@pytest.fixture(scope="session")
+def digit_features(clip, digits):
+    """Features of the digits, and their names."""
+    images, labels = digits
+    return clip.transform(images), labels
+
+
+@pytest.fixture
+def features():
+    """Make random unit features around class centres: X, y, text features."""
+
+    def make(n_per_class=(3, 3, 3), d=8, seed=0, dtype=np.float64):
+        rng = np.random.default_rng(seed)
+        y = np.repeat(np.arange(len(n_per_class)), n_per_class)
+        centres = rng.normal(size=(len(n_per_class), d))
+        X = centres[y] + 0.5 * rng.normal(size=(len(y), d))
+        text = centres + 0.5 * rng.normal(size=centres.shape)
+        order = rng.permutation(len(y))
+        X = X / np.linalg.norm(X, axis=1, keepdims=True)
+        text = text / np.linalg.norm(text, axis=1, keepdims=True)
+        return X[order].astype(dtype), y[order], text.astype(dtype)
+
+    return make
