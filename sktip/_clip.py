@@ -18,8 +18,6 @@ from sktip.exceptions import ModelLoadError
 
 TINY = "tiny"
 TINY_FOLDER = Path(__file__).parent / "tiny"
-#: The bundled model knows CLIP's most frequent merges only: 512 bytes + 3582 merges + 2 marks.
-TINY_MERGES = 3582
 DEFAULT_PRETRAINED = {"ViT-B-32": "laion2b_s34b_b79k"}
 #: Models kept in memory, the least recently used dropped first.
 MAX_MODELS = 2
@@ -150,12 +148,15 @@ def _load(model_name: str, pretrained: str | None, device: Any, precision: str) 
     import torch
 
     source, pretrained, options = _resolve_weights(model_name, pretrained)
+    on_hub = source.startswith("hf-hub:")
     try:
-        # The tokenizer first: where its library is missing, nothing was downloaded in vain.
-        tokenizer = _load_tokenizer(model_name, source)
+        # The tokenizer first, lest weights be downloaded before its library turns out to be
+        # missing; but which one a hub model has is known only once it was reached.
+        tokenizer = None if on_hub else open_clip.get_tokenizer(source)
         model, preprocess = open_clip.create_model_from_pretrained(
             source, pretrained=pretrained, precision=precision, device=device, **options
         )
+        tokenizer = _fitting(tokenizer or open_clip.get_tokenizer(source), model)
     except ImportError as error:
         raise ImportError(
             f"{model_name!r} needs the package transformers ({error}); run: "
@@ -214,16 +215,14 @@ def _resolve_weights(
 
 
 def _matching_activation(name: str, pretrained: str) -> dict[str, bool]:
-    """Use the activation that the weights were trained with: open_clip itself would only warn."""
+    """Use QuickGELU for weights that were trained with it: open_clip itself would only warn.
+
+    The opposite cannot be asked for: names that end in -quickgelu offer such weights only.
+    """
     import open_clip
 
     weights = open_clip.pretrained.get_pretrained_cfg(name, pretrained).get("quick_gelu", False)
     model = open_clip.get_model_config(name).get("quick_gelu", False)
-    if model and not weights:
-        raise ValueError(
-            f"the weights {pretrained!r} were trained without QuickGELU, but {name!r} uses it, which "
-            f"silently worsens the features; use model_name={name.removesuffix('-quickgelu')!r}."
-        )
     return {"force_quick_gelu": True} if weights and not model else {}
 
 
@@ -245,19 +244,23 @@ def _check_folder(model_name: str, folder: Path) -> None:
         )
 
 
-def _load_tokenizer(model_name: str, source: str) -> Any:
+def _fitting(tokenizer: Any, model: Any) -> Any:
+    """Cut CLIP's own tokenizer to the vocabulary of a model with a smaller one, as the bundled.
+
+    Its merges are in order of frequency; a vocabulary is 512 bytes, merges, and 2 marks. They
+    are read from the file that open_clip installs, so that no copy of it travels with sktip.
+    """
     import open_clip
 
-    if model_name != TINY:
-        return open_clip.get_tokenizer(source)
-    # Cut from the file that open_clip installs, so that no copy of it travels with sktip.
-    config = json.loads((TINY_FOLDER / "open_clip_config.json").read_text(encoding="utf-8"))
+    if not isinstance(tokenizer, open_clip.SimpleTokenizer):
+        return tokenizer
+    vocabulary = getattr(model, "vocab_size", tokenizer.vocab_size)
+    if vocabulary >= tokenizer.vocab_size:
+        return tokenizer
     with gzip.open(open_clip.tokenizer.default_bpe(), "rt", encoding="utf-8") as file:
-        lines = file.read().split("\n")[: 1 + TINY_MERGES]
+        lines = file.read().split("\n")[: 1 + vocabulary - 514]
     merges = io.BytesIO(gzip.compress("\n".join(lines).encode()))
-    return open_clip.SimpleTokenizer(
-        bpe_path=merges, context_length=config["model_cfg"]["text_cfg"]["context_length"]
-    )
+    return open_clip.SimpleTokenizer(bpe_path=merges, context_length=tokenizer.context_length)
 
 
 def _near(name: str, known: Sequence[str]) -> str:

@@ -281,7 +281,7 @@ class CLIPFeatureTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         ]
         if cut:
             warnings.warn(
-                f"{len(cut)} prompts are longer than the context of {self.model_name!r} and were cut off: "
+                f"Prompts longer than the context of {self.model_name!r} were cut off ({len(cut)} in all): "
                 f"{'; '.join(cut[:3])}{'; ...' if len(cut) > 3 else ''}. Shorten class name or template.",
                 stacklevel=3,
             )

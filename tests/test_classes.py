@@ -1,0 +1,242 @@
+"""Labels, class names and text rows: who is which class, and what it is called."""
+
+import numpy as np
+import pytest
+
+from sktip import TipAdapterClassifier
+
+X = np.eye(4)
+TEXT = np.eye(3, 4) + 0.1
+
+
+def fitted(y, X=X, **parameters):
+    return TipAdapterClassifier(**parameters).fit(X[: len(y)], y)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["b", "a", "b", "a"],
+        np.array(["b", "a", "b", "a"], dtype=object),
+        [7, 3, 7, 3],
+        np.array([7, 3, 7, 3], dtype=np.uint8),
+        [True, False, True, False],
+        [2.0, 1.0, 2.0, 1.0],
+    ],
+)
+def test_labels_of_any_type(labels):
+    names = {label: f"name of {label}" for label in labels}
+    clf = fitted(labels, class_names=names, text_features=TEXT[:2], alpha=1000.0)
+    assert clf.classes_.tolist() == sorted(set(labels))
+    np.testing.assert_array_equal(clf.predict(X), labels)
+    assert clf.predict(X).dtype == np.asarray(labels).dtype
+
+
+def test_string_labels_are_the_names(clip, digit_features):
+    F, labels = digit_features
+    clf = TipAdapterClassifier(clip, input="features", templates=["the digit {}", "{}"]).fit(F, labels)
+    assert clf.classes_.tolist() == sorted(set(labels))
+    expected = clip.encode_text(sorted(set(labels)), ["the digit {}", "{}"])
+    np.testing.assert_array_equal(clf.text_features_, expected)
+    assert clf.logit_scale_ == clip._clip().logit_scale
+
+
+def test_sequence_is_indexed_by_integers_and_every_index_is_a_class(clip, digit_features):
+    F, _ = digit_features
+    clf = fitted([2, 0], F, encoder=clip, input="features", class_names=["cat", "dog", "fish", "owl"])
+    assert clf.classes_.tolist() == [0, 1, 2, 3]
+    np.testing.assert_array_equal(clf.text_features_, clip.encode_text(["cat", "dog", "fish", "owl"]))
+    assert clf.cache_codes_.tolist() == [2, 0]
+
+
+def test_sequence_follows_the_sorted_labels_of_another_type(clip, digit_features):
+    F, _ = digit_features
+    clf = fitted(["n02", "n01"], F, encoder=clip, input="features", class_names=("cat", "dog"))
+    assert clf.classes_.tolist() == ["n01", "n02"]
+    np.testing.assert_array_equal(clf.text_features_, clip.encode_text(["cat", "dog"]))
+
+
+def test_mapping_names_labels_and_adds_classes(clip, digit_features):
+    F, _ = digit_features
+    names = {"n03": "owl", "n01": "cat", "n02": "dog"}
+    clf = fitted(["n02", "n01"], F, encoder=clip, input="features", class_names=names)
+    assert clf.classes_.tolist() == ["n01", "n02", "n03"]
+    np.testing.assert_array_equal(clf.text_features_, clip.encode_text(["cat", "dog", "owl"]))
+    integers = fitted([5, 9], F, encoder=clip, input="features", class_names={9: "owl", 5: "cat"})
+    np.testing.assert_array_equal(integers.text_features_, clip.encode_text(["cat", "owl"]))
+    added = fitted(["a", "b"], F, encoder=clip, input="features", class_names={"c": "owl"})
+    np.testing.assert_array_equal(added.text_features_, clip.encode_text(["a", "b", "owl"]))
+
+
+def test_class_without_shots_is_predicted_by_its_text_alone():
+    clf = fitted([0, 1], text_features=np.eye(3, 4), alpha=2.0, beta=3.0, logit_scale=10.0)
+    query = np.array([[0.1, 0.0, 0.9, 0.1]])
+    unit = query / np.linalg.norm(query)
+    assert clf.predict(query) == [2]
+    np.testing.assert_allclose(clf.decision_function(query)[0, 2], 10 * unit[0, 2], atol=1e-9)
+
+
+def test_templates_by_label(clip, digit_features):
+    F, _ = digit_features
+    templates = {0: ["a {}", "the {}"], 1: ["darkness"]}
+    clf = fitted([0, 1], F, encoder=clip, input="features", class_names=["cat", "night"], templates=templates)
+    np.testing.assert_array_equal(clf.text_features_[0], clip.encode_text(["cat"], ["a {}", "the {}"])[0])
+    np.testing.assert_array_equal(clf.text_features_[1], clip.encode_text(["darkness"], "{}")[0])
+    with pytest.raises(ValueError, match=r"without an entry for \[1\]"):
+        clf.set_params(templates={0: ["a {}"]}).fit(F[:2], [0, 1])
+
+
+def test_text_features_overrule_the_encoders_text(clip, digit_features):
+    F, _ = digit_features
+    rows = clip.encode_text(["cat", "dog"])
+    clf = fitted(["b", "a"], F, encoder=clip, input="features", text_features=rows)
+    np.testing.assert_allclose(clf.text_features_, rows, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("labels", "parameters", "error", "message"),
+    [
+        ([0, 3], {"text_features": TEXT}, ValueError, r"\[3\] do not index text_features of length 3"),
+        ([0, -1], {"text_features": TEXT}, ValueError, r"\[-1\] do not index"),
+        (["a", "b"], {"text_features": TEXT}, ValueError, "length 3, but there are 2 distinct labels"),
+        (["a", "b"], {"class_names": ["x", "y", "z"]}, ValueError, r"a mapping \{label: name\}"),
+        ([0, 1], {"class_names": []}, ValueError, "class_names is empty"),
+        ([0, 1], {"class_names": {}}, ValueError, "empty mapping"),
+        ([0, 1], {"class_names": {"a": "x"}}, ValueError, "goes from label to name"),
+        ([0, 1], {"class_names": {0: "x"}}, ValueError, "no name for the label 1"),
+        ([0, 1], {"class_names": ["x", 5]}, TypeError, "class_names holds 5"),
+        (["a", "b"], {"class_names": {"c": "x"}, "text_features": TEXT[:2]}, ValueError, "2 rows for 3"),
+        (["a", "a"], {}, ValueError, "found one class"),
+        ([0, 0], {"class_names": ["x"]}, ValueError, "at least two classes"),
+        ([0.5, 1.7], {}, ValueError, "Unknown label type"),
+        ([0, 1], {"text_features": np.zeros((2, 4))}, ValueError, "text_features has a row of zeros"),
+        ([0, 1], {"text_features": np.full((2, 4), np.nan)}, ValueError, "text_features contains NaN"),
+        ([0, 1], {"text_features": np.eye(2, 7)}, ValueError, "X has 4 features, but text_features has 7"),
+        ([0, 1], {"class_names": "cat"}, ValueError, "class_names"),
+        ([0, 1], {"encoder": "tiny"}, ValueError, "encoder.*CLIPFeatureTransformer"),
+        ([0, 1], {"alpha": -1.0}, ValueError, "alpha"),
+        ([0, 1], {"logit_scale": 0.0}, ValueError, "logit_scale"),
+    ],
+)
+def test_what_does_not_fit_together(labels, parameters, error, message):
+    with pytest.raises(error, match=message):
+        fitted(labels, **parameters)
+
+
+def test_integer_labels_without_names_say_how_to_pass_them(clip, digit_features):
+    with pytest.raises(ValueError, match=r"class_names=sorted\(set\(labels\)\)"):
+        fitted([0, 1], digit_features[0], encoder=clip, input="features")
+
+
+def test_width_must_be_the_encoders(clip):
+    with pytest.raises(ValueError, match="X has 4 features, but the encoder's embedding has 128"):
+        fitted(["a", "b"], encoder=clip, input="features")
+
+
+class TestRows:
+    """Rows of X that cannot be features."""
+
+    def test_not_finite(self):
+        for value, name in ((np.nan, "NaN"), (np.inf, "infinity")):
+            bad = X.copy()
+            bad[2, 1] = value
+            with pytest.raises(ValueError, match=f"row 2 has {name}"):
+                fitted([0, 1, 0, 1], bad, text_features=TEXT[:2])
+            with pytest.raises(ValueError, match=f"row 2 has {name}"):
+                fitted([0, 1, 0, 1], text_features=TEXT[:2]).predict(bad)
+
+    def test_zero_rows_are_refused_beside_a_text_prior(self):
+        bad = X.copy()
+        bad[1] = 0
+        with pytest.raises(ValueError, match="row of zeros, row 1"):
+            fitted([0, 1, 0, 1], bad, text_features=TEXT[:2])
+        with pytest.raises(ValueError, match="row of zeros, row 1"):
+            fitted([0, 1, 0, 1], text_features=TEXT[:2]).predict(bad)
+        with pytest.warns(UserWarning, match="no text prior"):
+            assert not fitted([0, 1, 0, 1], bad).cache_keys_[1].any()
+
+    def test_lengths(self):
+        with pytest.raises(ValueError, match=r"lengths \[4, 3\]"):
+            TipAdapterClassifier(text_features=TEXT).fit(X, [0, 1, 2])
+
+    def test_empty(self, clip):
+        with pytest.raises(ValueError, match=r"0 sample\(s\)"):
+            TipAdapterClassifier(text_features=TEXT).fit(np.empty((0, 4)), [])
+        with pytest.raises(ValueError, match="X is empty"):
+            TipAdapterClassifier(clip).fit([], [])
+
+    def test_missing_labels(self):
+        with pytest.raises(ValueError, match="y contains NaN"):
+            TipAdapterClassifier(text_features=TEXT).fit(X, [0, 1, np.nan, 2])
+
+
+class TestImagesOfAClassifier:
+    """Bad images inside fit and predict."""
+
+    def test_named_by_index_and_path(self, clip, digits, tmp_path):
+        images, labels = digits
+        missing = tmp_path / "missing.png"
+        with pytest.raises(ValueError, match=r"image 3 .*missing\.png.*no such file"):
+            TipAdapterClassifier(clip).fit([*images[:3], missing], labels[:4])
+        clf = TipAdapterClassifier(clip).fit(images[:20], labels[:20])
+        with pytest.raises(ValueError, match="image 0 .*no such file"):
+            clf.predict([missing])
+        with pytest.raises(TypeError, match="wrap it in a list"):
+            clf.predict(str(missing))
+
+    def test_an_encoder_that_gives_nan_does_not_make_a_class_of_it(self, clip, digits, tmp_path):
+        from sklearn.base import clone
+
+        images, labels = digits
+        lenient = clone(clip).set_params(on_error="nan")
+        with pytest.warns(UserWarning), pytest.raises(ValueError, match="needs every image"):
+            TipAdapterClassifier(lenient).fit([*images[:3], tmp_path / "no.png"], labels[:4])
+
+    def test_labels_are_checked_before_anything_is_encoded(self, clip, digits, monkeypatch):
+        monkeypatch.setattr("sktip._encoder.load_clip", None)
+        images, labels = digits
+        with pytest.raises(ValueError, match=r"lengths \[5, 4\]"):
+            TipAdapterClassifier(clip).fit(images[:5], labels[:4])
+        with pytest.raises(ValueError, match="y to be passed"):
+            TipAdapterClassifier(clip).fit(images[:5], None)
+
+
+class TestFailedFit:
+    """Whatever stops a fit, the estimator is as it was."""
+
+    @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, MemoryError])
+    @pytest.mark.parametrize("method", ["fit", "partial_fit"])
+    @pytest.mark.parametrize("where", ["_shot_features", "_learn_classes"])
+    def test_state_is_restored(self, monkeypatch, error, method, where):
+        clf = fitted([0, 1, 0, 1], text_features=TEXT)
+        before, expected = dict(vars(clf)), clf.predict_proba(X)
+        unfitted = TipAdapterClassifier(text_features=np.eye(4))
+        original = getattr(TipAdapterClassifier, where)
+
+        def failing(self, *args, **kwargs):
+            original(self, *args, **kwargs)
+            raise error("stopped")
+
+        monkeypatch.setattr(TipAdapterClassifier, where, failing)
+        clf.text_features = np.eye(4)
+        before["text_features"] = clf.text_features
+        with pytest.raises(error):
+            getattr(clf, method)(X, [0, 1, 2, 3])
+        assert vars(clf) == before or all(vars(clf)[key] is before[key] for key in before)
+        assert vars(clf).keys() == before.keys()
+        np.testing.assert_array_equal(clf.predict_proba(X), expected)
+        with pytest.raises(error):
+            getattr(unfitted, method)(X, [0, 1, 2, 3])
+        assert vars(unfitted).keys() == TipAdapterClassifier().get_params().keys()
+
+    def test_interrupted_fine_tuning(self, monkeypatch):
+        clf = fitted([0, 1, 0, 1], text_features=TEXT)
+        keys = clf.cache_keys_
+
+        def interrupted(*args, **kwargs):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("sktip._maths.fine_tune.loss_and_gradient", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            clf.set_params(fine_tune=True).fit(X[::-1], [0, 1, 0, 1])
+        assert clf.cache_keys_ is keys

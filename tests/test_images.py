@@ -1,0 +1,288 @@
+"""Images in every form a user has them, and every way in which one can be unusable."""
+
+import io
+import os
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from sktip import CLIPFeatureTransformer
+from sktip.exceptions import ImageReadError
+
+
+@pytest.fixture
+def photo():
+    """A picture with structure in every corner, 40 x 60."""
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    return np.kron(small, np.ones((10, 10, 1), np.uint8))
+
+
+@pytest.fixture
+def saved(photo, tmp_path):
+    path = tmp_path / "photo.png"
+    Image.fromarray(photo).save(path)
+    return path
+
+
+def test_every_container_of_the_same_images_gives_the_same_features(clip, photo, saved):
+    expected = clip.transform([photo, photo[:, ::-1]])
+    mirrored = saved.with_name("mirrored.png")
+    Image.fromarray(photo[:, ::-1].copy()).save(mirrored)
+    paths = [str(saved), str(mirrored)]
+    objects = np.empty(2, object)
+    objects[:] = [Image.fromarray(photo), mirrored]
+    for X in (
+        paths,
+        tuple(paths),
+        [saved, mirrored],
+        np.array(paths),
+        np.array(paths, dtype=object)[:, None],
+        pd.Series(paths),
+        pd.DataFrame({"path": paths}),
+        objects,
+        np.stack([photo, photo[:, ::-1]]),
+        [Image.open(saved), photo[:, ::-1]],
+        iter(paths),
+    ):
+        np.testing.assert_allclose(clip.transform(X), expected, atol=1e-6)
+
+
+def test_features_are_unit_norm_float32_whatever_the_batch(clip, digits):
+    images, _ = digits
+    features = clip.transform(images[:30])
+    assert features.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=1e-6)
+    for changed in ({"batch_size": 1}, {"batch_size": 7, "n_jobs": 2}, {"n_jobs": -1}):
+        other = CLIPFeatureTransformer("tiny", device="cpu", **changed).transform(images[:30])
+        np.testing.assert_allclose(other, features, atol=1e-5)
+
+
+def test_features_are_those_of_open_clip(clip, photo):
+    import torch
+
+    model = clip._clip()
+    with torch.inference_mode():
+        pixels = model.preprocess(Image.fromarray(photo))[None]
+        expected = model.model.encode_image(pixels, normalize=True).numpy()
+    np.testing.assert_allclose(clip.transform([photo]), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("stack", ["grey arrays", "3-D array"])
+def test_grey_images(clip, photo, stack):
+    grey = photo[:, :, 0]
+    expected = clip.transform([np.stack([grey] * 3, axis=2)] * 2)
+    X = [grey, Image.fromarray(grey)] if stack == "grey arrays" else np.stack([grey, grey])
+    np.testing.assert_allclose(clip.transform(X), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB"])
+def test_modes_look_as_pillow_shows_them(clip, photo, mode):
+    image = Image.fromarray(photo).convert("RGB").convert(mode)
+    expected = image.convert("RGB")
+    np.testing.assert_allclose(clip.transform([image]), clip.transform([expected]), atol=1e-6)
+
+
+def test_transparency_is_laid_on_white(clip, photo, tmp_path):
+    alpha = np.full(photo.shape[:2], 255, np.uint8)
+    alpha[:20] = 0
+    rgba = np.dstack([photo, alpha])
+    on_white = photo.copy()
+    on_white[:20] = 255
+    palette = tmp_path / "palette.gif"
+    two_colours = Image.new("P", (60, 40), 0)
+    two_colours.putpalette([255, 0, 0, 0, 0, 255])
+    two_colours.paste(1, (0, 20, 60, 40))
+    two_colours.save(palette, transparency=0)
+    blue_on_white = np.full((40, 60, 3), 255, np.uint8)
+    blue_on_white[20:] = (0, 0, 255)
+    expected = clip.transform([on_white, blue_on_white])
+    for X in ([rgba, palette], [Image.fromarray(rgba), Image.open(palette)]):
+        np.testing.assert_allclose(clip.transform(X), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_sixteen_bit_greys_are_scaled_not_clipped(clip, photo, tmp_path, suffix):
+    grey = photo[:, :, 0]
+    path = tmp_path / f"deep{suffix}"
+    Image.fromarray(grey.astype(np.uint16) * 257).save(path)
+    np.testing.assert_allclose(clip.transform([path]), clip.transform([grey]), atol=1e-6)
+
+
+def test_exif_orientation_is_applied(clip, photo, tmp_path):
+    path = tmp_path / "turned.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.rot90(photo).copy()).save(path, exif=exif)
+    upright = clip.transform([photo])
+    np.testing.assert_allclose(clip.transform([path]), upright, atol=1e-6)
+    with Image.open(path) as image:
+        np.testing.assert_allclose(clip.transform([image]), upright, atol=1e-6)
+
+
+def test_views_average_raw_features_of_random_crops(clip, photo):
+    views = clip.set_params()._encode([photo], 5, 3)
+    raw = next(views)
+    assert raw.shape == (5, 128)
+    assert len(np.unique(raw.round(4), axis=0)) == 5
+    encoder = CLIPFeatureTransformer("tiny", device="cpu", n_views=5, random_state=3)
+    mean = raw.mean(axis=0)
+    np.testing.assert_allclose(encoder.transform([photo])[0], mean / np.linalg.norm(mean), atol=1e-6)
+
+
+def test_views_depend_on_seed_and_content_only(clip, photo, saved):
+    def encoder(**parameters):
+        return CLIPFeatureTransformer("tiny", device="cpu", n_views=3, **parameters)
+
+    other = photo[::-1].copy()
+    alone = encoder(random_state=0).transform([other])
+    beside = encoder(random_state=0, batch_size=2, n_jobs=2).transform([saved, photo, other])
+    np.testing.assert_allclose(beside[2], alone[0], atol=1e-5)
+    assert abs(encoder(random_state=1).transform([other]) - alone).max() > 1e-3
+    fresh = encoder(random_state=None)
+    assert abs(fresh.transform([other]) - fresh.transform([other])).max() > 1e-3
+
+
+def test_extreme_shapes(clip):
+    for shape in ((1, 1), (1, 500), (500, 1), (3, 2000)):
+        image = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+        for n_views in (1, 2):
+            encoder = CLIPFeatureTransformer("tiny", device="cpu", n_views=n_views, random_state=0)
+            assert np.isfinite(encoder.transform([image])).all()
+
+
+class TestUnusableImages:
+    """Each is refused with its index, its path and what to do."""
+
+    @pytest.fixture
+    def damaged(self, photo, tmp_path):
+        """A broken file of each kind, by what the message must say."""
+        whole = io.BytesIO()
+        Image.fromarray(np.kron(photo, np.ones((4, 4, 1), np.uint8))).save(whole, "JPEG")
+        contents = {
+            "cannot be decoded": whole.getvalue()[: len(whole.getvalue()) // 2],
+            "not an image": b"this is a text file",
+            "file is empty": b"",
+        }
+        paths = {}
+        for message, content in contents.items():
+            paths[message] = tmp_path / f"{message.replace(' ', '-')}.jpg"
+            paths[message].write_bytes(content)
+        eps = tmp_path / "drawing.jpg"
+        eps.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EOF\n")
+        paths["not an image in a format"] = eps
+        paths["no such file"] = tmp_path / "missing.jpg"
+        folder = tmp_path / "folder"
+        folder.mkdir()
+        paths["is a folder"] = folder
+        return paths
+
+    def test_message_names_index_path_and_cause(self, clip, saved, damaged):
+        for message, path in damaged.items():
+            with pytest.raises(ImageReadError, match=message) as caught:
+                clip.transform([saved, path])
+            assert "image 1" in str(caught.value)
+            assert repr(str(path)) in str(caught.value)
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="symbolic links need rights on Windows")
+    def test_symlink_loop(self, clip, tmp_path):
+        loop = tmp_path / "loop.png"
+        loop.symlink_to(loop)
+        with pytest.raises(ImageReadError, match=r"image 0 .*loop\.png"):
+            clip.transform([loop])
+
+    def test_addresses_are_not_opened(self, clip):
+        with pytest.raises(ImageReadError, match="image 0 .*addresses are not opened"):
+            clip.transform(["https://example.org/cat.jpg"])
+
+    def test_text_is_told_where_text_goes(self, clip):
+        with pytest.raises(ImageReadError, match="texts are encoded by encode_text"):
+            clip.transform(["a photo of a cat"])
+
+    @pytest.mark.parametrize(
+        ("image", "message"),
+        [
+            (np.zeros((4, 4, 3)), "dtype float64; convert it to uint8"),
+            (np.zeros((3, 40, 40), np.uint8), "Move the channels last"),
+            (np.zeros((0, 4, 3), np.uint8), "has no pixels"),
+            (np.zeros(5, np.uint8), r"shape \(5,\)"),
+            (3.5, "a float is not an image"),
+            (None, "a NoneType is not an image"),
+            (b"\x89PNG", "a bytes is not an image"),
+        ],
+    )
+    def test_arrays_and_objects(self, clip, photo, image, message):
+        with pytest.raises(ImageReadError, match=f"image 1: .*{message}"):
+            clip.transform([photo, image])
+
+    def test_decompression_bomb(self, photo, saved):
+        encoder = CLIPFeatureTransformer("tiny", device="cpu", max_pixels=1000)
+        with pytest.raises(ImageReadError, match="60 x 40 pixels are more than max_pixels=1000"):
+            encoder.transform([saved])
+        with pytest.raises(ImageReadError, match="image 0: 60 x 40"):
+            encoder.transform([photo])
+
+    def test_pillow_refuses_bombs_on_its_own(self, clip, saved, monkeypatch):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+        with pytest.raises(ImageReadError, match="image 0 .*Pillow refused it"):
+            clip.transform([saved])
+
+    @pytest.mark.parametrize(
+        ("X", "message"),
+        [
+            ("photo.png", "single str"),
+            (Image.new("RGB", (4, 4)), "single Image"),
+            (b"...", "single bytes"),
+            (None, "X is None"),
+            (5, "X is a int"),
+        ],
+    )
+    def test_not_a_collection(self, clip, X, message):
+        with pytest.raises(TypeError, match=message):
+            clip.transform(X)
+
+    def test_single_path(self, clip, saved):
+        with pytest.raises(TypeError, match="wrap it in a list"):
+            clip.transform(saved)
+
+    @pytest.mark.parametrize(
+        ("X", "message"),
+        [
+            ([], "X is empty"),
+            (np.zeros((4, 4, 3), np.uint8), "single image, wrap it in a list"),
+            (np.zeros((4, 8)), "input='features'"),
+            (np.zeros(4), "expected images"),
+            (np.full((2, 2), "a", dtype=object), "array of objects"),
+            (pd.DataFrame({"a": ["x"], "b": ["y"]}), "table of 2 columns"),
+        ],
+    )
+    def test_collections_of_something_else(self, clip, X, message):
+        with pytest.raises(ValueError, match=message):
+            clip.transform(X)
+
+    def test_on_error_nan_gives_rows_of_nan_and_one_warning(self, saved, damaged, photo):
+        encoder = CLIPFeatureTransformer("tiny", device="cpu", on_error="nan", n_jobs=2)
+        X = [saved, *damaged.values(), photo]
+        with pytest.warns(UserWarning, match=f"{len(damaged)} of {len(X)} images") as caught:
+            features = encoder.transform(X)
+        assert len(caught) == 1
+        np.testing.assert_array_equal(
+            np.isnan(features).any(axis=1), [False] + [True] * len(damaged) + [False]
+        )
+        np.testing.assert_allclose(features[0], features[-1], atol=1e-6)
+        with pytest.warns(UserWarning, match="1 of 1 images"):
+            assert np.isnan(encoder.transform([damaged["no such file"]])).all()
+
+    @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads all")
+    def test_unreadable_file(self, clip, saved):
+        saved.chmod(0)
+        with pytest.raises(ImageReadError, match="image 0 .*cannot be read"):
+            clip.transform([saved])
+
+    def test_damaged_exif_does_not_hide_the_image(self, clip, photo, tmp_path):
+        path = tmp_path / "odd.jpg"
+        Image.fromarray(photo).save(path, exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff", quality=95)
+        assert np.isfinite(clip.transform([path])).all()

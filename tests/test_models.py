@@ -1,0 +1,212 @@
+"""Loading of CLIP models: what is accepted, what is refused, and that it happens once."""
+
+import json
+import shutil
+import threading
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+
+from sktip import CLIPFeatureTransformer, _clip, clear_model_cache
+from sktip.exceptions import ModelLoadError
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (2, 40, 40, 3), dtype=np.uint8)
+SMALL = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
+    "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1},
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A randomly initialised ViT in a local folder."""
+    torch.manual_seed(0)
+    model = open_clip.CLIP(**SMALL)
+    torch.save(model.state_dict(), tmp_path / "open_clip_pytorch_model.bin")
+    config = {"model_cfg": SMALL, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    return tmp_path
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Count what open_clip is asked to load; nothing is loaded."""
+    calls = []
+
+    def create(name, **options):
+        calls.append((name, options))
+        raise RuntimeError("stop here")
+
+    monkeypatch.setattr(open_clip, "create_model_from_pretrained", create)
+    return calls
+
+
+def load(model_name, pretrained=None):
+    return CLIPFeatureTransformer(model_name, pretrained, device="cpu").transform(IMAGES)
+
+
+def test_local_folder(folder):
+    encoder = CLIPFeatureTransformer(f"local-dir:{folder}", device="cpu")
+    assert encoder.transform(IMAGES).shape == (2, 16)
+    assert encoder.encode_text(["cat", "dog"]).shape == (2, 16)
+    assert encoder._clip().logit_scale == pytest.approx(1 / 0.07)
+    assert encoder._clip().input_size == (32, 32)
+
+
+def test_copy_of_the_bundled_model_is_the_bundled_model(clip, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(_clip.TINY_FOLDER, copy)
+    np.testing.assert_array_equal(load(f"local-dir:{copy}"), clip.transform(IMAGES))
+
+
+def test_local_checkpoint_of_a_named_model(folder, tmp_path):
+    configs = tmp_path / "configs"
+    configs.mkdir()
+    (configs / "Small-ViT.json").write_text(json.dumps(SMALL))
+    open_clip.add_model_config(configs)
+    features = load("Small-ViT", str(folder / "open_clip_pytorch_model.bin"))
+    assert features.shape == (2, 16)
+    wrong = folder / "wrong.pt"
+    torch.save({"a": torch.zeros(1)}, wrong)
+    with pytest.raises(ModelLoadError, match=r"weights of 'Small-ViT' .*wrong\.pt.* could not be"):
+        load("Small-ViT", str(wrong))
+
+
+def test_a_pickle_with_code_in_it_is_not_run(folder, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (tmp_path.joinpath("sprung").touch, ())
+
+    torch.save({"weight": Trap()}, folder / "open_clip_pytorch_model.bin")
+    with pytest.raises(ModelLoadError):
+        load(f"local-dir:{folder}")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_loaded_once_by_many_threads_and_estimators(monkeypatch):
+    clear_model_cache()
+    loads = []
+    original = _clip._load
+
+    def counting(*args):
+        loads.append(args)
+        return original(*args)
+
+    monkeypatch.setattr(_clip, "_load", counting)
+    threads = [threading.Thread(target=load, args=("tiny",)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(loads) == 1
+    clear_model_cache()
+    load("tiny")
+    assert len(loads) == 2
+
+
+def test_cache_is_bounded(folder):
+    for copy in range(3):
+        shutil.copytree(folder, folder / str(copy))
+        load(f"local-dir:{folder / str(copy)}")
+    assert len(_clip._models) == _clip.MAX_MODELS
+    assert next(reversed(_clip._models))[0].endswith("2")
+
+
+def test_a_class_is_encoded_once(clip, monkeypatch):
+    clear_model_cache()
+    model = clip._clip()
+    encoded = []
+    original = _clip.ClipModel._encode_text
+    monkeypatch.setattr(
+        _clip.ClipModel,
+        "_encode_text",
+        lambda self, prompts: encoded.extend(prompts) or original(self, prompts),
+    )
+    first = clip.encode_text(["cat", "dog"])
+    second = clip.encode_text(["dog", "bird", "cat"])
+    assert len(encoded) == 3
+    np.testing.assert_array_equal(first, second[[2, 0]])
+    assert len(model.class_features) == 3
+    monkeypatch.setattr(_clip, "MAX_CLASSES", 2)
+    clip.encode_text(["fish"])
+    assert len(model.class_features) == 2
+
+
+@pytest.mark.parametrize(
+    ("model_name", "pretrained", "message"),
+    [
+        ("ViT-B32", None, "unknown model_name 'ViT-B32'. Did you mean 'ViT-B-32'"),
+        ("nothing like it", None, "unknown model_name 'nothing like it'. Use 'tiny'"),
+        ("ViT-B-16", None, "On offer: openai, laion400m_e31"),
+        ("ViT-B-32", "opnai", "Did you mean 'openai'"),
+        ("RN50", "laion2b_s34b_b79k", "has no weights 'laion2b_s34b_b79k'.*On offer: openai"),
+        ("tiny", "openai", "carries its own weights"),
+        ("hf-hub:a/b", "openai", "carries its own weights"),
+        ("local-dir:/no/such/folder", None, "there is no folder"),
+    ],
+)
+def test_unknown_models_and_weights(model_name, pretrained, message):
+    with pytest.raises(ValueError, match=message):
+        load(model_name, pretrained)
+
+
+def test_broken_folders(folder):
+    weights = folder / "open_clip_pytorch_model.bin"
+    weights.rename(folder / "elsewhere")
+    with pytest.raises(ValueError, match="has no weights"):
+        load(f"local-dir:{folder}")
+    weights.write_bytes(b"damaged")
+    with pytest.raises(ModelLoadError, match="could not be loaded"):
+        load(f"local-dir:{folder}")
+    config = folder / "open_clip_config.json"
+    for content in ("{", "[]", "{}"):
+        config.write_text(content)
+        with pytest.raises(ValueError, match="not a JSON object with a model_cfg"):
+            load(f"local-dir:{folder}")
+    config.unlink()
+    with pytest.raises(ValueError, match="has no open_clip_config.json"):
+        load(f"local-dir:{folder}")
+
+
+@pytest.mark.parametrize(
+    ("model_name", "pretrained"),
+    [("ViT-B-32", None), ("ViT-B-16", "openai"), ("hf-hub:laion/no-such-model", None)],
+)
+def test_no_network(model_name, pretrained, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    with pytest.raises(ModelLoadError, match="no connection to the model hub") as caught:
+        load(model_name, pretrained)
+    assert "'tiny'" in str(caught.value)
+    assert "local-dir:" in str(caught.value)
+
+
+def test_default_weights_of_the_default_model(counted):
+    with pytest.raises(ModelLoadError, match="stop here"):
+        load("ViT-B-32")
+    assert counted[0][1]["pretrained"] == "laion2b_s34b_b79k"
+    assert "force_quick_gelu" not in counted[0][1]
+
+
+@pytest.mark.parametrize("model_name", ["ViT-B-32", "ViT-B/32", "RN50", "ViT-L-14"])
+def test_weights_trained_with_quick_gelu_get_it(counted, model_name):
+    with pytest.raises(ModelLoadError, match="stop here"):
+        load(model_name, "openai")
+    assert counted[0][1]["force_quick_gelu"] is True
+
+
+def test_quick_gelu_names_need_no_mending(counted):
+    with pytest.raises(ModelLoadError):
+        load("ViT-B-32-quickgelu", "openai")
+    assert "force_quick_gelu" not in counted[0][1]
+
+
+def test_missing_transformers_names_the_extra(monkeypatch):
+    def missing(*args, **kwargs):
+        raise ModuleNotFoundError("No module named 'transformers'")
+
+    monkeypatch.setattr(open_clip, "get_tokenizer", missing)
+    with pytest.raises(ImportError, match=r'pip install "sktip\[hf\]"'):
+        load("ViT-B-16-SigLIP", "webli")
