@@ -17,12 +17,21 @@ _HOME = {
     "TipAdapterClassifier": "sktip._tip_adapter",
     "clear_model_cache": "sktip._clip",
 }
-_SUBMODULES = ("exceptions", "prompts")
+_SUBMODULES = ("exceptions", "model_selection", "prompts")
 
-__all__ = sorted([*_HOME, *_SUBMODULES, "__version__"])
+__all__ = [
+    "CLIPFeatureTransformer",
+    "TipAdapterClassifier",
+    "__version__",
+    "clear_model_cache",
+    "exceptions",
+    "model_selection",
+    "prompts",
+]
 
 if TYPE_CHECKING:
     from sktip import exceptions as exceptions
+    from sktip import model_selection as model_selection
     from sktip import prompts as prompts
     from sktip._clip import clear_model_cache as clear_model_cache
     from sktip._encoder import CLIPFeatureTransformer as CLIPFeatureTransformer

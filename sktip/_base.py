@@ -161,7 +161,7 @@ class BaseCLIPClassifier(ClassifierMixin, BaseEstimator):
         if self._reads_images:
             X = as_image_list(X)
             if reset:
-                vars(self).pop("n_features_in_", None)
+                self.__dict__.pop("n_features_in_", None)
         else:
             X = self._validate_features(X, reset=reset)
         return X, self._validate_labels(y, len(X))

@@ -159,8 +159,7 @@ def _load(model_name: str, pretrained: str | None, device: Any, precision: str) 
         tokenizer = _fitting(tokenizer or open_clip.get_tokenizer(source), model)
     except ImportError as error:
         raise ImportError(
-            f"{model_name!r} needs the package transformers ({error}); run: "
-            'pip install "sktip[hf]"'
+            f'{model_name!r} needs the package transformers ({error}); run: pip install "sktip[hf]"'
         ) from error
     except Exception as error:
         if "transformers" in str(error) and "install" in str(error):
@@ -271,7 +270,8 @@ def _near(name: str, known: Sequence[str]) -> str:
 
 def _why_not_loaded(model_name: str, pretrained: str | None, error: Exception) -> str:
     what = f"the weights of {model_name!r}" + (f" ({pretrained!r})" if pretrained else "")
-    chain, cause = [], error
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
     while cause is not None and cause not in chain:
         chain.append(cause)
         cause = cause.__cause__ or cause.__context__

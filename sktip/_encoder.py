@@ -326,9 +326,7 @@ class CLIPFeatureTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
                 stacklevel=3,
             )
 
-    def _views(
-        self, clip: ClipModel, index: int, image: Any, n_views: int, seed: int
-    ) -> list[Any]:
+    def _views(self, clip: ClipModel, index: int, image: Any, n_views: int, seed: int) -> list[Any]:
         """Model inputs of one image: the plain one, or random views."""
         where = describe(image, index)
         content = read_bytes(image, where)

@@ -58,7 +58,9 @@ def as_image_list(X: Any) -> Sequence[Any]:
             f"X is a {type(X).__name__}, not a collection of images; pass a list of {_FORMS}."
         ) from None
     if len(images) == 0:
-        raise ValueError("X is empty: found array with 0 sample(s) while a minimum of 1 is required.")
+        raise ValueError(
+            "X is empty: found array with 0 sample(s) while a minimum of 1 is required."
+        )
     return images
 
 

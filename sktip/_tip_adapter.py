@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import _check_sample_weight
 from tqdm.auto import tqdm
 
 from sktip._base import BaseCLIPClassifier, fits
@@ -245,7 +245,7 @@ class TipAdapterClassifier(BaseCLIPClassifier):
         self.cache_codes_ = np.searchsorted(self.classes_, y)
         self.cache_weights_ = weights
         for name in ("loss_curve_", "n_iter_"):
-            vars(self).pop(name, None)
+            self.__dict__.pop(name, None)
         if self.fine_tune:
             self._fine_tune(unit_norm(views))
         return self
@@ -302,11 +302,17 @@ class TipAdapterClassifier(BaseCLIPClassifier):
         codes = np.searchsorted(self.classes_, y)
         if not first:
             if weights is not None or self.cache_weights_ is not None:
-                old = np.ones(len(self.cache_keys_)) if self.cache_weights_ is None else self.cache_weights_
+                old = (
+                    np.ones(len(self.cache_keys_))
+                    if self.cache_weights_ is None
+                    else self.cache_weights_
+                )
                 new = np.ones(len(keys)) if weights is None else weights
                 weights = np.concatenate([old, new])
             keys = np.concatenate([self.cache_keys_, keys])
-            codes = np.concatenate([np.searchsorted(self.classes_, known)[self.cache_codes_], codes])
+            codes = np.concatenate(
+                [np.searchsorted(self.classes_, known)[self.cache_codes_], codes]
+            )
         self.cache_keys_, self.cache_codes_, self.cache_weights_ = keys, codes, weights
         return self
 
@@ -362,15 +368,19 @@ class TipAdapterClassifier(BaseCLIPClassifier):
         from sktip._maths.cache import cache_logits
 
         keys, shots, text, _ = self._tensors(features.dtype)
-        return cache_logits(
-            torch.as_tensor(features, device=keys.device),
-            keys,
-            shots,
-            text,
-            logit_scale=self.logit_scale_,
-            alpha=float(self.alpha),
-            beta=float(self.beta),
-        ).cpu().numpy()
+        return (
+            cache_logits(
+                torch.as_tensor(features, device=keys.device),
+                keys,
+                shots,
+                text,
+                logit_scale=self.logit_scale_,
+                alpha=float(self.alpha),
+                beta=float(self.beta),
+            )
+            .cpu()
+            .numpy()
+        )
 
     def _tensors(self, dtype: np.dtype) -> tuple:
         """Keys, values, text and weights of the cache, in the type and place of computation."""

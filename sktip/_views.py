@@ -51,8 +51,8 @@ def _crop_box(width: int, height: int, rng: np.random.Generator) -> tuple[int, i
         ratio = math.exp(rng.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
         w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:
-            left, top = rng.integers(width - w + 1), rng.integers(height - h + 1)
-            return int(left), int(top), int(left + w), int(top + h)
+            left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
+            return left, top, left + w, top + h
     ratio = min(max(width / height, RATIO[0]), RATIO[1])
     w, h = min(width, max(1, round(height * ratio))), min(height, max(1, round(width / ratio)))
     left, top = (width - w) // 2, (height - h) // 2

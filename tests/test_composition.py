@@ -98,7 +98,9 @@ def test_cross_val_predict(on_features, digit_features, n_jobs):
     assert (predicted == labels).mean() > 0.5
     codes = np.unique(labels, return_inverse=True)[1]
     numbered = clone(on_features).set_params(class_names=sorted(set(labels)))
-    probabilities = cross_val_predict(numbered, F, codes, cv=4, method="predict_proba", n_jobs=n_jobs)
+    probabilities = cross_val_predict(
+        numbered, F, codes, cv=4, method="predict_proba", n_jobs=n_jobs
+    )
     np.testing.assert_array_equal(np.unique(labels)[probabilities.argmax(axis=1)], predicted)
 
 
@@ -121,7 +123,9 @@ def test_a_class_missing_from_a_fold(on_features, digit_features):
     assert all(len(estimator.classes_) == 10 for estimator in named["estimator"])
     assert named["test_score"].mean() > 0.5
     with pytest.warns(UserWarning, match="least populated class"):
-        unnamed = cross_validate(on_features, F[keep], labels[keep], cv=folds, return_estimator=True)
+        unnamed = cross_validate(
+            on_features, F[keep], labels[keep], cv=folds, return_estimator=True
+        )
     assert sorted(len(estimator.classes_) for estimator in unnamed["estimator"]) == [9, 10, 10]
 
 
@@ -215,7 +219,9 @@ class TestPersistence:
         on_images.fit(digits[0][:60], digits[1][:60])
         path = tmp_path / "model.joblib"
         joblib.dump(on_images, path)
-        arrays = sum(value.nbytes for value in vars(on_images).values() if isinstance(value, np.ndarray))
+        arrays = sum(
+            value.nbytes for value in vars(on_images).values() if isinstance(value, np.ndarray)
+        )
         assert path.stat().st_size < arrays + 1_000_000
         joblib.dump(digits[0][60:62], tmp_path / "images.joblib")
         code = (

@@ -63,7 +63,9 @@ def test_text_by_class(clip):
     templates = {"cat": ["a photo of a {}.", "the {}"], "night": ["the sky is dark"]}
     encoded = clip.encode_text(["night", "cat"], templates)
     np.testing.assert_allclose(encoded[1:], clip.encode_text(["cat"], templates["cat"]), atol=1e-6)
-    np.testing.assert_allclose(encoded[0], clip.encode_text(["the sky is dark"], "{}")[0], atol=1e-6)
+    np.testing.assert_allclose(
+        encoded[0], clip.encode_text(["the sky is dark"], "{}")[0], atol=1e-6
+    )
 
 
 def test_cut_off_prompts_are_named(clip):
@@ -72,7 +74,9 @@ def test_cut_off_prompts_are_named(clip):
 
 
 def test_underscores_become_spaces(clip):
-    np.testing.assert_array_equal(clip.encode_text(["fire_engine"]), clip.encode_text(["fire engine"]))
+    np.testing.assert_array_equal(
+        clip.encode_text(["fire_engine"]), clip.encode_text(["fire engine"])
+    )
 
 
 @pytest.mark.parametrize(
@@ -106,7 +110,13 @@ def test_prompts_of_the_papers_data_sets():
 
 @pytest.mark.parametrize(
     "parameters",
-    [{"batch_size": 0}, {"n_views": 0}, {"precision": "fp8"}, {"on_error": "skip"}, {"n_jobs": "2"}],
+    [
+        {"batch_size": 0},
+        {"n_views": 0},
+        {"precision": "fp8"},
+        {"on_error": "skip"},
+        {"n_jobs": "2"},
+    ],
 )
 def test_invalid_parameters(digits, parameters):
     with pytest.raises(ValueError, match=next(iter(parameters))):

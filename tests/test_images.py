@@ -79,7 +79,9 @@ def test_grey_images(clip, photo, stack):
     np.testing.assert_allclose(clip.transform(X), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB"])
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB"]
+)
 def test_modes_look_as_pillow_shows_them(clip, photo, mode):
     image = Image.fromarray(photo).convert("RGB").convert(mode)
     expected = image.convert("RGB")
@@ -130,7 +132,9 @@ def test_views_average_raw_features_of_random_crops(clip, photo):
     assert len(np.unique(raw.round(4), axis=0)) == 5
     encoder = CLIPFeatureTransformer("tiny", device="cpu", n_views=5, random_state=3)
     mean = raw.mean(axis=0)
-    np.testing.assert_allclose(encoder.transform([photo])[0], mean / np.linalg.norm(mean), atol=1e-6)
+    np.testing.assert_allclose(
+        encoder.transform([photo])[0], mean / np.linalg.norm(mean), atol=1e-6
+    )
 
 
 def test_views_depend_on_seed_and_content_only(clip, photo, saved):

@@ -129,7 +129,9 @@ def test_sample_weight_counts_a_shot_several_times(features):
 class TestPartialFit:
     """Appended shots give the same classifier as one fit."""
 
-    @pytest.mark.parametrize("weighted", [(False, False), (True, False), (False, True), (True, True)])
+    @pytest.mark.parametrize(
+        "weighted", [(False, False), (True, False), (False, True), (True, True)]
+    )
     def test_equals_fit(self, features, weighted):
         X, y, W = features((3, 1, 4))
         weights = np.linspace(0.5, 2, len(y))
@@ -138,7 +140,10 @@ class TestPartialFit:
         for part, use in zip(parts, weighted, strict=True):
             clf.partial_fit(X[part], y[part], sample_weight=weights[part] if use else None)
         total = np.concatenate(
-            [weights[p] if use else np.ones(len(y[p])) for p, use in zip(parts, weighted)]
+            [
+                weights[p] if use else np.ones(len(y[p]))
+                for p, use in zip(parts, weighted, strict=True)
+            ]
         )
         whole = classifier(W).fit(X, y, sample_weight=total if any(weighted) else None)
         np.testing.assert_array_equal(clf.cache_keys_, whole.cache_keys_)
@@ -185,7 +190,9 @@ class TestPartialFit:
     def test_width_must_stay(self, features):
         X, y, W = features()
         clf = classifier(W).fit(X, y)
-        with pytest.raises(ValueError, match="X has 7 features, but TipAdapterClassifier is expecting 8"):
+        with pytest.raises(
+            ValueError, match="X has 7 features, but TipAdapterClassifier is expecting 8"
+        ):
             clf.partial_fit(X[:, :7], y)
 
 
@@ -224,7 +231,9 @@ class TestFineTuning:
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 5)
         losses = []
         for _ in range(5):
-            logits = SCALE * f @ torch.tensor(W).T + ALPHA * torch.exp(-BETA * (1 - f @ K.T)) @ one_hot
+            logits = (
+                SCALE * f @ torch.tensor(W).T + ALPHA * torch.exp(-BETA * (1 - f @ K.T)) @ one_hot
+            )
             loss = torch.nn.functional.cross_entropy(logits, torch.tensor(y))
             optimizer.zero_grad()
             loss.backward()
@@ -277,7 +286,9 @@ class TestImages:
     def test_images_and_their_features_agree(self, clip, digits, digit_features):
         images, labels = digits
         F, _ = digit_features
-        on_images = TipAdapterClassifier(clip, templates="the digit {}").fit(images[:60], labels[:60])
+        on_images = TipAdapterClassifier(clip, templates="the digit {}").fit(
+            images[:60], labels[:60]
+        )
         on_features = TipAdapterClassifier(clip, input="features", templates="the digit {}")
         on_features.fit(F[:60], labels[:60])
         np.testing.assert_allclose(
@@ -306,13 +317,19 @@ class TestImages:
         first = TipAdapterClassifier(clip, **parameters).fit(images[:40], labels[:40])
         again = TipAdapterClassifier(clip, **parameters).fit(images[:40], labels[:40])
         np.testing.assert_array_equal(first.cache_keys_, again.cache_keys_)
-        untuned = TipAdapterClassifier(clip, n_views=3, random_state=0).fit(images[:40], labels[:40])
+        untuned = TipAdapterClassifier(clip, n_views=3, random_state=0).fit(
+            images[:40], labels[:40]
+        )
         assert abs(first.cache_keys_ - untuned.cache_keys_).max() > 1e-4
 
     def test_shots_help(self, clip, digit_features):
         F, labels = digit_features
         scores = {}
-        for name, parameters in {"zero-shot": {"alpha": 0.0}, "tip": {}, "tip-f": {"fine_tune": True}}.items():
+        for name, parameters in {
+            "zero-shot": {"alpha": 0.0},
+            "tip": {},
+            "tip-f": {"fine_tune": True},
+        }.items():
             clf = TipAdapterClassifier(
                 clip, input="features", templates="the digit {}", random_state=0, **parameters
             )

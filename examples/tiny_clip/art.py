@@ -161,7 +161,9 @@ def from_svg(svg):
 def iconify(root, name, names):
     """Pictures of one iconify set; emoji sets keep only what the Unicode data names."""
     icons = json.loads((root / name / "icons.json").read_text())
-    codes = {icon: code for code, icon in json.loads((root / name / "chars.json").read_text()).items()}
+    codes = {
+        icon: code for code, icon in json.loads((root / name / "chars.json").read_text()).items()
+    }
     for key, icon in icons["icons"].items():
         record = names.of_code(codes[key]) if key in codes else names.of_name(key)
         if record is None and name == "flat-color-icons":
@@ -244,13 +246,16 @@ def clipart(root):
             if look in seen:
                 continue
             seen.add(look)
-            yield pixels, {
-                "source": "openclipart",
-                "name": phrases[0],
-                "group": phrases[-1:],
-                "phrases": phrases,
-                "mirror": not any(NO_MIRROR_WORDS.search(phrase) for phrase in phrases),
-            }
+            yield (
+                pixels,
+                {
+                    "source": "openclipart",
+                    "name": phrases[0],
+                    "group": phrases[-1:],
+                    "phrases": phrases,
+                    "mirror": not any(NO_MIRROR_WORDS.search(phrase) for phrase in phrases),
+                },
+            )
 
 
 def collect(root, out):

@@ -97,13 +97,13 @@ def drawn_by_hand(digit, rng):
     width = rng.integers(8, 24)
     variants = STROKES[digit]
     for kind, points in variants[rng.integers(len(variants))]:
-        points = np.array(points) + rng.normal(0, 0.035, (len(points), 2))
+        path = np.array(points) + rng.normal(0, 0.035, (len(points), 2))
         if kind == "curve":
-            curve = CubicSpline(np.arange(len(points)), points)
-            points = curve(np.linspace(0, len(points) - 1, 12 * len(points)))
-        points = [tuple(p) for p in 30 + points * (CANVAS - 60)]
-        draw.line(points, 255, int(width))
-        for x, y in points:
+            curve = CubicSpline(np.arange(len(path)), path)
+            path = curve(np.linspace(0, len(path) - 1, 12 * len(path)))
+        corners = [tuple(corner) for corner in 30 + path * (CANVAS - 60)]
+        draw.line(corners, 255, int(width))
+        for x, y in corners:
             draw.ellipse([x - width / 2, y - width / 2, x + width / 2, y + width / 2], 255)
     return image
 
@@ -147,10 +147,12 @@ def collect(out, n_font=60, n_hand=500, seed=0):
     rng = np.random.default_rng(seed)
     fonts = [
         path
-        for path in sorted(font_manager.findSystemFonts([str(Path(font_manager.__file__).parent / "mpl-data/fonts/ttf")]))
-        if "matplotlib" in path
-        and Path(path).stem.startswith(TEXT_FONTS)
-        and "Display" not in path
+        for path in sorted(
+            font_manager.findSystemFonts(
+                [str(Path(font_manager.__file__).parent / "mpl-data/fonts/ttf")]
+            )
+        )
+        if "matplotlib" in path and Path(path).stem.startswith(TEXT_FONTS) and "Display" not in path
     ]
     print(len(fonts), "fonts")
     masks, records = [], []

@@ -100,5 +100,7 @@ def cache_logits(
         if text is None:
             logits[rows] = votes.T.mul_(alpha)
         else:
-            logits[rows] = torch.addmm(votes, text, queries[rows].T, beta=alpha, alpha=logit_scale).T
+            logits[rows] = torch.addmm(
+                votes, text, queries[rows].T, beta=alpha, alpha=logit_scale
+            ).T
     return logits

@@ -1,0 +1,139 @@
+"""Splitting data the few-shot way."""
+
+from collections.abc import Iterator
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import BaseShuffleSplit
+from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+
+__all__ = ["FewShotSplit"]
+
+
+class FewShotSplit(BaseShuffleSplit):
+    """Draw a number of shots of every class to train, and test on the rest.
+
+    A cross-validator for `cross_validate`, `GridSearchCV` and `learning_curve`. Training
+    indices come shot by shot, one of each class and then the next, so that the first
+    ``C * k`` of them are the k-shot split of the same seed.
+
+    Parameters
+    ----------
+    n_shots : int, default=16
+        Training samples of each class.
+
+    n_splits : int, default=3
+        Number of independent draws.
+
+    test_size : int or float, default=None
+        At most so many of the other samples are for testing, drawn at random; a float is their
+        share. None is all of them.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of the draws.
+
+    Raises
+    ------
+    ValueError
+        By `split`, if a class has fewer samples than `n_shots`, or no sample is left to test.
+
+    References
+    ----------
+    .. [1] R. Zhang et al., "Tip-Adapter: Training-free CLIP-Adapter for better
+       vision-language modeling", arXiv:2111.03930, section 4.1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sktip.model_selection import FewShotSplit
+    >>> y = np.array(["cat", "dog"] * 5)
+    >>> for train, test in FewShotSplit(n_shots=2, n_splits=1, random_state=0).split(y, y):
+    ...     print(y[train], len(test))
+    ['cat' 'dog' 'cat' 'dog'] 6
+    """
+
+    def __init__(
+        self,
+        n_shots: int = 16,
+        n_splits: int = 3,
+        *,
+        test_size: int | float | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ):
+        self.n_shots = n_shots
+        self.n_splits = n_splits
+        self.test_size = test_size
+        self.random_state = random_state
+
+    def split(self, X: Any, y: Any, groups: Any = None) -> Iterator[tuple[NDArray, NDArray]]:
+        """Generate the indices of each draw.
+
+        Parameters
+        ----------
+        X : sequence of length n
+            The samples; only their number matters.
+
+        y : array-like of shape (n,)
+            Labels.
+
+        groups : Ignored
+            Not used, present for API consistency.
+
+        Yields
+        ------
+        train : ndarray of shape (C * n_shots,)
+            Indices of the shots, one of each class and then the next.
+
+        test : ndarray
+            Indices of the samples to test on, ascending.
+        """
+        if y is None:
+            raise ValueError("FewShotSplit needs y: shots are drawn from each class.")
+        return super().split(X, y, groups)
+
+    def _iter_indices(self, X: Any, y: Any, groups: Any = None) -> Iterator[tuple]:
+        for name, minimum in (("n_shots", 1), ("n_splits", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or value < minimum:
+                raise ValueError(f"{name}={value!r}; it is an integer of at least {minimum}.")
+        y = column_or_1d(y)
+        check_classification_targets(y)
+        classes, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
+        short = counts < self.n_shots
+        if short.any():
+            shown = [
+                f"{label!r} ({n})"
+                for label, n in zip(classes[short].tolist(), counts[short], strict=True)
+            ]
+            raise ValueError(
+                f"n_shots={self.n_shots}, but {short.sum()} classes have fewer samples: "
+                f"{', '.join(shown[:10])}{', ...' if len(shown) > 10 else ''}."
+            )
+        n_rest = len(y) - self.n_shots * len(classes)
+        n_test = self._n_test(n_rest)
+        rng = check_random_state(self.random_state)
+        for _ in range(self.n_splits):
+            order = rng.permutation(len(y))
+            by_class = [order[codes[order] == code] for code in range(len(classes))]
+            train = np.stack([rows[: self.n_shots] for rows in by_class], axis=1).ravel()
+            rest = np.concatenate([rows[self.n_shots :] for rows in by_class])
+            if n_test < n_rest:
+                rest = rng.permutation(rest)[:n_test]
+            yield train, np.sort(rest)
+
+    def _n_test(self, n_rest: int) -> int:
+        size = self.test_size
+        if n_rest == 0:
+            raise ValueError(f"n_shots={self.n_shots} takes every sample; none is left to test on.")
+        if size is None:
+            return n_rest
+        if isinstance(size, Integral) and size >= 1:
+            return min(int(size), n_rest)
+        if isinstance(size, Real) and not isinstance(size, Integral) and 0 < size < 1:
+            return max(1, round(size * n_rest))
+        raise ValueError(
+            f"test_size={size!r}; it is None, a number of samples, or a share between 0 and 1."
+        )
