@@ -7,13 +7,13 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils import Tags, assert_all_finite, check_array, column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from sktip._classes import resolve_classes
 from sktip._encoder import CLIPFeatureTransformer, unit_norm
@@ -186,6 +186,16 @@ class BaseCLIPClassifier(ClassifierMixin, BaseEstimator):
             )
         return y
 
+    def _validate_weights(self, sample_weight: ArrayLike | None, X: Any) -> NDArray | None:
+        if sample_weight is None:
+            return None
+        weights = _check_sample_weight(
+            sample_weight, X, dtype=np.float64, ensure_non_negative=True, copy=True
+        )
+        if not weights.any():
+            raise ValueError("all values of sample_weight are zero; some weight must be positive.")
+        return weights
+
     def _shot_features(self, X: Any, n_views: int = 1) -> NDArray:
         """Features of the shots' views: (n, n_views, d), un-normalised where X is images."""
         if self._reads_images:
@@ -243,7 +253,7 @@ class BaseCLIPClassifier(ClassifierMixin, BaseEstimator):
             prompts = fill_prompts(names or (), self.templates, labels=self.classes_.tolist())
             rows = self.encoder._encode_prompts(prompts, self.classes_.tolist())
         elif rows is None:
-            warnings.warn(NO_PRIOR.format(consequence=self._without_prior), stacklevel=4)
+            warnings.warn(NO_PRIOR.format(consequence=self._without_prior), stacklevel=5)
         self.text_features_ = rows
         scale = self.logit_scale
         if scale is None:

@@ -200,7 +200,6 @@ class CLIPFeatureTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         TypeError
             If X is a single image, path or string instead of a collection.
         """
-        self._validate_params()
         images = as_image_list(X)
         features = np.empty((len(images), self._n_features_out), np.float32)
         for row, views in enumerate(self._encode(images, self.n_views, self.random_state)):
@@ -260,13 +259,14 @@ class CLIPFeatureTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         >>> clip.encode_text(["zero", "one"], ["the digit {}", "a picture of a {}"]).shape
         (2, 128)
         """
-        self._validate_params()
         prompts = fill_prompts(class_names, templates)
         if not prompts:
             raise ValueError("class_names is empty; give at least one class name.")
         return self._encode_prompts(prompts, class_names)
 
     def _clip(self) -> ClipModel:
+        """Model of these parameters; everything that this class does begins here."""
+        self._validate_params()
         return load_clip(self.model_name, self.pretrained, self.device, self.precision)
 
     def _encode_prompts(

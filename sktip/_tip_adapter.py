@@ -1,21 +1,19 @@
 """Tip-Adapter, and Tip-Adapter-F: a cache of few-shot features beside CLIP's text prior."""
 
 from collections.abc import Mapping, Sequence
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import _check_sample_weight
-from tqdm.auto import tqdm
 
-from sktip._base import BaseCLIPClassifier, fits
+from sktip._base import fits
+from sktip._cache import BaseCacheClassifier
 from sktip._encoder import CLIPFeatureTransformer, unit_norm
 
 
-class TipAdapterClassifier(BaseCLIPClassifier):
+class TipAdapterClassifier(BaseCacheClassifier):
     r"""Few-shot classification by a cache of training features beside CLIP's text prior.
 
     Tip-Adapter keeps the features of the labelled images ("shots") as the keys of a cache and
@@ -158,15 +156,9 @@ class TipAdapterClassifier(BaseCLIPClassifier):
     """
 
     _parameter_constraints: dict = {
-        **BaseCLIPClassifier._parameter_constraints,
+        **BaseCacheClassifier._parameter_constraints,
         "alpha": [Interval(Real, 0, None, closed="left")],
         "beta": [Interval(Real, 0, None, closed="left")],
-        "n_views": [Interval(Integral, 1, None, closed="left")],
-        "fine_tune": ["boolean"],
-        "n_epochs": [Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
     }
 
     def __init__(
@@ -238,7 +230,7 @@ class TipAdapterClassifier(BaseCLIPClassifier):
             If an image cannot be read. The estimator stays as it was before the call.
         """
         X, y = self._start_fit(X, y, self.n_views)
-        weights = self._checked_weights(sample_weight, X)
+        weights = self._validate_weights(sample_weight, X)
         self._learn_classes(np.unique(y))
         views = self._shot_features(X, self.n_views)
         self.cache_keys_ = unit_norm(views.mean(axis=1))
@@ -247,7 +239,7 @@ class TipAdapterClassifier(BaseCLIPClassifier):
         for name in ("loss_curve_", "n_iter_"):
             self.__dict__.pop(name, None)
         if self.fine_tune:
-            self._fine_tune(unit_norm(views))
+            self._fine_tune(unit_norm(views), *self._alpha_beta())
         return self
 
     @fits
@@ -291,7 +283,7 @@ class TipAdapterClassifier(BaseCLIPClassifier):
             )
         first = not hasattr(self, "classes_")
         X, y = self._start_fit(X, y, self.n_views, reset=first)
-        weights = self._checked_weights(sample_weight, X)
+        weights = self._validate_weights(sample_weight, X)
         seen = np.unique(y) if classes is None else np.union1d(y, np.asarray(classes))
         if first:
             self._learn_classes(seen)
@@ -302,104 +294,17 @@ class TipAdapterClassifier(BaseCLIPClassifier):
         codes = np.searchsorted(self.classes_, y)
         if not first:
             if weights is not None or self.cache_weights_ is not None:
-                old = (
-                    np.ones(len(self.cache_keys_))
-                    if self.cache_weights_ is None
-                    else self.cache_weights_
-                )
-                new = np.ones(len(keys)) if weights is None else weights
-                weights = np.concatenate([old, new])
+                old = _ones_if_none(self.cache_weights_, len(self.cache_keys_))
+                weights = np.concatenate([old, _ones_if_none(weights, len(keys))])
+            moved = np.searchsorted(self.classes_, known)
             keys = np.concatenate([self.cache_keys_, keys])
-            codes = np.concatenate(
-                [np.searchsorted(self.classes_, known)[self.cache_codes_], codes]
-            )
+            codes = np.concatenate([moved[self.cache_codes_], codes])
         self.cache_keys_, self.cache_codes_, self.cache_weights_ = keys, codes, weights
         return self
 
-    def _checked_weights(self, sample_weight: ArrayLike | None, X: Any) -> NDArray | None:
-        if sample_weight is None:
-            return None
-        weights = _check_sample_weight(
-            sample_weight, X, dtype=np.float64, ensure_non_negative=True, copy=True
-        )
-        if not weights.any():
-            raise ValueError("all values of sample_weight are zero; some weight must be positive.")
-        return weights
+    def _alpha_beta(self) -> tuple[float, float]:
+        return float(self.alpha), float(self.beta)
 
-    def _fine_tune(self, views: NDArray) -> None:
-        """Let the cache keys learn from the views of the shots: (m, n_views, d)."""
-        import torch
 
-        from sktip._maths.fine_tune import fine_tune_keys
-
-        keys, shots, text, weights = self._tensors(self.cache_keys_.dtype)
-        seed = check_random_state(self.random_state).randint(2**31)
-        with tqdm(
-            total=self.n_epochs, desc="Fine-tuning", unit="epoch", disable=not self.verbose
-        ) as bar:
-
-            def on_epoch(epoch: int, loss: float) -> None:
-                bar.set_postfix(loss=f"{loss:.4f}")
-                bar.update()
-
-            learned, self.loss_curve_ = fine_tune_keys(
-                torch.as_tensor(views, device=keys.device),
-                shots.codes,
-                keys,
-                shots,
-                text,
-                logit_scale=self.logit_scale_,
-                alpha=float(self.alpha),
-                beta=float(self.beta),
-                n_epochs=self.n_epochs,
-                learning_rate=self.learning_rate,
-                weight_decay=self.weight_decay,
-                batch_size=self.batch_size,
-                generator=torch.Generator().manual_seed(seed),
-                weights=weights,
-                on_epoch=on_epoch,
-            )
-        self.cache_keys_ = learned.cpu().numpy()
-        self.n_iter_ = self.n_epochs
-
-    def _logits(self, features: NDArray) -> NDArray:
-        import torch
-
-        from sktip._maths.cache import cache_logits
-
-        keys, shots, text, _ = self._tensors(features.dtype)
-        return (
-            cache_logits(
-                torch.as_tensor(features, device=keys.device),
-                keys,
-                shots,
-                text,
-                logit_scale=self.logit_scale_,
-                alpha=float(self.alpha),
-                beta=float(self.beta),
-            )
-            .cpu()
-            .numpy()
-        )
-
-    def _tensors(self, dtype: np.dtype) -> tuple:
-        """Keys, values, text and weights of the cache, in the type and place of computation."""
-        import torch
-
-        from sktip._maths.cache import Shots
-        from sktip._maths.device import resolve_device
-
-        device = resolve_device(self.device)
-
-        def tensor(array: NDArray | None) -> Any:
-            if array is None:
-                return None
-            return torch.as_tensor(array.astype(dtype, copy=False), device=device)
-
-        weights = tensor(self.cache_weights_)
-        codes = torch.as_tensor(self.cache_codes_, device=device)
-        shots = Shots.of(codes, len(self.classes_), weights)
-        return tensor(self.cache_keys_), shots, tensor(self.text_features_), weights
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "cache_keys_")
+def _ones_if_none(weights: NDArray | None, n: int) -> NDArray:
+    return np.ones(n) if weights is None else weights

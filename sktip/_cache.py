@@ -1,0 +1,111 @@
+"""What Tip-Adapter and its self-tuning form share: building, fine-tuning and asking a cache."""
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval
+from tqdm.auto import tqdm
+
+from sktip._base import BaseCLIPClassifier
+
+
+class BaseCacheClassifier(BaseCLIPClassifier):
+    """A cache of shots beside the text prior, and the learning of its keys."""
+
+    _parameter_constraints: dict = {
+        **BaseCLIPClassifier._parameter_constraints,
+        "n_views": [Interval(Integral, 1, None, closed="left")],
+        "fine_tune": ["boolean"],
+        "n_epochs": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    cache_keys_: NDArray
+    cache_codes_: NDArray
+    cache_weights_: NDArray | None
+
+    def _alpha_beta(self) -> tuple[float, float]:
+        """Residual ratio and sharpness in use."""
+        raise NotImplementedError
+
+    def _fine_tune(self, views: NDArray, alpha: float, beta: float) -> None:
+        """Let the cache keys learn from the unit views of the shots: (m, n_views, d)."""
+        import torch
+
+        from sktip._maths.fine_tune import fine_tune_keys
+
+        keys, shots, text, weights = self._tensors(self.cache_keys_.dtype)
+        seed = check_random_state(self.random_state).randint(2**31)
+        with tqdm(
+            total=self.n_epochs, desc="Fine-tuning", unit="epoch", disable=not self.verbose
+        ) as bar:
+
+            def on_epoch(epoch: int, loss: float) -> None:
+                bar.set_postfix(loss=f"{loss:.4f}")
+                bar.update()
+
+            learned, self.loss_curve_ = fine_tune_keys(
+                torch.as_tensor(views, device=keys.device),
+                shots.codes,
+                keys,
+                shots,
+                text,
+                logit_scale=self.logit_scale_,
+                alpha=alpha,
+                beta=beta,
+                n_epochs=self.n_epochs,
+                learning_rate=self.learning_rate,
+                weight_decay=self.weight_decay,
+                batch_size=self.batch_size,
+                generator=torch.Generator().manual_seed(seed),
+                weights=weights,
+                on_epoch=on_epoch,
+            )
+        self.cache_keys_ = learned.cpu().numpy()
+        self.n_iter_ = self.n_epochs
+
+    def _logits(self, features: NDArray) -> NDArray:
+        import torch
+
+        from sktip._maths.cache import cache_logits
+
+        keys, shots, text, _ = self._tensors(features.dtype)
+        alpha, beta = self._alpha_beta()
+        logits = cache_logits(
+            torch.as_tensor(features, device=keys.device),
+            keys,
+            shots,
+            text,
+            logit_scale=self.logit_scale_,
+            alpha=alpha,
+            beta=beta,
+        )
+        return logits.cpu().numpy()
+
+    def _tensors(self, dtype: np.dtype) -> tuple:
+        """Keys, values, text and weights of the cache, in the type and place of computation."""
+        import torch
+
+        from sktip._maths.cache import Shots
+        from sktip._maths.device import resolve_device
+
+        device = resolve_device(self.device)
+
+        def tensor(array: NDArray | None) -> Any:
+            if array is None:
+                return None
+            # Arrays that joblib has memory-mapped are read-only, which torch warns about.
+            return torch.as_tensor(np.require(array, dtype, "W"), device=device)
+
+        weights = tensor(self.cache_weights_)
+        codes = torch.as_tensor(np.require(self.cache_codes_, np.int64, "W"), device=device)
+        shots = Shots.of(codes, len(self.classes_), weights)
+        return tensor(self.cache_keys_), shots, tensor(self.text_features_), weights
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "cache_keys_")
