@@ -6,7 +6,7 @@ digits, the CLIP is the small one that comes with sktip.
     python examples/quickstart.py
 
 It encodes every image once, draws 1 to 16 shots of each digit from a pool, three times over,
-and scores four classifiers on test images that no choice was made on. It ends with a table and
+and scores five classifiers on test images that no choice was made on. It ends with a table and
 a picture of it, ``quickstart.png``.
 """
 
@@ -25,7 +25,7 @@ TEMPLATES = ["a picture of the number {}", "the digit {}"]
 SHOTS = [1, 2, 4, 8, 16]
 SEEDS = 3
 N_POOL = 600
-GRID = {"alpha": [0.5, 1, 2, 4, 8], "beta": [1, 2, 5.5, 11, 22]}
+GRID = {"alpha": [0.5, 1, 2, 4], "beta": [2, 5.5, 15]}
 
 
 def load_images():
@@ -63,6 +63,7 @@ def main():
         "Tip-Adapter": tip.fit,
         "Tip-Adapter, tuned": tuned(tip),
         "Tip-Adapter-F": tip_f.fit,
+        "Tip-Adapter-F, tuned": tuned(tip_f),
     }
     pool, test = slice(0, N_POOL), slice(N_POOL, None)
     splits = FewShotSplit(max(SHOTS), n_splits=SEEDS, random_state=0)
@@ -105,8 +106,9 @@ def draw(scores, path):
     styles = {
         "zero-shot": {"color": "#555555", "linestyle": "--"},
         "Tip-Adapter": {"color": "#0072b2", "marker": "o"},
-        "Tip-Adapter, tuned": {"color": "#009e73", "marker": "s"},
+        "Tip-Adapter, tuned": {"color": "#0072b2", "marker": "o", "linestyle": ":"},
         "Tip-Adapter-F": {"color": "#d55e00", "marker": "^"},
+        "Tip-Adapter-F, tuned": {"color": "#d55e00", "marker": "^", "linestyle": ":"},
     }
     for method, values in scores.items():
         axis.errorbar(
