@@ -156,7 +156,7 @@ def _load(model_name: str, pretrained: str | None, device: Any, precision: str) 
         model, preprocess = open_clip.create_model_from_pretrained(
             source, pretrained=pretrained, precision=precision, device=device, **options
         )
-        tokenizer = _fitting(tokenizer or open_clip.get_tokenizer(source), model)
+        tokenizer = fitting_tokenizer(tokenizer or open_clip.get_tokenizer(source), model)
     except ImportError as error:
         raise ImportError(
             f'{model_name!r} needs the package transformers ({error}); run: pip install "sktip[hf]"'
@@ -243,7 +243,7 @@ def _check_folder(model_name: str, folder: Path) -> None:
         )
 
 
-def _fitting(tokenizer: Any, model: Any) -> Any:
+def fitting_tokenizer(tokenizer: Any, model: Any) -> Any:
     """Cut CLIP's own tokenizer to the vocabulary of a model with a smaller one, as the bundled.
 
     Its merges are in order of frequency; a vocabulary is 512 bytes, merges, and 2 marks. They

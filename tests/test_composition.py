@@ -144,12 +144,13 @@ def test_a_class_missing_from_a_fold(on_features, digit_features):
 )
 def test_calibration(on_features, digit_features, method):
     F, labels = digit_features
-    on_features.set_params(class_names=sorted(set(labels)))
+    # A logit scale ten times too large: right as often, and much too sure of it.
+    on_features.set_params(class_names=sorted(set(labels)), logit_scale=250.0)
     calibrated = CalibratedClassifierCV(on_features, method=method, cv=3).fit(F[:150], labels[:150])
     plain = clone(on_features).fit(F[:150], labels[:150])
     assert calibrated.score(F[150:], labels[150:]) > 0.5
     loss = log_loss(labels[150:], calibrated.predict_proba(F[150:]))
-    assert loss < log_loss(labels[150:], plain.predict_proba(F[150:])) + 0.1
+    assert loss < 0.8 * log_loss(labels[150:], plain.predict_proba(F[150:]))
 
 
 def test_calibration_of_a_frozen_classifier(on_features, digit_features):

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from augment import IMAGE_SIZE, art_views, glyph_views
-from sktip._tokenizer import small_clip_tokenizer
+from sktip._clip import fitting_tokenizer
 
 CONFIG = {
     "model_cfg": {
@@ -118,7 +118,8 @@ def train(data, out, epochs, batch_size, glyph_share, learning_rate, seed):
     pictures = Pictures(data, seed)
     model = open_clip.CLIP(**{**CONFIG["model_cfg"], "quick_gelu": False})
     model = model.to(memory_format=torch.channels_last).train()
-    tokenize = small_clip_tokenizer()
+    context = CONFIG["model_cfg"]["text_cfg"]["context_length"]
+    tokenize = fitting_tokenizer(open_clip.SimpleTokenizer(context_length=context), model)
     decay = [p for p in model.parameters() if p.ndim > 1]
     no_decay = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
