@@ -15,6 +15,7 @@ __version__ = "0.1.0.dev0"
 _HOME = {
     "CLIPFeatureTransformer": "sktip._encoder",
     "TipAdapterClassifier": "sktip._tip_adapter",
+    "TipAdapterClassifierCV": "sktip._tip_adapter_cv",
     "clear_model_cache": "sktip._clip",
 }
 _SUBMODULES = ("exceptions", "model_selection", "prompts")
@@ -22,6 +23,7 @@ _SUBMODULES = ("exceptions", "model_selection", "prompts")
 __all__ = [
     "CLIPFeatureTransformer",
     "TipAdapterClassifier",
+    "TipAdapterClassifierCV",
     "__version__",
     "clear_model_cache",
     "exceptions",
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from sktip._clip import clear_model_cache as clear_model_cache
     from sktip._encoder import CLIPFeatureTransformer as CLIPFeatureTransformer
     from sktip._tip_adapter import TipAdapterClassifier as TipAdapterClassifier
+    from sktip._tip_adapter_cv import TipAdapterClassifierCV as TipAdapterClassifierCV
 
 
 def __getattr__(name: str) -> Any:

@@ -34,9 +34,19 @@ class BaseCacheClassifier(BaseCLIPClassifier):
         raise NotImplementedError
 
     def _fine_tune(self, views: NDArray, alpha: float, beta: float) -> None:
-        """Let the cache keys learn from the unit views of the shots: (m, n_views, d)."""
+        """Let all keys learn from the unit views of the shots: (m, n_views, d)."""
+        everything = np.arange(len(views))
+        keys, self.loss_curve_ = self._learned_keys(views, alpha, beta, everything, everything)
+        self.cache_keys_ = keys
+        self.n_iter_ = self.n_epochs
+
+    def _learned_keys(
+        self, views: NDArray, alpha: float, beta: float, visible: NDArray, examples: NDArray
+    ) -> tuple[NDArray, list[float]]:
+        """Keys of the `visible` shots after learning from the views of the `examples`; losses."""
         import torch
 
+        from sktip._maths.cache import Shots
         from sktip._maths.fine_tune import fine_tune_keys
 
         keys, shots, text, weights = self._tensors(self.cache_keys_.dtype)
@@ -49,11 +59,15 @@ class BaseCacheClassifier(BaseCLIPClassifier):
                 bar.set_postfix(loss=f"{loss:.4f}")
                 bar.update()
 
-            learned, self.loss_curve_ = fine_tune_keys(
-                torch.as_tensor(views, device=keys.device),
-                shots.codes,
-                keys,
-                shots,
+            learned, losses = fine_tune_keys(
+                torch.as_tensor(views[examples], device=keys.device),
+                shots.codes[examples],
+                keys[visible],
+                Shots.of(
+                    shots.codes[visible],
+                    len(self.classes_),
+                    None if weights is None else weights[visible],
+                ),
                 text,
                 logit_scale=self.logit_scale_,
                 alpha=alpha,
@@ -63,11 +77,10 @@ class BaseCacheClassifier(BaseCLIPClassifier):
                 weight_decay=self.weight_decay,
                 batch_size=self.batch_size,
                 generator=torch.Generator().manual_seed(seed),
-                weights=weights,
+                weights=None if weights is None else weights[examples],
                 on_epoch=on_epoch,
             )
-        self.cache_keys_ = learned.cpu().numpy()
-        self.n_iter_ = self.n_epochs
+        return learned.cpu().numpy(), losses
 
     def _logits(self, features: NDArray) -> NDArray:
         import torch

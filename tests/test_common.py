@@ -4,10 +4,12 @@ import pytest
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sktip import CLIPFeatureTransformer, TipAdapterClassifier
+from sktip import CLIPFeatureTransformer, TipAdapterClassifier, TipAdapterClassifierCV
 
 
-@parametrize_with_checks([TipAdapterClassifier(), CLIPFeatureTransformer()])
+@parametrize_with_checks(
+    [CLIPFeatureTransformer(), TipAdapterClassifier(), TipAdapterClassifierCV()]
+)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
 

@@ -1,0 +1,48 @@
+"""Which shots are left out together when alpha and beta are chosen."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import LeaveOneOut, check_cv
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows that are asked about, and rows of the cache that answer; `own` hides each from itself."""
+
+    asked: NDArray
+    visible: NDArray
+    own: bool = False
+
+
+def each_on_its_own(codes: NDArray) -> list[Split]:
+    """Every shot is asked about, and hidden from itself alone."""
+    rows = np.arange(len(codes))
+    return [Split(rows, rows, own=True)]
+
+
+def balanced_splits(codes: NDArray, n_folds: int | None = None) -> list[Split]:
+    """One shot of every class is left out together, so that no class is a shot short.
+
+    A fold is the place of a shot within its class, modulo `n_folds`. The only shot of a class is
+    asked about in the first fold, but answers in all of them.
+    """
+    order = np.argsort(codes, kind="stable")
+    counts = np.bincount(codes)
+    place = np.empty(len(codes), np.intp)
+    place[order] = np.arange(len(codes)) - (np.cumsum(counts) - counts)[codes[order]]
+    folds = place if n_folds is None else place % n_folds
+    only = counts[codes] == 1
+    return [
+        Split(np.flatnonzero(folds == fold), np.flatnonzero((folds != fold) | only))
+        for fold in range(folds.max() + 1)
+    ]
+
+
+def splits_of(cv: Any, X: Any, y: NDArray, *, learned: bool) -> list[Split]:
+    """Split as a scikit-learn splitter does; plain leave-one-out in one piece unless keys are learned."""
+    if isinstance(cv, LeaveOneOut) and not learned:
+        return each_on_its_own(y)
+    return [Split(test, train) for train, test in check_cv(cv, y, classifier=True).split(X, y)]
