@@ -13,11 +13,9 @@ a picture of it, ``quickstart.png``.
 import time
 
 import numpy as np
-from sklearn.base import clone
 from sklearn.datasets import load_digits
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
-from sktip import CLIPFeatureTransformer, TipAdapterClassifier
+from sktip import CLIPFeatureTransformer, TipAdapterClassifier, TipAdapterClassifierCV
 from sktip.model_selection import FewShotSplit
 
 NAMES = np.array("zero one two three four five six seven eight nine".split())
@@ -25,7 +23,6 @@ TEMPLATES = ["a picture of the number {}", "the digit {}"]
 SHOTS = [1, 2, 4, 8, 16]
 SEEDS = 3
 N_POOL = 600
-GRID = {"alpha": [0.5, 1, 2, 4], "beta": [2, 5.5, 15]}
 
 
 def load_images():
@@ -36,19 +33,6 @@ def load_images():
     return np.kron(pixels, np.ones((1, 8, 8), np.uint8)), NAMES[digits.target[order]]
 
 
-def tuned(classifier):
-    """Choose alpha and beta by cross-validation on the shots; one shot has nothing to hold out."""
-
-    def fit(X, y):
-        n_shots = len(y) // len(NAMES)
-        if n_shots == 1:
-            return None
-        folds = StratifiedKFold(min(n_shots, 4))
-        return GridSearchCV(clone(classifier), GRID, cv=folds, scoring="neg_log_loss").fit(X, y)
-
-    return fit
-
-
 def main():
     start = time.perf_counter()
     images, labels = load_images()
@@ -56,14 +40,13 @@ def main():
     features = clip.fit_transform(list(images))
     print(f"encoded {len(images)} images in {time.perf_counter() - start:.1f} s")
 
-    tip = TipAdapterClassifier(clip, input="features", templates=TEMPLATES, random_state=0)
-    tip_f = clone(tip).set_params(fine_tune=True)
+    common = {"input": "features", "templates": TEMPLATES, "random_state": 0}
     methods = {
-        "zero-shot": clone(tip).set_params(alpha=0.0).fit,
-        "Tip-Adapter": tip.fit,
-        "Tip-Adapter, tuned": tuned(tip),
-        "Tip-Adapter-F": tip_f.fit,
-        "Tip-Adapter-F, tuned": tuned(tip_f),
+        "zero-shot": TipAdapterClassifier(clip, alpha=0.0, **common),
+        "Tip-Adapter": TipAdapterClassifier(clip, **common),
+        "Tip-Adapter, tuned": TipAdapterClassifierCV(clip, **common),
+        "Tip-Adapter-F": TipAdapterClassifier(clip, fine_tune=True, **common),
+        "Tip-Adapter-F, tuned": TipAdapterClassifierCV(clip, fine_tune=True, **common),
     }
     pool, test = slice(0, N_POOL), slice(N_POOL, None)
     splits = FewShotSplit(max(SHOTS), n_splits=SEEDS, random_state=0)
@@ -71,11 +54,11 @@ def main():
     for seed, (shots, _) in enumerate(splits.split(features[pool], labels[pool])):
         for row, n_shots in enumerate(SHOTS):
             chosen = shots[: n_shots * len(NAMES)]
-            for method, fit in methods.items():
-                fitted = fit(features[chosen], labels[chosen])
-                if fitted is not None:
-                    predicted = fitted.predict(features[test])
-                    scores[method][row, seed] = 100 * np.mean(predicted == labels[test])
+            for name, method in methods.items():
+                if n_shots == 1 and isinstance(method, TipAdapterClassifierCV):
+                    continue  # There is no second shot to leave out.
+                method.fit(features[chosen], labels[chosen])
+                scores[name][row, seed] = 100 * method.score(features[test], labels[test])
 
     print_table(scores)
     draw(scores, "quickstart.png")
