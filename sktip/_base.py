@@ -167,8 +167,21 @@ class BaseCLIPClassifier(ClassifierMixin, BaseEstimator):
         return X, self._validate_labels(y, len(X))
 
     def _validate_features(self, X: Any, *, reset: bool) -> NDArray:
+        if not reset and self._is_plain_matrix(X):
+            return X
         return validate_data(
             self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=False
+        )
+
+    def _is_plain_matrix(self, X: Any) -> bool:
+        """Whether `validate_data` would hand X back as it is, at the cost of a whole query."""
+        return (
+            type(X) is np.ndarray
+            and X.dtype in (np.float64, np.float32)
+            and X.ndim == 2
+            and len(X) > 0
+            and X.shape[1] == getattr(self, "n_features_in_", None)
+            and not hasattr(self, "feature_names_in_")
         )
 
     def _validate_labels(self, y: Any, n_samples: int) -> NDArray:
@@ -225,6 +238,15 @@ class BaseCLIPClassifier(ClassifierMixin, BaseEstimator):
 
     def _unit_rows(self, X: NDArray) -> NDArray:
         """Check feature rows for what cannot be a feature, and normalise them."""
+        # Bad rows show in the squared lengths, which need one pass and no temporary of X's size.
+        # Lengths that only overflow or underflow are told apart by the full check.
+        squares = np.einsum("ij,ij->i", X, X)
+        if not (np.isfinite(squares).all() and squares.all()):
+            self._check_rows(X)
+        return unit_norm(X)
+
+    def _check_rows(self, X: NDArray) -> None:
+        """Raise an error that names the first row that cannot be a feature."""
         finite = np.isfinite(X).all(axis=1)
         if not finite.all():
             row = int(np.flatnonzero(~finite)[0])
@@ -240,7 +262,6 @@ class BaseCLIPClassifier(ClassifierMixin, BaseEstimator):
                     f"X has a row of zeros, row {empty[0]} ({len(empty)} in all); it has no direction to "
                     "compare with text. Remove it."
                 )
-        return unit_norm(X)
 
     def _learn_classes(self, seen: NDArray) -> None:
         """Set `classes_`, `text_features_` and `logit_scale_` from the labels seen."""

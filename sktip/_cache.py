@@ -63,7 +63,7 @@ class BaseCacheClassifier(BaseCLIPClassifier):
                 torch.as_tensor(views[examples], device=keys.device),
                 shots.codes[examples],
                 keys[visible],
-                Shots.of(
+                Shots(
                     shots.codes[visible],
                     len(self.classes_),
                     None if weights is None else weights[visible],
@@ -117,7 +117,7 @@ class BaseCacheClassifier(BaseCLIPClassifier):
 
         weights = tensor(self.cache_weights_)
         codes = torch.as_tensor(np.require(self.cache_codes_, np.int64, "W"), device=device)
-        shots = Shots.of(codes, len(self.classes_), weights)
+        shots = Shots(codes, len(self.classes_), weights)
         return tensor(self.cache_keys_), shots, tensor(self.text_features_), weights
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -93,7 +93,8 @@ class BaseSearchingClassifier(BaseCacheClassifier):
             return votes
 
         if self.scoring is None:
-            n_evidence = len(asked) * weights[counts[codes] > 1].sum()
+            # What is made up for a class's only shot is no evidence.
+            n_evidence = len(asked) * (weights[counts[codes] > 1].sum() if self.cv is None else 1)
             self._choose_by_default_rule(alphas, votes_at, questions, n_evidence)
         else:
             self._choose_by_score(alphas, votes_at, questions, splits)
@@ -128,7 +129,7 @@ class BaseSearchingClassifier(BaseCacheClassifier):
         return Part(
             torch.as_tensor(queries[split.asked], device=keys.device),
             visible,
-            Shots.of(codes, n_classes),
+            Shots(codes, n_classes),
             scale,
             torch.as_tensor(split.asked, device=keys.device) if split.own else None,
         )

@@ -93,11 +93,42 @@ def test_rows_are_normalised_by_the_estimator(features):
     np.testing.assert_allclose(raw.decision_function(3 * X), clf.decision_function(X), atol=1e-9)
 
 
-def test_one_query_at_a_time(features):
+@pytest.mark.parametrize("weighted", [False, True])
+def test_one_query_at_a_time(features, weighted):
     X, y, W = features((4, 2, 3))
-    clf = classifier(W).fit(X, y)
+    clf = classifier(W).fit(X, y, sample_weight=np.linspace(0.5, 2, 9) if weighted else None)
     alone = np.concatenate([clf.predict_proba(row[None]) for row in X])
     np.testing.assert_allclose(alone, clf.predict_proba(X), atol=1e-9)
+
+
+def test_queries_in_any_array(features, tmp_path):
+    X, y, W = features()
+    clf = classifier(W).fit(X, y)
+    expected = clf.decision_function(X)
+    read_only = X.copy()
+    read_only.flags.writeable = False
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    for other in (
+        X.tolist(),
+        np.asfortranarray(X),
+        np.repeat(X, 2, axis=0)[::2],
+        read_only,
+        mapped,
+    ):
+        np.testing.assert_allclose(clf.decision_function(other), expected, atol=1e-9)
+    swapped = clf.decision_function(X.astype(X.dtype.newbyteorder()))
+    np.testing.assert_allclose(swapped, expected, atol=1e-9)
+    for wrong, message in ((X[:, :7], "7 features"), (X[0], "1D array"), (X[:0], "0 sample")):
+        with pytest.raises(ValueError, match=message):
+            clf.predict(wrong)
+
+
+def test_huge_and_tiny_rows_are_not_taken_for_bad_ones(features):
+    X, y, W = features()
+    clf = classifier(W).fit(X, y)
+    for scale in (1e-100, 1e100):
+        np.testing.assert_allclose(clf.predict_proba(scale * X), clf.predict_proba(X), atol=1e-9)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.int64])
@@ -214,7 +245,7 @@ class TestFineTuning:
         losses = torch.nn.functional.cross_entropy(logits, codes[:5], reduction="none")
         (weights[:5] * losses).mean().backward()
         loss, gradient = loss_and_gradient(
-            f, codes[:5], K.detach(), Shots.of(codes, 3, weights), prior,
+            f, codes[:5], K.detach(), Shots(codes, 3, weights), prior,
             alpha=ALPHA, beta=BETA, weights=weights[:5],
         )  # fmt: skip
         assert loss.item() == pytest.approx((weights[:5] * losses).mean().item(), abs=1e-12)

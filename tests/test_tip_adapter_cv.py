@@ -125,12 +125,12 @@ class TestScores:
         assert clf.best_score_ == clf.scores_.max()
 
     def test_kept_and_recomputed_similarities_agree(self, shots, monkeypatch):
-        from sktip._maths import cache, selection
+        from sktip._maths import selection
 
         X, y, W = shots
         expected = search(W, scoring="neg_log_loss").fit(X, y).scores_
         monkeypatch.setattr(selection, "KEPT_ELEMENTS", 0)
-        monkeypatch.setattr(cache, "BLOCK_ELEMENTS", 1)
+        monkeypatch.setattr(selection, "BLOCK_ELEMENTS", 1)
         monkeypatch.setattr(selection, "CHUNK_ELEMENTS", 1)
         np.testing.assert_allclose(search(W, scoring="neg_log_loss").fit(X, y).scores_, expected)
 

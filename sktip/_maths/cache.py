@@ -8,6 +8,7 @@ whose affinities stay in the processor's cache, and memory does not grow with n 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -19,23 +20,42 @@ BLOCK_ELEMENTS = 1 << 22
 
 @dataclass(frozen=True)
 class Shots:
-    """Which keys belong to which class: the values L of the cache, without the one-hot matrix."""
+    """Which keys belong to which class: the values L of the cache, without the one-hot matrix.
+
+    Parameters
+    ----------
+    codes : Tensor of shape (m,)
+        Class code of each key.
+
+    n_classes : int
+        Number of classes C.
+
+    weights : Tensor of shape (m,) or None
+        How much each key's vote counts.
+    """
 
     codes: Tensor
-    order: Tensor
-    starts: Tensor
-    weights: Tensor | None
+    n_classes: int
+    weights: Tensor | None = None
 
-    @classmethod
-    def of(cls, codes: Tensor, n_classes: int, weights: Tensor | None = None) -> "Shots":
-        """Group the keys by their class `codes`, (m,); `weights`, (m,), count a shot more or less."""
-        order = torch.argsort(codes, stable=True)
-        counts = torch.bincount(codes, minlength=n_classes)
-        starts = torch.cumsum(counts, 0) - counts
-        return cls(codes, order, starts, weights)
+    @cached_property
+    def order(self) -> Tensor:
+        """The keys, class by class: (m,)."""
+        return torch.argsort(self.codes, stable=True)
+
+    @cached_property
+    def starts(self) -> Tensor:
+        """Where in `order` each class starts: (C,)."""
+        counts = torch.bincount(self.codes, minlength=self.n_classes)
+        return torch.cumsum(counts, 0) - counts
 
     def sums(self, values: Tensor) -> Tensor:
         """Sum the rows of `values`, (m, b), by class: (C, b)."""
+        if values.shape[1] == 1:
+            # Sorting the keys would cost more than the sums of a single query.
+            if self.weights is not None:
+                values = values * self.weights[:, None]
+            return values.new_zeros((self.n_classes, 1)).index_add_(0, self.codes, values)
         weights = None if self.weights is None else self.weights[self.order]
         return functional.embedding_bag(
             self.order, values, self.starts, mode="sum", per_sample_weights=weights
@@ -47,9 +67,9 @@ def affinity(queries: Tensor, keys: Tensor, beta: float) -> Tensor:
     return torch.mm(keys, (beta * queries).T).sub_(beta).exp_()
 
 
-def blocks(n_queries: int, n_keys: int) -> Iterator[slice]:
-    """Rows of the queries, a block at a time."""
-    size = max(16, min(1024, BLOCK_ELEMENTS // max(1, n_keys)))
+def blocks(n_queries: int, n_keys: int, n_elements: int) -> Iterator[slice]:
+    """Rows of the queries, so many at a time that their affinities are about `n_elements`."""
+    size = max(16, min(1024, n_elements // max(1, n_keys)))
     for start in range(0, n_queries, size):
         yield slice(start, start + size)
 
@@ -94,8 +114,8 @@ def cache_logits(
     logits : Tensor of shape (n, C)
         In the type of the queries.
     """
-    logits = queries.new_empty((len(queries), len(shots.starts)))
-    for rows in blocks(len(queries), len(keys)):
+    logits = queries.new_empty((len(queries), shots.n_classes))
+    for rows in blocks(len(queries), len(keys), BLOCK_ELEMENTS):
         votes = shots.sums(affinity(queries[rows], keys, beta))
         if text is None:
             logits[rows] = votes.T.mul_(alpha)

@@ -152,7 +152,12 @@ def fine_tune_keys(
     weights = None if weights is None else weights / weights.mean()
     parameter = torch.nn.Parameter(keys.clone(), requires_grad=False)
     optimizer = torch.optim.AdamW(
-        [parameter], lr=learning_rate, eps=EPSILON, weight_decay=weight_decay
+        [parameter],
+        lr=learning_rate,
+        eps=EPSILON,
+        weight_decay=weight_decay,
+        # One pass over the keys, which are most of a step's memory, instead of eight.
+        fused=keys.device.type in ("cpu", "cuda"),
     )
     n_steps = n_epochs * -(-n // batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
@@ -164,7 +169,7 @@ def fine_tune_keys(
         for rows in order.split(batch_size):
             queries = views[rows, chosen[rows]]
             if text is None:
-                prior = queries.new_zeros((len(shots.starts), 1))
+                prior = queries.new_zeros((shots.n_classes, 1))
             else:
                 prior = logit_scale * text @ queries.T
             loss, parameter.grad = loss_and_gradient(

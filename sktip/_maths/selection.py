@@ -22,6 +22,9 @@ MAX_STEP, TOLERANCE = 1.5, 1e-3
 FAR_ALPHA, LOOK_AGAIN = 150.0, 16
 #: Logits in one piece of work, 1 MB of float32.
 CHUNK_ELEMENTS = 1 << 18
+#: Exponents in one block: 1 MB of float32, so that they are still in the processor's cache when
+#: they are summed.
+BLOCK_ELEMENTS = 1 << 18
 #: Similarities up to this many are kept between betas: 256 MB of float32.
 KEPT_ELEMENTS = 1 << 26
 
@@ -61,52 +64,46 @@ class LeftOutVotes:
     def __init__(self, parts: Sequence[Part]):
         self.parts = parts
         self.n_queries = sum(len(part.queries) for part in parts)
-        sizes = [len(part.queries[rows]) * len(part.keys) for part, rows in self._blocks()]
-        kept = sum(sizes) <= KEPT_ELEMENTS
-        example = parts[0].queries
-        self._buffer = example.new_empty(sum(sizes) if kept else max(sizes))
-        # Cosines minus 1, the exponents at beta 1, of all blocks in one piece.
-        self._exponents = None
-        if kept:
-            self._exponents = torch.cat([self._exponents_of(*block) for block in self._blocks()])
+        self._kept = [self._exponents(*block) for block in self._blocks()] if self._fits else None
+        self._buffer = parts[0].queries.new_empty(0)
 
     def at(self, beta: float) -> Tensor:
         """Votes of all queries, part by part: (C, q)."""
         first = self.parts[0]
-        votes = first.queries.new_empty((len(first.shots.starts), self.n_queries))
+        votes = first.queries.new_empty((first.shots.n_classes, self.n_queries))
         # Hidden entries have the exponent -inf, which a beta of 0 would make NaN.
         beta = max(beta, 1e-30)
-        if self._exponents is not None:
-            torch.mul(self._exponents, beta, out=self._buffer).exp_()
-        start, offset = 0, 0
-        for part, rows in self._blocks():
-            width = len(part.queries[rows])
-            size = width * len(part.keys)
-            if self._exponents is None:
-                affinities = self._buffer[:size]
-                torch.mul(self._exponents_of(part, rows), beta, out=affinities).exp_()
-            else:
-                affinities = self._buffer[offset : offset + size]
-                offset += size
-            sums = part.shots.sums(affinities.view(-1, width))
+        start = 0
+        for index, (part, rows) in enumerate(self._blocks()):
+            exponents = self._exponents(part, rows) if self._kept is None else self._kept[index]
+            if self._buffer.numel() < exponents.numel():
+                self._buffer = torch.empty_like(exponents).view(-1)
+            affinities = self._buffer[: exponents.numel()].view_as(exponents)
+            sums = part.shots.sums(torch.mul(exponents, beta, out=affinities).exp_())
             if part.scale is not None:
                 sums *= part.scale
-            votes[:, start : start + width] = sums
-            start += width
+            stop = start + sums.shape[1]
+            votes[:, start:stop] = sums
+            start = stop
         return votes
+
+    @property
+    def _fits(self) -> bool:
+        return sum(len(part.queries) * len(part.keys) for part in self.parts) <= KEPT_ELEMENTS
 
     def _blocks(self) -> Iterator[tuple[Part, slice]]:
         for part in self.parts:
-            for rows in blocks(len(part.queries), len(part.keys)):
+            for rows in blocks(len(part.queries), len(part.keys), BLOCK_ELEMENTS):
                 yield part, rows
 
     @staticmethod
-    def _exponents_of(part: Part, rows: slice) -> Tensor:
+    def _exponents(part: Part, rows: slice) -> Tensor:
+        """Cosines minus 1, the exponents at beta 1: (v, b)."""
         exponents = torch.mm(part.keys, part.queries[rows].T).sub_(1)
         if part.own is not None:
             own = part.own[rows]
             exponents[own, torch.arange(len(own), device=own.device)] = -torch.inf
-        return exponents.view(-1)
+        return exponents
 
 
 @dataclass(frozen=True)
@@ -251,11 +248,11 @@ def best_alpha(
         at_zero, slope, _ = questions.log_loss(votes, 0.0)
         if slope >= 0:
             return 0.0, at_zero, at_zero
-    return math.exp(u), loss, loss + precision * u * u / 2
+    return min(math.exp(u), MAX_ALPHA), loss, loss + precision * u * u / 2
 
 
 class AlphaPath:
-    """Best alphas of one beta after another, each search begun where the last one ended.
+    """Best alphas of one beta after another, each search begun where the last ones point to.
 
     With a pull the cost can have two minima, one near alpha 1 and one near that of the
     log-loss; both are followed, and looked for anew now and then.
@@ -264,6 +261,7 @@ class AlphaPath:
     def __init__(self, questions: Questions, precision: float):
         self.questions, self.precision = questions, precision
         self.starts = [1.0]
+        self.alphas: list[float] = []
         self.n_done = 0
 
     def __call__(self, votes: Tensor) -> tuple[float, float, float]:
@@ -274,9 +272,13 @@ class AlphaPath:
         found: list[tuple[float, float, float]] = []
         for start in self.starts:
             minimum = best_alpha(self.questions, votes, precision=self.precision, start=start)
-            if all(abs(math.log(minimum[0] / other[0])) > 0.05 for other in found if other[0] > 0):
+            if all(abs(math.log(minimum[0] / other[0])) > 0.05 for other in found):
                 found.append(minimum)
-        self.starts = [max(alpha, 10 * MIN_ALPHA) for alpha, _, _ in found]
+        before, self.alphas = self.alphas, [max(alpha, MIN_ALPHA) for alpha, _, _ in found]
+        self.starts = self.alphas
+        if len(before) == len(self.alphas):
+            # Betas are mostly evenly spaced in the logarithm, and the minima then move evenly too.
+            self.starts = [now * now / old for now, old in zip(self.alphas, before, strict=True)]
         return min(found, key=lambda minimum: minimum[2])
 
 
