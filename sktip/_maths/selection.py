@@ -19,7 +19,7 @@ MIN_ALPHA, MAX_ALPHA = 1e-5, 1e4
 #: Newton's method in log(alpha): its longest step, and the last one; its error is the square.
 MAX_STEP, TOLERANCE = 1.5, 1e-3
 #: Where a second minimum is looked for, and after how many betas again.
-FAR_ALPHA, LOOK_AGAIN = 150.0, 16
+FAR_ALPHA, LOOK_AGAIN = 150.0, 40
 #: Logits in one piece of work, 1 MB of float32.
 CHUNK_ELEMENTS = 1 << 18
 #: Exponents in one block: 1 MB of float32, so that they are still in the processor's cache when
