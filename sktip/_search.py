@@ -199,7 +199,6 @@ class BaseSearchingClassifier(BaseCacheClassifier):
             pooled = self.cv is None or splits[0].own
             sizes = [len(questions.target)] if pooled else [len(split.asked) for split in splits]
             criterion = ScorerCriterion(self.scoring, questions, self.classes_, sizes)
-            alphas = SCORER_ALPHAS if alphas is None else alphas
         self._score_grid(alphas, votes_at, criterion)
         tried = self.alphas_ if self.scores_.ndim == 1 else self.alphas_[:, np.newaxis]
         distances = distance_to_paper(tried, self.betas_)
@@ -228,7 +227,10 @@ class BaseSearchingClassifier(BaseCacheClassifier):
 
 
 class ScorerCriterion:
-    """Any scikit-learn scorer: the mean of its scores on the folds, one alpha at a time."""
+    """Any scikit-learn scorer: the mean of its scores on the folds, one alpha at a time.
+
+    Its best alpha is that of a grid: nothing is known of how the score depends on it.
+    """
 
     def __init__(self, scoring: Any, questions: Any, classes: NDArray, sizes: list[int]):
         self.questions = questions
@@ -236,6 +238,13 @@ class ScorerCriterion:
         self.labels = classes[questions.target.cpu().numpy()]
         self.ends = np.cumsum(sizes)[:-1]
         self.scorer = get_scorer(scoring)
+
+    def best(self, votes: Any) -> tuple[float, float]:
+        """Best of a grid of alphas, the one nearest to 1 among equals, and its score."""
+        scores = np.array([self.at(votes, alpha) for alpha in SCORER_ALPHAS])
+        nearness = -np.abs(np.log(SCORER_ALPHAS / PAPER_ALPHA))
+        best = np.lexsort((nearness, scores))[-1]
+        return float(SCORER_ALPHAS[best]), float(scores[best])
 
     def at(self, votes: Any, alpha: float) -> float:
         """Score of one alpha."""

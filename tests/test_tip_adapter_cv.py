@@ -121,8 +121,10 @@ class TestScores:
         clf = search(W, betas=BETAS, scoring=scorer).fit(X, y)
         named = search(W, betas=BETAS, scoring="balanced_accuracy").fit(X, y)
         np.testing.assert_array_equal(clf.scores_, named.scores_)
-        assert clf.scores_.shape == (len(clf.alphas_), len(BETAS))
+        assert clf.scores_.shape == clf.alphas_.shape == BETAS.shape
         assert clf.best_score_ == clf.scores_.max()
+        grid = search(W, alphas=clf.alphas_, betas=BETAS, scoring=scorer).fit(X, y)
+        assert grid.best_score_ == clf.best_score_
 
     def test_kept_and_recomputed_similarities_agree(self, shots, monkeypatch):
         from sktip._maths import selection
