@@ -4,12 +4,13 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from tqdm.auto import tqdm
 
 from sktip._base import BaseCLIPClassifier
+from sktip._encoder import unit_norm
 
 
 class BaseCacheClassifier(BaseCLIPClassifier):
@@ -32,6 +33,14 @@ class BaseCacheClassifier(BaseCLIPClassifier):
     def _alpha_beta(self) -> tuple[float, float]:
         """Residual ratio and sharpness in use."""
         raise NotImplementedError
+
+    def _fill_cache(self, views: NDArray, y: ArrayLike, weights: NDArray | None) -> None:
+        """Make keys of the shots' views, (m, n_views, d); nothing of an earlier fit stays."""
+        self.cache_keys_ = unit_norm(views.mean(axis=1))
+        self.cache_codes_ = np.searchsorted(self.classes_, y)
+        self.cache_weights_ = weights
+        for name in ("loss_curve_", "n_iter_"):
+            self.__dict__.pop(name, None)
 
     def _fine_tune(self, views: NDArray, alpha: float, beta: float) -> None:
         """Let all keys learn from the unit views of the shots: (m, n_views, d)."""

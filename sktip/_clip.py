@@ -32,7 +32,6 @@ _lock = threading.Lock()
 class ClipModel:
     """One loaded CLIP: images and prompts in, NumPy features out."""
 
-    name: str
     model: Any
     tokenizer: Any
     preprocess: Callable[[Image.Image], Any]
@@ -168,7 +167,7 @@ def _load(model_name: str, pretrained: str | None, device: Any, precision: str) 
             ) from error
         raise ModelLoadError(_why_not_loaded(model_name, pretrained, error)) from error
     dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
-    return ClipModel(model_name, model.eval(), tokenizer, preprocess, device, dtype)
+    return ClipModel(model.eval(), tokenizer, preprocess, device, dtype)
 
 
 def _resolve_weights(

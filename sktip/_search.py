@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import get_scorer
 
+from sktip._base import BaseCLIPClassifier
 from sktip._cache import BaseCacheClassifier
 from sktip._left_out import Split, balanced_splits, each_on_its_own, splits_of
 
@@ -70,9 +69,9 @@ class BaseSearchingClassifier(BaseCacheClassifier):
 
         asked = np.concatenate([split.asked for split in splits])
         codes = self.cache_codes_[asked]
-        _, _, text, _ = self._tensors(queries.dtype)
-        held = LeftOutVotes([self._part(queries, views, split) for split in splits])
-        device = held.parts[0].queries.device
+        keys, shots, text, _ = self._tensors(queries.dtype)
+        held = LeftOutVotes([self._part(keys, shots, queries, views, split) for split in splits])
+        device = keys.device
         weights = self._weights_of_questions(codes, splits)
         target = torch.as_tensor(codes, device=device)
         own_counts = torch.as_tensor(counts[codes], device=device)
@@ -99,14 +98,13 @@ class BaseSearchingClassifier(BaseCacheClassifier):
         else:
             self._choose_by_score(alphas, votes_at, questions, splits)
 
-    def _part(self, queries: NDArray, views: NDArray, split: Split) -> Any:
+    def _part(self, keys: Any, shots: Any, queries: NDArray, views: NDArray, split: Split) -> Any:
         """Left-out queries and the cache that they ask, with keys that have not seen them."""
         import torch
 
         from sktip._maths.cache import Shots
         from sktip._maths.selection import Part
 
-        keys, shots, _, _ = self._tensors(queries.dtype)
         n_classes = len(self.classes_)
         codes = shots.codes[split.visible]
         if self.fine_tune:
@@ -168,9 +166,7 @@ class BaseSearchingClassifier(BaseCacheClassifier):
             return votes.mul_(factor)
 
         self._score_grid(alphas, votes_to_score, LogLoss(scaled, 1 / (n_evidence * spread**2)))
-        tried = self.alphas_ if alphas is None else self.alphas_[:, np.newaxis]
-        distances = distance_to_paper(tried, self.betas_)
-        costs = -n_evidence * self.scores_ + distances / (2 * spread**2)
+        costs = -n_evidence * self.scores_ + self._distances() / (2 * spread**2)
         if self.text_features_ is None:
             # alpha changes no answer then, and the log-loss rewards a dull beta: ask for right answers.
             nearness = torch.as_tensor(distance_to_paper(PAPER_ALPHA, self.betas_))
@@ -200,10 +196,9 @@ class BaseSearchingClassifier(BaseCacheClassifier):
             sizes = [len(questions.target)] if pooled else [len(split.asked) for split in splits]
             criterion = ScorerCriterion(self.scoring, questions, self.classes_, sizes)
         self._score_grid(alphas, votes_at, criterion)
-        tried = self.alphas_ if self.scores_.ndim == 1 else self.alphas_[:, np.newaxis]
-        distances = distance_to_paper(tried, self.betas_)
         good = self.scores_ >= np.nanmax(self.scores_) - tolerance
-        self._take(np.unravel_index(np.where(good, distances, np.inf).argmin(), good.shape))
+        nearest = np.where(good, self._distances(), np.inf).argmin()
+        self._take(np.unravel_index(nearest, good.shape))
 
     def _score_grid(self, alphas: NDArray | None, votes_at: Callable, criterion: Any) -> None:
         """Set `alphas_` and `scores_`: one pass for each beta."""
@@ -216,6 +211,11 @@ class BaseSearchingClassifier(BaseCacheClassifier):
         for column, beta in enumerate(self.betas_):
             votes = votes_at(beta)
             self.scores_[:, column] = [criterion.at(votes, alpha) for alpha in alphas]
+
+    def _distances(self) -> NDArray:
+        """Distance to the paper's values of all that was scored, in the shape of `scores_`."""
+        tried = self.alphas_ if self.scores_.ndim == 1 else self.alphas_[:, np.newaxis]
+        return distance_to_paper(tried, self.betas_)
 
     def _take(self, index: tuple) -> None:
         self.alpha_ = float(self.alphas_[index[0]])
@@ -255,23 +255,15 @@ class ScorerCriterion:
         )
 
 
-class KnownAnswers(ClassifierMixin, BaseEstimator):
+class KnownAnswers(BaseCLIPClassifier):
     """A classifier whose logits are known already: what a scikit-learn scorer is handed."""
+
+    encoder = None
 
     def __init__(self, logits: NDArray, classes: NDArray):
         self.logits = logits
         self.classes = classes
         self.classes_ = classes
 
-    def decision_function(self, X: Any) -> NDArray:
-        """Logits of the rows."""
-        logits = self.logits
-        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
-
-    def predict_proba(self, X: Any) -> NDArray:
-        """Softmax of the logits."""
-        return softmax(self.logits, axis=1)
-
-    def predict(self, X: Any) -> NDArray:
-        """Class of the largest logit."""
-        return self.classes_[self.logits.argmax(axis=1)]
+    def _query_logits(self, X: Any) -> NDArray:
+        return self.logits

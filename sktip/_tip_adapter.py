@@ -233,11 +233,7 @@ class TipAdapterClassifier(BaseCacheClassifier):
         weights = self._validate_weights(sample_weight, X)
         self._learn_classes(np.unique(y))
         views = self._shot_features(X, self.n_views)
-        self.cache_keys_ = unit_norm(views.mean(axis=1))
-        self.cache_codes_ = np.searchsorted(self.classes_, y)
-        self.cache_weights_ = weights
-        for name in ("loss_curve_", "n_iter_"):
-            self.__dict__.pop(name, None)
+        self._fill_cache(views, y, weights)
         if self.fine_tune:
             self._fine_tune(unit_norm(views), *self._alpha_beta())
         return self

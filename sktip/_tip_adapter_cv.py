@@ -280,12 +280,8 @@ class TipAdapterClassifierCV(BaseSearchingClassifier):
         self._learn_classes(np.unique(y))
         views = self._shot_features(X, self.n_views)
         queries = views[:, 0] if self.n_views == 1 else self._encode_images(X, 1)[:, 0]
-        self.cache_keys_ = unit_norm(views.mean(axis=1))
-        self.cache_codes_ = np.searchsorted(self.classes_, y)
-        self.cache_weights_ = None
+        self._fill_cache(views, y, None)
         views = unit_norm(views)
-        for name in ("loss_curve_", "n_iter_"):
-            self.__dict__.pop(name, None)
         self.betas_ = default_betas() if betas is None else betas
         self._choose(alphas, unit_norm(queries), views, splits)
         if self.fine_tune:
