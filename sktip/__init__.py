@@ -18,7 +18,7 @@ _HOME = {
     "TipAdapterClassifierCV": "sktip._tip_adapter_cv",
     "clear_model_cache": "sktip._clip",
 }
-_SUBMODULES = ("exceptions", "model_selection", "prompts")
+_SUBMODULES = ("datasets", "exceptions", "model_selection", "prompts")
 
 __all__ = [
     "CLIPFeatureTransformer",
@@ -26,12 +26,14 @@ __all__ = [
     "TipAdapterClassifierCV",
     "__version__",
     "clear_model_cache",
+    "datasets",
     "exceptions",
     "model_selection",
     "prompts",
 ]
 
 if TYPE_CHECKING:
+    from sktip import datasets as datasets
     from sktip import exceptions as exceptions
     from sktip import model_selection as model_selection
     from sktip import prompts as prompts

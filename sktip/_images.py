@@ -17,6 +17,12 @@ RASTER_FORMATS = (
     "JPEG", "MPO", "JPEG2000", "PNG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "PPM", "TGA", "ICO",
 )  # fmt: skip
 
+#: Suffixes by which a file in a folder is taken for an image in one of these formats.
+IMAGE_SUFFIXES = frozenset(
+    ".avif .bmp .dib .gif .ico .j2k .jfif .jp2 .jpe .jpeg .jpg .mpo .pbm .pgm .png .pnm .ppm .tga .tif "
+    ".tiff .webp".split()
+)
+
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

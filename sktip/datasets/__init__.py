@@ -1,0 +1,36 @@
+"""Images and labels from local folders: the paper's eleven data sets, and a user's own.
+
+Nothing is downloaded and no image is opened: a loader gives paths, labels and class names.
+"""
+
+from sktip.datasets._folder import load_image_folder
+from sktip.datasets._published import (
+    load_caltech101,
+    load_dataset,
+    load_dtd,
+    load_eurosat,
+    load_fgvc_aircraft,
+    load_food101,
+    load_imagenet,
+    load_oxford_flowers,
+    load_oxford_pets,
+    load_stanford_cars,
+    load_sun397,
+    load_ucf101,
+)
+
+__all__ = [
+    "load_caltech101",
+    "load_dataset",
+    "load_dtd",
+    "load_eurosat",
+    "load_fgvc_aircraft",
+    "load_food101",
+    "load_image_folder",
+    "load_imagenet",
+    "load_oxford_flowers",
+    "load_oxford_pets",
+    "load_stanford_cars",
+    "load_sun397",
+    "load_ucf101",
+]

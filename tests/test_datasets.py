@@ -1,0 +1,590 @@
+"""Loaders: the layouts of the eleven data sets, own folders, and everything that can be wrong."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from sktip import TipAdapterClassifier, datasets
+from sktip._images import IMAGE_SUFFIXES, RASTER_FORMATS
+from sktip.datasets import load_dataset, load_dtd, load_image_folder, load_imagenet
+from sktip.model_selection import FewShotSplit
+from sktip.prompts import TEMPLATES
+
+needs_links = pytest.mark.skipif(
+    sys.platform == "win32", reason="symbolic links need rights on Windows"
+)
+
+GUIDE = "https://github.com/KaiyangZhou/CoOp/blob/main/DATASETS.md"
+#: Where images and split of a data set lie, by CoOp's guide.
+JSON_LAYOUTS = {
+    "caltech101": ("caltech-101/101_ObjectCategories", "caltech-101/split_zhou_Caltech101.json"),
+    "dtd": ("dtd/images", "dtd/split_zhou_DescribableTextures.json"),
+    "eurosat": ("eurosat/2750", "eurosat/split_zhou_EuroSAT.json"),
+    "food101": ("food-101/images", "food-101/split_zhou_Food101.json"),
+    "oxford_flowers": ("oxford_flowers/jpg", "oxford_flowers/split_zhou_OxfordFlowers.json"),
+    "oxford_pets": ("oxford_pets/images", "oxford_pets/split_zhou_OxfordPets.json"),
+    "stanford_cars": ("stanford_cars", "stanford_cars/split_zhou_StanfordCars.json"),
+    "sun397": ("sun397/SUN397", "sun397/split_zhou_SUN397.json"),
+    "ucf101": ("ucf101/UCF-101-midframes", "ucf101/split_zhou_UCF101.json"),
+}
+#: Rows of a small split; flat and nested paths, labels in another order than the names.
+SPLIT = {
+    "train": [
+        ["b/one.jpg", 0, "zebra crossing"],
+        ["a/x/two.png", 1, "aisle"],
+        ["b/three.jpg", 0, "zebra crossing"],
+    ],
+    "val": [["four.jpg", 2, "monastery"]],
+    "test": [["a/five.jpg", 1, "aisle"], ["b/six.jpg", 0, "zebra crossing"]],
+}
+
+
+def write_image(path, image=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.new("RGB", (9, 8), "red") if image is None else Image.fromarray(image)
+    picture.save(path)
+
+
+def write_text(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def write_json_dataset(root, key, split=SPLIT):
+    images, file = JSON_LAYOUTS[key]
+    for rows in split.values():
+        for path, _, _ in rows:
+            write_image(root / images / path)
+    write_text(root / file, json.dumps(split))
+
+
+def write_imagenet(root):
+    write_text(
+        root / "imagenet/classnames.txt",
+        "n04355933 sunglasses\nn01440764 tench\nn04356056 sunglasses\n",
+    )
+    for wnid in ("n01440764", "n04355933", "n04356056"):
+        for name in (f"{wnid}_2.JPEG", f"{wnid}_1.JPEG"):
+            write_image(root / "imagenet/images/train" / wnid / name)
+        write_image(root / "imagenet/images/val" / wnid / "ILSVRC2012_val_00000001.JPEG")
+
+
+def write_aircraft(root):
+    folder = root / "fgvc_aircraft"
+    write_text(folder / "variants.txt", "707-320\nF-16A/B\nDR-400\n")
+    listed = {
+        "train": "0000002 F-16A/B\n0000001 707-320\n",
+        "val": "0000003 DR-400\n",
+        "test": "0000004 F-16A/B\n",
+    }
+    for subset, lines in listed.items():
+        write_text(folder / f"images_variant_{subset}.txt", lines)
+        for line in lines.splitlines():
+            write_image(folder / "images" / f"{line.split()[0]}.jpg")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """All eleven data sets, a few images each. Tests do not change it."""
+    root = tmp_path_factory.mktemp("data")
+    for key in JSON_LAYOUTS:
+        write_json_dataset(root, key)
+    write_imagenet(root)
+    write_aircraft(root)
+    return root
+
+
+def relative(paths, folder):
+    return [Path(path).relative_to(folder).as_posix() for path in paths]
+
+
+class TestPublished:
+    @pytest.mark.parametrize("key", JSON_LAYOUTS)
+    @pytest.mark.parametrize("subset", SPLIT)
+    def test_split_files(self, root, key, subset):
+        data = getattr(datasets, f"load_{key}")(root, subset=subset)
+        rows = SPLIT[subset]
+        assert relative(data.data, root / JSON_LAYOUTS[key][0]) == [row[0] for row in rows]
+        assert data.target.tolist() == [row[1] for row in rows]
+        assert data.target_names.tolist() == ["zebra crossing", "aisle", "monastery"]
+        assert data.target_names[data.target].tolist() == [row[2] for row in rows]
+
+    @pytest.mark.parametrize(
+        ("subset", "images", "labels"),
+        [
+            ("train", ["0000002", "0000001"], [1, 0]),
+            ("val", ["0000003"], [2]),
+            ("test", ["0000004"], [1]),
+        ],
+    )
+    def test_aircraft(self, root, subset, images, labels):
+        data = datasets.load_fgvc_aircraft(root, subset=subset)
+        assert [Path(path).stem for path in data.data] == images
+        assert data.target.tolist() == labels
+        assert data.target_names.tolist() == ["707-320", "F-16A/B", "DR-400"]
+
+    def test_imagenet_keeps_classes_of_the_same_name_apart(self, root):
+        train, test = load_imagenet(root), load_imagenet(root, subset="test")
+        assert train.target_names.tolist() == ["tench", "sunglasses", "sunglasses"]
+        assert train.target.tolist() == [0, 0, 1, 1, 2, 2]
+        assert test.target.tolist() == [0, 1, 2]
+        assert relative(train.data, root / "imagenet/images/train")[:3] == [
+            "n01440764/n01440764_1.JPEG",
+            "n01440764/n01440764_2.JPEG",
+            "n04355933/n04355933_1.JPEG",
+        ]
+        assert {Path(path).parts[-3] for path in test.data} == {"val"}
+
+    @pytest.mark.parametrize("key", TEMPLATES)
+    def test_by_name(self, root, key):
+        load = getattr(datasets, f"load_{key}")
+        data, own = load_dataset(key, root, subset="test"), load(root, subset="test")
+        assert data.data.tolist() == own.data.tolist()
+        assert data.templates == TEMPLATES[key]
+        assert data.frame is None
+        assert "Subset 'test'" in data.DESCR
+        assert "https://" in data.DESCR
+        for path in data.data:
+            assert os.path.isabs(path)
+            with Image.open(path) as image:
+                assert image.size == (9, 8)
+        assert load.__name__ == f"load_{key}"
+        assert f"load_{key}(" in load.__doc__
+
+    @pytest.mark.parametrize(
+        ("name", "folder"),
+        [
+            ("OxfordPets", "oxford_pets"),
+            ("StanfordCars", "stanford_cars"),
+            ("DescribableTextures", "dtd"),
+            ("FGVCAircraft", "fgvc_aircraft"),
+            ("fgvc", "fgvc_aircraft"),
+            ("Flowers102", "oxford_flowers"),
+            ("Caltech-101", "caltech-101"),
+            ("food-101", "food-101"),
+            ("ImageNet", "imagenet"),
+        ],
+    )
+    def test_spellings_of_names(self, root, name, folder):
+        assert str(root / folder) in load_dataset(name, root).data[0]
+
+    def test_frame_and_tuple(self, root):
+        data = load_dtd(root, as_frame=True)
+        assert isinstance(data.frame, pd.DataFrame)
+        assert data.frame.columns.tolist() == ["path", "target"]
+        pd.testing.assert_series_equal(data.target, data.frame["target"])
+        X, y = load_dtd(root, return_X_y=True)
+        assert X.tolist() == data.data.tolist()
+        assert y.tolist() == data.frame.target.tolist() == [0, 1, 0]
+        X, y = load_dtd(root, return_X_y=True, as_frame=True)
+        assert isinstance(X, pd.Series)
+        assert isinstance(y, pd.Series)
+
+    def test_frame_without_pandas(self, root, monkeypatch):
+        monkeypatch.setitem(sys.modules, "pandas", None)
+        with pytest.raises(ImportError, match="as_frame=True needs pandas: .*pip install pandas"):
+            load_dtd(root, as_frame=True)
+
+    def test_relative_root_and_home(self, root, monkeypatch):
+        monkeypatch.chdir(root)
+        expected = load_dtd(root).data.tolist()
+        assert load_dtd(".").data.tolist() == expected
+        monkeypatch.setenv("HOME", str(root.parent))
+        monkeypatch.setenv("USERPROFILE", str(root.parent))
+        assert load_dtd(f"~/{root.name}").data.tolist() == expected
+
+    @pytest.mark.parametrize("as_frame", [False, True])
+    def test_from_paths_to_a_score(self, clip, digits, tmp_path, as_frame):
+        images, labels = digits
+        names = sorted(set(labels))
+        split = {"train": [], "val": [], "test": []}
+        for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+            path = f"{label}/{index}.png"
+            write_image(tmp_path / "caltech-101/101_ObjectCategories" / path, image)
+            split["train" if index < 120 else "test"].append([path, names.index(label), label])
+        write_text(tmp_path / JSON_LAYOUTS["caltech101"][1], json.dumps(split))
+        train = datasets.load_caltech101(tmp_path, as_frame=as_frame)
+        test = datasets.load_caltech101(tmp_path, subset="test", as_frame=as_frame)
+        clf = TipAdapterClassifier(
+            clip, class_names=train.target_names, templates=train.templates
+        ).fit(train.data, train.target)
+        by_name = TipAdapterClassifier(clip).fit(list(images[:120]), labels[:120])
+        score = clf.score(test.data, test.target)
+        assert score == by_name.score(list(images[120:]), labels[120:])
+        assert score > 0.7
+        with pytest.raises(ValueError, match=r"n_shots=50, but 10 classes have fewer samples"):
+            next(FewShotSplit(50).split(train.data, train.target))
+
+
+class TestWhatIsMissing:
+    """The path, what it should hold, and where to get it."""
+
+    @pytest.mark.parametrize(
+        ("key", "lost", "message"),
+        [
+            ("oxford_pets", "oxford_pets", "no such folder.*`root` is the folder in which all"),
+            ("oxford_pets", "oxford_pets/images", "no such folder. It should hold the images"),
+            ("oxford_pets", JSON_LAYOUTS["oxford_pets"][1], "no such file.*the classes"),
+            ("imagenet", "imagenet/classnames.txt", "no such file.*the classes"),
+            ("imagenet", "imagenet/images/train", "no such folder.*for each class"),
+            ("fgvc_aircraft", "fgvc_aircraft/variants.txt", "no such file.*the classes"),
+            (
+                "fgvc_aircraft",
+                "fgvc_aircraft/images_variant_train.txt",
+                "no such file.*the 'train' images",
+            ),
+        ],
+    )
+    def test_parts(self, tmp_path, key, lost, message):
+        {"imagenet": write_imagenet, "fgvc_aircraft": write_aircraft}.get(
+            key, lambda root: write_json_dataset(root, key)
+        )(tmp_path)
+        (tmp_path / lost).rename(tmp_path / "elsewhere")
+        with pytest.raises(FileNotFoundError, match=message) as caught:
+            load_dataset(key, tmp_path)
+        assert str(tmp_path / lost) in str(caught.value)
+        assert GUIDE in str(caught.value)
+        assert re.search(r"downloads nothing: .* are at https://", str(caught.value))
+
+    def test_root(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="nowhere.*no such folder"):
+            load_dtd(tmp_path / "nowhere")
+
+    def test_images(self, tmp_path):
+        write_json_dataset(tmp_path, "dtd")
+        images = tmp_path / "dtd/images"
+        (images / "b/three.jpg").unlink()
+        with pytest.raises(
+            FileNotFoundError,
+            match=r"1 of 3 images .*split_zhou_Desc.* 'train' .*: 'b/three.jpg'\.$",
+        ):
+            load_dtd(tmp_path)
+        assert len(load_dtd(tmp_path, subset="test").data) == 2
+        (images / "b").rename(images / "c")
+        with pytest.raises(
+            FileNotFoundError,
+            match=r"2 of 3 images .*: 'b/one.jpg', 'b/three.jpg'. There is no folder 'b' \(1 in all\)",
+        ):
+            load_dtd(tmp_path)
+
+    def test_many_images_are_counted_and_the_first_named(self, tmp_path):
+        write_json_dataset(tmp_path, "dtd")
+        rows = [[f"gone/{n}.jpg", 0, "gone"] for n in range(1500)]
+        split = {"train": rows, "val": [], "test": []}
+        write_text(tmp_path / JSON_LAYOUTS["dtd"][1], json.dumps(split))
+        with pytest.raises(
+            FileNotFoundError,
+            match=r"1,500 of 1,500.*'gone/0.jpg', 'gone/1.jpg', 'gone/2.jpg', \.\.\.",
+        ):
+            load_dtd(tmp_path)
+
+    def test_image_of_aircraft(self, tmp_path):
+        write_aircraft(tmp_path)
+        (tmp_path / "fgvc_aircraft/images/0000001.jpg").unlink()
+        with pytest.raises(FileNotFoundError, match="1 of 2 images .*variant_train.*'0000001.jpg'"):
+            datasets.load_fgvc_aircraft(tmp_path)
+
+
+class TestNamesAndSubsets:
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("oxford_pet", r"no data set 'oxford_pet'\. Did you mean 'oxford_pets'"),
+            ("StanfordCar", "Did you mean 'stanford_cars'"),
+            ("describable_texture", r"Did you mean 'dtd'\?"),
+            ("mnist", r"no data set 'mnist'\. Known are 'imagenet', 'caltech101'"),
+            (None, r"no data set None\. Known are"),
+        ],
+    )
+    def test_unknown_name(self, root, name, message):
+        with pytest.raises(ValueError, match=message):
+            load_dataset(name, root)
+
+    def test_unknown_subset(self, root):
+        with pytest.raises(ValueError, match="subset='training'; it is 'train', 'val' or 'test'"):
+            load_dtd(root, subset="training")
+
+    def test_imagenet_has_no_val(self, root):
+        with pytest.raises(ValueError, match="no 'val' subset here.*are subset='test'"):
+            load_imagenet(root, subset="val")
+
+    def test_empty_subset(self, tmp_path):
+        write_json_dataset(tmp_path, "dtd", SPLIT | {"val": []})
+        write_text(tmp_path / JSON_LAYOUTS["dtd"][1], json.dumps(SPLIT | {"val": []}))
+        with pytest.raises(ValueError, match=r"no images that .*Textures\.json lists as 'val'"):
+            load_dtd(tmp_path, subset="val")
+
+
+class TestBrokenSplits:
+    """The file, the row and the fault."""
+
+    @pytest.fixture
+    def load(self, tmp_path):
+        write_json_dataset(tmp_path, "dtd")
+        file = tmp_path / JSON_LAYOUTS["dtd"][1]
+
+        def load(content):
+            file.write_bytes(content if isinstance(content, bytes) else content.encode())
+            return load_dtd(tmp_path)
+
+        return load
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            ("", "is not a JSON file.*get it again"),
+            ('{"train": [["a.jpg", 0,', "is not a JSON file.*cut off"),
+            ("<!DOCTYPE html>", "is not a JSON file.*web page"),
+            (b"\xff\xfe\x00", "is not a JSON file.*UnicodeDecodeError"),
+            ("[" * 100_000, "is not a JSON file.*RecursionError"),
+            ("[1, 2]", "holds a list; expected an object with the keys"),
+            ('{"train": [], "test": []}', "has no key 'val'; its keys are 'train', 'test'"),
+            ('{"train": {}, "val": [], "test": []}', "'train' is a dict; expected a list of rows"),
+        ],
+    )
+    def test_files(self, load, content, message):
+        with pytest.raises(ValueError, match=rf"split_zhou_DescribableTextures\.json.*{message}"):
+            load(content)
+
+    @pytest.mark.parametrize(
+        ("row", "message"),
+        [
+            (["b/one.jpg", 0], "expected .relative path, integer label, class name"),
+            ("b/one.jpg", "expected .relative path"),
+            ({"path": "b/one.jpg"}, "expected .relative path"),
+            ([1, 0, "zebra crossing"], "expected .relative path"),
+            (["b/one.jpg", 0, None], "expected .relative path"),
+            (["b/one.jpg", "0", "zebra crossing"], "label is of type str; every label is an int"),
+            (["b/one.jpg", 0.0, "zebra crossing"], "label is of type float"),
+            (["b/one.jpg", True, "aisle"], "label is of type bool"),
+            (["b/one.jpg", -1, "aisle"], "label is negative"),
+            (["b/one.jpg", 3, " "], "class name is empty"),
+            (["b/one.jpg", 0, "aisle"], "label 0 was called 'zebra crossing' before"),
+            (["", 0, "zebra crossing"], "path must lead"),
+        ],
+    )
+    def test_rows(self, load, row, message):
+        split = SPLIT | {"val": [*SPLIT["val"], row]}
+        with pytest.raises(ValueError, match=message) as caught:
+            load(json.dumps(split))
+        assert f"row 1 of 'val' is {row!r}" in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/etc/passwd",
+            "../../etc/passwd",
+            "b/../../../etc/passwd",
+            "b/..",
+            "..\\..\\secret.jpg",
+            "\\\\server\\share.jpg",
+            "C:/secret.jpg",
+            "b/one.jpg\0",
+        ],
+    )
+    def test_paths_that_lead_out_of_the_data_set(self, load, path):
+        split = SPLIT | {"train": [[path, 0, "zebra crossing"]]}
+        with pytest.raises(ValueError, match="row 0 of 'train' .*and not out of it"):
+            load(json.dumps(split))
+
+    def test_dots_that_lead_nowhere_are_names(self, load, tmp_path):
+        write_image(tmp_path / "dtd/images/b../..x.jpg")
+        data = load(json.dumps(SPLIT | {"train": [["b../..x.jpg", 0, "zebra crossing"]]}))
+        assert data.data[0].endswith("..x.jpg")
+
+    @pytest.mark.parametrize("label", [4, 10**30])
+    def test_labels_with_a_gap(self, load, label):
+        split = SPLIT | {"val": [["four.jpg", label, "monastery"]]}
+        with pytest.raises(ValueError, match=f"no row has the label 2, but some have {label}"):
+            load(json.dumps(split))
+
+    def test_classes_of_the_same_name_stay_apart(self, load):
+        data = load(json.dumps(SPLIT).replace("monastery", "aisle"))
+        assert data.target_names.tolist() == ["zebra crossing", "aisle", "aisle"]
+
+    def test_a_byte_order_mark_is_no_fault(self, load):
+        assert len(load(b"\xef\xbb\xbf" + json.dumps(SPLIT).encode()).data) == 3
+
+
+class TestBrokenListings:
+    @pytest.mark.parametrize(
+        ("file", "text", "message"),
+        [
+            ("variants.txt", "707-320\nF-16A/B\n707-320\n", "names '707-320' more than once"),
+            ("variants.txt", " \n", "is empty"),
+            ("images_variant_train.txt", "0000001 747-400", "line 1: '747-400' is not a name in"),
+            ("images_variant_train.txt", "\n0000001", "line 2: '' is not a name in variants.txt"),
+            (
+                "images_variant_train.txt",
+                "../1 DR-400",
+                "line 1: '../1' is not the name of an image",
+            ),
+            ("images_variant_train.txt", "\xff", "is not a text file in UTF-8"),
+        ],
+    )
+    def test_aircraft(self, tmp_path, file, text, message):
+        write_aircraft(tmp_path)
+        (tmp_path / "fgvc_aircraft" / file).write_text(text, encoding="latin-1")
+        with pytest.raises(ValueError, match=message) as caught:
+            datasets.load_fgvc_aircraft(tmp_path)
+        assert file in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("n01440764 tench\nn01440764 fish\n", "line 2: 'n01440764' is named twice"),
+            ("n01440764\n", "line 1: 'n01440764' has no class name"),
+            ("n01440764 tench\n", "2 folders in .*train are not in .*: 'n04355933', 'n04356056'"),
+            (
+                "n01440764 tench\nn04355933 a\nn04356056 b\nn09 c\n",
+                "1 classes of classnames.txt have no folder in .*train: 'n09'",
+            ),
+        ],
+    )
+    def test_imagenet(self, tmp_path, text, message):
+        write_imagenet(tmp_path)
+        write_text(tmp_path / "imagenet/classnames.txt", text)
+        with pytest.raises(ValueError, match=message):
+            load_imagenet(tmp_path)
+
+    def test_imagenet_validation_images_as_they_are_downloaded(self, tmp_path):
+        write_imagenet(tmp_path)
+        write_image(tmp_path / "imagenet/images/val/ILSVRC2012_val_00000002.JPEG")
+        with pytest.raises(ValueError, match="1 images lie in .*val itself, outside of any class"):
+            load_imagenet(tmp_path, subset="test")
+
+
+class TestImageFolder:
+    @pytest.fixture
+    def photos(self, tmp_path):
+        for name in ("pug/b.JPG", "pug/a.png", "golden_retriever/1.jpeg", "pug/c.webp"):
+            write_image(tmp_path / "photos" / name)
+        return tmp_path / "photos"
+
+    def test_paths_and_labels(self, photos):
+        data = load_image_folder(photos)
+        assert relative(data.data, photos) == [
+            "golden_retriever/1.jpeg",
+            "pug/a.png",
+            "pug/b.JPG",
+            "pug/c.webp",
+        ]
+        assert data.target.tolist() == ["golden_retriever", "pug", "pug", "pug"]
+        assert data.target_names.tolist() == ["golden_retriever", "pug"]
+        assert str(photos) in data.DESCR
+        assert data.DESCR.startswith("4 images of 2 classes")
+        assert "Left out" not in data.DESCR
+        assert data.frame is None
+
+    def test_what_is_left_out(self, photos):
+        expected = load_image_folder(photos).data.tolist()
+        write_image(photos / "pug/rejected/d.png")
+        write_image(photos / ".thumbnails/d.png")
+        for name in (".a.png", "Thumbs.db", "notes.txt", "more.TXT", "LICENCE"):
+            (photos / "pug" / name).touch()
+        (photos / "README.md").touch()
+        data = load_image_folder(photos)
+        assert data.data.tolist() == expected
+        assert "Left out: 1 without suffix, 1 .db, 2 .txt." in data.DESCR
+
+    def test_frame_and_tuple(self, photos):
+        frame = load_image_folder(photos, as_frame=True).frame
+        X, y = load_image_folder(photos, return_X_y=True)
+        assert frame["path"].tolist() == X.tolist()
+        assert frame["target"].tolist() == y.tolist()
+
+    def test_labels_are_class_names(self, clip, digits, tmp_path):
+        images, labels = digits
+        for index in range(60):
+            write_image(tmp_path / labels[index] / f"{index}.png", images[index])
+        X, y = load_image_folder(tmp_path, return_X_y=True)
+        clf = TipAdapterClassifier(clip).fit(X, y)
+        assert clf.classes_.tolist() == load_image_folder(tmp_path).target_names.tolist()
+        expected = TipAdapterClassifier(clip).fit(list(images[:60]), labels[:60])
+        assert clf.predict(images[60:]).tolist() == expected.predict(images[60:]).tolist()
+
+    def test_suffixes_are_those_of_the_formats_that_are_read(self):
+        known = Image.registered_extensions()
+        formats = {known[suffix] for suffix in IMAGE_SUFFIXES & known.keys()}
+        assert formats <= {*RASTER_FORMATS}
+        assert {"JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF"} <= formats
+        documented = re.findall(
+            r"[\w]+", load_image_folder.__doc__.partition("capital letters:")[2]
+        )
+        assert {f".{word}" for word in documented[: len(IMAGE_SUFFIXES) + 1]} - {".and"} == (
+            IMAGE_SUFFIXES
+        )
+
+    def test_no_folder(self, tmp_path):
+        with pytest.raises(
+            FileNotFoundError, match="nowhere: no such folder. Expected is a folder"
+        ):
+            load_image_folder(tmp_path / "nowhere")
+        with pytest.raises(ValueError, match=r"holds no class folders\. Expected .*CLASS.IMAGE"):
+            load_image_folder(tmp_path)
+        (tmp_path / "file").touch()
+        with pytest.raises(NotADirectoryError, match="file is not a folder. Expected"):
+            load_image_folder(tmp_path / "file")
+
+    @pytest.mark.parametrize("beside_folders", [True, False])
+    def test_loose_images(self, photos, beside_folders):
+        folder = photos if beside_folders else photos / "pug"
+        write_image(folder / "b.JPG")
+        n = 1 if beside_folders else 3
+        with pytest.raises(
+            ValueError, match=rf"{n} images lie in .* outside of any class folder: '"
+        ):
+            load_image_folder(folder)
+
+    def test_classes_without_images(self, photos):
+        (photos / "beagle").mkdir()
+        (photos / "corgi").mkdir()
+        (photos / "corgi/1.HEIC").touch()
+        write_image(photos / "hound/basset/1.png")
+        with pytest.raises(
+            ValueError,
+            match=r"3 of 5 class folders in .* 'beagle' \(empty\), 'corgi' \(only 1 .heic\), "
+            r"'hound' \(only folders\)\..* such as train and test, pass one",
+        ):
+            load_image_folder(photos)
+
+    def test_parts_are_loaded_one_by_one(self, photos):
+        root = photos.rename(photos.with_name("train")).parent
+        with pytest.raises(ValueError, match="'train' .only folders.*pass one of the parts"):
+            load_image_folder(root)
+        assert len(load_image_folder(root / "train").data) == 4
+
+    @needs_links
+    def test_links(self, photos, tmp_path):
+        expected = load_image_folder(photos).target.tolist()
+        elsewhere = tmp_path / "elsewhere"
+        (photos / "pug").rename(elsewhere)
+        (photos / "pug").symlink_to(elsewhere)
+        assert load_image_folder(photos).target.tolist() == expected
+        (photos / "loop").symlink_to(photos / "loop")
+        with pytest.raises(FileNotFoundError, match="loop: a link that leads nowhere"):
+            load_image_folder(photos)
+        (photos / "loop").unlink()
+        (photos / "back").symlink_to(photos)
+        with pytest.raises(ValueError, match=r"'back' \(only folders\)"):
+            load_image_folder(photos)
+
+    @needs_links
+    def test_an_image_that_is_a_dead_link_is_not_lost(self, photos, clip):
+        (photos / "pug/d.png").symlink_to(photos / "nowhere.png")
+        X, _ = load_image_folder(photos, return_X_y=True)
+        assert len(X) == 5
+        with pytest.raises(ValueError, match="image 4 .*no such file"):
+            clip.transform(X)
+
+
+def test_loading_paths_imports_no_torch():
+    code = "import sys, sktip; sktip.datasets.load_dtd; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
