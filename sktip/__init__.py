@@ -13,17 +13,25 @@ __version__ = "0.1.0.dev0"
 #: Where each public name lives; modules are imported at first use, so that
 #: ``import sktip`` costs next to nothing.
 _HOME = {
+    "CLIPAdapterClassifier": "sktip._clip_adapter",
     "CLIPFeatureTransformer": "sktip._encoder",
+    "GDAClassifier": "sktip._gda",
+    "ProKeRClassifier": "sktip._proker",
     "TipAdapterClassifier": "sktip._tip_adapter",
     "TipAdapterClassifierCV": "sktip._tip_adapter_cv",
+    "ZeroShotClassifier": "sktip._zero_shot",
     "clear_model_cache": "sktip._clip",
 }
 _SUBMODULES = ("datasets", "exceptions", "model_selection", "prompts")
 
 __all__ = [
+    "CLIPAdapterClassifier",
     "CLIPFeatureTransformer",
+    "GDAClassifier",
+    "ProKeRClassifier",
     "TipAdapterClassifier",
     "TipAdapterClassifierCV",
+    "ZeroShotClassifier",
     "__version__",
     "clear_model_cache",
     "datasets",
@@ -38,9 +46,13 @@ if TYPE_CHECKING:
     from sktip import model_selection as model_selection
     from sktip import prompts as prompts
     from sktip._clip import clear_model_cache as clear_model_cache
+    from sktip._clip_adapter import CLIPAdapterClassifier as CLIPAdapterClassifier
     from sktip._encoder import CLIPFeatureTransformer as CLIPFeatureTransformer
+    from sktip._gda import GDAClassifier as GDAClassifier
+    from sktip._proker import ProKeRClassifier as ProKeRClassifier
     from sktip._tip_adapter import TipAdapterClassifier as TipAdapterClassifier
     from sktip._tip_adapter_cv import TipAdapterClassifierCV as TipAdapterClassifierCV
+    from sktip._zero_shot import ZeroShotClassifier as ZeroShotClassifier
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,8 @@
 
 import functools
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from numbers import Real
 from typing import Any
 
@@ -14,6 +15,7 @@ from sklearn.utils import Tags, assert_all_finite, check_array, column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from tqdm.auto import tqdm
 
 from sktip._classes import resolve_classes
 from sktip._encoder import CLIPFeatureTransformer, unit_norm
@@ -47,6 +49,29 @@ def fits(method: Callable) -> Callable:
     return _fit_context(prefer_skip_nested_validation=False)(wrapper)
 
 
+def joined_weights(
+    old: NDArray | None, n_old: int, new: NDArray | None, n_new: int
+) -> NDArray | None:
+    """Weights of old and new shots; None, where all weigh the same, is a weight of 1."""
+    if old is None and new is None:
+        return None
+    return np.concatenate(
+        [np.ones(n) if own is None else own for own, n in ((old, n_old), (new, n_new))]
+    )
+
+
+@contextmanager
+def epoch_bar(what: str, n_epochs: int, verbose: int) -> Iterator[Callable[[int, float], None]]:
+    """Show the progress of a training, epoch by epoch, with its loss."""
+    with tqdm(total=n_epochs, desc=what, unit="epoch", disable=not verbose) as bar:
+
+        def on_epoch(epoch: int, loss: float) -> None:
+            bar.set_postfix(loss=f"{loss:.4f}")
+            bar.update()
+
+        yield on_epoch
+
+
 class BaseCLIPClassifier(ClassifierMixin, BaseEstimator):
     """Inputs, classes, text prior and probabilities of a classifier on CLIP features.
 
@@ -60,10 +85,11 @@ class BaseCLIPClassifier(ClassifierMixin, BaseEstimator):
         "class_names": ["array-like", Mapping, None],
         "templates": [str, "array-like", Mapping],
         "logit_scale": [Interval(Real, 0, None, closed="neither"), None],
-        "device": [str, None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
     }
+
+    classes_: NDArray
+    text_features_: Any
+    logit_scale_: float
 
     # What a subclass without a text prior does instead; shown in the warning.
     _without_prior = "predictions come from the cached shots alone"
@@ -141,7 +167,7 @@ class BaseCLIPClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         if self._reads_images:
             images = as_image_list(X)
-            features = unit_norm(self._encode_images(images, n_views=1)[:, 0])
+            features = unit_norm(self._encode_images(images)[:, 0])
         else:
             features = self._unit_rows(self._validate_features(X, reset=False))
         return self._logits(features)
@@ -212,20 +238,34 @@ class BaseCLIPClassifier(ClassifierMixin, BaseEstimator):
     def _shot_features(self, X: Any, n_views: int = 1) -> NDArray:
         """Features of the shots' views: (n, n_views, d), un-normalised where X is images."""
         if self._reads_images:
-            return self._encode_images(X, n_views)
-        if self.text_features_ is not None and X.shape[1] != self.text_features_.shape[1]:
+            return self._encode_images(X, n_views, self.random_state if n_views > 1 else None)
+        self._check_width(X)
+        return self._unit_rows(X)[:, np.newaxis]
+
+    def _check_width(self, X: Any) -> None:
+        """Features and text must have the same number of columns."""
+        if self._reads_images or self.text_features_ is None:
+            return
+        if X.shape[1] != self.text_features_.shape[1]:
             source = "text_features" if self.encoder is None else "the encoder's embedding"
             raise ValueError(
                 f"X has {X.shape[1]} features, but {source} has {self.text_features_.shape[1]}; features and "
                 "text must come from the same CLIP."
             )
-        return self._unit_rows(X)[:, np.newaxis]
 
-    def _encode_images(self, images: Any, n_views: int) -> NDArray:
+    def _class_means(self, features: NDArray, y: NDArray) -> NDArray:
+        """Means of the shots of each class, as unit rows: what stands in for text features."""
+        sums = np.zeros((len(self.classes_), features.shape[1]), features.dtype)
+        np.add.at(sums, np.searchsorted(self.classes_, y), features)
+        return unit_norm(sums)
+
+    def _encode_images(
+        self, images: Any, n_views: int = 1, random_state: Any = None
+    ) -> NDArray[np.float32]:
         """Un-normalised features of images: (n, n_views, d)."""
         shape = (len(images), n_views, self.encoder._n_features_out)
         features = np.empty(shape, np.float32)
-        for row, views in enumerate(self.encoder._encode(images, n_views, self.random_state)):
+        for row, views in enumerate(self.encoder._encode(images, n_views, random_state)):
             features[row] = views
         unread = np.flatnonzero(np.isnan(features).any(axis=(1, 2)))
         if len(unread):
@@ -263,12 +303,15 @@ class BaseCLIPClassifier(ClassifierMixin, BaseEstimator):
                     "compare with text. Remove it."
                 )
 
-    def _learn_classes(self, seen: NDArray) -> None:
+    def _learn_classes(self, seen: NDArray, class_names: Any = None) -> None:
         """Set `classes_`, `text_features_` and `logit_scale_` from the labels seen."""
         rows = self._given_text_features()
         encodes = rows is None and self.encoder is not None
         self.classes_, names = resolve_classes(
-            seen, self.class_names, None if rows is None else len(rows), needs_names=encodes
+            seen,
+            self.class_names if class_names is None else class_names,
+            None if rows is None else len(rows),
+            needs_names=encodes,
         )
         if encodes:
             prompts = fill_prompts(names or (), self.templates, labels=self.classes_.tolist())
@@ -281,14 +324,22 @@ class BaseCLIPClassifier(ClassifierMixin, BaseEstimator):
             scale = 100.0 if self.encoder is None else self.encoder._clip().logit_scale
         self.logit_scale_ = float(scale)
 
-    def _add_classes(self, seen: NDArray) -> None:
-        """Make room for classes first seen now; the text features of the others stay."""
+    def _learn_more_classes(self, y: NDArray, classes: ArrayLike | None) -> NDArray:
+        """Learn the classes of more shots; return where in `classes_` those known before are now.
+
+        The text features of known classes stay as they are.
+        """
+        seen = np.unique(y) if classes is None else np.union1d(y, np.asarray(classes))
+        if not hasattr(self, "classes_"):
+            self._learn_classes(seen)
+            return np.empty(0, np.intp)
         before, text = self.classes_, self.text_features_
-        if np.isin(seen, before).all():
-            return
-        self._learn_classes(np.union1d(before, seen))
+        if not np.isin(seen, before).all():
+            self._learn_classes(np.union1d(before, seen))
+        moved = np.searchsorted(self.classes_, before)
         if text is not None and self.text_features_ is not None:
-            self.text_features_[np.searchsorted(self.classes_, before)] = text
+            self.text_features_[moved] = text
+        return moved
 
     def _given_text_features(self) -> NDArray | None:
         if self.text_features is None:

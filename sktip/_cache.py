@@ -1,15 +1,13 @@
 """What Tip-Adapter and its self-tuning form share: building, fine-tuning and asking a cache."""
 
 from numbers import Integral, Real
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
-from tqdm.auto import tqdm
 
-from sktip._base import BaseCLIPClassifier
+from sktip._base import BaseCLIPClassifier, epoch_bar
 from sktip._encoder import unit_norm
 
 
@@ -24,6 +22,9 @@ class BaseCacheClassifier(BaseCLIPClassifier):
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "device": [str, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
     }
 
     cache_keys_: NDArray
@@ -60,14 +61,7 @@ class BaseCacheClassifier(BaseCLIPClassifier):
 
         keys, shots, text, weights = self._tensors(self.cache_keys_.dtype)
         seed = check_random_state(self.random_state).randint(2**31)
-        with tqdm(
-            total=self.n_epochs, desc="Fine-tuning", unit="epoch", disable=not self.verbose
-        ) as bar:
-
-            def on_epoch(epoch: int, loss: float) -> None:
-                bar.set_postfix(loss=f"{loss:.4f}")
-                bar.update()
-
+        with epoch_bar("Fine-tuning", self.n_epochs, self.verbose) as on_epoch:
             learned, losses = fine_tune_keys(
                 torch.as_tensor(views[examples], device=keys.device),
                 shots.codes[examples],
@@ -111,23 +105,16 @@ class BaseCacheClassifier(BaseCLIPClassifier):
 
     def _tensors(self, dtype: np.dtype) -> tuple:
         """Keys, values, text and weights of the cache, in the type and place of computation."""
-        import torch
-
         from sktip._maths.cache import Shots
-        from sktip._maths.device import resolve_device
+        from sktip._maths.device import as_tensor, resolve_device
 
         device = resolve_device(self.device)
-
-        def tensor(array: NDArray | None) -> Any:
-            if array is None:
-                return None
-            # Arrays that joblib has memory-mapped are read-only, which torch warns about.
-            return torch.as_tensor(np.require(array, dtype, "W"), device=device)
-
-        weights = tensor(self.cache_weights_)
-        codes = torch.as_tensor(np.require(self.cache_codes_, np.int64, "W"), device=device)
-        shots = Shots(codes, len(self.classes_), weights)
-        return tensor(self.cache_keys_), shots, tensor(self.text_features_), weights
+        keys, text, weights = (
+            None if array is None else as_tensor(array, dtype, device)
+            for array in (self.cache_keys_, self.text_features_, self.cache_weights_)
+        )
+        codes = as_tensor(self.cache_codes_, np.int64, device)
+        return keys, Shots(codes, len(self.classes_), weights), text, weights
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "cache_keys_")

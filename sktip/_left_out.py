@@ -23,18 +23,24 @@ def each_on_its_own(codes: NDArray) -> list[Split]:
     return [Split(rows, rows, own=True)]
 
 
+def place_in_class(codes: NDArray) -> NDArray:
+    """Place of each shot among those of its class, from 0, in the order given."""
+    order = np.argsort(codes, kind="stable")
+    counts = np.bincount(codes)
+    place = np.empty(len(codes), np.intp)
+    place[order] = np.arange(len(codes)) - (np.cumsum(counts) - counts)[codes[order]]
+    return place
+
+
 def balanced_splits(codes: NDArray, n_folds: int | None = None) -> list[Split]:
     """One shot of every class is left out together, so that no class is a shot short.
 
     A fold is the place of a shot within its class, modulo `n_folds`. The only shot of a class is
     asked about in the first fold, but answers in all of them.
     """
-    order = np.argsort(codes, kind="stable")
-    counts = np.bincount(codes)
-    place = np.empty(len(codes), np.intp)
-    place[order] = np.arange(len(codes)) - (np.cumsum(counts) - counts)[codes[order]]
+    place = place_in_class(codes)
     folds = place if n_folds is None else place % n_folds
-    only = counts[codes] == 1
+    only = np.bincount(codes)[codes] == 1
     return [
         Split(np.flatnonzero(folds == fold), np.flatnonzero((folds != fold) | only))
         for fold in range(folds.max() + 1)

@@ -5,10 +5,10 @@ from numbers import Real
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval
 
-from sktip._base import fits
+from sktip._base import fits, joined_weights
 from sktip._cache import BaseCacheClassifier
 from sktip._encoder import CLIPFeatureTransformer, unit_norm
 
@@ -229,11 +229,11 @@ class TipAdapterClassifier(BaseCacheClassifier):
         ImageReadError
             If an image cannot be read. The estimator stays as it was before the call.
         """
-        X, y = self._start_fit(X, y, self.n_views)
+        X, labels = self._start_fit(X, y, self.n_views)
         weights = self._validate_weights(sample_weight, X)
-        self._learn_classes(np.unique(y))
+        self._learn_classes(np.unique(labels))
         views = self._shot_features(X, self.n_views)
-        self._fill_cache(views, y, weights)
+        self._fill_cache(views, labels, weights)
         if self.fine_tune:
             self._fine_tune(unit_norm(views), *self._alpha_beta())
         return self
@@ -278,21 +278,13 @@ class TipAdapterClassifier(BaseCacheClassifier):
                 "fine_tune=False."
             )
         first = not hasattr(self, "classes_")
-        X, y = self._start_fit(X, y, self.n_views, reset=first)
+        X, labels = self._start_fit(X, y, self.n_views, reset=first)
         weights = self._validate_weights(sample_weight, X)
-        seen = np.unique(y) if classes is None else np.union1d(y, np.asarray(classes))
-        if first:
-            self._learn_classes(seen)
-        else:
-            known = self.classes_
-            self._add_classes(seen)
+        moved = self._learn_more_classes(labels, classes)
         keys = unit_norm(self._shot_features(X, self.n_views).mean(axis=1))
-        codes = np.searchsorted(self.classes_, y)
+        codes = np.searchsorted(self.classes_, labels)
         if not first:
-            if weights is not None or self.cache_weights_ is not None:
-                old = _ones_if_none(self.cache_weights_, len(self.cache_keys_))
-                weights = np.concatenate([old, _ones_if_none(weights, len(keys))])
-            moved = np.searchsorted(self.classes_, known)
+            weights = joined_weights(self.cache_weights_, len(self.cache_keys_), weights, len(keys))
             keys = np.concatenate([self.cache_keys_, keys])
             codes = np.concatenate([moved[self.cache_codes_], codes])
         self.cache_keys_, self.cache_codes_, self.cache_weights_ = keys, codes, weights
@@ -300,7 +292,3 @@ class TipAdapterClassifier(BaseCacheClassifier):
 
     def _alpha_beta(self) -> tuple[float, float]:
         return float(self.alpha), float(self.beta)
-
-
-def _ones_if_none(weights: NDArray | None, n: int) -> NDArray:
-    return np.ones(n) if weights is None else weights

@@ -279,7 +279,7 @@ class TipAdapterClassifierCV(BaseSearchingClassifier):
         splits = self._splits(X, y)
         self._learn_classes(np.unique(y))
         views = self._shot_features(X, self.n_views)
-        queries = views[:, 0] if self.n_views == 1 else self._encode_images(X, 1)[:, 0]
+        queries = views[:, 0] if self.n_views == 1 else self._encode_images(X)[:, 0]
         self._fill_cache(views, y, None)
         views = unit_norm(views)
         self.betas_ = default_betas() if betas is None else betas

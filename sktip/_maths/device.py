@@ -1,6 +1,8 @@
 """Where tensors live: resolved at use, never stored."""
 
+import numpy as np
 import torch
+from numpy.typing import DTypeLike, NDArray
 
 
 def resolve_device(device: str | torch.device | None) -> torch.device:
@@ -21,3 +23,9 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
             "use what there is."
         ) from error
     return resolved
+
+
+def as_tensor(array: NDArray, dtype: DTypeLike, device: torch.device) -> torch.Tensor:
+    """Tensor of an array, which is not copied where it need not be."""
+    # Arrays that joblib has memory-mapped are read-only, which torch warns about.
+    return torch.as_tensor(np.require(array, dtype, "W"), device=device)

@@ -1,0 +1,249 @@
+"""CLIP-Adapter: a residual bottleneck on the image features, trained on the shots."""
+
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval
+
+from sktip._base import BaseCLIPClassifier, epoch_bar, fits
+from sktip._encoder import CLIPFeatureTransformer, unit_norm
+
+
+class CLIPAdapterClassifier(BaseCLIPClassifier):
+    r"""Few-shot classification by a small network between CLIP's image and text features.
+
+    A bottleneck of two layers without biases learns from the shots. Its output is mixed with the
+    feature that it was given, and compared with the text features ([1]_, equations 5 to 8):
+
+    .. math::
+        A(f) = \mathrm{relu}(\mathrm{relu}(f D) U), \quad
+        f' = \frac{r A(f) + (1 - r) f}{\lVert r A(f) + (1 - r) f \rVert}, \quad
+        \text{logits} = s f' W^\top
+
+    It is the trained method that Tip-Adapter was proposed to do without.
+
+    Parameters
+    ----------
+    encoder : CLIPFeatureTransformer, default=None
+        Encodes images and class names. None makes X a feature matrix.
+
+    input : {"image", "features"}, default="image"
+        What X is when there is an `encoder`: images, or features that it has made.
+
+    text_features : array-like of shape (C, d), default=None
+        Text features of the classes, instead of an encoder's; normalised here.
+
+    class_names : mapping or sequence of str, default=None
+        What the classes are called; see :class:`TipAdapterClassifier`.
+
+    templates : str, sequence of str, or mapping, default="a photo of a {}."
+        Sentences that the names are put into; several are averaged. A mapping goes from label
+        to the templates of that class.
+
+    ratio : float, default=0.2
+        Share r of the adapter in the features, between 0 (zero-shot CLIP) and 1.
+
+    logit_scale : float, default=None
+        Scale s of the logits. None is the model's own, or 100 without an encoder.
+
+    n_views : int, default=1
+        Random views of each training image, of which an epoch draws one. Images only.
+
+    n_epochs : int, default=200
+        Passes over the shots.
+
+    learning_rate : float, default=2e-3
+        Learning rate of SGD with momentum 0.9, which falls to 0 along a cosine after a first
+        epoch at 1e-5.
+
+    weight_decay : float, default=5e-4
+        Weight decay of SGD.
+
+    batch_size : int, default=32
+        Shots in one step.
+
+    device : str, default=None
+        Torch device of the training and of the predictions. None is CUDA where there is one,
+        else the processor. The encoder has a device of its own.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of the views, of the first weights and of the order of the shots.
+
+    verbose : int, default=0
+        Above 0, show the progress of the training.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (C,)
+        The classes, sorted.
+
+    coefs_ : list of two ndarrays, of shape (d, d // 4) and (d // 4, d)
+        Weights D into the bottleneck and U out of it.
+
+    class_features_ : ndarray of shape (C, d)
+        What adapted features are compared with: the text features or, without a text prior, the
+        normalised means of the classes' shots.
+
+    text_features_ : ndarray of shape (C, d) or None
+        Unit-norm text features of the classes, None without a text prior.
+
+    logit_scale_ : float
+        Scale of the logits.
+
+    loss_curve_ : list of float of length n_epochs
+        Mean training loss of each epoch.
+
+    n_iter_ : int
+        Epochs done.
+
+    n_features_in_ : int
+        Width of X. Only when X is features.
+
+    feature_names_in_ : ndarray of shape (d,)
+        Column names of X. Only when X is a table of features with string column names.
+
+    See Also
+    --------
+    TipAdapterClassifier : Needs no training, or a tenth of it.
+
+    References
+    ----------
+    .. [1] P. Gao et al., "CLIP-Adapter: Better vision-language models with feature adapters",
+       arXiv:2110.04544.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sktip import CLIPAdapterClassifier
+    >>> text = np.eye(2, 3)
+    >>> X = [[1, 0, 0.5], [0.9, 0, 0.1], [0, 1, 0.4], [0.1, 0.8, 0]]
+    >>> clf = CLIPAdapterClassifier(text_features=text, random_state=0).fit(X, [0, 0, 1, 1])
+    >>> clf.predict([[0.8, 0.1, 0.3]])
+    array([0])
+    """
+
+    _parameter_constraints: dict = {
+        **BaseCLIPClassifier._parameter_constraints,
+        "ratio": [Interval(Real, 0, 1, closed="both")],
+        "n_views": [Interval(Integral, 1, None, closed="left")],
+        "n_epochs": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "device": [str, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    _without_prior = "adapted features are compared with the mean of each class's shots"
+
+    def __init__(
+        self,
+        encoder: CLIPFeatureTransformer | None = None,
+        *,
+        input: str = "image",
+        text_features: ArrayLike | None = None,
+        class_names: Mapping | Sequence[str] | None = None,
+        templates: str | Sequence[str] | Mapping = "a photo of a {}.",
+        ratio: float = 0.2,
+        logit_scale: float | None = None,
+        n_views: int = 1,
+        n_epochs: int = 200,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 5e-4,
+        batch_size: int = 32,
+        device: str | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ):
+        self.encoder = encoder
+        self.input = input
+        self.text_features = text_features
+        self.class_names = class_names
+        self.templates = templates
+        self.ratio = ratio
+        self.logit_scale = logit_scale
+        self.n_views = n_views
+        self.n_epochs = n_epochs
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @fits
+    def fit(self, X: Any, y: ArrayLike) -> Self:
+        """Train the adapter on labelled shots.
+
+        Parameters
+        ----------
+        X : sequence of images of length m, or array-like of shape (m, d)
+            The shots: images if there is an `encoder` and ``input="image"``, else features.
+
+        y : array-like of shape (m,)
+            Their labels.
+
+        Returns
+        -------
+        self : CLIPAdapterClassifier
+            The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            If X, y and the parameters do not fit together; nothing is encoded then.
+
+        ImageReadError
+            If an image cannot be read. The estimator stays as it was before the call.
+        """
+        import torch
+
+        from sktip._maths.adapter import train_adapter
+        from sktip._maths.device import resolve_device
+
+        X, labels = self._start_fit(X, y, self.n_views)
+        self._learn_classes(np.unique(labels))
+        views = unit_norm(self._shot_features(X, self.n_views))
+        if self.text_features_ is None:
+            self.class_features_ = self._class_means(views.mean(axis=1), labels)
+        else:
+            self.class_features_ = self.text_features_
+        device = resolve_device(self.device)
+        seed = check_random_state(self.random_state).randint(2**31)
+        with epoch_bar("Training", self.n_epochs, self.verbose) as on_epoch:
+            *weights, self.loss_curve_ = train_adapter(
+                torch.as_tensor(views, device=device),
+                torch.as_tensor(np.searchsorted(self.classes_, labels), device=device),
+                torch.as_tensor(self.class_features_.astype(views.dtype), device=device),
+                ratio=float(self.ratio),
+                logit_scale=self.logit_scale_,
+                n_epochs=self.n_epochs,
+                learning_rate=self.learning_rate,
+                weight_decay=self.weight_decay,
+                batch_size=self.batch_size,
+                generator=torch.Generator().manual_seed(seed),
+                on_epoch=on_epoch,
+            )
+        self.coefs_ = [weight.cpu().numpy() for weight in weights]
+        self.n_iter_ = self.n_epochs
+        return self
+
+    def _logits(self, features: NDArray) -> NDArray:
+        from sktip._maths.adapter import adapted
+        from sktip._maths.device import as_tensor, resolve_device
+
+        device = resolve_device(self.device)
+        queries, classes, down, up = (
+            as_tensor(array, features.dtype, device)
+            for array in (features, self.class_features_, *self.coefs_)
+        )
+        logits = self.logit_scale_ * adapted(queries, down, up, float(self.ratio)) @ classes.T
+        return logits.cpu().numpy()
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "coefs_")

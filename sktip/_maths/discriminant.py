@@ -1,0 +1,93 @@
+"""Gaussian discriminant analysis: class means and one covariance, from sums that can be added up.
+
+Everything here takes and returns NumPy arrays, and computes in double precision: sums over shots
+are merged later, and a covariance of few shots is nearly singular.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+#: A covariance of unit rows with a smaller trace than this is rounding, not spread.
+NO_SPREAD = 1e-12
+
+
+@dataclass(frozen=True)
+class ClassStatistics:
+    """What the discriminants are made of.
+
+    Parameters
+    ----------
+    counts : ndarray of shape (C,)
+        Number of samples of each class, or the sum of their weights.
+
+    means : ndarray of shape (C, d)
+        Their means; zeros for a class without samples.
+
+    scatter : ndarray of shape (d, d)
+        Sum over all samples of the outer products of their differences from the class means.
+    """
+
+    counts: NDArray
+    means: NDArray
+    scatter: NDArray
+
+    @classmethod
+    def of(
+        cls, samples: NDArray, codes: NDArray, n_classes: int, weights: NDArray | None = None
+    ) -> "ClassStatistics":
+        """Sum up samples (n, d) of the classes `codes`."""
+        weights = np.ones(len(samples)) if weights is None else weights
+        samples = samples.astype(np.float64, copy=False)
+        counts = np.bincount(codes, weights, minlength=n_classes)
+        means = np.zeros((n_classes, samples.shape[1]))
+        np.add.at(means, codes, weights[:, None] * samples)
+        means /= np.where(counts > 0, counts, 1)[:, None]
+        residuals = np.sqrt(weights)[:, None] * (samples - means[codes])
+        return cls(counts, means, residuals.T @ residuals)
+
+    def __add__(self, other: "ClassStatistics") -> "ClassStatistics":
+        """Statistics of all samples of both, of the same classes (Chan's formula)."""
+        counts = self.counts + other.counts
+        share = other.counts / np.where(counts > 0, counts, 1)
+        shift = other.means - self.means
+        between = np.sqrt(self.counts * share)[:, None] * shift
+        return ClassStatistics(
+            counts,
+            self.means + share[:, None] * shift,
+            self.scatter + other.scatter + between.T @ between,
+        )
+
+    def spread_to(self, n_classes: int, codes: NDArray) -> "ClassStatistics":
+        """Make room for more classes; the present ones become those of `codes`."""
+        counts, means = np.zeros(n_classes), np.zeros((n_classes, self.means.shape[1]))
+        counts[codes], means[codes] = self.counts, self.means
+        return ClassStatistics(counts, means, self.scatter)
+
+    @property
+    def has_spread(self) -> bool:
+        """Whether the samples of some class differ."""
+        return np.trace(self.scatter) > NO_SPREAD * self.counts.sum()
+
+    def discriminants(self) -> tuple[NDArray, NDArray]:
+        """Weights (C, d) and intercepts (C,) of ``f P mu_c - mu_c P mu_c / 2 - log C``.
+
+        P is the shrunken precision ``d inv((N - 1) Sigma + trace(Sigma) I)``, the identity where
+        no class has two different samples. A class without samples gets the mean of the others:
+        nothing speaks for it, and nothing against it.
+        """
+        present = self.counts > 0
+        means = self.means[present]
+        weights, n, d = means.T, self.counts.sum(), means.shape[1]
+        if self.has_spread:
+            covariance = self.scatter / n
+            ridge = np.trace(covariance) * np.eye(d)
+            factor = cho_factor(max(n - 1, 0) * covariance + ridge, overwrite_a=True)
+            weights = d * cho_solve(factor, means.T)
+        own = (means.T * weights).sum(axis=0) / 2
+        all_weights = np.tile(weights.mean(axis=1), (len(present), 1))
+        all_own = np.full(len(present), own.mean())
+        all_weights[present], all_own[present] = weights.T, own
+        return all_weights, -np.log(len(present)) - all_own

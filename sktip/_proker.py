@@ -1,0 +1,372 @@
+"""ProKeR: kernel ridge regression on what CLIP's text prior leaves over."""
+
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils._param_validation import Interval, StrOptions
+from tqdm.auto import tqdm
+
+from sktip._base import BaseCLIPClassifier, fits
+from sktip._encoder import CLIPFeatureTransformer, unit_norm
+from sktip._left_out import place_in_class
+
+#: Published values for 1, 2, 4, 8 and 16 shots a class.
+PUBLISHED_SHOTS = np.array([1, 2, 4, 8, 16])
+PUBLISHED_BETA = np.array([3, 2.6, 1.5, 1.66, 1.7])
+PUBLISHED_LAMBDA = np.array([0.05, 0.05, 0.05, 0.07, 0.1])
+
+
+class ProKeRClassifier(BaseCLIPClassifier):
+    r"""Few-shot classification by kernel ridge regression beside CLIP's text prior.
+
+    The shots correct the text classifier: a regression with the kernel of Tip-Adapter's cache
+    learns, in closed form, what the text features miss ([1]_, equation 9). A query f gets the
+    logits
+
+    .. math::
+        \frac{1}{T} \left(f W^\top + \gamma \, k(f, K) \left(k(K, K) + \lambda I\right)^{-1}
+        (L - K W^\top)\right), \quad k(a, b) = \exp(-\beta (1 - a b^\top))
+
+    where W are the text features, K those of the shots, L their one-hot labels and T is a fitted
+    temperature. The published method has :math:`\gamma = \lambda`.
+
+    Parameters
+    ----------
+    encoder : CLIPFeatureTransformer, default=None
+        Encodes images and class names. None makes X a feature matrix.
+
+    input : {"image", "features"}, default="image"
+        What X is when there is an `encoder`: images, or features that it has made.
+
+    text_features : array-like of shape (C, d), default=None
+        Text features of the classes, instead of an encoder's; normalised here.
+
+    class_names : mapping or sequence of str, default=None
+        What the classes are called; see :class:`TipAdapterClassifier`.
+
+    templates : str, sequence of str, or mapping, default="a photo of a {}."
+        Sentences that the names are put into; several are averaged. A mapping goes from label
+        to the templates of that class.
+
+    beta : "auto" or float, default="auto"
+        Sharpness of the kernel. ``"auto"`` is chosen on left-out shots, see Notes.
+
+    lam : "auto" or float, default="auto"
+        Strength :math:`\lambda` of the ridge.
+
+    gamma : "auto" or float, default="auto"
+        Weight of the correction. ``"auto"`` with numbers for `beta` and `lam` is the published
+        ``gamma = lam``.
+
+    max_shots : int, default=20_000
+        Most rows (shots times views) that are solved for. Time grows with their cube, memory
+        with their square: 20,000 take 6.4 GB and many minutes.
+
+    logit_scale : float, default=None
+        Scale s at which `beta`, `lam` and `gamma` are chosen, and about which the temperature is
+        fitted. None is the model's own, or 100 without an encoder.
+
+    n_views : int, default=1
+        Random views of each training image, each of which is a row. Images only. Queries are
+        never augmented.
+
+    device : str, default=None
+        Torch device of the arithmetic. None is CUDA where there is one, else the processor. The
+        encoder has a device of its own.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of the views.
+
+    verbose : int, default=0
+        Above 0, show the values that are tried.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (C,)
+        The classes, sorted.
+
+    beta_ : float
+        Sharpness in use.
+
+    lam_ : float
+        Ridge in use.
+
+    gamma_ : float
+        Weight of the correction in use.
+
+    temperature_ : float
+        What the logits are divided by; about 1 / s.
+
+    cache_keys_ : ndarray of shape (m * n_views, d)
+        Unit features of the shots' views, shot by shot in the order given.
+
+    cache_codes_ : ndarray of shape (m * n_views,), int
+        Index into `classes_` of each key.
+
+    dual_coef_ : ndarray of shape (m * n_views, C)
+        Solution of the regression.
+
+    text_features_ : ndarray of shape (C, d) or None
+        Unit-norm text features of the classes, None without a text prior.
+
+    logit_scale_ : float
+        Scale s.
+
+    n_features_in_ : int
+        Width of X. Only when X is features.
+
+    feature_names_in_ : ndarray of shape (d,)
+        Column names of X. Only when X is a table of features with string column names.
+
+    See Also
+    --------
+    GDAClassifier : The other strong relative without training, whose cost is linear in the shots.
+    TipAdapterClassifier : The cache model.
+
+    Notes
+    -----
+    ``"auto"`` takes the most probable values, of least
+
+    .. math::
+        N \, \ell(\beta, \lambda, \gamma) + \frac{\ln^2 (\beta / \beta_0) +
+        \ln^2 (\lambda / \lambda_0) + \ln^2 (\gamma / \lambda_0)}{2 \cdot 0.7^2}
+
+    where :math:`\ell` is the mean log-loss, at the logit scale, of N left-out shots, every class
+    counting the same, and :math:`\beta_0` and :math:`\lambda_0` are the published values for the
+    mean number of shots, interpolated in the logarithm. One shot of every class is left out at a
+    time, with all its views, and predicted in closed form from one inverse; the best gamma is a
+    minimum in one dimension; beta and lambda are searched for by at most 20 inverses (Nelder-Mead).
+    With one shot a class nothing can be left out, and the published values stand.
+
+    The temperature is the most probable one for the left-out logits, about 1 / s within a factor of
+    2. Where nothing was left out it is that of the text prior alone, which has not seen the shots.
+
+    A class without shots takes part with a target of 0 for every shot, as the formula says.
+
+    References
+    ----------
+    .. [1] Y. Bendou et al., "ProKeR: A kernel perspective on few-shot adaptation of large
+       vision-language models", CVPR 2025.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sktip import ProKeRClassifier
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.arange(40) % 4
+    >>> X = np.eye(4, 8)[y] + 0.4 * rng.normal(size=(40, 8))
+    >>> clf = ProKeRClassifier(text_features=np.eye(4, 8), logit_scale=5).fit(X, y)
+    >>> clf.predict(np.eye(4, 8))
+    array([0, 1, 2, 3])
+    """
+
+    _parameter_constraints: dict = {
+        **BaseCLIPClassifier._parameter_constraints,
+        "beta": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "lam": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "gamma": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "max_shots": [Interval(Integral, 1, None, closed="left")],
+        "n_views": [Interval(Integral, 1, None, closed="left")],
+        "device": [str, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        encoder: CLIPFeatureTransformer | None = None,
+        *,
+        input: str = "image",
+        text_features: ArrayLike | None = None,
+        class_names: Mapping | Sequence[str] | None = None,
+        templates: str | Sequence[str] | Mapping = "a photo of a {}.",
+        beta: str | float = "auto",
+        lam: str | float = "auto",
+        gamma: str | float = "auto",
+        max_shots: int = 20_000,
+        logit_scale: float | None = None,
+        n_views: int = 1,
+        device: str | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ):
+        self.encoder = encoder
+        self.input = input
+        self.text_features = text_features
+        self.class_names = class_names
+        self.templates = templates
+        self.beta = beta
+        self.lam = lam
+        self.gamma = gamma
+        self.max_shots = max_shots
+        self.logit_scale = logit_scale
+        self.n_views = n_views
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @fits
+    def fit(self, X: Any, y: ArrayLike) -> Self:
+        """Solve the regression on labelled shots, and choose its values if asked to.
+
+        Parameters
+        ----------
+        X : sequence of images of length m, or array-like of shape (m, d)
+            The shots: images if there is an `encoder` and ``input="image"``, else features.
+
+        y : array-like of shape (m,)
+            Their labels. Classes may have any number of shots.
+
+        Returns
+        -------
+        self : ProKeRClassifier
+            The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            If X, y and the parameters do not fit together, or there are more than `max_shots`
+            rows; nothing is encoded then.
+
+        ImageReadError
+            If an image cannot be read. The estimator stays as it was before the call.
+        """
+        from sktip._maths.kernel_ridge import dual_coefficients, residual_targets
+
+        X, y = self._start_fit(X, y, self.n_views)
+        self._check_size(len(X))
+        self._learn_classes(np.unique(y))
+        views = unit_norm(self._shot_features(X, self.n_views))
+        codes = np.searchsorted(self.classes_, y)
+        self.cache_keys_ = views.reshape(-1, views.shape[2])
+        self.cache_codes_ = codes.repeat(self.n_views)
+        keys, text = self._tensors(np.float64)
+        self._choose(codes, keys, text)
+        codes = self._codes(keys)
+        targets = residual_targets(keys, codes, text, len(self.classes_))
+        duals = dual_coefficients(keys, targets, self.beta_, self.lam_)
+        self.dual_coef_ = duals.cpu().numpy().astype(views.dtype)
+        return self
+
+    def _check_size(self, n_shots: int) -> None:
+        rows = n_shots * self.n_views
+        if rows > self.max_shots:
+            shown = f"{n_shots:,} shots" + (f" of {self.n_views} views" if self.n_views > 1 else "")
+            raise ValueError(
+                f"{shown} make {rows:,} rows, more than max_shots={self.max_shots:,}: the time grows with "
+                f"their cube, and {16 * rows**2 / 1e9:.1f} GB of memory are needed. Use fewer shots or "
+                "views, or GDAClassifier, whose cost is linear; or raise max_shots."
+            )
+
+    def _choose(self, codes: NDArray, keys: Any, text: Any) -> None:
+        """Set `beta_`, `lam_`, `gamma_` and `temperature_`."""
+        import torch
+
+        from sktip._maths import kernel_ridge
+
+        n_classes = len(self.classes_)
+        counts = np.bincount(codes, minlength=n_classes)
+        given = [self.beta, self.lam, self.gamma]
+        free = [value == "auto" for value in given]
+        beta, lam = _published(len(codes) / np.count_nonzero(counts))
+        beta = beta if free[0] else float(self.beta)
+        lam = lam if free[1] else float(self.lam)
+        gamma = lam if free[2] else float(self.gamma)
+        # All that is left to choose, gamma, has a published value.
+        free[2] = free[2] and (free[0] or free[1])
+
+        # A class's only shot cannot be left out.
+        places = np.where(counts[codes] > 1, place_in_class(codes), -1)
+        row_places = places.repeat(self.n_views)
+        folds = [
+            torch.as_tensor(np.flatnonzero(row_places == place), device=keys.device)
+            for place in range(places.max() + 1)
+        ]
+        all_codes = self._codes(keys)
+        # Every class counts the same, and so do the text's own answers where nothing is left out.
+        asked = torch.cat(folds) if folds else torch.arange(len(keys), device=keys.device)
+        weights = 1 / keys.new_tensor(counts)[all_codes[asked]]
+        weights /= weights.sum()
+        n_shots = len(asked) // self.n_views
+        if folds and any(free):
+            with tqdm(desc="Choosing", unit="try", disable=not self.verbose) as bar:
+
+                def on_try(beta: float, lam: float) -> None:
+                    bar.set_postfix(beta=f"{beta:.3g}", lam=f"{lam:.3g}")
+                    bar.update()
+
+                beta, lam, gamma = kernel_ridge.chosen_values(
+                    keys,
+                    all_codes,
+                    text,
+                    folds,
+                    weights=weights,
+                    n_shots=n_shots,
+                    n_classes=n_classes,
+                    logit_scale=self.logit_scale_,
+                    start=(beta, lam, gamma),
+                    free=(free[0], free[1], free[2]),
+                    on_try=on_try,
+                )
+        self.beta_, self.lam_, self.gamma_ = beta, lam, gamma
+        logits = keys.new_zeros(()) if text is None else keys[asked] @ text.T
+        if folds:
+            targets = kernel_ridge.residual_targets(keys, all_codes, text, n_classes)
+            logits = logits + gamma * kernel_ridge.left_out_predictions(
+                keys, targets, folds, beta, lam
+            )
+        elif text is None:
+            self.temperature_ = 1 / self.logit_scale_
+            return
+        self.temperature_ = kernel_ridge.fitted_temperature(
+            logits, all_codes[asked], weights, n_shots, logit_scale=self.logit_scale_
+        )
+
+    def _logits(self, features: NDArray) -> NDArray:
+        import torch
+
+        from sktip._maths.device import as_tensor
+        from sktip._maths.kernel_ridge import ridge_logits
+
+        keys, text = self._tensors(features.dtype)
+        logits = ridge_logits(
+            torch.as_tensor(features, device=keys.device),
+            keys,
+            as_tensor(self.dual_coef_, features.dtype, keys.device),
+            text,
+            beta=self.beta_,
+            gamma=self.gamma_,
+        )
+        return logits.cpu().numpy() / features.dtype.type(self.temperature_)
+
+    def _tensors(self, dtype: Any) -> tuple:
+        """Keys and text, in the type and place of computation."""
+        from sktip._maths.device import as_tensor, resolve_device
+
+        device = resolve_device(self.device)
+        text = self.text_features_
+        return (
+            as_tensor(self.cache_keys_, dtype, device),
+            None if text is None else as_tensor(text, dtype, device),
+        )
+
+    def _codes(self, keys: Any) -> Any:
+        from sktip._maths.device import as_tensor
+
+        return as_tensor(self.cache_codes_, np.int64, keys.device)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "dual_coef_")
+
+
+def _published(n_shots: float) -> tuple[float, float]:
+    """Interpolate the published beta and lambda in the logarithm of the number of shots."""
+    at, shots = np.log(n_shots), np.log(PUBLISHED_SHOTS)
+    beta, lam = (
+        np.exp(np.interp(at, shots, np.log(values)))
+        for values in (PUBLISHED_BETA, PUBLISHED_LAMBDA)
+    )
+    return float(beta), float(lam)

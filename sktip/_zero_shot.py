@@ -1,0 +1,175 @@
+"""Zero-shot CLIP: the class names alone."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sktip._base import BaseCLIPClassifier, fits
+from sktip._encoder import CLIPFeatureTransformer
+
+
+class ZeroShotClassifier(BaseCLIPClassifier):
+    r"""Classification by CLIP's text features of the class names, without any shot.
+
+    A query f gets the logits :math:`s f W^\top`, where s is CLIP's logit scale and W the text
+    features of the classes ([1]_, section 3.1.2). It is the prior that the few-shot classifiers
+    start from, and what they are to be compared with.
+
+    Parameters
+    ----------
+    encoder : CLIPFeatureTransformer, default=None
+        Encodes images and class names. None makes X a feature matrix.
+
+    input : {"image", "features"}, default="image"
+        What X is when there is an `encoder`: images, or features that it has made.
+
+    text_features : array-like of shape (C, d), default=None
+        Text features of the classes, instead of an encoder's; normalised here.
+
+    class_names : mapping or sequence of str, default=None
+        What the classes are called; see :class:`TipAdapterClassifier`. In ``fit()`` without
+        labels, the keys of a mapping are the labels, and the names of a sequence are its own.
+
+    templates : str, sequence of str, or mapping, default="a photo of a {}."
+        Sentences that the names are put into; several are averaged. A mapping goes from label
+        to the templates of that class.
+
+    logit_scale : float, default=None
+        Scale s of the logits. None is the model's own, or 100 without an encoder.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (C,)
+        The classes, sorted.
+
+    class_features_ : ndarray of shape (C, d)
+        What queries are compared with: the text features or, without a text prior, the
+        normalised means of the classes' shots.
+
+    text_features_ : ndarray of shape (C, d) or None
+        Unit-norm text features of the classes, None without a text prior.
+
+    logit_scale_ : float
+        Scale of the logits.
+
+    n_features_in_ : int
+        Width of X. Only when X is features.
+
+    feature_names_in_ : ndarray of shape (d,)
+        Column names of X. Only when X is a table of features with string column names.
+
+    See Also
+    --------
+    TipAdapterClassifier : Adds a cache of labelled shots.
+
+    References
+    ----------
+    .. [1] A. Radford et al., "Learning transferable visual models from natural language
+       supervision", ICML 2021.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sktip import CLIPFeatureTransformer, ZeroShotClassifier
+    >>> names = ["circle", "square"]
+    >>> clf = ZeroShotClassifier(CLIPFeatureTransformer("tiny"), class_names=names).fit()
+    >>> clf.classes_
+    array(['circle', 'square'], dtype='<U6')
+    >>> clf.predict_proba([np.zeros((32, 32), np.uint8)]).shape
+    (1, 2)
+    """
+
+    _without_prior = "queries are compared with the mean of each class's shots"
+
+    def __init__(
+        self,
+        encoder: CLIPFeatureTransformer | None = None,
+        *,
+        input: str = "image",
+        text_features: ArrayLike | None = None,
+        class_names: Mapping | Sequence[str] | None = None,
+        templates: str | Sequence[str] | Mapping = "a photo of a {}.",
+        logit_scale: float | None = None,
+    ):
+        self.encoder = encoder
+        self.input = input
+        self.text_features = text_features
+        self.class_names = class_names
+        self.templates = templates
+        self.logit_scale = logit_scale
+
+    @fits
+    def fit(self, X: Any = None, y: ArrayLike | None = None) -> Self:
+        """Encode the class names.
+
+        Parameters
+        ----------
+        X : sequence of images of length m, or array-like of shape (m, d), default=None
+            Shots. They are not looked at, unless there is no text prior.
+
+        y : array-like of shape (m,), default=None
+            Their labels, which say what classes there are. Without X and y, `class_names` or
+            `text_features` say so.
+
+        Returns
+        -------
+        self : ZeroShotClassifier
+            The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            If there is neither X nor text, or X, y and the parameters do not fit together.
+        """
+        if X is None and y is None:
+            self._learn_named_classes()
+            if not self._reads_images:
+                self.__dict__.pop("feature_names_in_", None)
+                self.n_features_in_ = self.text_features_.shape[1]
+            self.class_features_ = self.text_features_
+            return self
+        X, labels = self._start_fit(X, y)
+        self._learn_classes(np.unique(labels))
+        if self.text_features_ is None:
+            self.class_features_ = self._class_means(self._unit_rows(X), labels)
+        else:
+            self._check_width(X)
+            self.class_features_ = self.text_features_
+        return self
+
+    def _learn_named_classes(self) -> None:
+        """Set classes and text from `class_names` or `text_features` alone."""
+        if self.encoder is None and self.text_features is None:
+            raise ValueError(
+                "there are neither shots nor text: pass X and y, or an encoder or text_features for the "
+                "class names."
+            )
+        if isinstance(self.class_names, Mapping):
+            self._learn_classes(np.unique(np.array(list(self.class_names))))
+        elif self.class_names is not None:
+            names = list(self.class_names)
+            twice = [name for name, n in Counter(names).items() if n > 1]
+            if twice:
+                raise ValueError(
+                    f"class_names has {twice[0]!r} more than once; without y the names are the labels. Pass "
+                    "a mapping {label: name}."
+                )
+            order = np.argsort(names)
+            self._learn_classes(np.array(names)[order], dict(zip(names, names, strict=True)))
+            if self.text_features is not None:
+                # Its rows follow the names as they were given, the classes are sorted.
+                self.text_features_ = self.text_features_[order]
+        elif self.text_features is not None:
+            self._learn_classes(np.arange(len(np.asarray(self.text_features))))
+        else:
+            raise ValueError("without X and y, class_names must say which classes there are.")
+
+    def _logits(self, features: NDArray) -> NDArray:
+        classes = self.class_features_.astype(features.dtype, copy=False)
+        return self.logit_scale_ * features @ classes.T
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "class_features_")
