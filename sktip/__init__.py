@@ -18,7 +18,7 @@ _HOME = {
     "TipAdapterClassifierCV": "sktip._tip_adapter_cv",
     "clear_model_cache": "sktip._clip",
 }
-_SUBMODULES = ("exceptions", "model_selection", "prompts")
+_SUBMODULES = ("exceptions", "inspection", "model_selection", "prompts")
 
 __all__ = [
     "CLIPFeatureTransformer",
@@ -27,12 +27,14 @@ __all__ = [
     "__version__",
     "clear_model_cache",
     "exceptions",
+    "inspection",
     "model_selection",
     "prompts",
 ]
 
 if TYPE_CHECKING:
     from sktip import exceptions as exceptions
+    from sktip import inspection as inspection
     from sktip import model_selection as model_selection
     from sktip import prompts as prompts
     from sktip._clip import clear_model_cache as clear_model_cache
