@@ -16,6 +16,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from sktip import CLIPFeatureTransformer, TipAdapterClassifier, TipAdapterClassifierCV
+from sktip.inspection import ShotsCurveDisplay
 from sktip.model_selection import FewShotSplit
 
 NAMES = np.array("zero one two three four five six seven eight nine".split())
@@ -61,7 +62,9 @@ def main():
                 scores[name][row, seed] = 100 * method.score(features[test], labels[test])
 
     print_table(scores)
-    draw(scores, "quickstart.png")
+    display = ShotsCurveDisplay(SHOTS, scores, score_name="accuracy on test images (%)").plot()
+    display.ax_.set_title("Handwritten digits with the bundled CLIP")
+    display.figure_.savefig("quickstart.png", dpi=150)
     print(f"\nwrote quickstart.png, {time.perf_counter() - start:.0f} s in all")
 
 
@@ -77,40 +80,6 @@ def print_table(scores):
             "-" if np.isnan(row).any() else f"{row.mean():.1f} ± {row.std():.1f}" for row in values
         ]
         print(f"| {method} | " + " | ".join(cells) + " |")
-
-
-def draw(scores, path):
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axis = pyplot.subplots(figsize=(6.4, 4), layout="constrained")
-    styles = {
-        "zero-shot": {"color": "#555555", "linestyle": "--"},
-        "Tip-Adapter": {"color": "#0072b2", "marker": "o"},
-        "Tip-Adapter, tuned": {"color": "#0072b2", "marker": "o", "linestyle": ":"},
-        "Tip-Adapter-F": {"color": "#d55e00", "marker": "^"},
-        "Tip-Adapter-F, tuned": {"color": "#d55e00", "marker": "^", "linestyle": ":"},
-    }
-    for method, values in scores.items():
-        axis.errorbar(
-            SHOTS,
-            values.mean(1),
-            values.std(1),
-            label=method,
-            capsize=3,
-            linewidth=2,
-            **styles[method],
-        )
-    axis.set_xscale("log", base=2)
-    axis.set_xticks(SHOTS, [str(n) for n in SHOTS])
-    axis.set_xlabel("shots: labelled images a class")
-    axis.set_ylabel("accuracy on test images (%)")
-    axis.set_title("Handwritten digits with the bundled CLIP")
-    axis.grid(alpha=0.3)
-    axis.legend()
-    figure.savefig(path, dpi=150)
 
 
 if __name__ == "__main__":

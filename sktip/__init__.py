@@ -22,7 +22,7 @@ _HOME = {
     "ZeroShotClassifier": "sktip._zero_shot",
     "clear_model_cache": "sktip._clip",
 }
-_SUBMODULES = ("datasets", "exceptions", "model_selection", "prompts")
+_SUBMODULES = ("datasets", "exceptions", "inspection", "model_selection", "prompts")
 
 __all__ = [
     "CLIPAdapterClassifier",
@@ -36,6 +36,7 @@ __all__ = [
     "clear_model_cache",
     "datasets",
     "exceptions",
+    "inspection",
     "model_selection",
     "prompts",
 ]
@@ -43,6 +44,7 @@ __all__ = [
 if TYPE_CHECKING:
     from sktip import datasets as datasets
     from sktip import exceptions as exceptions
+    from sktip import inspection as inspection
     from sktip import model_selection as model_selection
     from sktip import prompts as prompts
     from sktip._clip import clear_model_cache as clear_model_cache

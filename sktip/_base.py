@@ -164,13 +164,14 @@ class BaseCLIPClassifier(ClassifierMixin, BaseEstimator):
         return self.encoder is not None and self.input == "image"
 
     def _query_logits(self, X: Any) -> NDArray:
+        return self._logits(self._query_features(X))
+
+    def _query_features(self, X: Any) -> NDArray:
+        """Unit-norm features of queries: (n, d)."""
         check_is_fitted(self)
         if self._reads_images:
-            images = as_image_list(X)
-            features = unit_norm(self._encode_images(images)[:, 0])
-        else:
-            features = self._unit_rows(self._validate_features(X, reset=False))
-        return self._logits(features)
+            return unit_norm(self._encode_images(as_image_list(X))[:, 0])
+        return self._unit_rows(self._validate_features(X, reset=False))
 
     def _start_fit(self, X: Any, y: Any, n_views: int = 1, *, reset: bool = True) -> tuple:
         """Check X, y and the views before anything is encoded."""

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import check_is_fitted
 
 from sktip._base import BaseCLIPClassifier, epoch_bar
 from sktip._encoder import unit_norm
@@ -30,6 +31,63 @@ class BaseCacheClassifier(BaseCLIPClassifier):
     cache_keys_: NDArray
     cache_codes_: NDArray
     cache_weights_: NDArray | None
+
+    def nearest_shots(self, X: Any, n: int = 5) -> tuple[NDArray, NDArray, NDArray]:
+        r"""Find the cached shots with the largest votes for each query.
+
+        The vote of shot i for its class is :math:`\alpha w_i \exp(-\beta (1 - f K_i^\top))`, in the
+        units of the logits: the votes of all shots of a class add up to the cache's part of
+        its logit.
+
+        Parameters
+        ----------
+        X : sequence of images, or array-like of shape (n_queries, d)
+            Images, or feature rows, as in `fit`.
+
+        n : int, default=5
+            Shots to find for each query, at most as many as there are.
+
+        Returns
+        -------
+        indices : ndarray of shape (n_queries, n), int
+            Rows of `cache_keys_`, in the order given to `fit`. The largest vote comes first; of
+            equal votes the earlier row. With alpha 0 the order is that of any other alpha.
+
+        weights : ndarray of shape (n_queries, n)
+            Their votes.
+
+        labels : ndarray of shape (n_queries, n)
+            Their classes.
+
+        Raises
+        ------
+        ValueError
+            If `n` is not an integer between 1 and the number of shots.
+
+        See Also
+        --------
+        sktip.inspection.CacheEvidenceDisplay : The same as a picture.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sktip import TipAdapterClassifier
+        >>> X = [[1, 0, 0], [0.6, 0.8, 0], [0, 0, 1]]
+        >>> clf = TipAdapterClassifier(text_features=np.eye(2, 3)).fit(X, [0, 1, 1])
+        >>> indices, weights, labels = clf.nearest_shots([[0.8, 0.6, 0]], n=2)
+        >>> indices, labels
+        (array([[1, 0]]), array([[1, 0]]))
+        >>> weights.round(3)
+        array([[0.803, 0.333]])
+        """
+        check_is_fitted(self)
+        n_shots = len(self.cache_keys_)
+        if not isinstance(n, Integral) or not 1 <= n <= n_shots:
+            raise ValueError(
+                f"n={n!r}; it is an integer from 1 to the number of shots in the cache, {n_shots}."
+            )
+        indices, weights = self._largest_votes(self._query_features(X), int(n))
+        return indices, weights, self.classes_[self.cache_codes_[indices]]
 
     def _alpha_beta(self) -> tuple[float, float]:
         """Residual ratio and sharpness in use."""
@@ -102,6 +160,18 @@ class BaseCacheClassifier(BaseCLIPClassifier):
             beta=beta,
         )
         return logits.cpu().numpy()
+
+    def _largest_votes(self, features: NDArray, n: int) -> tuple[NDArray, NDArray]:
+        """Rows and votes of the n shots that say most about each query: (q, n) both."""
+        import torch
+
+        from sktip._maths.cache import nearest_shots
+
+        keys, _, _, weights = self._tensors(features.dtype)
+        alpha, beta = self._alpha_beta()
+        queries = torch.as_tensor(features, device=keys.device)
+        indices, votes = nearest_shots(queries, keys, weights, alpha=alpha, beta=beta, n=n)
+        return indices.cpu().numpy(), votes.cpu().numpy()
 
     def _tensors(self, dtype: np.dtype) -> tuple:
         """Keys, values, text and weights of the cache, in the type and place of computation."""

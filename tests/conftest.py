@@ -4,6 +4,8 @@ import os
 
 # No model hub is reached from a test; without this, huggingface_hub retries for a minute.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Pictures are drawn without a screen, those of the doctests too.
+os.environ["MPLBACKEND"] = "Agg"
 
 import numpy as np
 import pytest

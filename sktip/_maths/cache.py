@@ -124,3 +124,62 @@ def cache_logits(
                 votes, text, queries[rows].T, beta=alpha, alpha=logit_scale
             ).T
     return logits
+
+
+def nearest_shots(
+    queries: Tensor, keys: Tensor, weights: Tensor | None, *, alpha: float, beta: float, n: int
+) -> tuple[Tensor, Tensor]:
+    """Shots with the largest votes ``alpha w exp(-beta (1 - f K'))`` for unit queries.
+
+    Parameters
+    ----------
+    queries : Tensor of shape (q, d)
+        Unit-norm image features f.
+
+    keys : Tensor of shape (m, d)
+        Cache keys K.
+
+    weights : Tensor of shape (m,) or None
+        Weight w of each key's vote; None if all weigh the same.
+
+    alpha : float
+        Residual ratio. It scales the votes and does not order them, so that 0 has an order too.
+
+    beta : float
+        Sharpness.
+
+    n : int
+        Shots to find, at most m.
+
+    Returns
+    -------
+    rows : Tensor of shape (q, n)
+        Rows of the keys, by falling vote; of equal votes the earlier row comes first.
+
+    votes : Tensor of shape (q, n)
+        Their votes, in the type of the queries.
+    """
+    found = torch.empty((len(queries), n), dtype=torch.int64, device=queries.device)
+    votes = queries.new_empty((len(queries), n))
+    for block in blocks(len(queries), len(keys), BLOCK_ELEMENTS):
+        values = affinity(queries[block], keys, beta)
+        if weights is not None:
+            values.mul_(weights[:, None])
+        rows = _largest(values, n)
+        found[block] = rows.T
+        votes[block] = values.gather(0, rows).T.mul_(alpha)
+    return found, votes
+
+
+def _largest(values: Tensor, n: int) -> Tensor:
+    """Rows of the n largest of each column, (n, b), falling; of equals the earlier row first."""
+    top, rows = values.topk(min(n + 1, len(values)), dim=0)
+    rows = rows[:n]
+    # Of equal values topk takes any: where the next one is equal too, or there is none, all are
+    # sorted.
+    cut = top[n - 1] == top[-1]
+    if cut.any():
+        rows[:, cut] = values[:, cut].argsort(dim=0, descending=True, stable=True)[:n]
+    rows = rows.sort(dim=0).values
+    order = values.gather(0, rows).argsort(dim=0, descending=True, stable=True)
+    return rows.gather(0, order)

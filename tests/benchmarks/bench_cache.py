@@ -55,6 +55,19 @@ def bench_one_query(problem, compare, report):
     report("one query, 16 x 100 cache", "plain formula", f"{ours / plain:.2f}x", "<= 2.5x")
 
 
+def bench_nearest_shots(problem, compare, report):
+    data = problem()
+    f, K, _, _ = data.tensors()
+    model = TipAdapterClassifier(text_features=data.text).fit(data.keys, data.y)
+
+    def plain():
+        return (ALPHA * torch.exp(-BETA * (1 - f @ K.T))).topk(5)
+
+    np.testing.assert_allclose(model.nearest_shots(data.queries)[1], plain().values, rtol=1e-4)
+    ours, baseline = compare(lambda: model.nearest_shots(data.queries), plain, rounds=6)
+    report("nearest_shots, n = 5", "plain formula and topk", f"{baseline / ours:.2f}x faster")
+
+
 def plain_epoch(views, codes, K, W, L):
     """One epoch of Tip-Adapter-F by autograd, in the order that `fine_tune_keys` draws."""
     generator = torch.Generator().manual_seed(0)

@@ -1,0 +1,294 @@
+"""Accuracy against shots."""
+
+from collections.abc import Mapping
+from numbers import Integral
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.model_selection import check_cv, learning_curve
+
+from sktip.inspection._plot import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    check_matplotlib,
+    last_step,
+    new_axes,
+    readable_score,
+)
+from sktip.model_selection import FewShotSplit
+
+COLORS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+MARKERS = "os^DvPX*"
+
+
+class ShotsCurveDisplay:
+    """Score of one or several methods against the number of shots a class.
+
+    A method is a line through its mean scores, with their standard deviation over draws of
+    shots as bars, in a colour and with a marker of its own. Published figures are dashed lines with
+    hollow markers, in the colour of the method of the same name.
+
+    Create one by `from_estimator`, or from scores that are known already. All parameters are
+    stored as attributes.
+
+    Parameters
+    ----------
+    shots : array-like of shape (n_shots,), int
+        Numbers of shots a class, ascending.
+
+    scores : mapping of str to array-like of shape (n_shots, n_draws)
+        Scores of each method: a row for each number of shots, a column for each draw of them.
+        NaN leaves a point out.
+
+    published : mapping of str to array-like of shape (n_shots,), or float, default=None
+        Figures to compare with, in the unit of the scores. NaN leaves a point out; a number is a
+        horizontal line.
+
+    score_name : str, default="Accuracy"
+        What the scores are.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        The axes.
+
+    figure_ : matplotlib Figure
+        The figure.
+
+    errorbar_ : list of matplotlib ErrorbarContainer
+        One for each method.
+
+    published_lines_ : list of matplotlib Line2D
+        One for each published line.
+
+    See Also
+    --------
+    sktip.model_selection.FewShotSplit : The draws of shots.
+    sklearn.model_selection.LearningCurveDisplay : The same against the number of all samples.
+
+    Examples
+    --------
+    >>> from sktip.inspection import ShotsCurveDisplay
+    >>> scores = {"Tip-Adapter": [[60.1, 61.0], [60.9, 61.1], [61.5, 61.4]]}
+    >>> published = {"Tip-Adapter": [60.70, 60.96, 60.98], "zero-shot": 60.33}
+    >>> ShotsCurveDisplay([1, 2, 4], scores, published=published).plot().ax_.get_ylabel()
+    'Accuracy'
+
+    With the shots drawn and the methods fitted here:
+
+    >>> import numpy as np
+    >>> from sktip import TipAdapterClassifier
+    >>> y = np.arange(60) % 3
+    >>> X = np.eye(3, 8)[y] + 0.5 * np.random.default_rng(0).normal(size=(60, 8))
+    >>> clf = TipAdapterClassifier(text_features=np.eye(3, 8), logit_scale=1)
+    >>> display = ShotsCurveDisplay.from_estimator(clf, X, y, shots=[1, 4], random_state=0)
+    >>> display.scores["TipAdapterClassifier"].shape
+    (2, 3)
+    """
+
+    def __init__(
+        self,
+        shots: ArrayLike,
+        scores: Mapping[str, ArrayLike],
+        *,
+        published: Mapping[str, ArrayLike] | None = None,
+        score_name: str = "Accuracy",
+    ):
+        self.shots = shots
+        self.scores = scores
+        self.published = published
+        self.score_name = score_name
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: ArrayLike,
+        *,
+        shots: ArrayLike = (1, 2, 4, 8, 16),
+        cv: Any = 3,
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        published: Mapping[str, ArrayLike] | None = None,
+        ax: Any = None,
+    ) -> Self:
+        """Fit classifiers on more and more shots, score them, and draw the curves.
+
+        All methods get the same draws of shots, and of each draw the first shots are those of the
+        smaller numbers.
+
+        Parameters
+        ----------
+        estimator : classifier, or mapping of str to classifier
+            What to fit, a clone for each number of shots and draw. Several are given by name;
+            a single one goes by that of its class.
+
+        X : sequence of images, or array-like of shape (n, d)
+            What the classifiers take. Features that were encoded once save encoding images for each
+            fit.
+
+        y : array-like of shape (n,)
+            Labels.
+
+        shots : array-like of shape (n_shots,), int, default=(1, 2, 4, 8, 16)
+            Numbers of shots a class.
+
+        cv : int, cross-validation generator or iterable, default=3
+            Draws of shots. An int is so many draws by :class:`~sktip.model_selection.FewShotSplit`,
+            tested on the rest of the samples. Otherwise, train and test indices whose train part
+            begins, for each k of `shots`, with k samples of every class, as `FewShotSplit`
+            gives them.
+
+        scoring : str or callable, default=None
+            What to score, as in `learning_curve`. None is accuracy.
+
+        n_jobs : int, default=None
+            Fits at the same time.
+
+        random_state : int, RandomState instance or None, default=None
+            Seed of the draws if `cv` is an int.
+
+        published : mapping of str to array-like of shape (n_shots,), or float, default=None
+            Figures to compare with. Accuracies computed here are shares, from 0 to 1, not percent.
+
+        ax : matplotlib Axes, default=None
+            Axes to draw on. None makes a new figure.
+
+        Returns
+        -------
+        display : ShotsCurveDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            If a train part does not begin with as many shots of every class as `shots` asks for.
+        """
+        check_matplotlib(f"{cls.__name__}.from_estimator")
+        if not isinstance(estimator, Mapping):
+            estimator = {type(last_step(estimator)).__name__: estimator}
+        shots = np.unique(shots)
+        if shots.dtype.kind not in "iu" or shots.min(initial=1) < 1 or not len(shots):
+            raise ValueError(f"shots={shots.tolist()!r}; they are integers of at least 1.")
+        if isinstance(cv, Integral):
+            cv = FewShotSplit(int(shots[-1]), int(cv), random_state=random_state)
+        # Drawn once, so that all methods see the same shots.
+        splits = list(check_cv(cv).split(X, y))
+        classes, codes = np.unique(y, return_inverse=True)
+        for number, (train, _) in enumerate(splits):
+            for k in shots:
+                counts = np.bincount(codes[train[: k * len(classes)]], minlength=len(classes))
+                if (counts != k).any():
+                    raise ValueError(
+                        f"the train indices of split {number} do not begin with {k} shots of every class; "
+                        f"use cv=FewShotSplit({shots[-1]}), or an int for so many draws."
+                    )
+        scores = {
+            name: learning_curve(
+                method,
+                X,
+                y,
+                train_sizes=shots * len(classes),
+                cv=splits,
+                scoring=scoring,
+                n_jobs=n_jobs,
+                error_score="raise",
+            )[2]
+            for name, method in estimator.items()
+        }
+        name = readable_score(scoring, default="Accuracy")
+        return cls(shots, scores, published=published, score_name=name).plot(ax)
+
+    def plot(self, ax: Any = None) -> Self:
+        """Draw the curves.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Axes to draw on. None makes a new figure.
+
+        Returns
+        -------
+        display : ShotsCurveDisplay
+            This display.
+
+        Raises
+        ------
+        ValueError
+            If scores or published figures do not fit the numbers of shots.
+        """
+        check_matplotlib(f"{type(self).__name__}.plot")
+        from matplotlib.transforms import ScaledTranslation
+
+        shots = np.asarray(self.shots)
+        scores = {name: np.asarray(values, float) for name, values in self.scores.items()}
+        for name, values in scores.items():
+            if values.ndim != 2 or len(values) != len(shots):
+                raise ValueError(
+                    f"the scores of {name!r} have the shape {values.shape}; {len(shots)} numbers of shots "
+                    f"need ({len(shots)}, n_draws)."
+                )
+        published = {
+            name: self._published_line(name, values, len(shots))
+            for name, values in (self.published or {}).items()
+        }
+        styles = {
+            name: {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)]}
+            for i, name in enumerate(dict.fromkeys([*scores, *published]))
+        }
+        self.ax_ = new_axes((7, 4.4)) if ax is None else ax
+        self.figure_ = self.ax_.figure
+        self.errorbar_ = []
+        for i, (name, values) in enumerate(scores.items()):
+            bars = self.ax_.errorbar(
+                shots,
+                values.mean(axis=1),
+                values.std(axis=1),
+                label=name,
+                capsize=3,
+                linewidth=2,
+                **styles[name],
+            )
+            # Drawn a few points aside, so that the bars of one method do not hide those of another.
+            aside = 3 * (i - (len(scores) - 1) / 2) / 72
+            shift = ScaledTranslation(aside, 0, self.figure_.dpi_scale_trans)
+            for artist in bars.get_children():
+                artist.set_transform(self.ax_.transData + shift)
+            self.errorbar_.append(bars)
+        self.published_lines_ = [
+            self.ax_.plot(
+                shots,
+                values,
+                label=f"{name}, published",
+                linestyle="--",
+                markerfacecolor="white",
+                **styles[name],
+            )[0]
+            for name, values in published.items()
+        ]
+        self.ax_.set_xscale("log", base=2)
+        self.ax_.set_xticks(shots, [str(n) for n in shots])
+        self.ax_.minorticks_off()
+        self.ax_.set_xlabel("shots: labelled images a class")
+        self.ax_.set_ylabel(self.score_name)
+        self.ax_.grid(alpha=0.3)
+        self.ax_.legend(handles=[*self.errorbar_, *self.published_lines_])
+        return self
+
+    @staticmethod
+    def _published_line(name: str, values: ArrayLike, n: int) -> Any:
+        line = np.asarray(values, float)
+        if line.shape not in ((), (n,)):
+            raise ValueError(
+                f"the published figures of {name!r} have the shape {line.shape}; give one for each of the "
+                f"{n} numbers of shots, or a single number."
+            )
+        return np.broadcast_to(line, n)
