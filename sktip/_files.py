@@ -25,7 +25,6 @@ MAX_METADATA = 64 * 2**20
 MAX_SCANS = 500
 #: Comments of a PPM written as text, each of which Pillow removes by copying a megabyte.
 MAX_COMMENTS = 1000
-
 #: Strips or tiles of a TIFF that Pillow reads one by one.
 MAX_PIECES = 100_000
 #: Tags of the width and length of a TIFF's tiles.

@@ -35,7 +35,7 @@ class _InThisThread(threading.local):
         return not self.decoding
 
     def __reduce__(self) -> str:
-        # The copies travel together with the list that they are made from.
+        # Its workers are sent the list of filters that the copies are made from.
         return "_in_this_thread"
 
 
