@@ -276,11 +276,12 @@ def run(folder, start, stop):
     """Try the cases in a process of its own: its summary, once it came through."""
     command = [sys.executable, "-W", "always", __file__, str(folder), str(start), str(stop)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    *cases, summary = done.stdout.splitlines() or [""]
-    where = f"case {cases[-1] if cases else start} of {start} to {stop}"
-    assert done.returncode == 0, f"{where} ended the process ({done.returncode}):\n{done.stderr}"
+    printed = done.stdout.splitlines() or ["none"]
+    assert done.returncode == 0, (
+        f"case {printed[-1]} of {start} to {stop} ended the process ({done.returncode}):\n{done.stderr}"
+    )
     assert done.stderr == "", f"something was written to the standard error:\n{done.stderr[-5000:]}"
-    return json.loads(summary)
+    return json.loads(printed[-1])
 
 
 def main(folder, start, stop):
