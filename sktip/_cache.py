@@ -1,6 +1,7 @@
 """What Tip-Adapter and its self-tuning form share: building, fine-tuning and asking a cache."""
 
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray

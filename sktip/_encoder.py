@@ -16,7 +16,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from tqdm.auto import tqdm
 
 from sktip._clip import ClipModel, load_clip
-from sktip._images import as_image_list, describe, read_bytes, to_rgb
+from sktip._files import read_bytes
+from sktip._images import as_image_list, describe, to_rgb
 from sktip._views import content_hash, random_view, view_generator
 from sktip.exceptions import ImageReadError
 from sktip.prompts import fill_prompts
@@ -67,7 +68,8 @@ class CLIPFeatureTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         a row of NaN, with one warning for the whole call.
 
     max_pixels : int, default=89_478_485
-        Images with more pixels are refused, against decompression bombs. Pillow's own limit,
+        Images with more pixels are refused, against decompression bombs, as are files of more
+        than 8 bytes for each of them and 64 MiB. Pillow's own limit,
         ``PIL.Image.MAX_IMAGE_PIXELS``, is not touched and applies besides.
 
     random_state : int, RandomState instance or None, default=None
@@ -329,10 +331,10 @@ class CLIPFeatureTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     def _views(self, clip: ClipModel, index: int, image: Any, n_views: int, seed: int) -> list[Any]:
         """Model inputs of one image: the plain one, or random views."""
         where = describe(image, index)
-        content = read_bytes(image, where)
+        content = read_bytes(image, where, self.max_pixels)
         picture = to_rgb(image, content, where, self.max_pixels)
         if n_views == 1:
-            return [clip.preprocess(picture)]
+            return [clip.to_input(picture)]
         identity = content_hash(image, content)
         return [
             clip.to_tensor(

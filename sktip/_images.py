@@ -1,27 +1,15 @@
 """Images in any form a user has them, as RGB pictures."""
 
-import io
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from sktip._files import check_size, decode
+from sktip._quiet import quiet
 from sktip.exceptions import ImageReadError
-
-#: Raster formats that are opened. Pillow's others draw from page descriptions (EPS, PDF, WMF)
-#: or are not for photographs.
-RASTER_FORMATS = (
-    "JPEG", "MPO", "JPEG2000", "PNG", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "PPM", "TGA", "ICO",
-)  # fmt: skip
-
-#: Suffixes by which a file in a folder is taken for an image in one of these formats.
-IMAGE_SUFFIXES = frozenset(
-    ".avif .bmp .dib .gif .ico .j2k .jfif .jp2 .jpe .jpeg .jpg .mpo .pbm .pgm .png .pnm .ppm .tga .tif "
-    ".tiff .webp".split()
-)
 
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -95,83 +83,40 @@ def _split_array(X: np.ndarray) -> Sequence[Any]:
 def describe(image: Any, index: int) -> str:
     """Name an image in a message: its index, and its path if it has one."""
     path = image if isinstance(image, str | os.PathLike) else getattr(image, "filename", "")
-    return f"image {index} ({os.fspath(path)!r})" if path else f"image {index}"
-
-
-def read_bytes(image: Any, where: str) -> bytes | None:
-    """Content of an image file; None for an image in memory."""
-    if not isinstance(image, str | os.PathLike):
-        return None
-    if isinstance(image, str) and "://" in image:
-        raise ImageReadError(
-            f"{where}: addresses are not opened. Download the file and pass its path."
-        )
-    path = Path(image)
-    try:
-        if path.is_dir():
-            raise ImageReadError(f"{where}: is a folder, not an image file.")
-        if path.exists() and not path.is_file():
-            raise ImageReadError(f"{where}: is not a regular file.")
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise ImageReadError(
-            f"{where}: no such file. Paths are relative to {os.getcwd()!r}; texts are encoded by "
-            "encode_text, not here."
-        ) from None
-    except (OSError, ValueError) as error:
-        if isinstance(error, ImageReadError):
-            raise
-        raise ImageReadError(f"{where}: the file cannot be read: {error}.") from error
+    if not path:
+        return f"image {index}"
+    name = repr(os.fsdecode(path))
+    # Whatever is longer is no path, but a text or the image itself, and would bury the message.
+    return f"image {index} ({name if len(name) <= 1000 else name[:500] + '...' + name[-500:]})"
 
 
 def to_rgb(image: Any, content: bytes | None, where: str, max_pixels: int) -> Image.Image:
     """Decode one image: upright by its EXIF orientation, on white where transparent, RGB."""
     try:
-        if content is not None:
-            return _decoded(content, where, max_pixels)
-        if isinstance(image, Image.Image):
-            _check_size(image, where, max_pixels)
-            return _flattened(_upright(image))
-        return _flattened(_from_array(image, where, max_pixels))
-    except (ImageReadError, MemoryError):
+        with quiet():
+            return _rgb(image, content, where, max_pixels)
+    except ImageReadError:
         raise
+    except MemoryError as error:
+        # Not raised as it is: a header that asks for too much looks the same as too little memory.
+        raise ImageReadError(
+            f"{where}: there is not enough memory to decode it. Make it smaller, or lower n_jobs."
+        ) from error
     except Exception as error:
         raise ImageReadError(
             f"{where}: cannot be decoded, the file is damaged or not an image "
-            f"({type(error).__name__}: {error}). Replace or remove it, or use on_error='nan'."
+            f"({type(error).__name__}: {str(error)[:200]}). Replace or remove it, or use on_error='nan'."
         ) from error
 
 
-def _decoded(content: bytes, where: str, max_pixels: int) -> Image.Image:
-    if not content:
-        raise ImageReadError(f"{where}: the file is empty.")
-    Image.init()
-    formats = [name for name in RASTER_FORMATS if name in Image.OPEN]
-    try:
-        image = Image.open(io.BytesIO(content), formats=formats)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageReadError(
-            f"{where}: too large, Pillow refused it ({error}). If the file is trusted, raise "
-            "max_pixels and PIL.Image.MAX_IMAGE_PIXELS."
-        ) from error
-    except Image.UnidentifiedImageError:
-        raise ImageReadError(
-            f"{where}: not an image in a format that is read ({', '.join(formats)})."
-        ) from None
-    with image:
-        _check_size(image, where, max_pixels)
-        image.load()
-        return _flattened(_upright(image))
-
-
-def _check_size(image: Image.Image, where: str, max_pixels: int) -> None:
-    if image.width * image.height > max_pixels:
-        raise ImageReadError(
-            f"{where}: {image.width} x {image.height} pixels are more than max_pixels={max_pixels}. If the "
-            "image is trusted, raise max_pixels."
-        )
-    if image.width == 0 or image.height == 0:
-        raise ImageReadError(f"{where}: has no pixels ({image.width} x {image.height}).")
+def _rgb(image: Any, content: bytes | None, where: str, max_pixels: int) -> Image.Image:
+    if content is not None:
+        image = decode(content, where, max_pixels)
+    elif isinstance(image, Image.Image):
+        check_size(image, where, max_pixels)
+    else:
+        image = _from_array(image, where, max_pixels)
+    return _flattened(_upright(image))
 
 
 def _from_array(image: Any, where: str, max_pixels: int) -> Image.Image:
@@ -193,7 +138,7 @@ def _from_array(image: Any, where: str, max_pixels: int) -> Image.Image:
     if 0 in image.shape:
         raise ImageReadError(f"{where}: an array of shape {image.shape} has no pixels.")
     picture = Image.fromarray(np.ascontiguousarray(image))
-    _check_size(picture, where, max_pixels)
+    check_size(picture, where, max_pixels)
     return picture
 
 
@@ -210,12 +155,24 @@ def _flattened(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float64)
-        if image.mode.startswith("I;16") or values.max(initial=0) > 255:
-            values = values / 257
-        return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8)).convert("RGB")
+        return _eight_bits(image).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, image).convert("RGB")
+        on_white = Image.new("RGB", image.size, (255, 255, 255))
+        on_white.paste(image, mask=image)
+        return on_white
     return image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Greys of 16 bits, or numbers of a wider type, as 8 bits."""
+    values = np.asarray(image)
+    is_deep = image.mode.startswith("I;16") or np.fmax.reduce(values, axis=None, initial=0) > 255
+    grey = np.empty(values.shape, np.uint8)
+    # A few rows at a time, so that the float numbers of a large picture never exist at once.
+    n_rows = max(1, 2**20 // values.shape[1])
+    for start in range(0, len(values), n_rows):
+        block = values[start : start + n_rows] / (257.0 if is_deep else 1.0)
+        # `fmax` takes the other number where one is NaN.
+        grey[start : start + n_rows] = np.rint(np.fmin(np.fmax(block, 0), 255))
+    return Image.fromarray(grey)

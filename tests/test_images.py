@@ -1,9 +1,5 @@
 """Images in every form a user has them, and every way in which one can be unusable."""
 
-import io
-import os
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -159,48 +155,7 @@ def test_extreme_shapes(clip):
 
 
 class TestUnusableImages:
-    """Each is refused with its index, its path and what to do."""
-
-    @pytest.fixture
-    def damaged(self, photo, tmp_path):
-        """A broken file of each kind, by what the message must say."""
-        whole = io.BytesIO()
-        Image.fromarray(np.kron(photo, np.ones((4, 4, 1), np.uint8))).save(whole, "JPEG")
-        contents = {
-            "cannot be decoded": whole.getvalue()[: len(whole.getvalue()) // 2],
-            "not an image": b"this is a text file",
-            "file is empty": b"",
-        }
-        paths = {}
-        for message, content in contents.items():
-            paths[message] = tmp_path / f"{message.replace(' ', '-')}.jpg"
-            paths[message].write_bytes(content)
-        eps = tmp_path / "drawing.jpg"
-        eps.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EOF\n")
-        paths["not an image in a format"] = eps
-        paths["no such file"] = tmp_path / "missing.jpg"
-        folder = tmp_path / "folder"
-        folder.mkdir()
-        paths["is a folder"] = folder
-        return paths
-
-    def test_message_names_index_path_and_cause(self, clip, saved, damaged):
-        for message, path in damaged.items():
-            with pytest.raises(ImageReadError, match=message) as caught:
-                clip.transform([saved, path])
-            assert "image 1" in str(caught.value)
-            assert repr(str(path)) in str(caught.value)
-
-    @pytest.mark.skipif(sys.platform == "win32", reason="symbolic links need rights on Windows")
-    def test_symlink_loop(self, clip, tmp_path):
-        loop = tmp_path / "loop.png"
-        loop.symlink_to(loop)
-        with pytest.raises(ImageReadError, match=r"image 0 .*loop\.png"):
-            clip.transform([loop])
-
-    def test_addresses_are_not_opened(self, clip):
-        with pytest.raises(ImageReadError, match="image 0 .*addresses are not opened"):
-            clip.transform(["https://example.org/cat.jpg"])
+    """Each is refused with its index and what to do; files are in test_files.py."""
 
     def test_text_is_told_where_text_goes(self, clip):
         with pytest.raises(ImageReadError, match="texts are encoded by encode_text"):
@@ -266,25 +221,6 @@ class TestUnusableImages:
     def test_collections_of_something_else(self, clip, X, message):
         with pytest.raises(ValueError, match=message):
             clip.transform(X)
-
-    def test_on_error_nan_gives_rows_of_nan_and_one_warning(self, saved, damaged, photo):
-        encoder = CLIPFeatureTransformer("tiny", device="cpu", on_error="nan", n_jobs=2)
-        X = [saved, *damaged.values(), photo]
-        with pytest.warns(UserWarning, match=f"{len(damaged)} of {len(X)} images") as caught:
-            features = encoder.transform(X)
-        assert len(caught) == 1
-        np.testing.assert_array_equal(
-            np.isnan(features).any(axis=1), [False] + [True] * len(damaged) + [False]
-        )
-        np.testing.assert_allclose(features[0], features[-1], atol=1e-6)
-        with pytest.warns(UserWarning, match="1 of 1 images"):
-            assert np.isnan(encoder.transform([damaged["no such file"]])).all()
-
-    @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads all")
-    def test_unreadable_file(self, clip, saved):
-        saved.chmod(0)
-        with pytest.raises(ImageReadError, match="image 0 .*cannot be read"):
-            clip.transform([saved])
 
     def test_damaged_exif_does_not_hide_the_image(self, clip, photo, tmp_path):
         path = tmp_path / "odd.jpg"

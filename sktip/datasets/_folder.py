@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sktip._images import IMAGE_SUFFIXES
+from sktip._files import IMAGE_SUFFIXES
 from sktip.datasets._bunch import as_bunch
 
 
@@ -93,7 +93,7 @@ def load_image_folder(
     Notes
     -----
     Images are the files with the suffixes of the raster formats that sktip reads, in small or
-    capital letters: avif, bmp, dib, gif, ico, j2k, jfif, jp2, jpe, jpeg, jpg, mpo, pbm, pgm,
+    capital letters: avif, bmp, dib, gif, j2k, jfif, jp2, jpe, jpeg, jpg, mpo, pbm, pgm,
     png, pnm, ppm, tga, tif, tiff and webp. Files with others, files and folders whose names
     begin with a dot, and folders inside of class folders are left out.
 
