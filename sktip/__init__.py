@@ -14,6 +14,7 @@ __version__ = "0.1.0.dev0"
 #: ``import sktip`` costs next to nothing.
 _HOME = {
     "CLIPFeatureTransformer": "sktip._encoder",
+    "FeatureMemory": "sktip._memory",
     "TipAdapterClassifier": "sktip._tip_adapter",
     "TipAdapterClassifierCV": "sktip._tip_adapter_cv",
     "clear_model_cache": "sktip._clip",
@@ -22,6 +23,7 @@ _SUBMODULES = ("exceptions", "model_selection", "prompts")
 
 __all__ = [
     "CLIPFeatureTransformer",
+    "FeatureMemory",
     "TipAdapterClassifier",
     "TipAdapterClassifierCV",
     "__version__",
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from sktip import prompts as prompts
     from sktip._clip import clear_model_cache as clear_model_cache
     from sktip._encoder import CLIPFeatureTransformer as CLIPFeatureTransformer
+    from sktip._memory import FeatureMemory as FeatureMemory
     from sktip._tip_adapter import TipAdapterClassifier as TipAdapterClassifier
     from sktip._tip_adapter_cv import TipAdapterClassifierCV as TipAdapterClassifierCV
 
