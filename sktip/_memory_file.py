@@ -66,10 +66,10 @@ def drop_oldest(db: sqlite3.Connection, max_bytes: int, n_bytes: int) -> None:
         n_rows = 1 + over // n_bytes
         if not db.execute(f"DELETE FROM features WHERE id IN ({oldest})", [n_rows]).rowcount:
             break
-    # Emptied pages are filled again; only what lies beyond the limit is given back.
-    beyond = pages("page_count") - max_bytes // size
-    if beyond > 0:
-        db.execute(f"PRAGMA incremental_vacuum({beyond})").fetchall()
+    # Emptied pages are filled again; only what lies beyond the limit is given back. One page a
+    # statement, since of a statement without columns sqlite3 runs the first step only.
+    for _ in range(pages("page_count") - max_bytes // size):
+        db.execute("PRAGMA incremental_vacuum(1)")
 
 
 def connect(path: str | os.PathLike) -> sqlite3.Connection:
