@@ -164,7 +164,8 @@ def test_equal_images_are_encoded_once(counting, memory, paths, n_jobs):
     copy = paths[0].replace("0.png", "copy.png")
     shutil.copy(paths[0], copy)
     X = [*paths[:3], copy] * 20
-    features = counting.set_params(n_jobs=n_jobs).transform(X)
+    # Small batches: with threads, copies are prepared before the first of them is written down.
+    features = counting.set_params(n_jobs=n_jobs, batch_size=2).transform(X)
     assert encoded(memory).total() == 3
     np.testing.assert_array_equal(features[3], features[0])
 
