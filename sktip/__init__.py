@@ -15,6 +15,7 @@ __version__ = "0.1.0.dev0"
 _HOME = {
     "CLIPAdapterClassifier": "sktip._clip_adapter",
     "CLIPFeatureTransformer": "sktip._encoder",
+    "FeatureMemory": "sktip._memory",
     "GDAClassifier": "sktip._gda",
     "ProKeRClassifier": "sktip._proker",
     "TipAdapterClassifier": "sktip._tip_adapter",
@@ -27,6 +28,7 @@ _SUBMODULES = ("datasets", "exceptions", "inspection", "model_selection", "promp
 __all__ = [
     "CLIPAdapterClassifier",
     "CLIPFeatureTransformer",
+    "FeatureMemory",
     "GDAClassifier",
     "ProKeRClassifier",
     "TipAdapterClassifier",
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from sktip._clip_adapter import CLIPAdapterClassifier as CLIPAdapterClassifier
     from sktip._encoder import CLIPFeatureTransformer as CLIPFeatureTransformer
     from sktip._gda import GDAClassifier as GDAClassifier
+    from sktip._memory import FeatureMemory as FeatureMemory
     from sktip._proker import ProKeRClassifier as ProKeRClassifier
     from sktip._tip_adapter import TipAdapterClassifier as TipAdapterClassifier
     from sktip._tip_adapter_cv import TipAdapterClassifierCV as TipAdapterClassifierCV

@@ -2,12 +2,14 @@
 
 import difflib
 import gzip
+import hashlib
 import io
 import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,7 @@ class ClipModel:
     preprocess: Callable[[Image.Image], Any]
     device: Any
     dtype: Any
+    architecture: str
     class_features: "OrderedDict[tuple[str, ...], np.ndarray]" = field(default_factory=OrderedDict)
 
     @property
@@ -51,9 +54,26 @@ class ClipModel:
         size = self.model.visual.image_size
         return (size, size) if isinstance(size, int) else (size[0], size[1])
 
-    @property
+    @cached_property
     def embed_dim(self) -> int:
         return len(self.encode_classes([["a"]])[0])
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """Identity of the weights: a tag or a path says nothing about what is in the file."""
+        import torch
+
+        digest = hashlib.blake2b(digest_size=16)
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            flat = tensor.cpu().contiguous().reshape(-1)
+            digest.update(memoryview(flat.view(torch.uint8).numpy()))
+        return digest.hexdigest()
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """Size, mean, deviation and the rest that make a picture the model's input."""
+        return self.model.visual.preprocess_cfg
 
     def to_input(self, image: Image.Image) -> Any:
         """Preprocess a whole picture as open_clip does it."""
@@ -63,7 +83,7 @@ class ClipModel:
         """Make an already cropped RGB picture the model's input, by its own mean and deviation."""
         from torchvision.transforms import functional
 
-        cfg = self.model.visual.preprocess_cfg
+        cfg = self.preprocessing
         return functional.normalize(functional.to_tensor(image), cfg["mean"], cfg["std"])
 
     def encode_images(self, tensors: Sequence[Any]) -> np.ndarray:
@@ -182,7 +202,8 @@ def _load(model_name: str, pretrained: str | None, device: Any, precision: str) 
             ) from error
         raise ModelLoadError(_why_not_loaded(model_name, pretrained, error)) from error
     dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
-    return ClipModel(model.eval(), tokenizer, preprocess, device, dtype)
+    architecture = json.dumps({**open_clip.get_model_config(source), **options}, sort_keys=True)
+    return ClipModel(model.eval(), tokenizer, preprocess, device, dtype, architecture)
 
 
 def _resolve_weights(

@@ -1,9 +1,9 @@
 """The CLIP feature transformer: images in, unit-norm features out."""
 
+import json
+import os
 import warnings
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -16,10 +16,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from tqdm.auto import tqdm
 
 from sktip._clip import ClipModel, load_clip
-from sktip._files import read_bytes
-from sktip._images import as_image_list, describe, to_rgb
-from sktip._views import content_hash, random_view, view_generator
-from sktip.exceptions import ImageReadError
+from sktip._features import ViewEncoder
+from sktip._images import PIXELS_VERSION, as_image_list
+from sktip._memory import PLAIN, FeatureMemory, FeatureStore, Space
 from sktip.prompts import fill_prompts
 
 
@@ -63,6 +62,13 @@ class CLIPFeatureTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         encodes as many random crops (50 to 100 % of the area, mirrored half of the time) and
         averages their features before normalising, as Tip-Adapter does for its cache keys.
 
+    memory : str, path-like or FeatureMemory, default=None
+        A file in which the features of images are kept, so that no image is encoded twice by
+        the same model: not in the folds of a cross-validation, nor in the next run. It is made
+        at the first use, on a local disk; several processes may use it at once. An image is
+        known by its content, a changed file is encoded again. Random views are kept if
+        `random_state` is given. `FeatureMemory` adds a limit on the size.
+
     on_error : {"raise", "nan"}, default="raise"
         What to do about an image that cannot be read: raise an error that names it, or give it
         a row of NaN, with one warning for the whole call.
@@ -87,8 +93,18 @@ class CLIPFeatureTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     ModelLoadError
         At first use, if the weights cannot be had, without a network for example.
 
+    ValueError
+        By `transform`, if `memory` is not a file of features, or one of a newer version.
+
+    Warns
+    -----
+    UserWarning
+        If `memory` cannot be read or written: once a call, with the file and the cause. The
+        features are returned all the same.
+
     See Also
     --------
+    FeatureMemory : A limit on the size of the file, and its clearing.
     TipAdapterClassifier : Few-shot classifier on these features.
 
     Notes
@@ -129,6 +145,7 @@ class CLIPFeatureTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "n_jobs": [Integral, None],
         "n_views": [Interval(Integral, 1, None, closed="left")],
+        "memory": [str, os.PathLike, FeatureMemory, None],
         "on_error": [StrOptions({"raise", "nan"})],
         "max_pixels": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
@@ -145,6 +162,7 @@ class CLIPFeatureTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         batch_size: int = 64,
         n_jobs: int | None = None,
         n_views: int = 1,
+        memory: str | os.PathLike | FeatureMemory | None = None,
         on_error: str = "raise",
         max_pixels: int = 89_478_485,
         random_state: int | np.random.RandomState | None = None,
@@ -157,6 +175,7 @@ class CLIPFeatureTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         self.batch_size = batch_size
         self.n_jobs = n_jobs
         self.n_views = n_views
+        self.memory = memory
         self.on_error = on_error
         self.max_pixels = max_pixels
         self.random_state = random_state
@@ -292,35 +311,42 @@ class CLIPFeatureTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     def _encode(self, images: Sequence[Any], n_views: int, random_state: Any) -> Iterator[NDArray]:
         """Yield the un-normalised features of each image's views, (n_views, d), in order."""
         clip = self._clip()
-        seed = int(check_random_state(random_state).randint(2**31)) if n_views > 1 else 0
+        seed = int(check_random_state(random_state).randint(2**31)) if n_views > 1 else PLAIN
+        fresh = n_views > 1 and random_state is None
+        store = None if fresh else self._open_memory(clip)
         failures: list[str] = []
-
-        def prepare(task: tuple[int, Any]) -> list[Any] | None:
-            try:
-                return self._views(clip, *task, n_views, seed)
-            except ImageReadError as error:
-                if self.on_error == "raise":
-                    raise
-                failures.append(str(error))
-                return None
-
-        ahead = max(1, 2 * self.batch_size // n_views)
-        prepared = _map_ahead(prepare, enumerate(images), effective_n_jobs(self.n_jobs), ahead)
-        progress = tqdm(
-            prepared, total=len(images), desc="Encoding", unit="image", disable=not self.verbose
+        encoder = ViewEncoder(
+            clip,
+            n_views=n_views,
+            seed=seed,
+            batch_size=self.batch_size,
+            n_threads=effective_n_jobs(self.n_jobs),
+            max_pixels=self.max_pixels,
+            store=store,
+            on_failure=None if self.on_error == "raise" else lambda e: failures.append(str(e)),
         )
-        for block in _batches(progress, max(1, self.batch_size // n_views)):
-            tensors = [tensor for views in block if views is not None for tensor in views]
-            parts = [
-                clip.encode_images(tensors[start : start + self.batch_size])
-                for start in range(0, len(tensors), self.batch_size)
-            ]
-            rows = iter(np.concatenate(parts)) if parts else iter(())
-            for views in block:
-                if views is None:
-                    yield np.full((n_views, clip.embed_dim), np.nan, np.float32)
-                else:
-                    yield np.stack([next(rows) for _ in views])
+        encoded = tqdm(
+            encoder.encode(images),
+            total=len(images),
+            desc="Encoding",
+            unit="image",
+            disable=not self.verbose,
+        )
+        warned = False
+        try:
+            for views in encoded:
+                if store is not None and store.problem and not warned:
+                    # At once: a long run that keeps nothing is better known about early.
+                    warned = True
+                    warnings.warn(
+                        f"{store.problem}. The features are returned all the same, but not all of them "
+                        "are kept.",
+                        stacklevel=3,
+                    )
+                yield views
+        finally:
+            if store is not None:
+                store.close()
         if failures:
             warnings.warn(
                 f"{len(failures)} of {len(images)} images could not be read and are rows of NaN. "
@@ -328,20 +354,15 @@ class CLIPFeatureTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
                 stacklevel=3,
             )
 
-    def _views(self, clip: ClipModel, index: int, image: Any, n_views: int, seed: int) -> list[Any]:
-        """Model inputs of one image: the plain one, or random views."""
-        where = describe(image, index)
-        content = read_bytes(image, where, self.max_pixels)
-        picture = to_rgb(image, content, where, self.max_pixels)
-        if n_views == 1:
-            return [clip.to_input(picture)]
-        identity = content_hash(image, content)
-        return [
-            clip.to_tensor(
-                random_view(picture, clip.input_size, view_generator(seed, identity, view))
-            )
-            for view in range(n_views)
-        ]
+    def _open_memory(self, clip: ClipModel) -> FeatureStore | None:
+        if self.memory is None:
+            return None
+        memory = (
+            self.memory if isinstance(self.memory, FeatureMemory) else FeatureMemory(self.memory)
+        )
+        preprocessing = json.dumps({**clip.preprocessing, "pixels": PIXELS_VERSION}, sort_keys=True)
+        space = Space(clip.architecture, clip.weights_hash, preprocessing, self.precision)
+        return FeatureStore(memory, space)
 
     @property
     def _n_features_out(self) -> int:
@@ -364,33 +385,3 @@ def unit_norm(features: NDArray) -> NDArray:
     """Divide rows by their norm; rows of zeros stay zero."""
     norms = np.linalg.norm(features, axis=-1, keepdims=True)
     return features / np.where(norms == 0, 1, norms)
-
-
-def _map_ahead(function: Callable, tasks: Any, n_threads: int, ahead: int) -> Iterator[Any]:
-    """Map in order, threads at most `ahead` results in front of the consumer."""
-    if n_threads == 1:
-        yield from map(function, tasks)
-        return
-    with ThreadPoolExecutor(n_threads) as pool:
-        pending: deque = deque()
-        try:
-            for task in tasks:
-                pending.append(pool.submit(function, task))
-                if len(pending) > ahead:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
-
-
-def _batches(items: Any, size: int) -> Iterator[list]:
-    block: list = []
-    for item in items:
-        block.append(item)
-        if len(block) == size:
-            yield block
-            block = []
-    if block:
-        yield block

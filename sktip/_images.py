@@ -11,6 +11,10 @@ from sktip._files import check_size, decode
 from sktip._quiet import quiet
 from sktip.exceptions import ImageReadError
 
+#: To be raised when `to_rgb`, or a random view, comes to make other pixels of the same image:
+#: features in a memory that were made of the old ones no longer count.
+PIXELS_VERSION = 1
+
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

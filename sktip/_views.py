@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -12,20 +11,14 @@ RATIO = (3 / 4, 4 / 3)
 ATTEMPTS = 10
 
 
-def content_hash(image: Any, content: bytes | None) -> bytes:
-    """Identity of an image: of the bytes of its file, or of its pixels and mode."""
+def content_hash(content: bytes | None, picture: Image.Image | None) -> bytes:
+    """Identity of an image: of the bytes of its file, or in memory of the picture it shows."""
     digest = hashlib.blake2b(digest_size=16)
     if content is not None:
         digest.update(content)
-    elif isinstance(image, Image.Image):
-        digest.update(f"{image.mode} {image.size}".encode())
-        digest.update(image.tobytes())
-        palette = image.getpalette()
-        if palette is not None:
-            digest.update(bytes(palette))
-    else:
-        digest.update(f"{image.dtype} {image.shape}".encode())
-        digest.update(np.ascontiguousarray(image).tobytes())
+    elif picture is not None:
+        digest.update(f"{picture.mode} {picture.size}".encode())
+        digest.update(picture.tobytes())
     return digest.digest()
 
 

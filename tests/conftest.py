@@ -1,5 +1,6 @@
 """Fixtures: small real images, made here, and the bundled model."""
 
+import json
 import os
 
 # No model hub is reached from a test; without this, huggingface_hub retries for a minute.
@@ -13,6 +14,11 @@ from sklearn.datasets import load_digits
 
 from sktip import CLIPFeatureTransformer
 
+SMALL_VIT = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
+    "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1},
+}
 NAMES = np.array("zero one two three four five six seven eight nine".split())
 
 
@@ -56,3 +62,17 @@ def features():
         return X[order].astype(dtype), y[order], text.astype(dtype)
 
     return make
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A randomly initialised ViT in a local folder."""
+    import open_clip
+    import torch
+
+    torch.manual_seed(0)
+    model = open_clip.CLIP(**SMALL_VIT)
+    torch.save(model.state_dict(), tmp_path / "open_clip_pytorch_model.bin")
+    config = {"model_cfg": SMALL_VIT, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    return tmp_path

@@ -13,22 +13,6 @@ from sktip import CLIPFeatureTransformer, _clip, clear_model_cache
 from sktip.exceptions import ModelLoadError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 40, 40, 3), dtype=np.uint8)
-SMALL = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
-    "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1},
-}
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A randomly initialised ViT in a local folder."""
-    torch.manual_seed(0)
-    model = open_clip.CLIP(**SMALL)
-    torch.save(model.state_dict(), tmp_path / "open_clip_pytorch_model.bin")
-    config = {"model_cfg": SMALL, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}
-    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
-    return tmp_path
 
 
 @pytest.fixture
@@ -65,7 +49,8 @@ def test_copy_of_the_bundled_model_is_the_bundled_model(clip, tmp_path):
 def test_local_checkpoint_of_a_named_model(folder, tmp_path):
     configs = tmp_path / "configs"
     configs.mkdir()
-    (configs / "Small-ViT.json").write_text(json.dumps(SMALL))
+    config = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
+    (configs / "Small-ViT.json").write_text(json.dumps(config))
     open_clip.add_model_config(configs)
     features = load("Small-ViT", str(folder / "open_clip_pytorch_model.bin"))
     assert features.shape == (2, 16)

@@ -14,7 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from sktip._cache import BaseCacheClassifier
 from sktip._encoder import CLIPFeatureTransformer
-from sktip._images import as_image_list, describe, read_bytes, to_rgb
+from sktip._files import read_bytes
+from sktip._images import as_image_list, describe, to_rgb
 from sktip.inspection._plot import BLUE, ORANGE, check_matplotlib, last_step, new_axes
 
 #: Pictures are kept at most this large, in pixels a side.
@@ -322,7 +323,7 @@ def _one_row(query: Any) -> NDArray:
 def _picture(image: Any, index: int, max_pixels: int) -> Image.Image:
     """Read an image as the encoder does, and keep it small."""
     where = describe(image, index)
-    picture = to_rgb(image, read_bytes(image, where), where, max_pixels).copy()
+    picture = to_rgb(image, read_bytes(image, where, max_pixels), where, max_pixels).copy()
     picture.thumbnail((PICTURE_SIZE, PICTURE_SIZE))
     return picture
 

@@ -1,0 +1,245 @@
+"""Image features kept from one call to the next, and for other processes."""
+
+import os
+import sqlite3
+import threading
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import astuple, dataclass
+from numbers import Integral
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sktip._memory_file import cause, connect, drop_oldest, transaction
+
+#: Seed of the plain view, which draws nothing at random.
+PLAIN = -1
+#: Least limit on the size of a file; an empty one takes a tenth of it.
+MIN_BYTES = 1_000_000
+
+#: Content hash of the image, seed of its random views, number of the view.
+Key = tuple[bytes, int, int]
+
+
+@dataclass(frozen=True)
+class Space:
+    """What decides a feature besides the image: only features of one space compare."""
+
+    model: str
+    weights: str
+    preprocessing: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class FeatureMemory:
+    """One file of image features, with an upper limit on its size.
+
+    For ``CLIPFeatureTransformer(memory=...)``, which takes a plain path as well: this class
+    adds a limit, and the means to look at the file and to empty it. It holds nothing but its
+    parameters; the file is opened where it is used, and made at its first feature.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file. Its folder must exist. While it is in use, two more files lie beside it, with
+        ``-wal`` and ``-shm`` at the end of their names; they belong to it.
+
+    max_bytes : int, default=None
+        Limit on the size of the file, at least 1,000,000 bytes. Before it grows beyond, the
+        features that were written first are dropped. None is no limit: a feature of 512 numbers
+        takes 2.4 kB.
+
+    Raises
+    ------
+    ValueError
+        If `max_bytes` is too small; by every use, if the file is not one of sktip's, or was
+        written by a newer version.
+
+    OSError
+        By `clear` and ``len()``, if the file cannot be opened or is damaged.
+
+    See Also
+    --------
+    CLIPFeatureTransformer : Its parameter `memory`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from sktip import CLIPFeatureTransformer, FeatureMemory
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> memory = FeatureMemory(f"{folder.name}/features.sqlite", max_bytes=10_000_000)
+    >>> images = np.random.default_rng(0).integers(256, size=(3, 32, 32, 3), dtype=np.uint8)
+    >>> CLIPFeatureTransformer("tiny", memory=memory).transform(images).shape
+    (3, 128)
+    >>> len(memory)
+    3
+    >>> memory.clear()
+    >>> len(memory)
+    0
+    >>> folder.cleanup()
+    """
+
+    path: str | os.PathLike
+    max_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        os.fspath(self.path)
+        if not isinstance(self.max_bytes, Integral | None):
+            raise TypeError(f"max_bytes={self.max_bytes!r} is not a whole number of bytes.")
+        if self.max_bytes is not None and self.max_bytes < MIN_BYTES:
+            raise ValueError(
+                f"max_bytes={self.max_bytes!r}; a file of features needs at least {MIN_BYTES:,} bytes."
+            )
+
+    def __len__(self) -> int:
+        """Count the features in the file."""
+        with self._maintenance() as db:
+            return db.execute("SELECT count(*) FROM features").fetchone()[0] if db else 0
+
+    def __bool__(self) -> bool:
+        """Say yes: an empty memory is one."""
+        return True
+
+    def clear(self) -> None:
+        """Forget all features, and give their space back to the disk.
+
+        The file itself stays, and may be in use by other processes meanwhile.
+        """
+        with self._maintenance() as db:
+            if db:
+                db.execute("DELETE FROM features")
+                db.execute("VACUUM")
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    @contextmanager
+    def _maintenance(self) -> Iterator[sqlite3.Connection | None]:
+        if not os.path.exists(self.path):
+            yield None
+            return
+        try:
+            with closing(connect(self.path)) as db:
+                yield db
+        except sqlite3.Error as error:
+            raise OSError(f"the feature file {os.fspath(self.path)!r}: {cause(error)}.") from error
+
+
+class FeatureStore:
+    """The features of one space, open for the length of one call.
+
+    A storage failure is never raised. The first one is kept in `problem`; from then on nothing
+    is written, and nothing is read either unless it was only writing that failed.
+
+    May be used by several threads.
+    """
+
+    def __init__(self, memory: FeatureMemory, space: Space):
+        self.problem: str | None = None
+        self._memory, self._space = memory, space
+        self._lock = threading.Lock()
+        self._reads = self._writes = False
+        self._space_id: int | None = None
+        self._db: sqlite3.Connection | None = None
+        try:
+            self._db = connect(memory.path)
+            self._space_id = self._find_space()
+            self._reads = self._writes = True
+        except (sqlite3.Error, OSError) as error:
+            self._fail("opened", error)
+
+    def get(self, keys: Iterable[Key]) -> dict[Key, NDArray[np.float32]]:
+        """Features of those keys that are there."""
+        found: dict[Key, NDArray[np.float32]] = {}
+        if not self._reads or self._space_id is None:
+            return found
+        try:
+            for key in keys:
+                feature = self._get(self._space_id, key)
+                if feature is not None:
+                    found[key] = feature
+        except sqlite3.Error as error:
+            self._reads = False
+            self._fail("read", error)
+        return found
+
+    def put(self, features: Mapping[Key, NDArray]) -> None:
+        """Write features in one transaction, those that are no numbers left out."""
+        known = {key: feature for key, feature in features.items() if np.isfinite(feature).all()}
+        if not self._writes or not known:
+            return
+        try:
+            with self._lock:
+                with transaction(self._connection):
+                    space = self._put(known)
+                self._space_id = space
+        except sqlite3.Error as error:
+            self._fail("written to", error)
+
+    def close(self) -> None:
+        self._reads = self._writes = False
+        if self._db is not None:
+            # The log is copied into the file now; where that fails, at the next opening.
+            with self._lock, suppress(sqlite3.Error):
+                self._db.close()
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        assert self._db is not None
+        return self._db
+
+    def _get(self, space: int, key: Key) -> NDArray[np.float32] | None:
+        with self._lock:
+            row = self._connection.execute(
+                "SELECT feature, checksum FROM features "
+                "WHERE space = ? AND image = ? AND seed = ? AND view = ?",
+                (space, *key),
+            ).fetchone()
+        if row is None:
+            return None
+        if row[1] != _checksum(space, key, row[0]):
+            raise sqlite3.DatabaseError("a feature does not match its checksum")
+        return np.frombuffer(row[0], "<f4")
+
+    def _put(self, features: Mapping[Key, NDArray]) -> int:
+        db, space = self._connection, self._space_id
+        if space is None:
+            db.execute(
+                "INSERT OR IGNORE INTO spaces (model, weights, preprocessing, precision) "
+                "VALUES (?, ?, ?, ?)",
+                astuple(self._space),
+            )
+            space = self._find_space()
+            assert space is not None
+        blobs = {key: np.asarray(row, "<f4").tobytes() for key, row in features.items()}
+        # Another process may have been first; its feature is as good.
+        db.executemany(
+            "INSERT OR IGNORE INTO features (space, image, seed, view, feature, checksum) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            [(space, *key, blob, _checksum(space, key, blob)) for key, blob in blobs.items()],
+        )
+        if self._memory.max_bytes is not None:
+            drop_oldest(db, self._memory.max_bytes, max(map(len, blobs.values())))
+        return space
+
+    def _find_space(self) -> int | None:
+        row = self._connection.execute(
+            "SELECT id FROM spaces "
+            "WHERE model = ? AND weights = ? AND preprocessing = ? AND precision = ?",
+            astuple(self._space),
+        ).fetchone()
+        return None if row is None else row[0]
+
+    def _fail(self, what: str, error: Exception) -> None:
+        self._writes = False
+        if self.problem is None:
+            path = os.fspath(self._memory.path)
+            self.problem = f"memory={path!r} could not be {what}: {cause(error)}"
+
+
+def _checksum(space: int, key: Key, blob: bytes) -> int:
+    """Check of a row: SQLite has none of its own, and a damaged feature looks like any other."""
+    image, seed, view = key
+    return zlib.crc32(blob, zlib.crc32(f"{space} {image.hex()} {seed} {view}".encode()))

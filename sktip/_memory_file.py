@@ -1,0 +1,196 @@
+"""One SQLite file of image features: its layout, and how it is recognised, opened and kept small."""
+
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+#: In the header of the file: "skti", and the version of the layout below.
+APPLICATION_ID = int.from_bytes(b"skti", "big")
+FORMAT = 1
+#: Seconds to wait for a process that holds the file's lock; a transaction takes milliseconds.
+LOCK_TIMEOUT = 10.0
+#: Bytes. Whole features fit into a page with little waste, of 512 numbers as of 1,024.
+PAGE_SIZE = 16_384
+#: Bytes of the write-ahead log after which it is copied into the file.
+LOG_SIZE = 4 * 2**20
+
+LAYOUT = """
+CREATE TABLE spaces (
+    id INTEGER PRIMARY KEY,
+    model TEXT NOT NULL,
+    weights TEXT NOT NULL,
+    preprocessing TEXT NOT NULL,
+    precision TEXT NOT NULL,
+    UNIQUE (model, weights, preprocessing, precision)
+);
+CREATE TABLE features (
+    id INTEGER PRIMARY KEY,
+    space INTEGER NOT NULL REFERENCES spaces (id),
+    image BLOB NOT NULL,
+    seed INTEGER NOT NULL,
+    view INTEGER NOT NULL,
+    feature BLOB NOT NULL,
+    checksum INTEGER NOT NULL,
+    UNIQUE (space, image, seed, view)
+);
+"""
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Write, all or nothing. The lock is taken first: a read that turns into a write can fail."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        # SQLite has rolled back already after some errors, such as a full disk.
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def drop_oldest(db: sqlite3.Connection, max_bytes: int, n_bytes: int) -> None:
+    """Drop features, those written first, until the file fits into its limit."""
+
+    def pages(pragma: str) -> int:
+        return db.execute(f"PRAGMA {pragma}").fetchone()[0]
+
+    size = pages("page_size")
+    while (over := (pages("page_count") - pages("freelist_count")) * size - max_bytes) > 0:
+        oldest = "SELECT id FROM features ORDER BY id LIMIT ?"
+        n_rows = 1 + over // n_bytes
+        if not db.execute(f"DELETE FROM features WHERE id IN ({oldest})", [n_rows]).rowcount:
+            break
+    # Emptied pages are filled again; only what lies beyond the limit is given back. One page a
+    # statement, since of a statement without columns sqlite3 runs the first step only.
+    for _ in range(pages("page_count") - max_bytes // size):
+        db.execute("PRAGMA incremental_vacuum(1)")
+
+
+def connect(path: str | os.PathLike) -> sqlite3.Connection:
+    """Open a file of features, and make it if there is none; a file of another kind is an error."""
+    name = os.fspath(path)
+    if not os.path.isdir(os.path.dirname(name) or "."):
+        raise FileNotFoundError(f"there is no folder {os.path.dirname(name)!r}")
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.stat(name).st_mode):
+            raise ValueError(f"memory={name!r} is not a file; pass the path of a file, new or not.")
+    try:
+        return _open(name, "mode=rwc")
+    except sqlite3.OperationalError as error:
+        # Where nothing can be written, SQLite cannot make the files that processes share.
+        if _code(error) not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            raise
+        with suppress(sqlite3.OperationalError):
+            return _open(name, "mode=ro&immutable=1")
+        raise
+
+
+def _open(name: str, mode: str) -> sqlite3.Connection:
+    # An address, since ":memory:" and "" as plain names would not be files.
+    db = sqlite3.connect(
+        f"{Path(name).absolute().as_uri()}?{mode}",
+        uri=True,
+        timeout=LOCK_TIMEOUT,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        if _is_empty(db, name):
+            _create(db)
+        # A killed process loses nothing so; a power cut may lose the last transactions.
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute(f"PRAGMA wal_autocheckpoint = {LOG_SIZE // PAGE_SIZE}")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _is_empty(db: sqlite3.Connection, name: str) -> bool:
+    """Whether the file has still to be laid out; raise an error if it is not ours to touch."""
+    foreign = (
+        f"memory={name!r} is not a file of features of sktip (or its first bytes are damaged). It was "
+        "not touched; pass another path, or move it away."
+    )
+    try:
+        # In one transaction, lest another process makes the file between two of them.
+        db.execute("BEGIN")
+        application, version = (
+            db.execute(f"PRAGMA {field}").fetchone()[0]
+            for field in ("application_id", "user_version")
+        )
+        if application == 0:
+            empty = not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        else:
+            empty = False
+        db.execute("COMMIT")
+    except sqlite3.DatabaseError as error:
+        damaged = _code(error) == sqlite3.SQLITE_CORRUPT
+        if _code(error) == sqlite3.SQLITE_NOTADB or (damaged and not _has_our_header(name)):
+            raise ValueError(foreign) from None
+        raise
+    if empty:
+        return True
+    if application != APPLICATION_ID:
+        raise ValueError(foreign)
+    if version != FORMAT:
+        raise ValueError(
+            f"memory={name!r} has format {version}, and this version of sktip reads format {FORMAT}. "
+            "Upgrade sktip, or pass another path."
+        )
+    return False
+
+
+def _has_our_header(name: str) -> bool:
+    """Read what SQLite cannot. Not while the file is sound: closing it would end all its locks."""
+    with open(name, "rb") as file:
+        return file.read(72)[68:] == APPLICATION_ID.to_bytes(4)
+
+
+def _create(db: sqlite3.Connection) -> None:
+    """Lay out an empty file; whoever else does so at the same time, it happens once."""
+    db.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+    db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    # SQLite does not wait for a lock here.
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError as error:
+            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+    with transaction(db):
+        if db.execute("PRAGMA application_id").fetchone()[0] == 0:
+            for statement in LAYOUT.split(";"):
+                db.execute(statement)
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.execute(f"PRAGMA user_version = {FORMAT}")
+    # From the log into the header, where a damaged file is still known by it.
+    db.execute("PRAGMA wal_checkpoint")
+
+
+def _code(error: sqlite3.Error) -> int:
+    """Primary result code of SQLite; the bits above say more exactly where."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def cause(error: Exception) -> str:
+    """Say what went wrong, and what to do where that is plain."""
+    if not isinstance(error, sqlite3.Error):
+        return str(error)
+    code = _code(error)
+    name = getattr(error, "sqlite_errorname", None)
+    text = f"{error} ({name})" if name else str(error)
+    if code == sqlite3.SQLITE_BUSY:
+        return f"{text}; waited for {LOCK_TIMEOUT:g} s"
+    if code in (sqlite3.SQLITE_CORRUPT, 0):
+        return f"{text}; the file is damaged, remove it and it is made anew"
+    return text
