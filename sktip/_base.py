@@ -136,10 +136,11 @@ class BaseCLIPClassifier(ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        probabilities : ndarray of shape (n, C)
+        probabilities : ndarray of shape (n, C), float64
             The softmax of the logits; columns follow `classes_`.
         """
-        return softmax(self._query_logits(X), axis=1)
+        # In double precision, so that small ones stay above 0 and rows sum to 1 for every scorer.
+        return softmax(self._query_logits(X).astype(np.float64, copy=False), axis=1)
 
     def predict_log_proba(self, X: Any) -> NDArray:
         """Predict the logarithm of the probability of each class.
@@ -151,10 +152,10 @@ class BaseCLIPClassifier(ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        log_probabilities : ndarray of shape (n, C)
+        log_probabilities : ndarray of shape (n, C), float64
             Computed from the logits, so that it stays finite where a probability is 0.
         """
-        return log_softmax(self._query_logits(X), axis=1)
+        return log_softmax(self._query_logits(X).astype(np.float64, copy=False), axis=1)
 
     def _logits(self, features: NDArray) -> NDArray:
         raise NotImplementedError

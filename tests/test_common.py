@@ -4,11 +4,27 @@ import pytest
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sktip import CLIPFeatureTransformer, TipAdapterClassifier, TipAdapterClassifierCV
+from sktip import (
+    CLIPAdapterClassifier,
+    CLIPFeatureTransformer,
+    GDAClassifier,
+    ProKeRClassifier,
+    TipAdapterClassifier,
+    TipAdapterClassifierCV,
+    ZeroShotClassifier,
+)
 
 
 @parametrize_with_checks(
-    [CLIPFeatureTransformer(), TipAdapterClassifier(), TipAdapterClassifierCV()]
+    [
+        CLIPAdapterClassifier(),
+        CLIPFeatureTransformer(),
+        GDAClassifier(),
+        ProKeRClassifier(),
+        TipAdapterClassifier(),
+        TipAdapterClassifierCV(),
+        ZeroShotClassifier(),
+    ]
 )
 def test_scikit_learn_checks(estimator, check):
     check(estimator)

@@ -1,0 +1,160 @@
+"""Gaussian discriminant analysis: its formula, its sums, and the choice of alpha."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from sktip import GDAClassifier
+
+ALPHA, SCALE = 0.4, 30.0
+
+
+def plain_logits(f, X, y, W, *, alpha=ALPHA, scale=SCALE):
+    """The published formula, with the pseudo-inverse."""
+    n_classes, d = len(W), X.shape[1]
+    mu = np.stack([X[y == code].mean(axis=0) for code in range(n_classes)])
+    centred = X - mu[y]
+    covariance = centred.T @ centred / len(X)
+    shrunken = (len(X) - 1) * covariance + np.trace(covariance) * np.eye(d)
+    P = d * np.linalg.pinv(shrunken)
+    b = np.log(1 / n_classes) - np.einsum("cd,de,ce->c", mu, P, mu) / 2
+    return scale * f @ W.T + alpha * (f @ (P @ mu.T) + b)
+
+
+@pytest.mark.parametrize("shots", [(3, 3, 3), (2, 2, 2), (1, 4, 2, 7), (20, 30, 17)])
+def test_logits_are_the_published_formula(features, shots):
+    X, y, W = features(shots)
+    Q = features((4,) * len(shots), seed=1)[0]
+    clf = GDAClassifier(text_features=W, alpha=ALPHA, logit_scale=SCALE).fit(X, y)
+    np.testing.assert_allclose(clf.decision_function(Q), plain_logits(Q, X, y, W), atol=1e-9)
+    linear = Q @ clf.coef_.T + clf.intercept_
+    np.testing.assert_allclose(clf.decision_function(Q), linear, atol=1e-9)
+
+
+def test_one_shot_has_no_covariance(features):
+    X, y, W = features((1, 1, 1))
+    clf = GDAClassifier(text_features=W, alpha=ALPHA, logit_scale=SCALE).fit(X, y)
+    means = X[np.argsort(y)]
+    expected = SCALE * X @ W.T + ALPHA * (X @ means.T - np.log(3) - 0.5)
+    np.testing.assert_allclose(clf.decision_function(X), expected, atol=1e-9)
+    # The same images again are no spread either.
+    twice = clone(clf).fit(np.repeat(X, 3, axis=0), np.repeat(y, 3))
+    np.testing.assert_allclose(twice.decision_function(X), expected, atol=1e-9)
+
+
+def test_singular_covariance(features):
+    X, y, W = features((2, 2, 2), d=40)
+    clf = GDAClassifier(text_features=W, alpha=ALPHA, logit_scale=SCALE).fit(X, y)
+    np.testing.assert_allclose(clf.decision_function(X), plain_logits(X, X, y, W), atol=1e-8)
+
+
+@pytest.mark.parametrize("alpha", [ALPHA, "auto"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_partial_fit_is_a_refit(features, alpha, weighted):
+    X, y, W = features((5, 1, 4, 6), d=12)
+    weights = np.random.default_rng(0).uniform(0.2, 3, len(y)) if weighted else None
+    whole = GDAClassifier(text_features=W, alpha=alpha).fit(X, y, sample_weight=weights)
+    parts = clone(whole)
+    for rows in np.array_split(np.arange(len(y)), 5):
+        parts.partial_fit(X[rows], y[rows], sample_weight=weights[rows] if weighted else None)
+    np.testing.assert_allclose(parts.coef_, whole.coef_, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(parts.intercept_, whole.intercept_, rtol=0, atol=1e-8)
+    assert parts.alpha_ == pytest.approx(whole.alpha_, rel=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [ALPHA, "auto"])
+def test_partial_fit_with_new_classes(clip, digit_features, alpha):
+    F, labels = digit_features
+    order = np.argsort(labels != "three", kind="stable")  # Threes first.
+    F, labels = F[order], labels[order]
+    whole = GDAClassifier(clip, input="features", alpha=alpha).fit(F, labels)
+    parts = clone(whole).partial_fit(F[:30], labels[:30]).partial_fit(F[30:], labels[30:])
+    np.testing.assert_array_equal(parts.classes_, whole.classes_)
+    np.testing.assert_allclose(
+        parts.decision_function(F[:20]), whole.decision_function(F[:20]), atol=1e-3
+    )
+    np.testing.assert_allclose(parts.means_, whole.means_, atol=1e-8)
+    np.testing.assert_allclose(parts.scatter_, whole.scatter_, atol=1e-8)
+
+
+def test_weights_are_repeats(features):
+    X, y, W = features((4, 3, 5))
+    weights = np.random.default_rng(0).integers(0, 3, len(y))
+    weighted = GDAClassifier(text_features=W, alpha=ALPHA).fit(X, y, sample_weight=weights)
+    repeated = GDAClassifier(text_features=W, alpha=ALPHA).fit(
+        X.repeat(weights, axis=0), y.repeat(weights)
+    )
+    np.testing.assert_allclose(weighted.coef_, repeated.coef_, atol=1e-8)
+    np.testing.assert_allclose(weighted.intercept_, repeated.intercept_, atol=1e-8)
+
+
+def test_every_view_is_a_sample(clip, digits):
+    images, labels = digits
+    clf = GDAClassifier(clip, alpha=ALPHA, n_views=3, random_state=0)
+    clf.fit(images[:40], labels[:40])
+    assert clf.class_counts_.sum() == 120
+    views = np.stack(list(clip._encode(images[:40], 3, 0))).reshape(120, -1)
+    views /= np.linalg.norm(views, axis=1, keepdims=True)
+    single = GDAClassifier(clip, input="features", alpha=ALPHA).fit(views, labels[:40].repeat(3))
+    np.testing.assert_allclose(
+        clf.decision_function(images[40:50]),
+        single.decision_function(clip.transform(images[40:50])),
+        rtol=1e-3,
+        atol=1e-3,
+    )
+    # One shot of several views has a covariance, and something to leave out only from two on.
+    one_each = [int(np.flatnonzero(labels == name)[0]) for name in np.unique(labels)]
+    auto = GDAClassifier(clip, n_views=4, random_state=0)
+    auto.fit([images[row] for row in one_each], labels[one_each])
+    assert auto.alpha_ > 0
+    assert auto.shots_.shape == (10, 4, 128)
+
+
+def test_shots_are_kept_for_a_later_choice_only(features):
+    X, y, W = features((4, 4, 4))
+    given = GDAClassifier(text_features=W, alpha=ALPHA).fit(X, y)
+    assert given.shots_ is None
+    with pytest.raises(ValueError, match="earlier shots, which were not kept"):
+        given.set_params(alpha="auto").partial_fit(X, y)
+    auto = GDAClassifier(text_features=W).fit(X, y)
+    assert auto.shots_.shape == (12, 1, 8)
+    assert auto.set_params(alpha=1.0).partial_fit(X, y).shots_ is None
+
+
+@pytest.mark.parametrize("shots", [(5, 6, 4, 8, 5), (2, 2, 2, 2, 2, 2), (9, 9), (1, 3, 1, 2)])
+def test_left_out_shots_are_not_seen(features, shots):
+    from sktip._left_out import place_in_class
+    from sktip._maths.discriminant_weight import leave_out
+
+    X, y, W = features(shots, d=6)
+    pieces = list(leave_out(X, y, place_in_class(y), None, len(shots)))
+    asked = np.concatenate([piece.rows for piece in pieces])
+    several = np.flatnonzero(np.array(shots)[y] > 1)
+    np.testing.assert_array_equal(np.sort(asked), several)
+    for piece in pieces:
+        assert set(y[piece.rows]) <= set(piece.classes)
+        kept = np.setdiff1d(np.arange(len(y)), piece.rows)
+        plain = plain_logits(X[piece.rows], X[kept], y[kept], 0 * W, alpha=1)
+        np.testing.assert_allclose(piece.votes, plain[:, piece.classes], atol=1e-8)
+
+
+def test_two_shots_do_not_shape_the_covariance_they_are_judged_by(features):
+    """With two shots, one left out, the covariance is that of classes that do not compete."""
+    from sktip._left_out import place_in_class
+    from sktip._maths.discriminant_weight import leave_out
+
+    X, y, _ = features((2,) * 8, d=6)
+    for piece in leave_out(X, y, place_in_class(y), None, 8):
+        moved = X.copy()
+        inside = np.setdiff1d(np.flatnonzero(np.isin(y, piece.classes)), piece.rows)
+        # Other means, the same spread: discriminants change by the means alone.
+        moved[inside] += 0.3
+        after = {tuple(p.rows): p for p in leave_out(moved, y, place_in_class(y), None, 8)}
+        others = np.flatnonzero(~np.isin(y, piece.classes))
+        scatter = sum(np.cov(X[y == c].T, bias=True) * 2 for c in set(y[others]))
+        n = len(X) - len(piece.rows)
+        P = 6 * np.linalg.inv((n - 1) * scatter / n + np.trace(scatter) / n * np.eye(6))
+        mu = np.stack([moved[inside][y[inside] == c][0] for c in piece.classes])
+        own = np.log(8) + np.einsum("cd,de,ce->c", mu, P, mu) / 2
+        votes = X[piece.rows] @ P @ mu.T - own
+        np.testing.assert_allclose(after[tuple(piece.rows)].votes, votes, atol=1e-8)

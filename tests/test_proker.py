@@ -1,0 +1,152 @@
+"""ProKeR: its formula, its closed form for left-out shots, and the choice of its values."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from sktip import ProKeRClassifier
+
+BETA, LAMBDA, GAMMA, SCALE = 2.2, 0.07, 0.3, 30.0
+
+
+def kernel(a, b, beta=BETA):
+    return np.exp(-beta * (1 - a @ b.T))
+
+
+def plain_correction(f, X, y, W, n_classes, *, beta=BETA, lam=LAMBDA):
+    """The regression without the weight gamma, by a plain inverse."""
+    residual = np.eye(n_classes)[y] - (0 if W is None else X @ W.T)
+    return kernel(f, X, beta) @ np.linalg.inv(kernel(X, X, beta) + lam * np.eye(len(X))) @ residual
+
+
+@pytest.mark.parametrize("shots", [(3, 3, 3), (1, 1, 1), (1, 4, 2, 7), (5, 5)])
+def test_logits_are_the_formula(features, shots):
+    X, y, W = features(shots)
+    Q = features((4,) * len(shots), seed=1)[0]
+    clf = ProKeRClassifier(text_features=W, beta=BETA, lam=LAMBDA, gamma=GAMMA, logit_scale=SCALE)
+    clf.fit(X, y)
+    logits = Q @ W.T + GAMMA * plain_correction(Q, X, y, W, len(shots))
+    logits /= clf.temperature_
+    expected = logits if len(shots) > 2 else logits[:, 1] - logits[:, 0]
+    np.testing.assert_allclose(clf.decision_function(Q), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_published_form(features):
+    X, y, W = features((4, 4, 4))
+    clf = ProKeRClassifier(text_features=W, beta=BETA, lam=LAMBDA).fit(X, y)
+    inverse = np.linalg.inv(kernel(X, X) / LAMBDA + np.eye(len(X)))
+    published = X @ W.T + kernel(X, X) @ inverse @ (np.eye(3)[y] - X @ W.T)
+    assert clf.gamma_ == LAMBDA
+    np.testing.assert_allclose(clf.decision_function(X) * clf.temperature_, published, atol=1e-9)
+
+
+def test_left_out_shots_in_closed_form(features):
+    import torch
+
+    from sktip._maths.kernel_ridge import left_out_predictions, residual_targets
+
+    X, y, W = features((3, 3, 4))
+    folds = [np.array([0, 4, 7]), np.array([2, 3]), np.array([9])]
+    keys, codes, text = (torch.as_tensor(array) for array in (X, y, W))
+    targets = residual_targets(keys, codes, text, 3)
+    rows = [torch.as_tensor(fold) for fold in folds]
+    found = left_out_predictions(keys, targets, rows, BETA, LAMBDA)
+    for fold, predictions in zip(folds, found.split([3, 2, 1]), strict=True):
+        kept = np.setdiff1d(np.arange(len(X)), fold)
+        refitted = plain_correction(X[fold], X[kept], y[kept], W, 3)
+        np.testing.assert_allclose(predictions.numpy(), refitted, atol=1e-9)
+
+
+def test_one_shot_takes_the_published_values(features):
+    X, y, W = features((1,) * 5)
+    clf = ProKeRClassifier(text_features=W).fit(X, y)
+    assert (clf.beta_, clf.lam_, clf.gamma_) == pytest.approx((3, 0.05, 0.05))
+
+
+@pytest.mark.parametrize(
+    ("n_shots", "beta", "lam"),
+    [(1, 3, 0.05), (16, 1.7, 0.1), (8, 1.66, 0.07), (100, 1.7, 0.1), (2**1.5, 1.975, 0.05)],
+)
+def test_published_values_are_interpolated(n_shots, beta, lam):
+    from sktip._proker import _published
+
+    assert _published(n_shots) == pytest.approx((beta, lam), rel=1e-3)
+
+
+def test_auto_is_better_than_the_published_values(features):
+    X, y, W = features((8,) * 10, d=32)
+    Q, qy, _ = features((40,) * 10, d=32)
+    W = W + np.random.default_rng(5).normal(size=W.shape) * 0.3  # A prior that misleads.
+
+    def log_loss(clf):
+        proba = clf.fit(X, y).predict_log_proba(Q)
+        return -proba[np.arange(len(qy)), qy].mean()
+
+    auto = ProKeRClassifier(text_features=W)
+    fixed = ProKeRClassifier(text_features=W, beta=1.66, lam=0.07)
+    assert log_loss(auto) < log_loss(fixed)
+    assert auto.score(Q, qy) >= fixed.score(Q, qy)
+
+
+@pytest.mark.parametrize("given", [{"beta": BETA}, {"lam": LAMBDA}, {"gamma": GAMMA}])
+def test_given_values_stand(features, given):
+    X, y, W = features((4, 4, 4))
+    clf = ProKeRClassifier(text_features=W, **given).fit(X, y)
+    (name, value) = next(iter(given.items()))
+    assert getattr(clf, f"{name}_") == pytest.approx(value)
+    assert clf.beta_ > 0
+    assert clf.gamma_ != clf.lam_
+
+
+def test_unequal_shots_and_classes_of_one(features):
+    X, y, W = features((1, 6, 3, 1, 9))
+    clf = ProKeRClassifier(text_features=W, logit_scale=SCALE).fit(X, y)
+    assert clf.score(X, y) > 0.8
+
+
+def test_temperature_makes_probabilities(features):
+    """Without it, logits of size 1 would be close to no answer at all."""
+    X, y, W = features((6,) * 8, d=32)
+    Q, qy, _ = features((40,) * 8, d=32)
+    clf = ProKeRClassifier(text_features=W).fit(X, y)
+    proba = clf.predict_proba(Q)
+    confidence = proba.max(axis=1).mean()
+    assert abs(confidence - clf.score(Q, qy)) < 0.15
+    scaled = clone(clf).set_params(logit_scale=10.0).fit(X, y)
+    assert scaled.temperature_ > clf.temperature_
+
+
+def test_too_many_rows(features, clip, digits):
+    X, y, W = features((4, 4, 4))
+    with pytest.raises(ValueError, match="12 shots make 12 rows, more than max_shots=10.*GDA"):
+        ProKeRClassifier(text_features=W, max_shots=10).fit(X, y)
+    images, labels = digits
+    with pytest.raises(ValueError, match="20 shots of 3 views make 60 rows.*max_shots=50"):
+        ProKeRClassifier(clip, n_views=3, max_shots=50).fit(images[:20], labels[:20])
+
+
+def test_every_view_is_a_row(clip, digits):
+    images, labels = digits
+    clf = ProKeRClassifier(clip, n_views=2, random_state=0).fit(images[:60], labels[:60])
+    assert clf.cache_keys_.shape == (120, 128)
+    assert clf.dual_coef_.shape == (120, 10)
+    np.testing.assert_array_equal(clf.classes_[clf.cache_codes_], labels[:60].repeat(2))
+    np.testing.assert_allclose(np.linalg.norm(clf.cache_keys_, axis=1), 1, atol=1e-5)
+    assert clf.score(images[60:], labels[60:]) > 0.7
+
+
+def test_many_queries_come_in_blocks(features, monkeypatch):
+    from sktip._maths import kernel_ridge
+
+    X, y, W = features((10,) * 5)
+    Q = features((50,) * 5, seed=1)[0]
+    clf = ProKeRClassifier(text_features=W).fit(X, y)
+    expected = clf.decision_function(Q)
+    monkeypatch.setattr(kernel_ridge, "BLOCK_ELEMENTS", 16 * 50)
+    np.testing.assert_allclose(clf.decision_function(Q), expected, atol=1e-9)
+
+
+def test_shows_what_is_tried(features, capsys):
+    X, y, W = features((3, 3, 3))
+    ProKeRClassifier(text_features=W, verbose=1).fit(X, y)
+    assert "Choosing" in capsys.readouterr().err
