@@ -156,7 +156,8 @@ def chosen_weight(
     priors = [samples[piece.rows] @ text[piece.classes].T for piece in pieces]
     unit = _unit(pieces, priors, codes)
     questions, votes = _questions(pieces, priors, codes, weights)
-    n_images = sum(len(np.unique(places[piece.rows] + 1j * codes[piece.rows])) for piece in pieces)
+    n_views = len(samples) / n_shots.sum()
+    n_images = sum(len(piece.rows) for piece in pieces) / n_views
     start = unit * float(np.mean([_belief(piece.n_shots) for piece in pieces]))
     factor, _, _ = best_alpha(questions, start * votes, precision=1 / (n_images * SPREAD**2))
     return float(factor * unit * belief)
