@@ -2,7 +2,7 @@
 
 import functools
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Real
 from typing import Any
@@ -217,6 +217,16 @@ class BaseCLIPClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
+        if isinstance(y, Sequence) or getattr(getattr(y, "dtype", None), "kind", "") == "O":
+            # NumPy would turn 3 into "3", or fail to sort.
+            labels = list(y)
+            text = [isinstance(label, str) for label in labels]
+            if any(text) and not all(text):
+                odd = text.index(not text[0])
+                raise ValueError(
+                    f"y mixes text with other labels: {labels[0]!r} at index 0, {labels[odd]!r} at index {odd}. Make "
+                    "them all strings, or all integers with class_names."
+                )
         y = column_or_1d(y, warn=True)
         assert_all_finite(y, input_name="y")
         check_classification_targets(y)

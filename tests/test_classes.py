@@ -283,3 +283,12 @@ class TestFailedFit:
         with pytest.raises(KeyboardInterrupt):
             clf.set_params(fine_tune=True).fit(X[::-1], [0, 1, 0, 1])
         assert clf.cache_keys_ is keys
+
+
+@pytest.mark.parametrize("kind", [list, lambda y: np.array(y, dtype=object)])
+def test_labels_of_mixed_types_are_refused(features, kind):
+    X, _, W = features((1, 1, 1))
+    with pytest.raises(ValueError, match="mixes text with other labels: 'cat' at index 0, 3 at i"):
+        TipAdapterClassifier(text_features=W).fit(X, kind(["cat", "dog", 3]))
+    with pytest.raises(ValueError, match="nan at index 1"):
+        TipAdapterClassifier(text_features=W).fit(X, kind(["cat", float("nan"), "dog"]))
