@@ -11,7 +11,6 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sktip._base import BaseCLIPClassifier, fits, joined_weights
 from sktip._encoder import CLIPFeatureTransformer, unit_norm
 from sktip._left_out import place_in_class
-from sktip._maths.discriminant import ClassStatistics
 
 #: Spread of CLIP's text logits between wrong classes, as a share of the logit scale.
 SPREAD_OF_TEXT = 0.03
@@ -277,6 +276,8 @@ class GDAClassifier(BaseCLIPClassifier):
 
     def _add_shots(self, X: Any, labels: NDArray, weights: NDArray | None, moved: NDArray) -> None:
         """Add shots to the statistics, whose classes are those of `moved` now; choose alpha."""
+        from sktip._maths.discriminant import ClassStatistics
+
         shots = unit_norm(self._shot_features(X, self.n_views))
         codes = np.searchsorted(self.classes_, labels)
         n_classes, n_views = len(self.classes_), shots.shape[1]
@@ -324,7 +325,7 @@ class GDAClassifier(BaseCLIPClassifier):
             codes = np.concatenate([moved[self.shot_codes_], codes])
         self.shots_, self.shot_codes_, self.shot_weights_ = shots, codes, weights
 
-    def _chosen_alpha(self, statistics: ClassStatistics) -> float:
+    def _chosen_alpha(self, statistics: Any) -> float:
         """Most probable alpha; see the notes of the class."""
         from sktip._maths.discriminant_weight import chosen_weight, spread_of_rivals
 

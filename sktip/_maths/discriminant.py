@@ -7,8 +7,8 @@ are merged later, and a covariance of few shots is nearly singular.
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
 
 #: A covariance of unit rows with a smaller trace than this is rounding, not spread.
 NO_SPREAD = 1e-12
@@ -84,8 +84,11 @@ class ClassStatistics:
         if self.has_spread:
             covariance = self.scatter / n
             ridge = np.trace(covariance) * np.eye(d)
-            factor = cho_factor(max(n - 1, 0) * covariance + ridge, overwrite_a=True)
-            weights = d * cho_solve(factor, means.T)
+            shrunken = torch.from_numpy(max(n - 1, 0) * covariance + ridge)
+            # torch's threads wait asleep; SciPy's do not, which takes many times as long where the
+            # processor has other work too.
+            factor = torch.linalg.cholesky(shrunken)
+            weights = d * torch.cholesky_solve(torch.from_numpy(means.T), factor).numpy()
         own = (means.T * weights).sum(axis=0) / 2
         all_weights = np.tile(weights.mean(axis=1), (len(present), 1))
         all_own = np.full(len(present), own.mean())
