@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from sktip._classes import resolve_classes
 from sktip._encoder import CLIPFeatureTransformer, unit_norm
 from sktip._images import as_image_list, describe
+from sktip._record import RecordedMixin, record
 from sktip.exceptions import ImageReadError
 from sktip.prompts import fill_prompts
 
@@ -28,6 +29,10 @@ NO_PRIOR = (
     "class names, pass encoder=CLIPFeatureTransformer(...) with string labels or class_names=..., or "
     "text_features=encoder.encode_text(names)."
 )
+
+#: Cosine, of what two encoders make of one picture, above which they are the same model in
+#: another place or precision.
+SAME_MODEL = 0.99
 
 
 def fits(method: Callable) -> Callable:
@@ -40,7 +45,9 @@ def fits(method: Callable) -> Callable:
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
         before = vars(self).copy()
         try:
-            return method(self, *args, **kwargs)
+            method(self, *args, **kwargs)
+            self.fitted_with_ = record(self.encoder)
+            return self
         except BaseException:
             vars(self).clear()
             vars(self).update(before)
@@ -72,7 +79,7 @@ def epoch_bar(what: str, n_epochs: int, verbose: int) -> Iterator[Callable[[int,
         yield on_epoch
 
 
-class BaseCLIPClassifier(ClassifierMixin, BaseEstimator):
+class BaseCLIPClassifier(RecordedMixin, ClassifierMixin, BaseEstimator):
     """Inputs, classes, text prior and probabilities of a classifier on CLIP features.
 
     A subclass is its `fit` and its `_logits(features)`.
@@ -90,6 +97,7 @@ class BaseCLIPClassifier(ClassifierMixin, BaseEstimator):
     classes_: NDArray
     text_features_: Any
     logit_scale_: float
+    encoder_probe_: NDArray | None
 
     # What a subclass without a text prior does instead; shown in the warning.
     _without_prior = "predictions come from the cached shots alone"
@@ -275,6 +283,7 @@ class BaseCLIPClassifier(ClassifierMixin, BaseEstimator):
         self, images: Any, n_views: int = 1, random_state: Any = None
     ) -> NDArray[np.float32]:
         """Un-normalised features of images: (n, n_views, d)."""
+        self._check_encoder()
         shape = (len(images), n_views, self.encoder._n_features_out)
         features = np.empty(shape, np.float32)
         for row, views in enumerate(self.encoder._encode(images, n_views, random_state)):
@@ -287,6 +296,21 @@ class BaseCLIPClassifier(ClassifierMixin, BaseEstimator):
                 "of NaN."
             )
         return features
+
+    def _check_encoder(self) -> None:
+        """Refuse another model than that of `fit`: its features mean something else."""
+        probe = self.encoder._clip().probe
+        known = self.encoder_probe_
+        if known is not None and (known.shape != probe.shape or known @ probe < SAME_MODEL):
+            names = ("model_name", "pretrained")
+            then, now = (
+                ", ".join(f"{name}={source[name]!r}" for name in names)
+                for source in (self.fitted_with_, record(self.encoder))
+            )
+            raise ValueError(
+                f"the encoder is not the model that this {type(self).__name__} was fitted with: {then} then, "
+                f"{now} now, and their features differ. Set the encoder back, or call fit."
+            )
 
     def _unit_rows(self, X: NDArray) -> NDArray:
         """Check feature rows for what cannot be a feature, and normalise them."""
@@ -335,6 +359,8 @@ class BaseCLIPClassifier(ClassifierMixin, BaseEstimator):
         if scale is None:
             scale = 100.0 if self.encoder is None else self.encoder._clip().logit_scale
         self.logit_scale_ = float(scale)
+        uses_model = encodes or self._reads_images
+        self.encoder_probe_ = self.encoder._clip().probe.copy() if uses_model else None
 
     def _learn_more_classes(self, y: NDArray, classes: ArrayLike | None) -> NDArray:
         """Learn the classes of more shots; return where in `classes_` those known before are now.
@@ -346,8 +372,11 @@ class BaseCLIPClassifier(ClassifierMixin, BaseEstimator):
             self._learn_classes(seen)
             return np.empty(0, np.intp)
         before, text = self.classes_, self.text_features_
-        if not np.isin(seen, before).all():
-            self._learn_classes(np.union1d(before, seen))
+        if np.isin(seen, before).all():
+            return np.arange(len(before))
+        if self.encoder_probe_ is not None:
+            self._check_encoder()
+        self._learn_classes(np.union1d(before, seen))
         moved = np.searchsorted(self.classes_, before)
         if text is not None and self.text_features_ is not None:
             self.text_features_[moved] = text

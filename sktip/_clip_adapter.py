@@ -106,6 +106,14 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
     feature_names_in_ : ndarray of shape (d,)
         Column names of X. Only when X is a table of features with string column names.
 
+    encoder_probe_ : ndarray of shape (d,) or None
+        What the encoder made of a fixed picture, by which another model is noticed. None if no
+        encoder was used.
+
+    fitted_with_ : dict
+        Versions of sktip, of its file format and of the libraries below it, and the encoder's
+        model, at the time of `fit`.
+
     See Also
     --------
     TipAdapterClassifier : Needs no training, or a tenth of it.

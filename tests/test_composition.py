@@ -210,7 +210,17 @@ class TestPersistence:
     def test_fitted_state_is_numpy_only(self, on_images, digits):
         on_images.set_params(fine_tune=True, n_epochs=2, n_views=2)
         on_images.fit(digits[0][:40], digits[1][:40])
-        allowed = (np.ndarray, float, int, str, bool, list, type(None), CLIPFeatureTransformer)
+        allowed = (
+            np.ndarray,
+            float,
+            int,
+            str,
+            bool,
+            list,
+            dict,
+            type(None),
+            CLIPFeatureTransformer,
+        )
         for name, value in vars(on_images).items():
             assert isinstance(value, allowed), name
             assert "torch" not in type(value).__module__, name

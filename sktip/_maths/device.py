@@ -19,8 +19,8 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
         torch.empty(0, device=resolved)
     except Exception as error:
         raise ValueError(
-            f"device={str(device)!r} is not available on this machine; call set_params(device=None) to "
-            "use what there is."
+            f"device={str(device)!r} is not available on this machine; call set_params(device=None), "
+            "with encoder__device=None for the encoder of a classifier, to use what there is."
         ) from error
     return resolved
 

@@ -1,0 +1,41 @@
+"""What a fitted classifier says about how it was made, and what is checked when one is loaded."""
+
+import functools
+from importlib.metadata import version
+from typing import Any
+
+from sktip import __version__
+
+#: Layout of the fitted attributes. It grows when an older sktip could not use a newer file.
+FORMAT = 1
+
+
+def record(encoder: Any) -> dict[str, Any]:
+    """Describe what fits now: the format, the versions that matter, and the encoder's model."""
+    entries = {"format": FORMAT, "sktip": __version__, **_versions()}
+    if encoder is not None:
+        entries |= {
+            name: getattr(encoder, name) for name in ("model_name", "pretrained", "precision")
+        }
+    return entries
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    # Of the installed packages, so that none needs to be imported.
+    return {name: version(name) for name in ("numpy", "scikit-learn", "torch", "open_clip_torch")}
+
+
+class RecordedMixin:
+    """Refuse the state of an estimator that a newer sktip has saved in another layout."""
+
+    fitted_with_: dict[str, Any]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        made = state.get("fitted_with_", {})
+        if made.get("format", FORMAT) > FORMAT:
+            raise ValueError(
+                f"this {type(self).__name__} was saved by sktip {made['sktip']} in format {made['format']}; "
+                f"sktip {__version__} reads formats up to {FORMAT}. Install sktip {made['sktip']} or newer."
+            )
+        super().__setstate__(state)  # type: ignore[misc]
