@@ -1,0 +1,297 @@
+"""What is saved, what it says about itself, and where it can be used."""
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from classifiers import CLASSIFIERS, make
+from saved_models import check, save
+from sklearn.base import clone
+
+import sktip
+from sktip import CLIPFeatureTransformer, FeatureMemory, TipAdapterClassifier
+
+TESTS = Path(__file__).parent
+every_classifier = pytest.mark.parametrize("name", CLASSIFIERS)
+
+
+@pytest.fixture
+def fitted(clip, digits):
+    """Make a classifier that was fitted on images."""
+
+    def make_fitted(name, encoder=clip, **parameters):
+        images, labels = digits
+        clf = make(name, clone(encoder), **{"templates": ["the digit {}", "a {}"], **parameters})
+        return clf.fit(images[:60], labels[:60])
+
+    return make_fitted
+
+
+def skops_round_trip(clf):
+    skops_io = pytest.importorskip("skops.io")
+    content = skops_io.dumps(clf)
+    untrusted = skops_io.get_untrusted_types(data=content)
+    return skops_io.loads(content, trusted=untrusted), untrusted
+
+
+def assert_same_state(value, expected, where="estimator"):
+    """Compare two objects attribute by attribute, types and bits included."""
+    assert type(value) is type(expected), where
+    if isinstance(expected, np.ndarray):
+        assert value.dtype == expected.dtype, where
+        np.testing.assert_array_equal(value, expected, err_msg=where)
+    elif isinstance(expected, dict):
+        assert list(value) == list(expected), where
+        for key in expected:
+            assert_same_state(value[key], expected[key], f"{where}[{key!r}]")
+    elif isinstance(expected, list | tuple):
+        assert len(value) == len(expected), where
+        for index, pair in enumerate(zip(value, expected, strict=True)):
+            assert_same_state(*pair, f"{where}[{index}]")
+    elif hasattr(expected, "__dict__"):
+        assert_same_state(vars(value), vars(expected), f"{where}.{type(expected).__name__}")
+    else:
+        assert value == expected, where
+
+
+@every_classifier
+class TestRoundTrip:
+    """The same object, with the same answers."""
+
+    def test_joblib(self, fitted, digits, name, tmp_path):
+        clf = fitted(name)
+        joblib.dump(clf, tmp_path / "model.joblib")
+        loaded = joblib.load(tmp_path / "model.joblib")
+        assert_same_state(loaded, clf)
+        queries = digits[0][60:70]
+        np.testing.assert_array_equal(loaded.predict_proba(queries), clf.predict_proba(queries))
+
+    def test_skops(self, fitted, digits, name):
+        clf = fitted(name)
+        loaded, untrusted = skops_round_trip(clf)
+        cls = type(clf)
+        # What a user has to allow, and nothing more: our own two classes.
+        assert sorted(untrusted) == sorted(
+            [f"{cls.__module__}.{cls.__name__}", "sktip._encoder.CLIPFeatureTransformer"]
+        )
+        assert_same_state(loaded, clf)
+        queries = digits[0][60:70]
+        np.testing.assert_array_equal(loaded.predict_proba(queries), clf.predict_proba(queries))
+
+    def test_skops_of_features_alone(self, features, name):
+        X, y, W = features((3, 2, 4))
+        clf = make(name, text_features=W).fit(X, y)
+        loaded, untrusted = skops_round_trip(clf)
+        assert untrusted == [f"{type(clf).__module__}.{type(clf).__name__}"]
+        assert_same_state(loaded, clf)
+        np.testing.assert_array_equal(loaded.predict_proba(X), clf.predict_proba(X))
+
+    def test_memory_mapped(self, features, name, tmp_path):
+        X, y, W = features((3, 2, 4))
+        clf = make(name, text_features=W).fit(X, y)
+        joblib.dump(clf, tmp_path / "model.joblib")
+        loaded = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
+        np.testing.assert_array_equal(loaded.predict_proba(X), clf.predict_proba(X))
+        if hasattr(clf, "partial_fit") and name != "tip-f":
+            parts = [model.partial_fit(X[:2], y[:2]) for model in (loaded, clf)]
+            np.testing.assert_array_equal(*[part.predict_proba(X) for part in parts])
+
+
+def test_types_to_trust_with_a_limited_memory_and_mappings(digits, tmp_path):
+    images, labels = digits
+    encoder = CLIPFeatureTransformer(
+        "tiny", memory=FeatureMemory(str(tmp_path / "features.sqlite"), max_bytes=10_000_000)
+    )
+    clf = TipAdapterClassifier(
+        encoder,
+        class_names={label: f"digit {label}" for label in labels},
+        templates={label: ["the {}", "a {}"] for label in labels},
+    ).fit(images[:60], labels[:60])
+    loaded, untrusted = skops_round_trip(clf)
+    assert sorted(untrusted) == [
+        "sktip._encoder.CLIPFeatureTransformer",
+        "sktip._memory.FeatureMemory",
+        "sktip._tip_adapter.TipAdapterClassifier",
+    ]
+    assert loaded.encoder.memory == encoder.memory
+    assert (loaded.class_names, loaded.templates) == (clf.class_names, clf.templates)
+
+
+def test_skops_reads_nothing_that_was_not_trusted(features):
+    skops_io = pytest.importorskip("skops.io")
+    X, y, W = features()
+    content = skops_io.dumps(TipAdapterClassifier(text_features=W).fit(X, y))
+    with pytest.raises(Exception, match=r"sktip\._tip_adapter\.TipAdapterClassifier"):
+        skops_io.loads(content)
+
+
+def test_the_file_alone_tells_how_the_model_was_made(fitted, tmp_path):
+    clf = fitted("tip", class_names={"zero": "nought"}, alpha=2.5, beta=7.0)
+    joblib.dump(clf, tmp_path / "model.joblib")
+    loaded = joblib.load(tmp_path / "model.joblib")
+    assert loaded.class_names == {"zero": "nought"}
+    assert loaded.templates == ["the digit {}", "a {}"]
+    assert (loaded.alpha, loaded.beta) == (2.5, 7.0)
+    assert loaded.classes_.tolist() == sorted(clf.classes_)
+    assert (loaded.encoder.model_name, loaded.encoder.precision) == ("tiny", "fp32")
+    made = loaded.fitted_with_
+    assert (made["format"], made["sktip"]) == (1, sktip.__version__)
+    assert made["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert {"numpy", "scikit-learn", "open_clip_torch"} <= set(made)
+    assert (made["model_name"], made["pretrained"], made["precision"]) == ("tiny", None, "fp32")
+
+
+def test_a_newer_format_is_refused(features):
+    X, y, W = features()
+    clf = TipAdapterClassifier(text_features=W).fit(X, y)
+    clf.fitted_with_ |= {"format": 2, "sktip": "7.1"}
+    message = "saved by sktip 7.1 in format 2; sktip .* reads formats up to 1. Install sktip 7.1"
+    state = clf.__reduce_ex__(2)[2]
+    with pytest.raises(ValueError, match=message):
+        TipAdapterClassifier().__setstate__(state)
+    skops_io = pytest.importorskip("skops.io")
+    content = skops_io.dumps(clf)
+    with pytest.raises(ValueError, match=message):
+        skops_io.loads(content, trusted=skops_io.get_untrusted_types(data=content))
+
+
+class TestAnotherEncoder:
+    """The model that reads the queries is the one that read the shots."""
+
+    @every_classifier
+    def test_is_refused(self, fitted, digits, folder, name):
+        clf = fitted(name)
+        expected = clf.predict_proba(digits[0][:3])
+        clf.set_params(encoder__model_name=f"local-dir:{folder}")
+        with pytest.raises(
+            ValueError,
+            match="not the model that .* model_name='tiny'.* then, model_name='local-dir",
+        ):
+            clf.predict(digits[0][:3])
+        clf.set_params(encoder__model_name="tiny")
+        np.testing.assert_array_equal(clf.predict_proba(digits[0][:3]), expected)
+
+    def test_of_the_same_width_is_refused(self, fitted, digits, tmp_path):
+        from safetensors.torch import load_file, save_file
+
+        for file in sktip._clip.TINY_FOLDER.iterdir():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+        (weights,) = tmp_path.glob("*.safetensors")
+        tensors = load_file(weights)
+        generator = torch.Generator().manual_seed(0)
+        for tensor in tensors.values():
+            if tensor.is_floating_point() and tensor.ndim > 1:
+                noise = torch.randn(tensor.shape, generator=generator)
+                tensor.add_((tensor.float().std() * noise).to(tensor))
+        save_file(tensors, weights)
+        clf = fitted("tip").set_params(encoder__model_name=f"local-dir:{tmp_path}")
+        for call in (
+            lambda: clf.predict(digits[0][:3]),
+            lambda: clf.partial_fit(digits[0][:3], digits[1][:3]),
+            lambda: clf.partial_fit(digits[0][:3], ["ten"] * 3),
+        ):
+            with pytest.raises(ValueError, match="Set the encoder back, or call fit"):
+                call()
+        assert clf.fit(digits[0][:20], digits[1][:20]).predict(digits[0][:3]).shape == (3,)
+
+    def test_the_same_model_may_move(self, fitted, digits, tmp_path):
+        clf = fitted("tip")
+        for file in sktip._clip.TINY_FOLDER.iterdir():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+        expected = clf.predict_proba(digits[0][60:70])
+        clf.set_params(encoder__model_name=f"local-dir:{tmp_path}", encoder__batch_size=3)
+        np.testing.assert_allclose(clf.predict_proba(digits[0][60:70]), expected, atol=1e-5)
+        clf.set_params(encoder__precision="bf16")
+        np.testing.assert_allclose(clf.predict_proba(digits[0][60:70]), expected, atol=0.1)
+
+    def test_does_not_matter_to_features(self, clip, digit_features, folder):
+        F, labels = digit_features
+        clf = TipAdapterClassifier(clone(clip), input="features").fit(F[:60], labels[:60])
+        expected = clf.predict_proba(F[60:70])
+        other = CLIPFeatureTransformer(f"local-dir:{folder}")
+        np.testing.assert_array_equal(
+            clf.set_params(encoder=other).predict_proba(F[60:70]), expected
+        )
+        with pytest.raises(ValueError, match="Set the encoder back, or call fit"):
+            clf.partial_fit(F[60:63], ["ten"] * 3)
+
+
+class TestWithoutCuda:
+    """A classifier of a machine with a GPU, on one without that GPU."""
+
+    @every_classifier
+    def test_no_tensor_is_on_an_estimator(self, fitted, name):
+        seen = []
+
+        def walk(value, where):
+            assert not isinstance(value, torch.Tensor | torch.nn.Module | torch.device), where
+            seen.append(where)
+            if isinstance(value, dict):
+                for key, item in value.items():
+                    walk(item, f"{where}[{key!r}]")
+            elif isinstance(value, list | tuple):
+                for item in value:
+                    walk(item, where)
+            elif hasattr(value, "__dict__") and not inspect.isclass(value):
+                walk(vars(value), where)
+
+        walk(fitted(name), name)
+        assert len(seen) > 15
+
+    @pytest.mark.parametrize("name", ["tip", "tip-f", "tip-cv", "clip-adapter", "proker"])
+    def test_a_missing_device_is_named(self, features, tmp_path, name):
+        X, y, W = features()
+        clf = make(name, text_features=W).fit(X, y)
+        expected = clf.predict_proba(X)
+        joblib.dump(clf.set_params(device="cuda:77"), tmp_path / "model.joblib")
+        loaded = joblib.load(tmp_path / "model.joblib")
+        with pytest.raises(
+            ValueError, match=r"'cuda:77' is not available.*set_params\(device=None"
+        ):
+            loaded.predict(X)
+        loaded.set_params(device=None)
+        np.testing.assert_allclose(loaded.predict_proba(X), expected, atol=1e-6)
+
+    def test_a_missing_device_of_the_encoder_is_named(self, fitted, digits):
+        encoder = CLIPFeatureTransformer("tiny")
+        clf = fitted("gda", encoder)
+        clf.set_params(encoder__device="cuda:77")
+        with pytest.raises(ValueError, match=r"'cuda:77' is not .*encoder__device=None"):
+            clf.predict(digits[0][:3])
+        assert clf.set_params(encoder__device=None).predict(digits[0][:3]).shape == (3,)
+
+
+class TestAcrossVersions:
+    """Files of other versions of sktip and of what it stands on."""
+
+    def test_format_1(self):
+        """Files written under the oldest versions of `made_with.json` give the same numbers."""
+        pytest.importorskip("skops")
+        folder = TESTS / "saved"
+        made_with = json.loads((folder / "made_with.json").read_text())
+        assert made_with["scikit-learn"] == "1.6.0"
+        assert check(folder) == len(CLASSIFIERS) + 1
+
+    def test_another_process(self, tmp_path):
+        """The script that saves under one environment and checks under another works."""
+        pytest.importorskip("skops")
+        env = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, sys.path))}
+        script = [sys.executable, TESTS / "saved_models.py", "save", tmp_path]
+        subprocess.run(script, check=True, capture_output=True, env=env)
+        assert check(tmp_path) == len(CLASSIFIERS) * 4
+
+    def test_a_changed_number_is_noticed(self, tmp_path):
+        pytest.importorskip("skops")
+        save(tmp_path, joblib_too=False)
+        expected = dict(np.load(tmp_path / "expected.npz"))
+        expected["tip-features"][0] += 0.1
+        np.savez(tmp_path / "expected.npz", **expected)
+        with pytest.raises(AssertionError, match="tip-features"):
+            check(tmp_path)
