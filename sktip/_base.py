@@ -13,7 +13,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils import Tags, assert_all_finite, check_array, column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 from tqdm.auto import tqdm
 
@@ -29,10 +29,6 @@ NO_PRIOR = (
     "class names, pass encoder=CLIPFeatureTransformer(...) with string labels or class_names=..., or "
     "text_features=encoder.encode_text(names)."
 )
-
-#: Cosine, of what two encoders make of one picture, above which they are the same model in
-#: another place or precision.
-SAME_MODEL = 0.99
 
 
 def fits(method: Callable) -> Callable:
@@ -97,7 +93,6 @@ class BaseCLIPClassifier(RecordedMixin, ClassifierMixin, BaseEstimator):
     classes_: NDArray
     text_features_: Any
     logit_scale_: float
-    encoder_probe_: NDArray | None
 
     # What a subclass without a text prior does instead; shown in the warning.
     _without_prior = "predictions come from the cached shots alone"
@@ -237,7 +232,12 @@ class BaseCLIPClassifier(RecordedMixin, ClassifierMixin, BaseEstimator):
                 )
         y = column_or_1d(y, warn=True)
         assert_all_finite(y, input_name="y")
-        check_classification_targets(y)
+        kind = type_of_target(y, input_name="y")
+        if kind not in ("binary", "multiclass"):
+            raise ValueError(
+                f"Unknown label type: {kind}. Labels are strings or integers; y looks like the numbers of a "
+                "regression."
+            )
         if len(y) != n_samples:
             raise ValueError(
                 "Found input variables with inconsistent numbers of samples: X and y have the "
@@ -296,21 +296,6 @@ class BaseCLIPClassifier(RecordedMixin, ClassifierMixin, BaseEstimator):
                 "of NaN."
             )
         return features
-
-    def _check_encoder(self) -> None:
-        """Refuse another model than that of `fit`: its features mean something else."""
-        probe = self.encoder._clip().probe
-        known = self.encoder_probe_
-        if known is not None and (known.shape != probe.shape or known @ probe < SAME_MODEL):
-            names = ("model_name", "pretrained")
-            then, now = (
-                ", ".join(f"{name}={source[name]!r}" for name in names)
-                for source in (self.fitted_with_, record(self.encoder))
-            )
-            raise ValueError(
-                f"the encoder is not the model that this {type(self).__name__} was fitted with: {then} then, "
-                f"{now} now, and their features differ. Set the encoder back, or call fit."
-            )
 
     def _unit_rows(self, X: NDArray) -> NDArray:
         """Check feature rows for what cannot be a feature, and normalise them."""

@@ -345,13 +345,19 @@ class GDAClassifier(BaseCLIPClassifier):
             return wanted / float(np.sqrt(spread)) if spread > 0 else 1.0
         shots, codes, weights = self.shots_, self.shot_codes_, self.shot_weights_
         n_views = shots.shape[1]
+        text = self.logit_scale_ * self.text_features_.astype(np.float64, copy=False)
+        # Classes are dealt into groups in the order of their text features, so that the choice
+        # does not depend on what their labels are.
+        order = np.lexsort(text.T[::-1])
+        place = np.argsort(order)
+        codes = place[codes]
         return chosen_weight(
-            statistics,
+            statistics.spread_to(len(text), place),
             shots.reshape(-1, shots.shape[2]).astype(np.float64, copy=False),
             codes.repeat(n_views),
             place_in_class(codes).repeat(n_views),
             weights=None if weights is None else weights.repeat(n_views),
-            text=self.logit_scale_ * self.text_features_.astype(np.float64, copy=False),
+            text=text[order],
         )
 
     def _logits(self, features: NDArray) -> NDArray:

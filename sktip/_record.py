@@ -4,10 +4,15 @@ import functools
 from importlib.metadata import version
 from typing import Any
 
+from numpy.typing import NDArray
+
 from sktip import __version__
 
 #: Layout of the fitted attributes. It grows when an older sktip could not use a newer file.
 FORMAT = 1
+#: Cosine, of what two encoders make of one picture, above which they are the same model in
+#: another place or precision.
+SAME_MODEL = 0.99
 
 
 def record(encoder: Any) -> dict[str, Any]:
@@ -27,8 +32,10 @@ def _versions() -> dict[str, str]:
 
 
 class RecordedMixin:
-    """Refuse the state of an estimator that a newer sktip has saved in another layout."""
+    """Refuse what a newer sktip has saved in another layout, and an encoder of another model."""
 
+    encoder: Any
+    encoder_probe_: NDArray | None
     fitted_with_: dict[str, Any]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -39,3 +46,18 @@ class RecordedMixin:
                 f"sktip {__version__} reads formats up to {FORMAT}. Install sktip {made['sktip']} or newer."
             )
         super().__setstate__(state)  # type: ignore[misc]
+
+    def _check_encoder(self) -> None:
+        """Refuse another model than that of `fit`: its features mean something else."""
+        probe = self.encoder._clip().probe
+        known = self.encoder_probe_
+        if known is not None and (known.shape != probe.shape or known @ probe < SAME_MODEL):
+            names = ("model_name", "pretrained")
+            then, now = (
+                ", ".join(f"{name}={source[name]!r}" for name in names)
+                for source in (self.fitted_with_, record(self.encoder))
+            )
+            raise ValueError(
+                f"the encoder is not the model that this {type(self).__name__} was fitted with: {then} then, "
+                f"{now} now, and their features differ. Set the encoder back, or call fit."
+            )

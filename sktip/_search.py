@@ -55,13 +55,16 @@ class BaseSearchingClassifier(BaseCacheClassifier):
 
         counts = np.bincount(self.cache_codes_, minlength=len(self.classes_))
         if self.cv is None and counts.max() == 1:
+            tried = np.array([PAPER_ALPHA]) if alphas is None else alphas
+            self.alpha_ = float(tried[distance_to_paper(tried, PAPER_BETA).argmin()])
+            self.beta_ = float(self.betas_[distance_to_paper(PAPER_ALPHA, self.betas_).argmin()])
             warnings.warn(
-                "every class has one shot, so that none can be left out to choose alpha and beta; the "
-                f"paper's values {PAPER_ALPHA:g} and {PAPER_BETA:g} are used. Give some class a second "
-                "shot, or pass a held-out set by cv=PredefinedSplit(...).",
+                "every class has one shot, so that none can be left out to choose alpha and beta; "
+                f"{self.alpha_:g} and {self.beta_:g} are used, the paper's values or the nearest of those to "
+                "try. Give some class a second shot, or pass a held-out set by cv=PredefinedSplit(...).",
                 stacklevel=5,
             )
-            self.alpha_, self.beta_, self.best_score_ = PAPER_ALPHA, PAPER_BETA, np.nan
+            self.best_score_ = np.nan
             shape = (len(self.betas_),) if alphas is None else (len(alphas), len(self.betas_))
             self.alphas_ = np.full(shape, PAPER_ALPHA) if alphas is None else alphas
             self.scores_ = np.full(shape, np.nan)

@@ -83,6 +83,9 @@ def leave_out(
         own = None if weights is None else weights[rows]
         return ClassStatistics.of(samples[rows], codes[rows], n_classes, own)
 
+    if len(present) < 2:
+        # Nobody competes.
+        return
     for group in range(n_groups):
         inside = group_of[codes] == group
         others = statistics(~inside)

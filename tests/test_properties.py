@@ -1,0 +1,351 @@
+"""What must hold for every classifier, on inputs that Hypothesis draws."""
+
+import string
+import warnings
+
+import numpy as np
+import pytest
+from classifiers import CLASSIFIERS, EXTENDABLE, make
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+
+from sktip import TipAdapterClassifier
+from sktip._encoder import unit_norm
+from sktip._left_out import place_in_class
+from sktip._maths import cache, kernel_ridge
+
+# The same examples in every run: a failure in CI is one that can be had again at a desk.
+settings.register_profile(
+    "sktip",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=15,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+)
+settings.load_profile("sktip")
+
+every_classifier = pytest.mark.parametrize("name", CLASSIFIERS)
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:neither `encoder`", "ignore:every class has one shot", "error::RuntimeWarning"
+)
+
+#: Something is chosen on folds, which are made by the place of a shot within its class: alpha, or
+#: beta, lambda and gamma, or no more than the temperature.
+CHOSEN_ON_FOLDS = ("gda-auto", "proker-auto", "proker")
+#: Of probabilities, by the type of the features.
+TOLERANCE = {"f": 1e-4, "d": 1e-7}
+LABELS = st.text(string.ascii_letters + string.digits + " _-éßЖ中", min_size=1, max_size=8)
+
+
+@st.composite
+def problems(draw, dtypes=(np.float64, np.float32)):
+    """Shots around class centres, their labels, text features and queries."""
+    n_per_class = draw(st.lists(st.integers(1, 5), min_size=2, max_size=5))
+    d = draw(st.integers(4, 16))
+    noise = draw(st.sampled_from([0.1, 0.5, 1.0]))
+    dtype = draw(st.sampled_from(dtypes))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    y = rng.permutation(np.repeat(np.arange(len(n_per_class)), n_per_class))
+    centres = rng.normal(size=(len(n_per_class), d))
+    X = centres[y] + noise * rng.normal(size=(len(y), d))
+    Q = np.repeat(centres, 2, axis=0) + noise * rng.normal(size=(2 * len(centres), d))
+    text = centres + noise * rng.normal(size=centres.shape)
+    return X.astype(dtype), y, text.astype(dtype), Q.astype(dtype), rng
+
+
+def fit(name, X, y, text, **parameters):
+    return make(name, text_features=text, **{"logit_scale": 20.0, **parameters}).fit(X, y)
+
+
+def assert_close(actual, expected, dtype):
+    """Equal probabilities, up to what rounding does to them."""
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE[np.dtype(dtype).char])
+
+
+@every_classifier
+@pytest.mark.parametrize("prior", ["text", "no text"])
+@given(problem=problems())
+def test_order_of_shots(name, prior, problem):
+    X, y, text, Q, rng = problem
+    text = text if prior == "text" else None
+    order = rng.permutation(len(y))
+    if name in CHOSEN_ON_FOLDS:
+        # A shuffle of the rows that leaves the shots of each class in their order.
+        order = np.lexsort((place_in_class(y), rng.permutation(y.max() + 1)[y]))
+    clf, shuffled = fit(name, X, y, text), fit(name, X[order], y[order], text)
+    assert_close(shuffled.predict_proba(Q), clf.predict_proba(Q), X.dtype)
+
+
+@given(problem=problems())
+def test_order_of_shots_in_kernel_ridge_with_values_given(problem):
+    X, y, text, Q, rng = problem
+    order = rng.permutation(len(y))
+    clf, shuffled = fit("proker", X, y, text), fit("proker", X[order], y[order], text)
+    np.testing.assert_allclose(
+        shuffled.temperature_ * shuffled.decision_function(Q),
+        clf.temperature_ * clf.decision_function(Q),
+        atol=1e-4 if X.dtype == np.float32 else 1e-9,
+    )
+
+
+@every_classifier
+@given(problem=problems(), size=st.integers(1, 9))
+def test_batches_and_blocks(name, problem, size, monkeypatch):
+    X, y, text, Q, _ = problem
+    Q = np.concatenate([Q] * 9)
+    clf = fit(name, X, y, text)
+    expected = clf.predict_proba(Q)
+    parts = [clf.predict_proba(Q[start : start + size]) for start in range(0, len(Q), size)]
+    assert_close(np.concatenate(parts), expected, X.dtype)
+    with monkeypatch.context() as patch:
+        for module in (cache, kernel_ridge):
+            patch.setattr(module, "BLOCK_ELEMENTS", 16)
+        assert_close(fit(name, X, y, text).predict_proba(Q), expected, X.dtype)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7])
+def test_batch_size_of_the_encoder(clip, digits, batch_size):
+    images = digits[0][:10]
+    encoder = type(clip)("tiny", device="cpu", batch_size=batch_size)
+    np.testing.assert_allclose(encoder.transform(images), clip.transform(images), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", EXTENDABLE)
+@pytest.mark.parametrize("prior", ["text", "no text"])
+@given(problem=problems(), data=st.data())
+def test_shots_in_parts(name, prior, problem, data):
+    X, y, text, Q, _ = problem
+    text = text if prior == "text" else None
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(y) - 1), max_size=3)))
+    weights = data.draw(st.sampled_from([None, np.linspace(0.5, 2, len(y))]))
+    clf = make(name, text_features=text, logit_scale=20.0)
+    for rows in np.split(np.arange(len(y)), cuts):
+        own = None if weights is None else weights[rows]
+        clf.partial_fit(X[rows], y[rows], classes=np.unique(y), sample_weight=own)
+    whole = make(name, text_features=text, logit_scale=20.0).fit(X, y, sample_weight=weights)
+    assert_close(clf.predict_proba(Q), whole.predict_proba(Q), X.dtype)
+
+
+@every_classifier
+@given(problem=problems(), data=st.data())
+def test_renaming_of_labels(name, problem, data):
+    X, y, text, Q, _ = problem
+    n = len(text)
+    clf = fit(name, X, y, text)
+    names = np.array(data.draw(st.lists(LABELS, min_size=n, max_size=n, unique=True)))
+    numbers = np.array(
+        data.draw(st.lists(st.integers(-(2**40), 2**40), min_size=n, max_size=n, unique=True))
+    )
+    for labels, class_names in (
+        (names, None),
+        (numbers, dict.fromkeys(numbers.tolist(), "name")),
+    ):
+        order = np.argsort(labels)
+        renamed = fit(name, X, labels[y], text[order], class_names=class_names)
+        np.testing.assert_array_equal(renamed.classes_, labels[order])
+        expected = clf.predict_proba(Q)
+        assert_close(renamed.predict_proba(Q), expected[:, order], X.dtype)
+        first, second = np.sort(expected)[:, -1:-3:-1].T
+        sure = first - second > 1e-3
+        np.testing.assert_array_equal(renamed.predict(Q)[sure], labels[clf.predict(Q)][sure])
+
+
+@pytest.mark.parametrize(
+    ("name", "off"),
+    [
+        ("tip", {"alpha": 0.0}),
+        ("tip-f", {"alpha": 0.0}),
+        ("tip-cv", {"alphas": [0.0]}),
+        ("gda", {"alpha": 0.0}),
+        ("clip-adapter", {"ratio": 0.0}),
+    ],
+)
+@given(problem=problems())
+def test_without_the_shots_it_is_zero_shot(name, off, problem):
+    X, y, text, Q, _ = problem
+    zero_shot = fit("zero-shot", X, y, text)
+    np.testing.assert_allclose(
+        fit(name, X, y, text, **off).decision_function(Q),
+        zero_shot.decision_function(Q),
+        rtol=0, atol=1e-4 if X.dtype == np.float32 else 1e-9,
+    )  # fmt: skip
+
+
+@given(problem=problems())
+def test_kernel_ridge_without_its_correction_is_zero_shot(problem):
+    X, y, text, Q, _ = problem
+    clf = fit("proker", X, y, text, gamma=0.0)
+    logits = fit("zero-shot", X, y, text, logit_scale=1.0).decision_function(Q)
+    np.testing.assert_allclose(clf.temperature_ * clf.decision_function(Q), logits, atol=1e-5)
+
+
+@given(problem=problems(), order=st.sampled_from("CF"))
+def test_a_sharp_cache_knows_its_shots(problem, order):
+    X, y, _, _, _ = problem
+    X = unit_norm(X)
+    others = (1 - X @ X.T)[y[:, None] != y]
+    assume(others.min() > 1e-3)
+    # So sharp that all shots of other classes together have less than half a vote.
+    beta = np.log(2 * len(y)) / others.min()
+    clf = TipAdapterClassifier(alpha=1.0, beta=beta).fit(np.asarray(X, order=order), y)
+    np.testing.assert_array_equal(clf.predict(X), y)
+
+
+class TestRowsOfAnySize:
+    """The length of a row says nothing; only a row of zeros has no direction."""
+
+    @every_classifier
+    @given(problem=problems(), exponent=st.integers(-1000, 1000))
+    @example(problem=None, exponent=-1000)
+    def test_same_answers(self, name, problem, exponent):
+        if problem is None:
+            rng = np.random.default_rng(0)
+            text = np.eye(3, 5)
+            problem = (
+                rng.normal(size=(9, 5)),
+                np.arange(9) % 3,
+                text,
+                rng.normal(size=(4, 5)),
+                rng,
+            )
+        X, y, text, Q, _ = problem
+        # Powers of two, so that nothing but the exponent changes.
+        scale = X.dtype.type(2.0) ** (exponent if X.dtype == np.float64 else exponent // 9)
+        expected = fit(name, X, y, text).predict_proba(Q)
+        assert_close(
+            fit(name, scale * X, y, scale * text).predict_proba(scale * Q), expected, X.dtype
+        )
+
+    @pytest.mark.parametrize("dtype", [np.float64, np.float32])
+    @given(
+        rows=st.lists(st.lists(st.floats(-1, 1), min_size=3, max_size=3), min_size=1, max_size=5),
+        exponent=st.integers(-1074, 1023),
+    )
+    def test_unit_norm(self, dtype, rows, exponent):
+        with np.errstate(under="ignore", over="ignore"):
+            X = (np.array(rows) * 2.0**exponent).astype(dtype)
+        assume(np.isfinite(X).all())
+        before = X.copy()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            unit = unit_norm(X)
+        np.testing.assert_array_equal(X, before)
+        assert unit.dtype == dtype
+        lengths = np.linalg.norm(unit, axis=1)
+        np.testing.assert_allclose(lengths, X.any(axis=1), atol=8 * np.finfo(dtype).eps)
+        exact = X.astype(np.longdouble)
+        exact /= np.where(X.any(axis=1), np.sqrt((exact**2).sum(axis=1)), 1)[:, None]
+        np.testing.assert_allclose(unit, exact.astype(float), atol=8 * np.finfo(dtype).eps)
+
+    @every_classifier
+    @pytest.mark.parametrize("smallest", [5e-324, np.float32(1e-45)])
+    def test_denormals(self, name, smallest):
+        """A row of the smallest number that there is, is a row like any other."""
+        corners = np.eye(4)[np.arange(8) % 4].astype(np.asarray(smallest).dtype)
+        y = np.arange(8) % 4
+        tiny, text = smallest * corners, corners[:4]
+        assert tiny[0, 0] > 0
+        expected = fit(name, corners, y, text).predict_proba(corners)
+        for shots, queries in ((tiny, corners), (corners, tiny), (tiny, tiny)):
+            assert_close(fit(name, shots, y, text).predict_proba(queries), expected, corners.dtype)
+
+    @every_classifier
+    def test_zero_rows(self, name, features):
+        X, y, text = features((3, 3, 3))
+        broken = X.copy()
+        broken[4] = 0
+        clf = fit(name, X, y, text)
+        with pytest.raises(ValueError, match=r"row of zeros, row 4 \(1 in all\)"):
+            clf.predict(broken)
+        if name != "zero-shot":
+            with pytest.raises(ValueError, match=r"row of zeros, row 4 \(1 in all\)"):
+                fit(name, broken, y, text)
+        without = fit(name, broken, y, None)
+        assert np.isfinite(without.predict_proba(np.zeros((1, X.shape[1])))).all()
+
+    @every_classifier
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+    @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+    def test_nan_and_infinity(self, name, features, value, dtype):
+        X, y, text = features((3, 3, 3))
+        X = X.astype(dtype)
+        broken = X.copy()
+        broken[4, 2] = value
+        clf = fit(name, X, y, text)
+        state = dict(vars(clf))
+        with pytest.raises(ValueError, match="NaN or infinity: row 4 has"):
+            clf.predict(broken)
+        if name != "zero-shot":
+            with pytest.raises(ValueError, match="NaN or infinity: row 4 has"):
+                clf.fit(broken, y)
+        assert all(vars(clf)[key] is item for key, item in state.items())
+        with pytest.raises(ValueError, match=r"(?i)text_features contains (NaN|infinity)"):
+            fit(name, X, y, broken[[3, 4, 5]])
+
+
+class TestArraysOfAnyKind:
+    """The numbers count, not how they lie in memory, and nothing is written to them."""
+
+    @every_classifier
+    @pytest.mark.parametrize(
+        "dtype", [np.float64, np.float32, np.float16, np.int64, np.uint8, bool]
+    )
+    @pytest.mark.parametrize("layout", ["F", "read-only", "strided", "backwards", "mapped", "list"])
+    def test_same_answers(self, name, features, tmp_path, dtype, layout):
+        X, y, text = features((3, 1, 4), d=6)
+        X = np.abs(100 * X).astype(dtype)
+        X[:, 0] = 1
+        expected = fit(name, X.astype(np.float64), y, text).predict_proba(X.astype(np.float64))
+        if layout == "F":
+            other = np.asfortranarray(X)
+        elif layout == "read-only":
+            other = X.copy()
+        elif layout == "strided":
+            other = np.repeat(np.repeat(X, 2, axis=0), 3, axis=1)[::2, ::3]
+        elif layout == "backwards":
+            other = X[::-1, ::-1].copy()[::-1, ::-1]
+        elif layout == "mapped":
+            np.save(tmp_path / "X.npy", X)
+            other = np.load(tmp_path / "X.npy", mmap_mode="r")
+        else:
+            other = X.tolist()
+        if isinstance(other, np.ndarray) and layout != "mapped":
+            other.flags.writeable = False
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message=".*not writable")
+            actual = fit(name, other, y, text).predict_proba(other)
+        tolerance = 1e-4 if getattr(other, "dtype", dtype) == np.float32 else 1e-9
+        np.testing.assert_allclose(actual, expected, atol=tolerance)
+
+
+class TestSizes:
+    """One shot, one query, a thousand classes."""
+
+    @every_classifier
+    def test_one_shot_and_one_query(self, name, features):
+        X, _, text = features((3, 3, 3))
+        clf = fit(name, X[:1], [1], text)
+        probabilities = clf.predict_proba(X[:1])
+        assert probabilities.shape == (1, 3)
+        assert probabilities.sum() == pytest.approx(1)
+        assert clf.predict(X[:1]).shape == (1,)
+
+    @every_classifier
+    def test_one_shot_a_class(self, name, features):
+        X, y, _ = features((1, 1))
+        clf = fit(name, X, y, None)
+        assert clf.decision_function(X[:1]).shape == (1,)
+        np.testing.assert_array_equal(clf.predict(X), y)
+
+    @every_classifier
+    def test_a_thousand_classes(self, name):
+        rng = np.random.default_rng(0)
+        y = np.concatenate([np.arange(1000), np.arange(0, 1000, 3)])
+        text = rng.normal(size=(1000, 64)).astype(np.float32)
+        X = text[y] + 0.3 * rng.normal(size=(len(y), 64)).astype(np.float32)
+        clf = fit(name, X, y, text)
+        probabilities = clf.predict_proba(X[:50])
+        assert probabilities.shape == (50, 1000)
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-4)
+        assert clf.score(X, y) > 0.95

@@ -1,0 +1,270 @@
+"""Interrupts, threads, and what the package's own code may not do."""
+
+import ast
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from classifiers import CLASSIFIERS, EXTENDABLE, make
+
+import sktip
+
+PACKAGE = Path(sktip.__file__).parent
+
+
+# Interrupts.
+
+
+def run_interrupted(call, at):
+    """Raise KeyboardInterrupt at the line with number `at` that the package runs; count the lines."""
+    lines = 0
+
+    def trace(frame, event, arg):
+        nonlocal lines
+        if not frame.f_code.co_filename.startswith(str(PACKAGE)):
+            return None
+        if event == "line":
+            lines += 1
+            if lines - 1 == at:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+    return lines
+
+
+def copied(state):
+    return {
+        name: value.copy() if isinstance(value, np.ndarray | list | dict) else value
+        for name, value in state.items()
+    }
+
+
+class TestInterrupts:
+    """Wherever a fit is stopped, the classifier is the one that it was."""
+
+    def check(self, clf, call, n_points=40):
+        """Interrupt a call at points all along its way."""
+        before, contents = dict(vars(clf)), copied(vars(clf))
+        # Twice, since the first call imports what the later ones find.
+        for _ in range(2):
+            n_lines = run_interrupted(lambda: call(clf), at=-1)
+            vars(clf).clear()
+            vars(clf).update(before)
+        points = np.unique(np.linspace(0, n_lines - 1, n_points).astype(int))
+        for point in points:
+            with pytest.raises(KeyboardInterrupt):
+                run_interrupted(lambda: call(clf), at=point)
+            assert list(vars(clf)) == list(before)
+            for name, value in before.items():
+                assert vars(clf)[name] is value, (name, point)
+                np.testing.assert_equal(value, contents[name], err_msg=name)
+        assert len(points) > 20
+
+    @pytest.mark.parametrize("name", CLASSIFIERS)
+    @pytest.mark.parametrize("prior", ["text", "no text"])
+    @pytest.mark.filterwarnings("ignore:neither `encoder`")
+    def test_fit(self, features, name, prior):
+        X, y, text = features((3, 2, 4))
+        clf = make(name, text_features=text if prior == "text" else None).fit(X, y)
+        other, labels, _ = features((2, 5, 2), seed=1)
+        self.check(clf, lambda clf: clf.fit(other, labels))
+
+    @pytest.mark.parametrize("name", CLASSIFIERS)
+    def test_first_fit(self, features, name):
+        X, y, text = features((3, 2, 4))
+        clf = make(name, text_features=text)
+        self.check(clf, lambda clf: clf.fit(X, y))
+        assert not hasattr(clf, "classes_")
+
+    @pytest.mark.parametrize("name", EXTENDABLE)
+    @pytest.mark.filterwarnings("ignore:neither `encoder`")
+    def test_partial_fit_with_a_new_class(self, features, name):
+        X, y, _ = features((3, 2, 4))
+        clf = make(name).fit(X[y < 2], y[y < 2])
+        self.check(clf, lambda clf: clf.partial_fit(X, y))
+
+    def test_fine_tuning_of_a_self_tuning_classifier(self, features):
+        X, y, text = features((3, 2, 4))
+        clf = make("tip-cv", text_features=text, fine_tune=True, n_epochs=2, random_state=0)
+        clf.fit(X, y)
+        self.check(clf, lambda clf: clf.fit(X[::-1], y[::-1]))
+
+    def test_fit_on_images(self, clip, digits):
+        images, labels = digits
+        clf = make("tip-f", clip, n_views=2).fit(images[:20], labels[:20])
+        self.check(clf, lambda clf: clf.fit(images[20:32], labels[20:32]), n_points=25)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, SystemExit])
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("tip-f", "sktip._maths.fine_tune.loss_and_gradient"),
+        ("tip-cv", "sktip._maths.selection.LeftOutVotes.at"),
+        ("clip-adapter", "sktip._maths.adapter.adapted"),
+        ("gda", "sktip._maths.discriminant.ClassStatistics.discriminants"),
+        ("gda-auto", "sktip._maths.discriminant_weight.best_alpha"),
+        ("proker-auto", "sktip._maths.kernel_ridge.ridge_factor"),
+        ("tip", "sktip._tip_adapter.TipAdapterClassifier._fill_cache"),
+        ("zero-shot", "sktip._zero_shot.ZeroShotClassifier._check_width"),
+    ],
+)
+def test_any_error_leaves_the_fitted_state(features, monkeypatch, name, function, error):
+    X, y, text = features((3, 2, 4))
+    clf = make(name, text_features=text).fit(X, y)
+    expected, state = clf.predict_proba(X), dict(vars(clf))
+
+    def stop(*args, **kwargs):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(function, stop)
+        with pytest.raises(error):
+            clf.fit(X[:6], y[:6])
+    assert all(vars(clf)[key] is value for key, value in state.items())
+    assert vars(clf).keys() == state.keys()
+    np.testing.assert_array_equal(clf.predict_proba(X), expected)
+
+
+# Threads.
+
+
+def in_eight_threads(call):
+    """Call with 0 to 7, all at once."""
+    barrier = threading.Barrier(8)
+
+    def start(index):
+        barrier.wait()
+        return [call(index) for _ in range(3)]
+
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(start, range(8)))
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_eight_threads_predict_features(features, name):
+    X, y, text = features((8, 5, 9), d=16)
+    clf = make(name, text_features=text).fit(X, y)
+    queries = [features((40,) * 3, d=16, seed=seed)[0] for seed in range(8)]
+    expected = [clf.predict_proba(own) for own in queries]
+    state = dict(vars(clf))
+    for index, answers in enumerate(in_eight_threads(lambda i: clf.predict_proba(queries[i]))):
+        for answer in answers:
+            np.testing.assert_array_equal(answer, expected[index])
+    assert all(vars(clf)[key] is value for key, value in state.items())
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_eight_threads_predict_images(digits, n_jobs, tmp_path):
+    images, labels = digits
+    clip = sktip.CLIPFeatureTransformer(
+        "tiny", device="cpu", n_jobs=n_jobs, memory=str(tmp_path / "features.sqlite")
+    )
+    clf = make("tip", clip).fit(images[:60], labels[:60])
+    parts = [images[60 + 5 * i : 65 + 5 * i] for i in range(8)]
+    plain = make("tip", sktip.CLIPFeatureTransformer("tiny", device="cpu"))
+    plain.fit(images[:60], labels[:60])
+    expected = [plain.predict_proba(part) for part in parts]
+    sktip.clear_model_cache()
+    for index, answers in enumerate(in_eight_threads(lambda i: clf.predict_proba(parts[i]))):
+        for answer in answers:
+            np.testing.assert_allclose(answer, expected[index], atol=1e-6)
+
+
+# What the code of the package may not do.
+
+#: Modules that reach a network or another process, or read pickles, with the reason they are out.
+FORBIDDEN_MODULES = {
+    "pickle", "cPickle", "cloudpickle", "dill", "marshal", "shelve",
+    "urllib", "urllib3", "requests", "httpx", "aiohttp", "http", "socket", "ssl", "ftplib",
+    "smtplib", "telnetlib", "xmlrpc", "huggingface_hub",
+    "subprocess", "pty", "code", "codeop",
+}  # fmt: skip
+FORBIDDEN_BUILTINS = {"eval", "exec", "compile", "__import__"}
+#: Attributes, by the name of what they are taken from.
+FORBIDDEN_CALLS = {
+    ("joblib", "load"), ("pickle", "load"), ("pickle", "loads"), ("pandas", "read_pickle"),
+    ("os", "system"), ("os", "popen"), ("torch", "hub"), ("np", "fromfile"), ("skops", "io"),
+}  # fmt: skip
+
+
+def faults(source):
+    """What in the source is not allowed: line numbers and reasons."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [node.module]
+            found += [
+                (node.lineno, f"{node.module}.{alias.name}")
+                for alias in node.names
+                if (node.module, alias.name) in FORBIDDEN_CALLS
+            ]
+        found += [
+            (node.lineno, f"import {name}")
+            for name in names
+            if name.partition(".")[0] in FORBIDDEN_MODULES
+        ]
+        if isinstance(node, ast.Name) and node.id in FORBIDDEN_BUILTINS:
+            found.append((node.lineno, node.id))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if (node.value.id, node.attr) in FORBIDDEN_CALLS:
+                found.append((node.lineno, f"{node.value.id}.{node.attr}"))
+            if node.value.id == "os" and node.attr.startswith(("exec", "spawn", "posix_spawn")):
+                found.append((node.lineno, f"os.{node.attr}"))
+        if not isinstance(node, ast.Call):
+            continue
+        options = {keyword.arg: getattr(keyword.value, "value", None) for keyword in node.keywords}
+        if options.get("shell") not in (None, False):
+            found.append((node.lineno, "shell=True"))
+        if options.get("allow_pickle") not in (None, False):
+            found.append((node.lineno, "allow_pickle=True"))
+        called = ast.unparse(node.func)
+        if called == "torch.load" and options.get("weights_only") is not True:
+            found.append((node.lineno, "torch.load without weights_only=True"))
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
+)
+def test_no_code_from_files_no_shell_no_network(path):
+    assert faults(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "import urllib.request",
+        "from http.client import HTTPConnection",
+        "eval('1')",
+        "exec(code)",
+        "run = eval",
+        "os.system('ls')",
+        "os.execv('ls', [])",
+        "import subprocess as sp",
+        "popen(command, shell=True)",
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "torch.hub.load('a', 'b')",
+        "np.load(path, allow_pickle=True)",
+        "joblib.load(path)",
+        "from joblib import load",
+    ],
+)
+def test_such_code_would_be_found(source):
+    assert faults(source)
+    assert faults("torch.load(path, weights_only=True); np.load(path); re.compile('a')") == []
