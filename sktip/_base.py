@@ -24,6 +24,9 @@ from sktip._record import RecordedMixin, record
 from sktip.exceptions import ImageReadError
 from sktip.prompts import fill_prompts
 
+#: Squared lengths between which a row of any float type is safely divided by its length.
+SHORT, LONG = 1e-20, 1e20
+
 NO_PRIOR = (
     "neither `encoder` nor `text_features` was given, so there is no text prior: {consequence}. To use "
     "class names, pass encoder=CLIPFeatureTransformer(...) with string labels or class_names=..., or "
@@ -300,10 +303,10 @@ class BaseCLIPClassifier(RecordedMixin, ClassifierMixin, BaseEstimator):
     def _unit_rows(self, X: NDArray) -> NDArray:
         """Check feature rows for what cannot be a feature, and normalise them."""
         # Bad rows show in the squared lengths, which need one pass and no temporary of X's size.
-        # Lengths that only overflow or underflow are told apart by the full check.
         squares = np.einsum("ij,ij->i", X, X)
-        if not (np.isfinite(squares).all() and squares.all()):
-            self._check_rows(X)
+        if squares.min() > SHORT and squares.max() < LONG:
+            return X / np.sqrt(squares)[:, np.newaxis]
+        self._check_rows(X)
         return unit_norm(X)
 
     def _check_rows(self, X: NDArray) -> None:
