@@ -65,6 +65,8 @@ def load_dataset(
             "sunglasses".
         templates : tuple of str
             The published templates, for `templates` of a classifier.
+        name : str
+            Key of the data set in ``sktip.prompts.TEMPLATES``.
         frame : DataFrame of shape (n, 2) or None
             The columns ``path`` and ``target``; None with ``as_frame=False``.
         DESCR : str
@@ -139,6 +141,7 @@ def load_dataset(
         as_frame=as_frame,
         target_names=np.array(class_names),
         templates=TEMPLATES[key],
+        name=key,
         DESCR=(
             f"{layout.title}, {layout.about}. Subset {subset!r}: {len(paths):,} images of "
             f"{len(class_names):,} classes. "
@@ -233,6 +236,8 @@ _LOADER_DOC = """Load {title}: {about}.
             the name of each image.
         templates : tuple of str
             The published templates, for `templates` of a classifier.
+        name : str
+            Key of the data set in ``sktip.prompts.TEMPLATES``.
         frame : DataFrame of shape (n, 2) or None
             The columns ``path`` and ``target``; None with ``as_frame=False``.
         DESCR : str

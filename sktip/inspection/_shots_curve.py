@@ -31,8 +31,9 @@ class ShotsCurveDisplay:
     """Score of one or several methods against the number of shots a class.
 
     A method is a line through its mean scores, with their standard deviation over draws of
-    shots as bars, in a colour and with a marker of its own. Published figures are dashed lines with
-    hollow markers, in the colour of the method of the same name.
+    shots as bars, in a colour and with a marker of its own; beyond seven methods, colours come
+    again with dotted lines. Published figures are dashed lines with hollow markers, in the colour
+    of the method of the same name.
 
     Create one by `from_estimator`, or from scores that are known already. All parameters are
     stored as attributes.
@@ -241,7 +242,11 @@ class ShotsCurveDisplay:
             for name, values in (self.published or {}).items()
         }
         styles = {
-            name: {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)]}
+            name: {
+                "color": COLORS[i % len(COLORS)],
+                "marker": MARKERS[i % len(MARKERS)],
+                "linestyle": "-" if i < len(COLORS) else ":",
+            }
             for i, name in enumerate(dict.fromkeys([*scores, *published]))
         }
         self.ax_ = new_axes((7, 4.4)) if ax is None else ax
@@ -268,9 +273,7 @@ class ShotsCurveDisplay:
                 shots,
                 values,
                 label=f"{name}, published",
-                linestyle="--",
-                markerfacecolor="white",
-                **styles[name],
+                **(styles[name] | {"linestyle": "--", "markerfacecolor": "white"}),
             )[0]
             for name, values in published.items()
         ]

@@ -1,0 +1,154 @@
+"""Results beside the published numbers: as text, as CSV, as pictures."""
+
+import csv
+import io
+from collections import defaultdict
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from paper.methods import METHODS, markdown
+from paper.results import replace
+from sktip.inspection import ShotsCurveDisplay
+from sktip.prompts import TEMPLATES
+
+#: Which published method each of ours repeats; alpha and beta of the published ones are tuned.
+REPEATS = {
+    "zero-shot": "zero-shot",
+    "Tip-Adapter, tuned": "Tip-Adapter",
+    "Tip-Adapter-F, tuned": "Tip-Adapter-F",
+    "CLIP-Adapter": "CLIP-Adapter",
+}
+
+
+def read_published():
+    """Published accuracies by data set, method and shots; RN50, %."""
+    with Path(__file__).with_name("published.csv").open() as file:
+        return {
+            (row["dataset"], row["method"], int(k)): float(row[k])
+            for row in csv.DictReader(file)
+            for k in row
+            if k.isdigit()
+        }
+
+
+def summary(rows):
+    """Mean, standard deviation and the published number of each data set, method and shots."""
+    draws, published = defaultdict(dict), {}
+    given = read_published()
+    for row in rows:
+        name, method, k = row["dataset"], row["method"], row["shots"]
+        draws[name, method, k][row["seed"]] = row["accuracy"]
+        key = next((key for key in TEMPLATES if name.startswith(key)), None)
+        published[name, method, k] = given.get((key, REPEATS.get(method), k), np.nan)
+    names = list(dict.fromkeys(row["dataset"] for row in rows))
+    if len(names) > 1:
+        mean = f"mean of {len(names)}"
+        for _, method, k in list(draws):
+            each = [draws.get((name, method, k), {}) for name in names]
+            seeds = set.intersection(*map(set, each))
+            if seeds:
+                draws[mean, method, k] = {s: np.mean([own[s] for own in each]) for s in seeds}
+                published[mean, method, k] = np.mean([published[n, method, k] for n in names])
+    return [
+        {
+            "dataset": key[0],
+            "method": key[1],
+            "shots": key[2],
+            "draws": len(own),
+            "mean": np.mean(list(own.values())),
+            "std": np.std(list(own.values())) if len(own) > 1 else np.nan,
+            "published": published[key],
+        }
+        for key, own in draws.items()
+    ]
+
+
+def report(results):
+    """Write the table as text and as CSV, and a picture of each data set."""
+    lines, table = [], summary(results.rows)
+    by_name = defaultdict(dict)
+    for row in table:
+        row["difference"] = row["mean"] - row["published"]
+        by_name[row["dataset"]][row["method"], row["shots"]] = row
+    for name, cells in by_name.items():
+        settings = results.settings.get(name, {})
+        made_by = [str(settings[key]) for key in ("model", "pretrained") if settings.get(key)]
+        lines += [f"## {name}" + f": {', '.join(made_by)}" * bool(made_by), ""]
+        lines += [*text_table(cells), ""]
+        if settings:
+            plot(results, name, cells, is_published_model(settings))
+    head = (
+        "Accuracy on the test images in %, mean ± standard deviation over the draws of shots (- where there is "
+        "one).\nTuned: alpha and beta chosen by leaving shots out. Published: of RN50, so that the difference from "
+        "another\nmodel is one of the models too.\n"
+    )
+    text = "\n".join([head, *lines])
+    replace(results.out / "table.txt", text.encode())
+    file = io.StringIO()
+    writer = csv.DictWriter(file, table[0], lineterminator="\n")
+    writer.writeheader()
+    for row in table:
+        numbers = {k: round(v, 4) for k, v in row.items() if isinstance(v, float)}
+        writer.writerow({**row, **{k: "" if np.isnan(v) else v for k, v in numbers.items()}})
+    replace(results.out / "table.csv", file.getvalue().encode())
+    return text
+
+
+def is_published_model(settings):
+    """Whether the published numbers are of this model."""
+    rn50 = settings["model"] in ("RN50", "RN50-quickgelu")
+    return rn50 and settings.get("pretrained", "openai") == "openai"
+
+
+def text_table(cells):
+    """Lines of one data set: our accuracies, and below them the published ones they repeat."""
+    shots = sorted({k for _, k in cells})
+    rows = [["shots a class", *map(str, shots)]]
+
+    def add(label, method, column, form):
+        row = [cells.get((method, k), {}).get(column, np.nan) for k in shots]
+        rows.append([label, *("-" if np.isnan(value) else form.format(value) for value in row)])
+
+    for method in METHODS:
+        if not any((method, k) in cells for k in shots):
+            continue
+        add(method, method, "mean", "{:.1f}")
+        for column, k in enumerate(shots, 1):
+            if (method, k) in cells:
+                std = cells[method, k]["std"]
+                rows[-1][column] += " ± -" if np.isnan(std) else f" ± {std:.1f}"
+        if any(not np.isnan(cells[key]["published"]) for key in cells if key[0] == method):
+            add("  published", method, "published", "{:.1f}")
+            add("  difference", method, "difference", "{:+.1f}")
+    return markdown(rows)
+
+
+def plot(results, name, cells, with_published):
+    """Draw the curves of one data set, and the published ones if they are of the same model."""
+    shots = sorted({k for _, k in cells})
+    seeds = sorted({row["seed"] for row in results.rows if row["dataset"] == name})
+    scores = {
+        method: np.full((len(shots), len(seeds)), np.nan)
+        for method in METHODS
+        if any(method == key[0] for key in cells)
+    }
+    for row in results.rows:
+        if row["dataset"] == name:
+            place = shots.index(row["shots"]), seeds.index(row["seed"])
+            scores[row["method"]][place] = row["accuracy"]
+    published = {
+        method: [cells.get((method, k), {}).get("published", np.nan) for k in shots]
+        for method in scores
+        if with_published and method in REPEATS
+    }
+    published = {method: line for method, line in published.items() if not np.isnan(line).all()}
+    display = ShotsCurveDisplay(
+        shots, scores, published=published, score_name="accuracy on test images (%)"
+    ).plot()
+    display.ax_.set_title(name)
+    display.figure_.set_size_inches(10, 5)
+    display.ax_.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    display.figure_.savefig(results.out / f"{name}.png", dpi=110)
+    plt.close(display.figure_)
