@@ -25,7 +25,9 @@ class Page(HTMLParser):
 
 def main(root):
     root = Path(root).resolve()
-    pages = {path: Page(path) for path in root.rglob("*.html")}
+    # The theme keeps templates of its own among the static files.
+    found = (path for path in root.rglob("*.html") if "_static" not in path.parts)
+    pages = {path: Page(path) for path in found}
     n_links, broken = 0, []
     for path, page in pages.items():
         for link in page.links:

@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 
 from sktip import CLIPFeatureTransformer
 
-_folder = tempfile.TemporaryDirectory()
+_home, _folder = os.getcwd(), tempfile.TemporaryDirectory()
 os.chdir(_folder.name)
 _digits = load_digits()
 _words = np.array("zero one two three four five six seven eight nine".split())
