@@ -36,6 +36,7 @@ extensions = [
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 default_role = "py:obj"
+toc_object_entries_show_parents = "hide"
 # Signatures are short without annotations, and the numpydoc sections say more.
 autodoc_typehints = "none"
 

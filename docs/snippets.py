@@ -14,14 +14,14 @@ _home, _folder = os.getcwd(), tempfile.TemporaryDirectory()
 os.chdir(_folder.name)
 _digits = load_digits()
 _words = np.array("zero one two three four five six seven eight nine".split())
-labels = _words[_digits.target[:160]]
+labels = _words[_digits.target[:260]]
 photos = []
-for number, (pixels, name) in enumerate(zip(_digits.images[:160], labels)):
+for number, (pixels, name) in enumerate(zip(_digits.images[:260], labels)):
     path = Path("photos", name, f"{number}.png")
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.clip(255 - 16 * pixels, 0, 255).astype(np.uint8)).save(path)
     photos.append(str(path))
-Image.open(photos[159]).save("new.png")
-photos, labels, new_photos, new_labels = photos[:120], labels[:120], photos[120:], labels[120:]
+Image.open(photos[259]).save("new.png")
+photos, labels, new_photos, new_labels = photos[:200], labels[:200], photos[200:], labels[200:]
 clip = CLIPFeatureTransformer("tiny")
 F, new_F = clip.transform(photos), clip.transform(new_photos)
