@@ -115,7 +115,7 @@ sphinx_gallery_conf = {
     # Every script is shown. All are run but the one that needs photos of yours and a real CLIP.
     "filename_pattern": r"/(?!own_photos)\w+\.py$",
     # Long programs, not examples.
-    "ignore_pattern": r"/reproduce_paper",
+    "ignore_pattern": r"/(reproduce_paper|paper_methods)\.py$",
     # One that is not listed comes last; one that is not there yet does no harm.
     "within_subsection_order": ExplicitOrder(
         [
@@ -136,6 +136,7 @@ sphinx_gallery_conf = {
     "min_reported_time": 0,
     "show_memory": False,
     "plot_gallery": "True",
+    "default_thumb_file": str(HERE / "images" / "method.svg"),
     "abort_on_example_error": True,
     "download_all_examples": False,
     "remove_config_comments": True,
