@@ -10,11 +10,13 @@ again.
 # %%
 # Nine digits
 # -----------
+# alpha and beta are chosen by leaving out their shots. The classifier that does so cannot be extended;
+# one with the values that it found can.
 
 import numpy as np
 from sklearn.datasets import load_digits
 
-from sktip import CLIPFeatureTransformer, TipAdapterClassifier
+from sktip import CLIPFeatureTransformer, TipAdapterClassifier, TipAdapterClassifierCV
 from sktip.model_selection import FewShotSplit
 
 digits = load_digits()
@@ -26,7 +28,10 @@ features = clip.transform(list(np.kron(pixels, np.ones((1, 8, 8), np.uint8))))
 shots, test = next(FewShotSplit(16, random_state=0).split(features, labels))
 
 known = shots[labels[shots] != "seven"]
-clf = TipAdapterClassifier(clip, input="features", templates="the digit {}")
+common = {"input": "features", "templates": "the digit {}"}
+tuned = TipAdapterClassifierCV(clip, **common).fit(features[known], labels[known])
+parameters = {**common, "alpha": tuned.alpha_, "beta": tuned.beta_}
+clf = TipAdapterClassifier(clip, **parameters)
 clf.fit(features[known], labels[known])
 print(len(clf.classes_), "classes,", len(clf.cache_keys_), "shots")
 
@@ -57,8 +62,7 @@ print(len(clf.classes_), "classes,", len(clf.cache_keys_), "shots")
 
 assert np.array_equal(clf.cache_keys_[: len(known)], keys_before)
 together = np.concatenate([known, shots[labels[shots] == "seven"]])
-refitted = TipAdapterClassifier(clip, input="features", templates="the digit {}")
-refitted.fit(features[together], labels[together])
+refitted = TipAdapterClassifier(clip, **parameters).fit(features[together], labels[together])
 assert np.allclose(
     clf.decision_function(features[test]), refitted.decision_function(features[test])
 )
@@ -66,8 +70,9 @@ assert np.allclose(
 # %%
 # What the new class costs the others
 # -----------------------------------
-# The cache is a sum over shots. While the sevens have few, the other digits outvote some of them;
-# ``sample_weight`` can balance that.
+# The bundled CLIP hardly knows a seven by its name, so that its shots have to do the work. The cache is
+# a sum over them: while they are few, the other digits outvote some of the sevens, and lose next to
+# nothing.
 
 import matplotlib.pyplot as plt
 
@@ -78,3 +83,4 @@ ax.set_ylabel("test images (%)")
 ax.grid(alpha=0.3)
 ax.legend()
 plt.show()
+print("sevens found, with 0 to 16 shots (%):", " ".join(f"{found:.0f}" for found, _ in history))

@@ -7,7 +7,7 @@ and so on. It draws shots of each class, scores a tuned Tip-Adapter and its stro
 other photos, saves the best one fitted on all photos, and names new ones. It was not run for this
 page, since it needs photos and downloads the weights of ViT-B-32 (600 MB) at the first use::
 
-    python own_photos.py photos --shots 8 new_1.jpg new_2.jpg
+    python own_photos.py photos --shots 8 --new new_1.jpg new_2.jpg
 
 The features are kept in ``features.sqlite``, so that a second run encodes new photos only.
 """
@@ -72,7 +72,7 @@ def main(argv=None):
 def parse_arguments(argv):
     parser = argparse.ArgumentParser(description="Few-shot classification of your own photos.")
     parser.add_argument("folder", help="folder that holds a folder of photos for each class")
-    parser.add_argument("new", nargs="*", help="new photos to name")
+    parser.add_argument("--new", nargs="*", default=[], help="new photos to name")
     parser.add_argument("--shots", type=int, default=8, help="shots a class when scoring")
     parser.add_argument("--template", default="a photo of a {}.", help="what names are put into")
     parser.add_argument("--model", default="ViT-B-32", help="model of open_clip, or tiny")
