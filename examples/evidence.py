@@ -1,47 +1,79 @@
-"""Show why a digit was read as it was: the shots that voted, beside what the text says.
+"""
+Why an answer: the evidence of a right and of a wrong prediction
+================================================================
 
-    python examples/evidence.py
-
-Of the test images that the class names alone get wrong and the cache puts right, it takes the one
-that the shots moved most, and draws the evidence of its prediction, ``evidence.png``.
+A cache answers by the shots it was given, so it can show them. This draws the evidence of two
+predictions: a digit that the class names alone get wrong and the shots put right, and one that the
+shots get wrong.
 """
 
-import numpy as np
+# %%
+# A classifier with 16 shots of each digit
+# ----------------------------------------
 
-from quickstart import N_POOL, TEMPLATES, load_images
-from sktip import CLIPFeatureTransformer, TipAdapterClassifier, TipAdapterClassifierCV
-from sktip.inspection import CacheEvidenceDisplay
+import numpy as np
+from sklearn.datasets import load_digits
+
+from sktip import CLIPFeatureTransformer, TipAdapterClassifierCV, ZeroShotClassifier
 from sktip.model_selection import FewShotSplit
 
+digits = load_digits()
+pixels = np.clip(255 - 16 * digits.images, 0, 255).astype(np.uint8)
+images = np.kron(pixels, np.ones((1, 8, 8), np.uint8))
+names = np.array("zero one two three four five six seven eight nine".split())
+labels = names[digits.target]
+clip = CLIPFeatureTransformer("tiny")
+features = clip.transform(list(images))
+shots, test = next(FewShotSplit(16, random_state=0).split(features, labels))
 
-def main():
-    images, labels = load_images()
-    clip = CLIPFeatureTransformer("tiny")
-    features = clip.fit_transform(list(images))
-    pool, test = np.arange(N_POOL), np.arange(N_POOL, len(labels))
-    shots, _ = next(FewShotSplit(16, random_state=0).split(pool, labels[pool]))
+common = {"input": "features", "templates": ["a picture of the number {}", "the digit {}"]}
+clf = TipAdapterClassifierCV(clip, **common).fit(features[shots], labels[shots])
+zero_shot = ZeroShotClassifier(clip, **common).fit(features[shots], labels[shots])
 
-    common = {"input": "features", "templates": TEMPLATES}
-    clf = TipAdapterClassifierCV(clip, **common).fit(features[shots], labels[shots])
-    zero_shot = TipAdapterClassifier(clip, alpha=0.0, **common)
-    zero_shot.fit(features[shots], labels[shots])
-    put_right = (clf.predict(features[test]) == labels[test]) & (
-        zero_shot.predict(features[test]) != labels[test]
-    )
-    print(f"{put_right.sum()} of {len(test)} test images are put right by the shots")
+right = clf.predict(features[test]) == labels[test]
+right_before = zero_shot.predict(features[test]) == labels[test]
+print(f"{(right & ~right_before).sum()} of {len(test)} test images are put right by the shots,")
+print(f"{(right_before & ~right).sum()} are put wrong, {(~right & ~right_before).sum()} stay wrong")
 
-    own = np.searchsorted(clf.classes_, labels[test])[:, np.newaxis]
-    before, after = (
-        np.take_along_axis(model.predict_proba(features[test]), own, axis=1)[:, 0]
-        for model in (zero_shot, clf)
-    )
-    query = test[np.where(put_right, after - before, -1).argmax()]
-    display = CacheEvidenceDisplay.from_estimator(
-        clf, features[query], query_image=images[query], shots=images[shots]
-    )
-    display.figure_.savefig("evidence.png", dpi=150)
-    print(f"wrote evidence.png: a {labels[query]}")
+# %%
+# Put right by the shots
+# ----------------------
+# Of those put right, the one that the shots moved most. Above, the shots with the largest votes;
+# below, each logit as CLIP's text prior and the votes of the cache. By its text alone another digit
+# would win.
 
+from sktip.inspection import CacheEvidenceDisplay
 
-if __name__ == "__main__":
-    main()
+own = np.searchsorted(clf.classes_, labels[test])[:, np.newaxis]
+before, after = (
+    np.take_along_axis(model.predict_proba(features[test]), own, axis=1)[:, 0]
+    for model in (zero_shot, clf)
+)
+query = test[np.where(right & ~right_before, after - before, -1).argmax()]
+display = CacheEvidenceDisplay.from_estimator(
+    clf, features[query], query_image=images[query], shots=images[shots]
+)
+display.figure_.savefig("evidence.png", dpi=150)
+print(f"a {labels[query]}; wrote evidence.png")
+
+# %%
+# Wrong all the same
+# ------------------
+# The wrong answer that the classifier is surest of. The shots say why: those that look most like the
+# query belong to another class. Their labels would show if one of them were wrong, which is the first
+# thing to look for in one's own data.
+
+sureness = clf.predict_proba(features[test]).max(axis=1)
+query = test[np.where(right, -1, sureness).argmax()]
+CacheEvidenceDisplay.from_estimator(
+    clf, features[query], query_image=images[query], shots=images[shots]
+)
+print(f"a {labels[query]}, read as a {clf.predict(features[[query]])[0]}")
+
+# %%
+# The same as arrays
+# ------------------
+
+indices, votes, voters = clf.nearest_shots(features[[query]], n=5)
+for row, vote, voter in zip(indices[0], votes[0], voters[0]):
+    print(f"shot {row:3}, a {voter:5}: {vote:.2f} in its logit")

@@ -1,86 +1,100 @@
-"""Classify handwritten digits from a handful of examples each.
-
-Runs in under a minute on two processor cores, without a network: the images are scikit-learn's
-digits, the CLIP is the small one that comes with sktip.
-
-    python examples/quickstart.py
-
-It encodes every image once, draws 1 to 16 shots of each digit from a pool, three times over,
-and scores five classifiers on test images that no choice was made on. It ends with a table and
-a picture of it, ``quickstart.png``.
 """
+Quickstart
+==========
+
+Classify handwritten digits from a handful of examples each.
+
+It encodes every image once, draws 1 to 16 shots of each digit from a pool, three times over, and
+scores five classifiers on test images that no choice was made on. It ends with a table and a picture
+of it, ``quickstart.png``. Nothing is downloaded: the images are scikit-learn's digits, the CLIP is
+the small one that comes with sktip.
+"""
+
+# %%
+# Images and features
+# -------------------
+# The digits are drawn dark on white, each pixel a square of 8 x 8. Their labels are the names of
+# the classes, which CLIP reads.
 
 import time
 
 import numpy as np
 from sklearn.datasets import load_digits
 
-from sktip import CLIPFeatureTransformer, TipAdapterClassifier, TipAdapterClassifierCV
-from sktip.inspection import ShotsCurveDisplay
+from sktip import CLIPFeatureTransformer
+
+start = time.perf_counter()
+digits = load_digits()
+order = np.random.default_rng(0).permutation(len(digits.target))
+pixels = np.clip(255 - 16 * digits.images[order], 0, 255).astype(np.uint8)
+images = np.kron(pixels, np.ones((1, 8, 8), np.uint8))
+names = np.array("zero one two three four five six seven eight nine".split())
+labels = names[digits.target[order]]
+
+clip = CLIPFeatureTransformer("tiny")
+features = clip.fit_transform(list(images))
+print(f"encoded {len(images)} images in {time.perf_counter() - start:.1f} s")
+
+# %%
+# Five classifiers
+# ----------------
+# Zero-shot CLIP is Tip-Adapter without its cache. "Tuned" means alpha and beta chosen by leaving out
+# the shots themselves.
+
+from sktip import TipAdapterClassifier, TipAdapterClassifierCV
+
+common = {
+    "input": "features",
+    "templates": ["a picture of the number {}", "the digit {}"],
+    "random_state": 0,
+}
+methods = {
+    "zero-shot": TipAdapterClassifier(clip, alpha=0.0, **common),
+    "Tip-Adapter": TipAdapterClassifier(clip, **common),
+    "Tip-Adapter, tuned": TipAdapterClassifierCV(clip, **common),
+    "Tip-Adapter-F": TipAdapterClassifier(clip, fine_tune=True, **common),
+    "Tip-Adapter-F, tuned": TipAdapterClassifierCV(clip, fine_tune=True, **common),
+}
+
+# %%
+# Shots
+# -----
+# The first shots of a draw are those of the smaller numbers.
+
 from sktip.model_selection import FewShotSplit
 
-NAMES = np.array("zero one two three four five six seven eight nine".split())
-TEMPLATES = ["a picture of the number {}", "the digit {}"]
-SHOTS = [1, 2, 4, 8, 16]
-SEEDS = 3
-N_POOL = 600
+SHOTS, SEEDS, N_POOL = [1, 2, 4, 8, 16], 3, 600
+pool, test = slice(0, N_POOL), slice(N_POOL, None)
+splits = FewShotSplit(max(SHOTS), n_splits=SEEDS, random_state=0)
+scores = {method: np.full((len(SHOTS), SEEDS), np.nan) for method in methods}
+for seed, (shots, _) in enumerate(splits.split(features[pool], labels[pool])):
+    for row, n_shots in enumerate(SHOTS):
+        chosen = shots[: n_shots * len(names)]
+        for name, method in methods.items():
+            if n_shots == 1 and isinstance(method, TipAdapterClassifierCV):
+                continue  # There is no second shot to leave out.
+            method.fit(features[chosen], labels[chosen])
+            scores[name][row, seed] = 100 * method.score(features[test], labels[test])
 
+# %%
+# What they reach
+# ---------------
 
-def load_images():
-    """Digits as dark-on-white pictures, each pixel a square of 8 x 8, and their names."""
-    digits = load_digits()
-    order = np.random.default_rng(0).permutation(len(digits.target))
-    pixels = np.clip(255 - 16 * digits.images[order], 0, 255).astype(np.uint8)
-    return np.kron(pixels, np.ones((1, 8, 8), np.uint8)), NAMES[digits.target[order]]
+n_test = len(labels) - N_POOL
+print(f"\nAccuracy in % on {n_test} test images, mean and standard deviation over {SEEDS} draws\n")
+print("| shots a class |" + "".join(f" {n} |" for n in SHOTS))
+print("| --- |" + " --- |" * len(SHOTS))
+for method, values in scores.items():
+    cells = [
+        "-" if np.isnan(row).any() else f"{row.mean():.1f} ± {row.std():.1f}" for row in values
+    ]
+    print(f"| {method} | " + " | ".join(cells) + " |")
 
+# %%
 
-def main():
-    start = time.perf_counter()
-    images, labels = load_images()
-    clip = CLIPFeatureTransformer("tiny")
-    features = clip.fit_transform(list(images))
-    print(f"encoded {len(images)} images in {time.perf_counter() - start:.1f} s")
+from sktip.inspection import ShotsCurveDisplay
 
-    common = {"input": "features", "templates": TEMPLATES, "random_state": 0}
-    methods = {
-        "zero-shot": TipAdapterClassifier(clip, alpha=0.0, **common),
-        "Tip-Adapter": TipAdapterClassifier(clip, **common),
-        "Tip-Adapter, tuned": TipAdapterClassifierCV(clip, **common),
-        "Tip-Adapter-F": TipAdapterClassifier(clip, fine_tune=True, **common),
-        "Tip-Adapter-F, tuned": TipAdapterClassifierCV(clip, fine_tune=True, **common),
-    }
-    pool, test = slice(0, N_POOL), slice(N_POOL, None)
-    splits = FewShotSplit(max(SHOTS), n_splits=SEEDS, random_state=0)
-    scores = {method: np.full((len(SHOTS), SEEDS), np.nan) for method in methods}
-    for seed, (shots, _) in enumerate(splits.split(features[pool], labels[pool])):
-        for row, n_shots in enumerate(SHOTS):
-            chosen = shots[: n_shots * len(NAMES)]
-            for name, method in methods.items():
-                if n_shots == 1 and isinstance(method, TipAdapterClassifierCV):
-                    continue  # There is no second shot to leave out.
-                method.fit(features[chosen], labels[chosen])
-                scores[name][row, seed] = 100 * method.score(features[test], labels[test])
-
-    print_table(scores)
-    display = ShotsCurveDisplay(SHOTS, scores, score_name="accuracy on test images (%)").plot()
-    display.ax_.set_title("Handwritten digits with the bundled CLIP")
-    display.figure_.savefig("quickstart.png", dpi=150)
-    print(f"\nwrote quickstart.png, {time.perf_counter() - start:.0f} s in all")
-
-
-def print_table(scores):
-    n_test = 1797 - N_POOL
-    print(
-        f"\nAccuracy in % on {n_test} test images, mean and standard deviation over {SEEDS} draws\n"
-    )
-    print("| shots a class |" + "".join(f" {n} |" for n in SHOTS))
-    print("| --- |" + " --- |" * len(SHOTS))
-    for method, values in scores.items():
-        cells = [
-            "-" if np.isnan(row).any() else f"{row.mean():.1f} ± {row.std():.1f}" for row in values
-        ]
-        print(f"| {method} | " + " | ".join(cells) + " |")
-
-
-if __name__ == "__main__":
-    main()
+display = ShotsCurveDisplay(SHOTS, scores, score_name="accuracy on test images (%)").plot()
+display.ax_.set_title("Handwritten digits with the bundled CLIP")
+display.figure_.savefig("quickstart.png", dpi=150)
+print(f"\nwrote quickstart.png, {time.perf_counter() - start:.0f} s in all")

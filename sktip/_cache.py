@@ -36,7 +36,7 @@ class BaseCacheClassifier(BaseCLIPClassifier):
     def nearest_shots(self, X: Any, n: int = 5) -> tuple[NDArray, NDArray, NDArray]:
         r"""Find the cached shots with the largest votes for each query.
 
-        The vote of shot i for its class is :math:`\alpha w_i \exp(-\beta (1 - f K_i^\top))`, in the
+        The vote of shot i for its class is :math:`\alpha w_i \, \exp(-\beta (1 - f K_i^\top))`, in the
         units of the logits: the votes of all shots of a class add up to the cache's part of
         its logit.
 

@@ -20,8 +20,8 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
     feature that it was given, and compared with the text features ([1]_, equations 5 to 8):
 
     .. math::
-        A(f) = \mathrm{relu}(\mathrm{relu}(f D) U), \quad
-        f' = \frac{r A(f) + (1 - r) f}{\lVert r A(f) + (1 - r) f \rVert}, \quad
+        A(f) = \mathrm{relu}(\mathrm{relu}(f D) U) \\
+        f' = \frac{r A(f) + (1 - r) f}{\lVert r A(f) + (1 - r) f \rVert} \\
         \text{logits} = s f' W^\top
 
     It is the trained method that Tip-Adapter was proposed to do without.

@@ -23,7 +23,7 @@ class GDAClassifier(BaseCLIPClassifier):
     all; no training. A query f gets the logits ([1]_, equations 4 to 6)
 
     .. math::
-        s f W^\top + \alpha (f P \mu^\top + b), \quad b_c = -\ln C - \mu_c P \mu_c^\top / 2, \quad
+        s f W^\top + \alpha (f P \mu^\top + b), \quad b_c = -\ln C - \mu_c P \mu_c^\top / 2 \\
         P = d \left((N - 1) \Sigma + \mathrm{tr}(\Sigma) I\right)^{-1}
 
     where s is CLIP's logit scale, W the text features, :math:`\mu` the class means and

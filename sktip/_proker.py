@@ -28,7 +28,8 @@ class ProKeRClassifier(BaseCLIPClassifier):
 
     .. math::
         \frac{1}{T} \left(f W^\top + \gamma \, k(f, K) \left(k(K, K) + \lambda I\right)^{-1}
-        (L - K W^\top)\right), \quad k(a, b) = \exp(-\beta (1 - a b^\top))
+        (L - K W^\top)\right) \\
+        k(a, b) = \exp(-\beta (1 - a b^\top))
 
     where W are the text features, K those of the shots, L their one-hot labels and T is a fitted
     temperature. The published method has :math:`\gamma = \lambda`.

@@ -19,7 +19,7 @@ class TipAdapterClassifier(BaseCacheClassifier):
     Tip-Adapter keeps the features of the labelled images ("shots") as the keys of a cache and
     their labels as its values. A query f gets the logits
 
-    .. math:: s f W^\top + \alpha \exp(-\beta (1 - f K^\top)) L
+    .. math:: s f W^\top + \alpha \, \exp(-\beta (1 - f K^\top)) L
 
     where s is CLIP's logit scale, W the text features of the class names, K the cache keys and
     L the one-hot labels ([1]_, equations 4 to 6). Nothing is trained. With ``fine_tune=True``

@@ -78,7 +78,7 @@ class CacheEvidenceDisplay:
 
     See Also
     --------
-    TipAdapterClassifier.nearest_shots : The same shots as arrays, for any number of queries.
+    sktip.TipAdapterClassifier.nearest_shots : The same shots as arrays, for any number of queries.
 
     Examples
     --------

@@ -145,7 +145,7 @@ class ShotsCurveDisplay:
         cv : int, cross-validation generator or iterable, default=3
             Draws of shots. An int is so many draws by :class:`~sktip.model_selection.FewShotSplit`,
             tested on the rest of the samples. Otherwise, train and test indices whose train part
-            begins, for each k of `shots`, with k samples of every class, as `FewShotSplit`
+            begins, for each k of `shots`, with k samples of every class, as that splitter
             gives them.
 
         scoring : str or callable, default=None

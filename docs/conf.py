@@ -1,0 +1,201 @@
+"""Configuration of the documentation: ``tox -e docs``."""
+
+import os
+from datetime import date
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from docutils.nodes import SkipNode
+from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx_gallery.sorting import ExplicitOrder
+
+import sktip
+
+HERE = Path(__file__).parent
+# The examples use the bundled model, so that a build needs no network.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+project = "sktip"
+author = "The sktip developers"
+copyright = f"{date.today().year}, {author}"
+version = release = sktip.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.doctest",
+    "sphinx.ext.extlinks",
+    "sphinx.ext.intersphinx",
+    "matplotlib.sphinxext.plot_directive",
+    "numpydoc",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build"]
+templates_path = ["_templates"]
+default_role = "py:obj"
+toc_object_entries_show_parents = "hide"
+# Signatures are short without annotations, and the numpydoc sections say more.
+autodoc_typehints = "none"
+
+# -- Links to other documentation -----------------------------------------------------------
+
+INVENTORIES = {
+    "joblib": "https://joblib.readthedocs.io/en/stable/",
+    "matplotlib": "https://matplotlib.org/stable/",
+    "numpy": "https://numpy.org/doc/stable/",
+    "python": "https://docs.python.org/3/",
+    "sklearn": "https://scikit-learn.org/stable/",
+    "torch": "https://docs.pytorch.org/docs/stable/",
+}
+# open_clip has no site with an inventory.
+extlinks = {
+    "open_clip": ("https://github.com/mlfoundations/open_clip/%s", "open_clip%.0s"),
+    "arxiv": ("https://arxiv.org/abs/%s", "arXiv:%s"),
+}
+
+
+def fetch_inventories(folder, timeout=5):
+    """Return an intersphinx mapping of what can be reached, or was reached by an earlier build.
+
+    What cannot be had is left out: a build without a network has plain names instead of links, and
+    no warnings.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    mapping, reachable = {}, True
+    for name, url in INVENTORIES.items():
+        kept = folder / f"{name}.inv"
+        if reachable and not kept.exists():
+            try:
+                with urlopen(url + "objects.inv", timeout=timeout) as answer:
+                    kept.write_bytes(answer.read())
+            except (URLError, TimeoutError, ConnectionError):
+                reachable = False
+        if kept.exists():
+            mapping[name] = (url, str(kept))
+    return mapping
+
+
+intersphinx_mapping = fetch_inventories(HERE / "_build" / "inventories")
+
+# Every reference must lead somewhere. Left out are other packages, whose inventories an offline
+# build does not have, and what docstrings put in single backticks without it being a page: names of
+# parameters, attributes and methods, and expressions.
+nitpicky = True
+nitpick_ignore_regex = [
+    ("py:.*", r"(sklearn|numpy|matplotlib|torch|joblib|open_clip|pandas)(\..*)?"),
+    ("py:obj", r"[a-z][A-Za-z0-9_]*"),
+    ("py:obj", r"[A-Z][A-Za-z]*CV|PredefinedSplit|Pipeline|X|LeaveOneOut"),
+]
+
+# -- API reference --------------------------------------------------------------------------
+
+autosummary_generate = True
+# Methods are listed by the template, with those of scikit-learn left to its own documentation.
+numpydoc_show_class_members = False
+numpydoc_validation_checks = {
+    "all",
+    "ES01",  # a summary line may say it all
+    "EX01",  # not every method has an example of its own; every class and function has
+    "GL01",  # docstrings start on their first line, as scikit-learn's do
+    "RT02",  # what is returned has a name, as in scikit-learn
+    "GL08",  # ruff finds missing docstrings
+    "SA01",  # nor does every method have relatives
+}
+# A generator that scikit-learn's base class makes: it has a Yields section.
+numpydoc_validation_exclude = {r"FewShotSplit\.split$"}
+
+# -- Gallery --------------------------------------------------------------------------------
+
+sphinx_gallery_conf = {
+    "examples_dirs": str(HERE.parent / "examples"),
+    "gallery_dirs": "auto_examples",
+    # Every script is shown. All are run but the one that needs photos of yours and a real CLIP.
+    "filename_pattern": r"/(?!own_photos)\w+\.py$",
+    # Long programs, not examples.
+    "ignore_pattern": r"/(reproduce_paper|paper_methods)\.py$",
+    # One that is not listed comes last; one that is not there yet does no harm.
+    "within_subsection_order": ExplicitOrder(
+        [
+            "quickstart.py",
+            "shots_curve_openmoji.py",
+            "choose_alpha_beta.py",
+            "evidence.py",
+            "new_class.py",
+            "calibration.py",
+            "linear_probe.py",
+            "save_and_load.py",
+            "own_photos.py",
+            "*",
+        ]
+    ),
+    # Its table would fetch scripts; each example ends with its time.
+    "write_computation_times": False,
+    "min_reported_time": 0,
+    "show_memory": False,
+    "plot_gallery": "True",
+    "default_thumb_file": str(HERE / "images" / "method.svg"),
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "remove_config_comments": True,
+    "copyfile_regex": "",
+    "doc_module": ("sktip",),
+    "backreferences_dir": "_backreferences",
+    "inspect_global_variables": False,
+    "reference_url": {"sktip": None},
+}
+# -- Figures --------------------------------------------------------------------------------
+
+plot_html_show_formats = False
+plot_html_show_source_link = False
+plot_formats = [("png", 120)]
+
+# -- Snippets of the guide, run by ``sphinx-build -b doctest`` --------------------------------
+
+doctest_global_setup = (HERE / "snippets.py").read_text()
+doctest_global_cleanup = "os.chdir(_home)\n_folder.cleanup()"
+doctest_test_doctest_blocks = ""  # pytest runs those of docstrings
+
+# -- Pages ----------------------------------------------------------------------------------
+
+html_theme = "pydata_sphinx_theme"
+html_title = "sktip"
+html_static_path = ["_static"]
+html_css_files = ["sktip.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_math_renderer = "mathml"
+html_theme_options = {
+    "logo": {"text": "sktip"},
+    "navbar_align": "left",
+    "header_links_before_dropdown": 5,
+    "show_prev_next": True,
+    "show_toc_level": 2,
+    "secondary_sidebar_items": {"**": ["page-toc"], "index": []},
+    "footer_start": ["copyright"],
+    "footer_end": ["sphinx-version"],
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+}
+html_sidebars = {"index": [], "getting_started": [], "benchmarks": [], "migrating": []}
+html_sidebars |= {"changelog": [], "contributing": []}
+
+# -- Formulae -------------------------------------------------------------------------------
+# As MathML, which browsers draw themselves: no script, and nothing is fetched when a page is read.
+
+
+def visit_math(translator, node):
+    translator.body.append(tex2mathml(node.astext()))
+    raise SkipNode
+
+
+def visit_math_block(translator, node):
+    formula = tex2mathml(node.astext(), as_block=True)
+    translator.body.append(f'<div class="formula">{formula}</div>')
+    raise SkipNode
+
+
+def setup(app):
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))

@@ -1,0 +1,76 @@
+"""
+Calibration and the reliability diagram
+=======================================
+
+Is an answer of 80 % right eight times in ten? The probabilities are a softmax of logits whose
+scale was CLIP's choice, not that of your images. This looks at them in a reliability diagram, and
+calibrates them with scikit-learn's :class:`~sklearn.calibration.CalibratedClassifierCV`.
+"""
+
+# %%
+# Shots, and images to calibrate on
+# ---------------------------------
+# Calibration learns from answers to images that the classifier has not seen: here 200 labelled ones,
+# neither shots nor test images.
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+from sktip import CLIPFeatureTransformer, TipAdapterClassifier
+from sktip.model_selection import FewShotSplit
+
+digits = load_digits()
+pixels = np.clip(255 - 16 * digits.images, 0, 255).astype(np.uint8)
+names = np.array("zero one two three four five six seven eight nine".split())
+labels = names[digits.target]
+clip = CLIPFeatureTransformer("tiny")
+features = clip.transform(list(np.kron(pixels, np.ones((1, 8, 8), np.uint8))))
+features = features.astype(np.float64)  # Calibrated probabilities have the precision of the logits.
+shots, rest = next(FewShotSplit(16, random_state=0).split(features, labels))
+rest = np.random.default_rng(0).permutation(rest)
+held_out, test = rest[:200], rest[200:]
+
+# %%
+# Calibration encodes the labels as integers, so the names are given as a sequence in sorted order.
+# ``FrozenEstimator`` keeps the classifier as it is. One temperature for all logits changes how sure
+# the answers are, and never the answers (it needs scikit-learn 1.8); an isotonic regression for each
+# class can change both, and needs more images than these.
+
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
+
+clf = TipAdapterClassifier(
+    clip,
+    input="features",
+    templates=["a picture of the number {}", "the digit {}"],
+    class_names=sorted(set(labels)),
+).fit(features[shots], labels[shots])
+methods = {"as it is": clf}
+for method in ("temperature", "isotonic"):
+    calibrated = CalibratedClassifierCV(FrozenEstimator(clf), method=method)
+    methods[method] = calibrated.fit(features[held_out], labels[held_out])
+
+# %%
+# The reliability diagram
+# -----------------------
+# Answers are put into ten bins of equal size by their probability. On the dotted line, as many are
+# right as were promised.
+
+import matplotlib.pyplot as plt
+from sklearn.calibration import CalibrationDisplay
+from sklearn.metrics import log_loss
+
+figure, ax = plt.subplots(figsize=(6.4, 5.4), layout="constrained")
+print("            accuracy  log-loss  mean probability of the answers")
+for name, model in methods.items():
+    probabilities = model.predict_proba(features[test])
+    right = model.predict(features[test]) == labels[test]
+    sureness = probabilities.max(axis=1)
+    CalibrationDisplay.from_predictions(
+        right, sureness, n_bins=10, strategy="quantile", name=name, ax=ax
+    )
+    loss = log_loss(labels[test], probabilities, labels=model.classes_)
+    print(f"{name:11} {100 * right.mean():6.1f} % {loss:9.3f} {100 * sureness.mean():8.1f} %")
+ax.set_xlabel("probability of the answer")
+ax.set_ylabel("share of the answers that are right")
+plt.show()

@@ -1,0 +1,69 @@
+"""
+Save, load, and predict one photo
+=================================
+
+A fitted classifier is a handful of NumPy arrays. ``joblib`` writes them to disk, without the CLIP;
+another process loads them and asks about a single photo.
+"""
+
+# %%
+# Fit and save
+# ------------
+
+import os
+from tempfile import TemporaryDirectory
+
+import joblib
+import numpy as np
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from sktip import CLIPFeatureTransformer, TipAdapterClassifier
+from sktip.model_selection import FewShotSplit
+
+digits = load_digits()
+pixels = np.clip(255 - 16 * digits.images, 0, 255).astype(np.uint8)
+images = np.kron(pixels, np.ones((1, 8, 8), np.uint8))
+names = np.array("zero one two three four five six seven eight nine".split())
+labels = names[digits.target]
+shots, test = next(FewShotSplit(16, random_state=0).split(images, labels))
+
+clf = TipAdapterClassifier(
+    CLIPFeatureTransformer("tiny"), templates=["a picture of the number {}", "the digit {}"]
+).fit(images[shots], labels[shots])
+
+folder = TemporaryDirectory()
+path = os.path.join(folder.name, "digits.joblib")
+joblib.dump(clf, path)
+keys = clf.cache_keys_.nbytes + clf.text_features_.nbytes
+print(f"{os.path.getsize(path):,} bytes, of which {keys:,} are image and text features")
+
+# %%
+# One photo
+# ---------
+# ``predict`` takes a list of photos, also where there is only one. Files from people whom you do not
+# trust should not be loaded: joblib runs what is in them.
+
+photo = os.path.join(folder.name, "photo.png")
+Image.fromarray(images[test[0]]).save(photo)
+
+loaded = joblib.load(path)
+probabilities = loaded.predict_proba([photo])[0]
+for code in probabilities.argsort()[::-1][:3]:
+    print(f"{loaded.classes_[code]:6} {100 * probabilities[code]:5.1f} %")
+print("it is a", labels[test[0]])
+
+# %%
+# What was loaded answers as what was saved.
+
+some = images[test[:100]]
+assert np.array_equal(loaded.predict_proba(some), clf.predict_proba(some))
+
+import matplotlib.pyplot as plt
+
+plt.figure(figsize=(2.4, 2.8), layout="constrained")
+plt.imshow(Image.open(photo), cmap="gray")
+plt.title(f"{loaded.predict([photo])[0]} ({100 * probabilities.max():.0f} %)")
+plt.axis("off")
+plt.show()
+folder.cleanup()
