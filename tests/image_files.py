@@ -159,11 +159,12 @@ def whole_files() -> dict[str, list[bytes]]:
             tiled_tiff(40, 30, 48, bytes(range(256)) * 9, compression=1),
         ],
         "others": [
-            *(saved(rgb, "PPM"), saved(deep, "PPM"), saved(rgb.convert("1"), "PPM")),
+            *(saved(rgb, "PPM"), saved(rgb.convert("1"), "PPM")),
+            b"P5 48 36 65535\n" + np.asarray(deep, ">u2").tobytes(),
             b"P3 # text\n8 6\n99\n" + b" ".join(b"%d" % (i % 100) for i in range(144)),
             b"P6\n8 6\n100\n" + bytes(range(100)) + bytes(44),
             *(saved(rgb, "TGA", compression="tga_rle"), saved(rgba, "TGA"), saved(palette, "TGA")),
             *(saved(rgb, "JPEG2000"), saved(rgba, "JPEG2000", no_jp2=True)),
-            saved(rgba, "AVIF", exif=exif(6)),
+            *(saved(rgba, "AVIF", exif=exif(6)) for _ in range("AVIF" in Image.SAVE)),
         ],
     }

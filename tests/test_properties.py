@@ -339,6 +339,8 @@ class TestSizes:
         np.testing.assert_array_equal(clf.predict(X), y)
 
     @every_classifier
+    # Of one shot a class, scikit-learn would ask whether it is a regression.
+    @pytest.mark.filterwarnings("error:.*regression problem")
     def test_a_thousand_classes(self, name):
         rng = np.random.default_rng(0)
         y = np.concatenate([np.arange(1000), np.arange(0, 1000, 3)])

@@ -284,5 +284,8 @@ def _stretch(set_scale: Callable, axis: Any, values: NDArray, default: float) ->
         low, high = min(positive[0], default), max(positive[-1], default)
         powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
         rounds = np.outer(powers, [1, 2, 5] if len(powers) <= 4 else [1]).ravel()
-        values = np.append(values[values == 0], rounds[(rounds >= low) & (rounds <= high)])
+        values = np.append(
+            values[values == 0],
+            rounds[(rounds >= low * (1 - 1e-9)) & (rounds <= high * (1 + 1e-9))],
+        )
     axis.set_ticks(values, [f"{value:.3g}" for value in values])
