@@ -115,7 +115,7 @@ sphinx_gallery_conf = {
     # Every script is shown. All are run but the one that needs photos of yours and a real CLIP.
     "filename_pattern": r"/(?!own_photos)\w+\.py$",
     # A long program, not an example; folders of the gallery are those with a GALLERY_HEADER.rst.
-    "ignore_pattern": r"^reproduce_paper",
+    "ignore_pattern": r"reproduce_paper\.py$",
     # One that is not listed comes last; one that is not there yet does no harm.
     "within_subsection_order": ExplicitOrder(
         [

