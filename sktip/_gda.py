@@ -148,7 +148,7 @@ class GDAClassifier(BaseCLIPClassifier):
 
     References
     ----------
-    .. [1] Z. Wang et al., "A hard-to-beat baseline for training-free CLIP-based adaptation",
+    .. [1] Zhengbo Wang et al., "A hard-to-beat baseline for training-free CLIP-based adaptation",
        ICLR 2024.
 
     Examples
