@@ -144,8 +144,8 @@ sphinx_gallery_conf = {
     "doc_module": ("sktip",),
     "backreferences_dir": "_backreferences",
     "inspect_global_variables": False,
-    "reference_url": {"sktip": None},
 }
+
 # -- Figures --------------------------------------------------------------------------------
 
 plot_html_show_formats = False
