@@ -27,7 +27,12 @@ from sktip._images import describe, to_rgb
 from sktip._views import content_hash, random_view, view_generator
 from sktip.exceptions import ImageReadError
 
-FORMATS = "JPEG JPEG2000 PNG WEBP AVIF GIF BMP DIB TIFF PPM TGA".split()
+Image.init()
+FORMATS = [
+    name
+    for name in "JPEG JPEG2000 PNG WEBP AVIF GIF BMP DIB TIFF PPM TGA".split()
+    if name in Image.OPEN
+]
 #: The documented bound of memory: bytes a pixel, bytes a byte of the file, and a few for the rest.
 PIXEL_BYTES, FILE_BYTES, REST = 32, 256, 32 * 2**20
 SECONDS = 30

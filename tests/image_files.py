@@ -160,7 +160,7 @@ def whole_files() -> dict[str, list[bytes]]:
         ],
         "others": [
             *(saved(rgb, "PPM"), saved(rgb.convert("1"), "PPM")),
-            b"P5 48 36 65535\n" + np.asarray(deep, ">u2").tobytes(),
+            b"P5 %d %d 65535\n" % deep.size + np.asarray(deep, ">u2").tobytes(),
             b"P3 # text\n8 6\n99\n" + b" ".join(b"%d" % (i % 100) for i in range(144)),
             b"P6\n8 6\n100\n" + bytes(range(100)) + bytes(44),
             *(saved(rgb, "TGA", compression="tga_rle"), saved(rgba, "TGA"), saved(palette, "TGA")),

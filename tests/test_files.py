@@ -8,6 +8,7 @@ import zlib
 
 import fuzz_files
 import numpy as np
+import PIL
 import pytest
 from fuzz_files import plain_pillow
 from image_files import (
@@ -311,6 +312,9 @@ def test_memory_a_pixel(tmp_path, kind):
         "WEBP": (lambda: saved(rgba, "WEBP", lossless=True, method=0), 22),
         "GIF": (lambda: saved(rgb.quantize(64), "GIF", transparency=0), 11),
     }[kind]
+    if int(PIL.__version__.partition(".")[0]) < 13:
+        # Older ones take more for some kinds, within the bound.
+        most = 32
     content, path = content(), tmp_path / "large.jpg"
     outcome, used, wrong = fuzz_files.check(0, content, path, MAX_PIXELS)
     assert (outcome, wrong) == ("decoded", [])
