@@ -12,9 +12,6 @@ from sktip._base import BaseCLIPClassifier, fits, joined_weights
 from sktip._encoder import CLIPFeatureTransformer, unit_norm
 from sktip._left_out import place_in_class
 
-#: Spread of CLIP's text logits between wrong classes, as a share of the logit scale.
-SPREAD_OF_TEXT = 0.03
-
 
 class GDAClassifier(BaseCLIPClassifier):
     r"""Few-shot classification by Gaussian class densities beside CLIP's text prior.
@@ -129,12 +126,16 @@ class GDAClassifier(BaseCLIPClassifier):
 
     ``alpha="auto"`` is the most probable weight, of least
 
-    .. math:: N \, \ell(\alpha) + \ln^2 (\alpha / \alpha_0) / 2
+    .. math:: N \, \ell(\alpha, t) + \ln^2 (\alpha / \alpha_0) / 2 + \ln^2 t / 2
 
-    where :math:`\ell` is the mean log-loss of N left-out shots, every class counting the same. The
-    second term is a belief within a factor of e: at :math:`\alpha_0` the discriminants of wrong
-    classes spread as widely as their text logits do with six shots a class and more, and in
-    proportion to the shots with fewer. In detail:
+    over alpha and t, where :math:`\ell` is the mean log-loss of t times the logits of N left-out
+    shots, every class counting the same. Without the temperature t, a text prior that is too sure
+    of its errors would hold alpha down. The other terms are beliefs within a factor of e. At
+    :math:`\alpha_0` the discriminants of wrong classes spread as widely as their text logits do with
+    six shots a class and more, and in proportion to the shots with fewer; times
+    :math:`\max(1, (3 / \sigma)^2)` if the text deserves less trust: :math:`\sigma` is how widely its
+    logits spread at the temperature at which it tells the shots, which it has not seen, best, and
+    what calibrated logits know grows with the square. In detail:
 
     - The shots of each class are dealt into at most 4 folds, the classes into at most 4 groups.
       A left-out shot is asked about among the classes of its group, with means of the other
@@ -145,6 +146,9 @@ class GDAClassifier(BaseCLIPClassifier):
     - Where nothing can be left out, as with one shot a class, the weight is :math:`\alpha_0`.
     - Without a text prior alpha changes no prediction, only how sure they are. The discriminants
       then spread as CLIP's text logits mostly do, by 3 % of the logit scale.
+
+    t is not kept: logits stay on the scale of CLIP's. For probabilities to rely on, calibrate them
+    with :class:`sklearn.calibration.CalibratedClassifierCV`.
 
     References
     ----------
@@ -335,13 +339,18 @@ class GDAClassifier(BaseCLIPClassifier):
 
     def _chosen_alpha(self, statistics: Any) -> float:
         """Most probable alpha; see the notes of the class."""
-        from sktip._maths.discriminant_weight import chosen_weight, spread_of_rivals
+        from sktip._maths.discriminant_weight import (
+            SPREAD_OF_TEXT,
+            chosen_weight,
+            spread_of_rivals,
+        )
 
         if self.text_features_ is None:
             own = np.flatnonzero(statistics.counts)
             scores, intercepts = statistics.discriminants()
             spread = spread_of_rivals(statistics.means[own] @ scores.T + intercepts, own)
-            wanted = SPREAD_OF_TEXT * self.logit_scale_
+            # CLIP's scale is mostly 100.
+            wanted = SPREAD_OF_TEXT * self.logit_scale_ / 100
             return wanted / float(np.sqrt(spread)) if spread > 0 else 1.0
         shots, codes, weights = self.shots_, self.shot_codes_, self.shot_weights_
         n_views = shots.shape[1]

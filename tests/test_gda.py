@@ -158,3 +158,28 @@ def test_two_shots_do_not_shape_the_covariance_they_are_judged_by(features):
         own = np.log(8) + np.einsum("cd,de,ce->c", mu, P, mu) / 2
         votes = X[piece.rows] @ P @ mu.T - own
         np.testing.assert_allclose(after[tuple(piece.rows)].votes, votes, atol=1e-8)
+
+
+@pytest.mark.filterwarnings("ignore:neither `encoder`")
+@pytest.mark.parametrize("n_shots", [1, 4])
+@pytest.mark.parametrize("scale", [10.0, 100.0, 1000.0])
+def test_text_that_says_nothing_is_not_trusted(features, n_shots, scale):
+    """However sure useless text is of its answers, those of the shots are given."""
+    shots = (n_shots,) * 20
+    X, y, _ = features(shots, d=32)
+    Q, target, _ = features((10,) * 20, d=32)
+    text = features((1,) * 20, d=32, seed=7)[2]
+    beside = GDAClassifier(text_features=text, logit_scale=scale).fit(X, y).score(Q, target)
+    alone = GDAClassifier(logit_scale=scale).fit(X, y).score(Q, target)
+    given = GDAClassifier(text_features=text, logit_scale=scale, alpha=0).fit(X, y)
+    assert given.score(Q, target) < 0.3
+    assert beside > alone - 0.1
+
+
+def test_choice_of_alpha_does_not_hang_on_the_scale(features):
+    """The same text at another logit scale: alpha follows, and the answers stay."""
+    X, y, W = features((4,) * 20, d=32)
+    Q = features((10,) * 20, d=32, seed=1)[0]
+    sharp, dull = (GDAClassifier(text_features=W, logit_scale=s).fit(X, y) for s in (300, 30))
+    assert sharp.alpha_ == pytest.approx(10 * dull.alpha_, rel=0.2)
+    assert (sharp.predict(Q) == dull.predict(Q)).mean() > 0.97

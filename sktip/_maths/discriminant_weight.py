@@ -1,11 +1,14 @@
 """How much Gaussian discriminants are worth beside the text prior, asked of left-out shots."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from torch import Tensor
 
 from sktip._maths.discriminant import ClassStatistics
 from sktip._maths.selection import Questions, best_alpha
@@ -14,8 +17,14 @@ from sktip._maths.selection import Questions, best_alpha
 N_FOLDS, N_GROUPS = 4, 4
 #: From so many shots a class on, discriminants are believed to be worth as much as the text.
 SHOTS_OF_FULL_BELIEF = 6
-#: Standard deviation of that belief, in the logarithm.
+#: Standard deviation of beliefs, in the logarithm.
 SPREAD = 1.0
+#: Text logits of CLIP that can be taken at their word spread this widely between wrong classes.
+SPREAD_OF_TEXT = 3.0
+#: Text that says nothing is not trusted infinitely little.
+MOST_DISTRUST = 1e4
+#: How far around the belief the weight is looked for, in the logarithm, and how exactly.
+RANGE, TOLERANCE = (-7.0, 7.0), 1e-2
 
 
 @dataclass(frozen=True)
@@ -147,23 +156,48 @@ def chosen_weight(
         Text features times the logit scale.
     """
     n_shots = _shots_of(codes, places, len(text))
+    n_views = len(samples) / n_shots.sum()
     belief = _belief(n_shots[n_shots > 0].mean())
     pieces = list(leave_out(samples, codes, places, weights, len(text)))
-    if not pieces:
-        # The means themselves are asked: only their wrong classes are looked at.
+    left_out = bool(pieces)
+    if not left_out:
+        # The means themselves are asked: of their discriminants, only the wrong classes' count.
         present = np.flatnonzero(n_shots)
         scores, intercepts = statistics.discriminants()
-        means = statistics.means[present]
-        everything = Piece(present, np.arange(len(text)), means @ scores.T + intercepts, belief)
-        return belief * _unit([everything], [means @ text.T], np.arange(len(text)))
+        samples, codes, weights = statistics.means, np.arange(len(text)), None
+        n_views = 1.0
+        pieces = [Piece(present, codes, samples[present] @ scores.T + intercepts, belief)]
     priors = [samples[piece.rows] @ text[piece.classes].T for piece in pieces]
-    unit = _unit(pieces, priors, codes)
-    questions, votes = _questions(pieces, priors, codes, weights)
-    n_views = len(samples) / n_shots.sum()
-    n_images = sum(len(piece.rows) for piece in pieces) / n_views
-    start = unit * float(np.mean([_belief(piece.n_shots) for piece in pieces]))
-    factor, _, _ = best_alpha(questions, start * votes, precision=1 / (n_images * SPREAD**2))
+    questions, prior, votes = _questions(pieces, priors, codes, weights)
+    precision = 1 / (len(questions.target) / n_views * SPREAD**2)
+    spread_of_text, spread_of_votes = _spreads(pieces, priors, codes)
+    if spread_of_votes == 0:
+        return belief
+    # The text has not seen the shots, so its log-loss on them says how far it can be trusted.
+    sureness, _, _ = best_alpha(questions, prior, precision=precision)
+    distrust = (SPREAD_OF_TEXT / max(sureness * spread_of_text, 1e-6)) ** 2
+    unit = spread_of_text / spread_of_votes * min(max(distrust, 1.0), MOST_DISTRUST)
+    factor = 1.0
+    if left_out:
+        start = unit * float(np.mean([_belief(piece.n_shots) for piece in pieces]))
+        factor = _best_factor(questions, prior, start * votes, precision)
     return float(factor * unit * belief)
+
+
+def _best_factor(questions: Questions, prior: Tensor, votes: Tensor, precision: float) -> float:
+    """Factor of the votes with which, at its own best temperature, the sum has the least cost.
+
+    At a fixed temperature the log-loss would keep the votes of a weak prior small only because
+    the sum, at the prior's scale, would be too sure of its errors.
+    """
+
+    def cost(u: float) -> float:
+        logits = torch.add(prior, votes, alpha=math.exp(u))
+        _, _, value = best_alpha(questions, logits, precision=precision)
+        return value + precision * u * u / 2
+
+    found = minimize_scalar(cost, bounds=RANGE, method="bounded", options={"xatol": TOLERANCE})
+    return math.exp(found.x)
 
 
 def _shots_of(codes: NDArray, places: NDArray, n_classes: int) -> NDArray:
@@ -178,38 +212,42 @@ def _belief(n_shots: float) -> float:
     return float(min(1.0, n_shots / SHOTS_OF_FULL_BELIEF))
 
 
-def _unit(pieces: Sequence[Piece], priors: Sequence[NDArray], codes: NDArray) -> float:
-    """Weight at which the discriminants of wrong classes spread as their text logits do."""
-    spread = np.zeros(2)
+def _spreads(
+    pieces: Sequence[Piece], priors: Sequence[NDArray], codes: NDArray
+) -> tuple[float, float]:
+    """Spread of the wrong classes' text logits, and of their discriminants."""
+    spread, n_rows = np.zeros(2), 0
     for piece, prior in zip(pieces, priors, strict=True):
         own = np.searchsorted(piece.classes, codes[piece.rows])
+        n_rows += len(own)
         spread += len(own) * np.array(
             [spread_of_rivals(prior, own), spread_of_rivals(piece.votes, own)]
         )
-    return float(np.sqrt(spread[0] / spread[1])) if spread[1] > 0 else 1.0
+    text, votes = np.sqrt(spread / n_rows).tolist()
+    return text, votes
 
 
 def _questions(
     pieces: Sequence[Piece], priors: Sequence[NDArray], codes: NDArray, weights: NDArray | None
-) -> tuple[Questions, torch.Tensor]:
-    """Put the pieces side by side; a group that is a class short gets one that cannot win."""
+) -> tuple[Questions, Tensor, Tensor]:
+    """Put the pieces side by side: questions without a prior, text logits, and discriminants.
+
+    A group that is a class short gets one that cannot win.
+    """
     rows = np.concatenate([piece.rows for piece in pieces])
     width = max(len(piece.classes) for piece in pieces)
-    prior, votes = np.full((width, len(rows)), -np.inf), np.zeros((width, len(rows)))
+    closed, text, votes = np.full((width, len(rows)), -np.inf), *np.zeros((2, width, len(rows)))
     target = np.empty(len(rows), np.intp)
     start = 0
     for piece, logits in zip(pieces, priors, strict=True):
-        columns = slice(start, start + len(piece.rows))
-        prior[: len(piece.classes), columns] = logits.T
-        votes[: len(piece.classes), columns] = piece.votes.T
-        target[columns] = np.searchsorted(piece.classes, codes[piece.rows])
-        start = columns.stop
+        part = slice(len(piece.classes)), slice(start, start + len(piece.rows))
+        closed[part], text[part], votes[part] = 0, logits.T, piece.votes.T
+        target[part[1]] = np.searchsorted(piece.classes, codes[piece.rows])
+        start = part[1].stop
     counted = np.ones(len(rows)) if weights is None else weights[rows]
     # Every class counts the same.
     counted = counted / np.bincount(codes[rows])[codes[rows]]
     questions = Questions(
-        torch.as_tensor(prior),
-        torch.as_tensor(target),
-        torch.as_tensor(counted / counted.sum()),
+        torch.as_tensor(closed), torch.as_tensor(target), torch.as_tensor(counted / counted.sum())
     )
-    return questions, torch.as_tensor(votes)
+    return questions, torch.as_tensor(text), torch.as_tensor(votes)
