@@ -10,6 +10,7 @@ os.environ["MPLBACKEND"] = "Agg"
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from sklearn.datasets import load_digits
 
 from sktip import CLIPFeatureTransformer
@@ -19,6 +20,22 @@ SMALL_VIT = {
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
     "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1},
 }
+
+# The same examples in every run: a failure in CI is one that can be had again at a desk.
+settings.register_profile(
+    "sktip",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=15,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+)
+# For `tox -e stress`: more of them, and others in every run.
+settings.register_profile(
+    "stress", settings.get_profile("sktip"), derandomize=False, max_examples=150
+)
+settings.load_profile("sktip")
+
 NAMES = np.array("zero one two three four five six seven eight nine".split())
 
 

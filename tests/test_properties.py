@@ -6,24 +6,13 @@ import warnings
 import numpy as np
 import pytest
 from classifiers import CLASSIFIERS, EXTENDABLE, make
-from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from sktip import TipAdapterClassifier
 from sktip._encoder import unit_norm
 from sktip._left_out import place_in_class
 from sktip._maths import cache, kernel_ridge
-
-# The same examples in every run: a failure in CI is one that can be had again at a desk.
-settings.register_profile(
-    "sktip",
-    derandomize=True,
-    database=None,
-    deadline=None,
-    max_examples=15,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
-)
-settings.load_profile("sktip")
 
 every_classifier = pytest.mark.parametrize("name", CLASSIFIERS)
 pytestmark = pytest.mark.filterwarnings(
