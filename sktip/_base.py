@@ -2,8 +2,7 @@
 
 import functools
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -15,7 +14,6 @@ from sklearn.utils import Tags, assert_all_finite, check_array, column_or_1d
 from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
-from tqdm.auto import tqdm
 
 from sktip._classes import resolve_classes
 from sktip._encoder import CLIPFeatureTransformer, unit_norm
@@ -65,18 +63,6 @@ def joined_weights(
     return np.concatenate(
         [np.ones(n) if own is None else own for own, n in ((old, n_old), (new, n_new))]
     )
-
-
-@contextmanager
-def epoch_bar(what: str, n_epochs: int, verbose: int) -> Iterator[Callable[[int, float], None]]:
-    """Show the progress of a training, epoch by epoch, with its loss."""
-    with tqdm(total=n_epochs, desc=what, unit="epoch", disable=not verbose) as bar:
-
-        def on_epoch(epoch: int, loss: float) -> None:
-            bar.set_postfix(loss=f"{loss:.4f}")
-            bar.update()
-
-        yield on_epoch
 
 
 class BaseCLIPClassifier(RecordedMixin, DocumentedMixin, ClassifierMixin, BaseEstimator):

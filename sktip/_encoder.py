@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from tqdm.auto import tqdm
 
 from sktip._clip import ClipModel, load_clip
 from sktip._features import ViewEncoder
 from sktip._images import PIXELS_VERSION, as_image_list
 from sktip._memory import PLAIN, FeatureMemory, FeatureStore, Space
+from sktip._progress import progress
 from sktip._site import DocumentedMixin
 from sktip.prompts import fill_prompts
 
@@ -344,25 +344,20 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
             store=store,
             on_failure=None if self.on_error == "raise" else lambda e: failures.append(str(e)),
         )
-        encoded = tqdm(
-            encoder.encode(images),
-            total=len(images),
-            desc="Encoding",
-            unit="image",
-            disable=not self.verbose,
-        )
         warned = False
         try:
-            for views in encoded:
-                if store is not None and store.problem and not warned:
-                    # At once: a long run that keeps nothing is better known about early.
-                    warned = True
-                    warnings.warn(
-                        f"{store.problem}. The features are returned all the same, but not all of them "
-                        "are kept.",
-                        stacklevel=3,
-                    )
-                yield views
+            with progress("Encoding", "image", len(images), verbose=self.verbose) as step:
+                for views in encoder.encode(images):
+                    if store is not None and store.problem and not warned:
+                        # At once: a long run that keeps nothing is better known about early.
+                        warned = True
+                        warnings.warn(
+                            f"{store.problem}. The features are returned all the same, but not all of "
+                            "them are kept.",
+                            stacklevel=3,
+                        )
+                    yield views
+                    step()
         finally:
             if store is not None:
                 store.close()
