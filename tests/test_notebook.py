@@ -1,4 +1,4 @@
-"""Estimators as notebooks show them, with links to the documentation where it has an address."""
+"""What a notebook shows: the HTML of estimators, with links to their pages, and completion."""
 
 import inspect
 from importlib.metadata import metadata
@@ -63,6 +63,13 @@ def test_looking_at_an_encoder_does_not_load_its_model(monkeypatch):
     assert "get_feature_names_out" in dir(clip)
     assert "CLIPFeatureTransformer" in clip._repr_html_() + repr(clip)
     assert "ViT-B-32" in estimator_html_repr(sktip.TipAdapterClassifier(clip))
+
+
+@pytest.mark.parametrize(
+    "module", [sktip, sktip.model_selection, sktip.prompts], ids=lambda module: module.__name__
+)
+def test_completion_offers_what_is_public(module):
+    assert dir(module) == sorted(module.__all__)
 
 
 def test_package_that_is_not_installed(with_address, monkeypatch):
