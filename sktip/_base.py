@@ -2,8 +2,7 @@
 
 import functools
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -12,15 +11,15 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils import Tags, assert_all_finite, check_array, column_or_1d
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
-from tqdm.auto import tqdm
 
 from sktip._classes import resolve_classes
 from sktip._encoder import CLIPFeatureTransformer, unit_norm
-from sktip._images import as_image_list, describe
+from sktip._images import as_image_list, describe, looks_like_images
 from sktip._record import RecordedMixin, record
+from sktip._site import DocumentedMixin
 from sktip.exceptions import ImageReadError
 from sktip.prompts import fill_prompts
 
@@ -66,19 +65,7 @@ def joined_weights(
     )
 
 
-@contextmanager
-def epoch_bar(what: str, n_epochs: int, verbose: int) -> Iterator[Callable[[int, float], None]]:
-    """Show the progress of a training, epoch by epoch, with its loss."""
-    with tqdm(total=n_epochs, desc=what, unit="epoch", disable=not verbose) as bar:
-
-        def on_epoch(epoch: int, loss: float) -> None:
-            bar.set_postfix(loss=f"{loss:.4f}")
-            bar.update()
-
-        yield on_epoch
-
-
-class BaseCLIPClassifier(RecordedMixin, ClassifierMixin, BaseEstimator):
+class BaseCLIPClassifier(RecordedMixin, DocumentedMixin, ClassifierMixin, BaseEstimator):
     """Inputs, classes, text prior and probabilities of a classifier on CLIP features.
 
     A subclass is its `fit` and its `_logits(features)`.
@@ -163,6 +150,14 @@ class BaseCLIPClassifier(RecordedMixin, ClassifierMixin, BaseEstimator):
         """
         return log_softmax(self._query_logits(X).astype(np.float64, copy=False), axis=1)
 
+    def _validate_params(self) -> None:
+        if isinstance(self.encoder, str):
+            raise InvalidParameterError(
+                f"encoder={self.encoder!r} is a string; pass "
+                f"encoder=CLIPFeatureTransformer({self.encoder!r})."
+            )
+        super()._validate_params()
+
     def _logits(self, features: NDArray) -> NDArray:
         raise NotImplementedError
 
@@ -203,8 +198,24 @@ class BaseCLIPClassifier(RecordedMixin, ClassifierMixin, BaseEstimator):
     def _validate_features(self, X: Any, *, reset: bool) -> NDArray:
         if not reset and self._is_plain_matrix(X):
             return X
-        return validate_data(
-            self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=False
+        try:
+            return validate_data(
+                self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=False
+            )
+        except (TypeError, ValueError) as error:
+            if not looks_like_images(X):
+                raise
+            raise type(error)(f"{str(error).rstrip('.')}. {self._how_to_read_images()}") from error
+
+    def _how_to_read_images(self) -> str:
+        if self.encoder is None:
+            return (
+                "X looks like images, and there is no encoder to read them: pass "
+                "encoder=CLIPFeatureTransformer(...)."
+            )
+        return (
+            "X looks like images, but input='features': use input='image', or pass what "
+            "encoder.transform(X) makes of them."
         )
 
     def _is_plain_matrix(self, X: Any) -> bool:
@@ -287,7 +298,7 @@ class BaseCLIPClassifier(RecordedMixin, ClassifierMixin, BaseEstimator):
     ) -> NDArray[np.float32]:
         """Un-normalised features of images: (n, n_views, d)."""
         self._check_encoder()
-        shape = (len(images), n_views, self.encoder._n_features_out)
+        shape = (len(images), n_views, self.encoder._clip().embed_dim)
         features = np.empty(shape, np.float32)
         for row, views in enumerate(self.encoder._encode(images, n_views, random_state)):
             features[row] = views

@@ -9,8 +9,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from sktip._base import BaseCLIPClassifier, epoch_bar
+from sktip._base import BaseCLIPClassifier
 from sktip._encoder import unit_norm
+from sktip._progress import progress
 
 
 class BaseCacheClassifier(BaseCLIPClassifier):
@@ -120,7 +121,7 @@ class BaseCacheClassifier(BaseCLIPClassifier):
 
         keys, shots, text, weights = self._tensors(self.cache_keys_.dtype)
         seed = check_random_state(self.random_state).randint(2**31)
-        with epoch_bar("Fine-tuning", self.n_epochs, self.verbose) as on_epoch:
+        with progress("Fine-tuning", "epoch", self.n_epochs, verbose=self.verbose) as on_epoch:
             learned, losses = fine_tune_keys(
                 torch.as_tensor(views[examples], device=keys.device),
                 shots.codes[examples],

@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
-from sktip._base import BaseCLIPClassifier, epoch_bar, fits
+from sktip._base import BaseCLIPClassifier, fits
 from sktip._encoder import CLIPFeatureTransformer, unit_norm
+from sktip._progress import progress
 
 
 class CLIPAdapterClassifier(BaseCLIPClassifier):
@@ -223,7 +224,7 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
             self.class_features_ = self.text_features_
         device = resolve_device(self.device)
         seed = check_random_state(self.random_state).randint(2**31)
-        with epoch_bar("Training", self.n_epochs, self.verbose) as on_epoch:
+        with progress("Training", "epoch", self.n_epochs, verbose=self.verbose) as on_epoch:
             *weights, self.loss_curve_ = train_adapter(
                 torch.as_tensor(views, device=device),
                 torch.as_tensor(np.searchsorted(self.classes_, labels), device=device),

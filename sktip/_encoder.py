@@ -10,19 +10,20 @@ from typing import Any
 import numpy as np
 from joblib import effective_n_jobs
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from tqdm.auto import tqdm
 
 from sktip._clip import ClipModel, load_clip
 from sktip._features import ViewEncoder
 from sktip._images import PIXELS_VERSION, as_image_list
 from sktip._memory import PLAIN, FeatureMemory, FeatureStore, Space
+from sktip._progress import progress
+from sktip._site import DocumentedMixin
 from sktip.prompts import fill_prompts
 
 
-class CLIPFeatureTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
     """Encode images, and class names, with a pretrained CLIP.
 
     A stateless transformer: it learns nothing, needs no `fit`, and holds nothing but its
@@ -222,7 +223,7 @@ class CLIPFeatureTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             If X is a single image, path or string instead of a collection.
         """
         images = as_image_list(X)
-        features = np.empty((len(images), self._n_features_out), np.float32)
+        features = np.empty((len(images), self._clip().embed_dim), np.float32)
         for row, views in enumerate(self._encode(images, self.n_views, self.random_state)):
             features[row] = unit_norm(views.mean(axis=0))
         return features
@@ -285,6 +286,24 @@ class CLIPFeatureTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             raise ValueError("class_names is empty; give at least one class name.")
         return self._encode_prompts(prompts, class_names)
 
+    # Not by scikit-learn's mixin: that reads the width from an attribute, and an attribute that loads
+    # the model would do so whenever a notebook lists or shows the transformer.
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray:
+        """Name the features.
+
+        Parameters
+        ----------
+        input_features : Ignored
+            Not used, present for API consistency.
+
+        Returns
+        -------
+        names : ndarray of shape (d,), str objects
+            ``clipfeaturetransformer0`` and so on.
+        """
+        prefix = type(self).__name__.lower()
+        return np.array([f"{prefix}{i}" for i in range(self._clip().embed_dim)], dtype=object)
+
     def _clip(self) -> ClipModel:
         """Model of these parameters; everything that this class does begins here."""
         self._validate_params()
@@ -325,25 +344,20 @@ class CLIPFeatureTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             store=store,
             on_failure=None if self.on_error == "raise" else lambda e: failures.append(str(e)),
         )
-        encoded = tqdm(
-            encoder.encode(images),
-            total=len(images),
-            desc="Encoding",
-            unit="image",
-            disable=not self.verbose,
-        )
         warned = False
         try:
-            for views in encoded:
-                if store is not None and store.problem and not warned:
-                    # At once: a long run that keeps nothing is better known about early.
-                    warned = True
-                    warnings.warn(
-                        f"{store.problem}. The features are returned all the same, but not all of them "
-                        "are kept.",
-                        stacklevel=3,
-                    )
-                yield views
+            with progress("Encoding", "image", len(images), verbose=self.verbose) as step:
+                for views in encoder.encode(images):
+                    if store is not None and store.problem and not warned:
+                        # At once: a long run that keeps nothing is better known about early.
+                        warned = True
+                        warnings.warn(
+                            f"{store.problem}. The features are returned all the same, but not all of "
+                            "them are kept.",
+                            stacklevel=3,
+                        )
+                    yield views
+                    step()
         finally:
             if store is not None:
                 store.close()
@@ -363,10 +377,6 @@ class CLIPFeatureTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         preprocessing = json.dumps({**clip.preprocessing, "pixels": PIXELS_VERSION}, sort_keys=True)
         space = Space(clip.architecture, clip.weights_hash, preprocessing, self.precision)
         return FeatureStore(memory, space)
-
-    @property
-    def _n_features_out(self) -> int:
-        return self._clip().embed_dim
 
     def __sklearn_is_fitted__(self) -> bool:
         return True

@@ -50,7 +50,9 @@ def read_bytes(image: Any, where: str, max_pixels: int) -> bytes | None:
     path, limit = Path(name), 8 * max_pixels + MAX_METADATA
     try:
         if path.is_dir():
-            raise ImageReadError(f"{where}: is a folder, not an image file.")
+            raise ImageReadError(
+                f"{where}: is a folder, not an image file. sktip.datasets.load_image_folder lists the images in one."
+            )
         if path.exists() and not path.is_file():
             raise ImageReadError(f"{where}: is not a regular file.")
         with path.open("rb") as file:

@@ -62,6 +62,18 @@ def as_image_list(X: Any) -> Sequence[Any]:
     return images
 
 
+def looks_like_images(X: Any) -> bool:
+    """Whether what is not a feature matrix is, by its shape or its first item, images."""
+    if hasattr(X, "to_numpy"):
+        X = X.to_numpy()
+    if getattr(X, "ndim", 0) > 2:
+        return True
+    if not isinstance(X, Sequence | np.ndarray) or len(X) == 0:
+        return False
+    first = X[0]
+    return isinstance(first, str | os.PathLike | Image.Image) or getattr(first, "ndim", 0) > 1
+
+
 def _split_array(X: np.ndarray) -> Sequence[Any]:
     if X.dtype.kind in "OUS":
         if X.ndim == 2 and X.shape[1] == 1:

@@ -7,11 +7,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
-from tqdm.auto import tqdm
 
 from sktip._base import BaseCLIPClassifier, fits
 from sktip._encoder import CLIPFeatureTransformer, unit_norm
 from sktip._left_out import place_in_class
+from sktip._progress import progress
 
 #: Published values for 1, 2, 4, 8 and 16 shots a class.
 PUBLISHED_SHOTS = np.array([1, 2, 4, 8, 16])
@@ -301,12 +301,7 @@ class ProKeRClassifier(BaseCLIPClassifier):
         weights /= weights.sum()
         n_shots = len(asked) // self.n_views
         if folds and any(free):
-            with tqdm(desc="Choosing", unit="try", disable=not self.verbose) as bar:
-
-                def on_try(beta: float, lam: float) -> None:
-                    bar.set_postfix(beta=f"{beta:.3g}", lam=f"{lam:.3g}")
-                    bar.update()
-
+            with progress("Choosing", "try", None, verbose=self.verbose) as on_try:
                 beta, lam, gamma = kernel_ridge.chosen_values(
                     keys,
                     all_codes,

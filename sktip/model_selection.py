@@ -137,3 +137,7 @@ class FewShotSplit(BaseShuffleSplit):
         raise ValueError(
             f"test_size={size!r}; it is None, a number of samples, or a share between 0 and 1."
         )
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -126,3 +126,7 @@ def _as_sequence(templates: Any, where: str) -> list[str]:
         if not template.strip():
             raise ValueError(f"{where} holds an empty template.")
     return templates
+
+
+def __dir__() -> list[str]:
+    return __all__

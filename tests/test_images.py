@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from sktip import CLIPFeatureTransformer
+from sktip import CLIPFeatureTransformer, TipAdapterClassifier
 from sktip.exceptions import ImageReadError
 
 
@@ -226,3 +226,31 @@ class TestUnusableImages:
         path = tmp_path / "odd.jpg"
         Image.fromarray(photo).save(path, exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff", quality=95)
         assert np.isfinite(clip.transform([path])).all()
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        ["a.png", "b.png"],
+        np.array(["a.png", "b.png"]),
+        [Image.new("RGB", (8, 8))] * 2,
+        [np.zeros((8, 8, 3), np.uint8)] * 2,
+        np.zeros((2, 8, 8, 3), np.uint8),
+    ],
+    ids=["paths", "array of paths", "PIL", "list of arrays", "array"],
+)
+def test_images_where_features_are_expected(clip, images):
+    with pytest.raises(ValueError, match=r"\. X looks like images.*encoder=CLIPFeatureTransformer"):
+        TipAdapterClassifier().fit(images, ["a", "b"])
+    features = np.eye(2, 128)
+    clf = TipAdapterClassifier(clip, input="features")
+    with pytest.raises(ValueError, match=r"\. X looks like images, but input='features': use"):
+        clf.fit(images, ["a", "b"])
+    clf.fit(features, ["a", "b"])
+    with pytest.raises(ValueError, match=r"\. X looks like images, but input='features': use"):
+        clf.predict(images)
+
+
+def test_a_model_name_is_no_encoder():
+    with pytest.raises(ValueError, match=r"pass encoder=CLIPFeatureTransformer\('ViT-B-32'\)"):
+        TipAdapterClassifier("ViT-B-32").fit(["a.png", "b.png"], ["a", "b"])

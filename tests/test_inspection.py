@@ -708,10 +708,12 @@ class TestMatplotlib:
         monkeypatch.setitem(sys.modules, "matplotlib", None)
         monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
         name = type(display).__name__
-        with pytest.raises(ImportError, match=rf"{name}.plot requires .*pip install sktip\[plot\]"):
+        with pytest.raises(
+            ImportError, match=rf'{name}.plot requires .*pip install "sktip\[plot\]"'
+        ):
             display.plot()
         arguments = (None,) * {"AlphaBetaDisplay": 1, "ShotsCurveDisplay": 3}.get(name, 2)
         with pytest.raises(
-            ImportError, match=rf"{name}.from_estimator .*pip install sktip\[plot\]"
+            ImportError, match=rf'{name}.from_estimator .*pip install "sktip\[plot\]"'
         ):
             display.from_estimator(*arguments)

@@ -47,7 +47,7 @@ def train_adapter(
     weight_decay: float,
     batch_size: int,
     generator: torch.Generator,
-    on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+    on_epoch: Callable[..., None] = lambda loss: None,
 ) -> tuple[Tensor, Tensor, list[float]]:
     """Train by SGD: one epoch to warm up, then a learning rate that falls along a cosine.
 
@@ -84,7 +84,7 @@ def train_adapter(
         Draws the first weights, the order of the images and their views, on the processor.
 
     on_epoch : callable
-        Called with epoch and mean loss after each epoch.
+        Called with the mean `loss` after each epoch.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def train_adapter(
             optimizer.step()
             total += loss.item() * len(rows)
         losses.append(total / n)
-        on_epoch(epoch, losses[-1])
+        on_epoch(loss=losses[-1])
     return down.detach(), up.detach(), losses
 
 

@@ -89,7 +89,7 @@ def fine_tune_keys(
     batch_size: int,
     generator: torch.Generator,
     weights: Tensor | None = None,
-    on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+    on_epoch: Callable[..., None] = lambda loss: None,
 ) -> tuple[Tensor, list[float]]:
     """Learn the cache keys by AdamW with a learning rate that falls to 0 along a cosine.
 
@@ -138,7 +138,7 @@ def fine_tune_keys(
         Weights of the images in the loss; their mean becomes 1.
 
     on_epoch : callable
-        Called with epoch and mean loss after each epoch.
+        Called with the mean `loss` after each epoch.
 
     Returns
     -------
@@ -162,7 +162,7 @@ def fine_tune_keys(
     n_steps = n_epochs * -(-n // batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_steps)
     losses = []
-    for epoch in range(n_epochs):
+    for _ in range(n_epochs):
         order = torch.randperm(n, generator=generator).to(views.device)
         chosen = torch.randint(n_views, (n,), generator=generator).to(views.device)
         total = 0.0
@@ -186,5 +186,5 @@ def fine_tune_keys(
             schedule.step()
             total += loss.item() * len(rows)
         losses.append(total / n)
-        on_epoch(epoch, losses[-1])
+        on_epoch(loss=losses[-1])
     return parameter.data, losses

@@ -73,7 +73,7 @@ def chosen_values(
     logit_scale: float,
     start: tuple[float, float, float],
     free: tuple[bool, bool, bool],
-    on_try: Callable[[float, float], None] = lambda beta, lam: None,
+    on_try: Callable[..., None] = lambda beta, lam: None,
 ) -> tuple[float, float, float]:
     """Most probable beta, lambda and gamma, by the log-loss of the left-out rows.
 
@@ -110,7 +110,7 @@ def chosen_values(
         Which of them may change.
 
     on_try : callable
-        Called with each beta and lambda before it is tried.
+        Called with each `beta` and `lam` before they are tried.
 
     Returns
     -------
@@ -132,7 +132,7 @@ def chosen_values(
         point = centre[:2].copy()
         point[movable] += moved
         beta, lam = np.exp(point)
-        on_try(beta, lam)
+        on_try(beta=beta, lam=lam)
         predictions = left_out_predictions(keys, targets, folds, beta, lam)
         votes = (logit_scale * start[2]) * predictions.T
         if free[2]:

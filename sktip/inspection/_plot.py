@@ -15,7 +15,7 @@ def check_matplotlib(caller: str) -> None:
         import matplotlib.pyplot  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            f"{caller} requires matplotlib. Install it with `pip install sktip[plot]`."
+            f'{caller} requires matplotlib. Run: pip install "sktip[plot]"'
         ) from error
 
 
