@@ -203,9 +203,18 @@ class BaseCLIPClassifier(RecordedMixin, ClassifierMixin, BaseEstimator):
     def _validate_features(self, X: Any, *, reset: bool) -> NDArray:
         if not reset and self._is_plain_matrix(X):
             return X
-        return validate_data(
+        X = validate_data(
             self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=False
         )
+        # One that was fitted on images has no `n_features_in_` for scikit-learn to compare with.
+        if not reset and not hasattr(self, "n_features_in_"):
+            probe = getattr(self, "encoder_probe_", None)
+            if probe is not None and X.shape[1] != len(probe):
+                raise ValueError(
+                    f"X has {X.shape[1]} features, but this {type(self).__name__} was fitted on images, of "
+                    f"which its encoder makes {len(probe)} features."
+                )
+        return X
 
     def _is_plain_matrix(self, X: Any) -> bool:
         """Whether `validate_data` would hand X back as it is, at the cost of a whole query."""
