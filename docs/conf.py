@@ -114,8 +114,8 @@ sphinx_gallery_conf = {
     "gallery_dirs": "auto_examples",
     # Every script is shown. All are run but the one that needs photos of yours and a real CLIP.
     "filename_pattern": r"/(?!own_photos)\w+\.py$",
-    # A long program, not an example; folders of the gallery are those with a GALLERY_HEADER.rst.
-    "ignore_pattern": r"reproduce_paper\.py$",
+    # Programs, not examples; folders of the gallery are those with a GALLERY_HEADER.rst.
+    "ignore_pattern": r"(reproduce_paper|distributed_scoring)\.py$",
     # One that is not listed comes last; one that is not there yet does no harm.
     "within_subsection_order": ExplicitOrder(
         [

@@ -3,17 +3,10 @@
 import os
 from pathlib import Path
 
-# The classes of the tests are found by the workers.
-HERE = str(Path(__file__).parent)
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [HERE, os.environ.get("PYTHONPATH")]))
-# Read by Ray when it is imported.
-os.environ |= {
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # Workers are no nicer than what else runs here, so that rates can be compared.
-    "RAY_worker_niceness": "0",
-    "RAY_TQDM": "0",
-}
+os.environ["RAY_DATA_DISABLE_PROGRESS_BARS"] = "1"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+# Workers are no nicer than what else runs here, so that rates can be compared.
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
 
 import numpy as np
 import pytest
@@ -24,6 +17,10 @@ from ray.cluster_utils import Cluster
 import sktip
 from sktip import TipAdapterClassifier
 
+# The classes of the tests are found by the workers.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])
+)
 QUIET = {"logging_level": "error", "log_to_driver": False}
 
 

@@ -67,9 +67,7 @@ class TestJobs:
 
     def test_each_worker_loads_one_model(self, paths, clip, expected, tmp_path):
         log = tmp_path / "loads"
-        encoded = dataset(paths).map_batches(
-            Counted, fn_constructor_args=[clip, str(log)], **TWO
-        )
+        encoded = dataset(paths).map_batches(Counted, fn_constructor_args=[clip, str(log)], **TWO)
         rows = in_order(encoded.to_pandas(), paths)
         loads = log.read_text().split("\n")[:-1]
         assert len(loads) == len(set(loads)) == 2
@@ -79,7 +77,10 @@ class TestJobs:
         np.testing.assert_allclose(np.stack(rows["features"]), expected[0], atol=1e-5)
 
     def test_bytes_and_arrays(self, paths, clip, expected):
-        for read, column in ((ray.data.read_binary_files, "bytes"), (ray.data.read_images, "image")):
+        for read, column in (
+            (ray.data.read_binary_files, "bytes"),
+            (ray.data.read_images, "image"),
+        ):
             encoded = read(paths[:100], include_paths=True).map_batches(
                 EncodeImages, fn_constructor_args=[clip, column], **TWO
             )
@@ -119,7 +120,7 @@ class TestJobs:
         encoded = dataset(paths).map_batches(
             EncodeImages, fn_constructor_args=[encoder, column], **TWO
         )
-        with pytest.raises(Exception, match=message):  # noqa: PT011, B017
+        with pytest.raises(Exception, match=message):
             encoded.materialize()
 
     def test_the_wrong_width_ends_the_job(self, paths, clf):
@@ -129,11 +130,11 @@ class TestJobs:
         for name in ("cache_keys_", "text_features_"):
             setattr(narrow, name, getattr(clf, name)[:, :64])
         scored = dataset(paths).map_batches(PredictImages, fn_constructor_args=[narrow], **TWO)
-        with pytest.raises(Exception, match="64"):  # noqa: PT011, B017
+        with pytest.raises(Exception, match="64"):
             scored.materialize()
 
     def test_a_missing_mount_ends_the_job(self, paths, clip):
         lost = [path.replace("/tmp", "/mnt/lost") for path in paths]
         encoded = dataset(lost).map_batches(EncodeImages, fn_constructor_args=[clip], **TWO)
-        with pytest.raises(Exception, match="100 images one after another could not be read on"):  # noqa: PT011, B017
+        with pytest.raises(Exception, match="100 images one after another could not be read on"):
             encoded.materialize()
