@@ -47,7 +47,9 @@ def spilled(tmp_path):
 def test_a_hundred_thousand_images(clip, spilled):
     encoded = (
         ray.data.range(N_IMAGES, override_num_blocks=400)
-        .map_batches(draw, batch_size=250)
+        # With resources of its own, so that Ray does not draw within the worker, and the pictures
+        # go through the store.
+        .map_batches(draw, batch_size=250, num_cpus=0.5)
         .map_batches(
             Measured,
             fn_constructor_args=[clip, "image"],
