@@ -85,7 +85,7 @@ intersphinx_mapping = fetch_inventories(HERE / "_build" / "inventories")
 # parameters, attributes and methods, and expressions.
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:.*", r"(sklearn|numpy|matplotlib|torch|joblib|open_clip|pandas)(\..*)?"),
+    ("py:.*", r"(sklearn|numpy|matplotlib|torch|joblib|open_clip|pandas|ray)(\..*)?"),
     ("py:obj", r"[a-z][A-Za-z0-9_]*"),
     ("py:obj", r"[A-Z][A-Za-z]*CV|PredefinedSplit|Pipeline|X|LeaveOneOut"),
 ]

@@ -2,6 +2,7 @@
 
 import json
 import os
+from importlib.util import find_spec
 
 # No model hub is reached from a test; without this, huggingface_hub retries for a minute.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -20,6 +21,15 @@ SMALL_VIT = {
     "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1},
 }
 NAMES = np.array("zero one two three four five six seven eight nine".split())
+
+
+def pytest_collection_modifyitems(items):
+    """Leave out the examples of `sktip.distributed` where the extra is not installed."""
+    if find_spec("ray") is None:
+        mark = pytest.mark.skip(reason="needs Ray")
+        for item in items:
+            if item.name.startswith("sktip.distributed."):
+                item.add_marker(mark)
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,9 @@
 
     python tests/distributed/rates.py
 
-The same files, the same batches and as many processes, in turn, several times. A rate is that of
-the time in which all processes work: their start is not in it. Prints each, and the medians.
+The same files, the same batches and as many processes, in turn, several times. A rate is that from
+when all processes work: their start is not in it. Beside it, the images a second of processor time,
+of all processes together, which tells more where others use the machine.
 """
 
 import multiprocessing
@@ -21,64 +22,68 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 
 import numpy as np
 import pandas as pd
+import psutil
 import ray
 from PIL import Image
 
 from sktip import CLIPFeatureTransformer
 from sktip.distributed import EncodeImages
 
-N_IMAGES, BATCH, ROUNDS = 8_000, 250, 3
+N_IMAGES, BATCH, BLOCK, ROUNDS = 6_000, 200, 600, 3
 CLIP = CLIPFeatureTransformer("tiny", device="cpu")
 
 
-class Timed(EncodeImages):
-    """Says which process made a batch, and when."""
+class Known(EncodeImages):
+    """Says which process made a batch."""
 
     def __call__(self, batch):
         batch = super().__call__(batch)
-        n = len(batch["features"])
-        return batch | {"process": np.full(n, os.getpid()), "time": np.full(n, time.time())}
+        return batch | {"process": np.full(len(batch["features"]), os.getpid())}
 
 
 def encode(paths):
-    features = CLIP.transform(paths)
-    return features, os.getpid(), time.time()
+    return len(CLIP.transform(paths)), os.getpid()
 
 
-def rate(process, times):
-    """Images a second from when all processes have begun until the first of them ends."""
-    own = [times[process == one] for one in np.unique(process)]
-    start, end = max(one.min() for one in own), min(one.max() for one in own)
-    return ((times > start) & (times <= end)).sum() / (end - start)
+def processor_seconds():
+    """What this process and all below it have used, Ray's own among them."""
+    me = psutil.Process()
+    return sum(
+        sum(own.cpu_times()[:2]) for own in [me, *me.children(recursive=True)] if own.is_running()
+    )
+
+
+def measured(batches, n_processes):
+    """Images a second, and a processor second, from when all processes have begun."""
+    seen, n_images = set(), 0
+    for n, process in batches:
+        if len(seen) == n_processes:
+            n_images += n
+        else:
+            seen.add(process)
+            start, used = time.perf_counter(), processor_seconds()
+    return n_images / (time.perf_counter() - start), n_images / (processor_seconds() - used)
 
 
 def plain(paths, n):
-    batches = [paths[i : i + BATCH] for i in range(0, len(paths), BATCH)]
-    begin = time.time()
+    pieces = [paths[i : i + BATCH] for i in range(0, len(paths), BATCH)]
     with multiprocessing.get_context("spawn").Pool(n) as pool:
-        done = pool.map(encode, batches, chunksize=1)
-    assert sum(len(features) for features, _, _ in done) == len(paths)
-    process, times = (np.repeat([one[i] for one in done], BATCH) for i in (1, 2))
-    assert len(np.unique(process)) == n
-    return rate(process, times), time.time() - begin
+        return measured(pool.imap_unordered(encode, pieces), n)
 
 
 def on_ray(paths, n):
-    # Room for the workers, and for reading and what is not ours.
+    # Room for the workers, and for reading.
     ray.init(num_cpus=n + 1, include_dashboard=False, logging_level="error", log_to_driver=False)
     try:
-        begin = time.time()
         listed = ray.data.from_pandas(pd.DataFrame({"path": paths}))
-        encoded = listed.repartition(len(paths) // BATCH).map_batches(
-            Timed,
+        encoded = listed.repartition(len(paths) // BLOCK).map_batches(
+            Known,
             fn_constructor_args=[CLIP],
             compute=ray.data.ActorPoolStrategy(size=n),
             batch_size=BATCH,
         )
-        rows = encoded.to_pandas()
-        assert len(rows) == len(paths)
-        assert rows["process"].nunique() == n
-        return rate(rows["process"].to_numpy(), rows["time"].to_numpy()), time.time() - begin
+        batches = encoded.iter_batches(batch_size=BATCH)
+        return measured(((len(one["path"]), one["process"][0]) for one in batches), n)
     finally:
         ray.shutdown()
 
@@ -94,23 +99,25 @@ def main():
         for number in range(ROUNDS):
             for n in (1, 2):
                 for name, measure in (("plain", plain), ("Ray", on_ray)):
-                    own, whole = measure(paths, n)
+                    own = measure(paths, n)
                     rates.setdefault((name, n), []).append(own)
                     print(
-                        f"round {number + 1}, {name:5} {n}: {own:6.0f} images/s, {whole:5.1f} s "
-                        f"with the start, load {os.getloadavg()[0]:.1f}",
+                        f"round {number + 1}, {name:5} {n}: {own[0]:5.0f} images/s, {own[1]:5.0f} a "
+                        f"processor second, load {os.getloadavg()[0]:.1f}",
                         flush=True,
                     )
-    for title, one, other in (
-        ("Ray / plain, 1 process", ("Ray", 1), ("plain", 1)),
-        ("Ray / plain, 2 processes", ("Ray", 2), ("plain", 2)),
-        ("2 processes / 1, plain", ("plain", 2), ("plain", 1)),
-        ("2 processes / 1, Ray", ("Ray", 2), ("Ray", 1)),
-    ):
-        ratios = np.array(rates[one]) / np.array(rates[other])
-        print(f"{title:26} {np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})")
-    for key, own in rates.items():
-        print(f"{key[0]:5} {key[1]}: {np.median(own):.0f} images/s")
+    for place, unit in enumerate(("by time", "by processor time")):
+        for title, one, other in (
+            ("Ray / plain, 1 process", ("Ray", 1), ("plain", 1)),
+            ("Ray / plain, 2 processes", ("Ray", 2), ("plain", 2)),
+            ("2 processes / 1, plain", ("plain", 2), ("plain", 1)),
+            ("2 processes / 1, Ray", ("Ray", 2), ("Ray", 1)),
+        ):
+            ratios = np.array(rates[one])[:, place] / np.array(rates[other])[:, place]
+            print(
+                f"{unit}: {title:26} {np.median(ratios):.2f} "
+                f"({ratios.min():.2f} to {ratios.max():.2f})"
+            )
 
 
 if __name__ == "__main__":
