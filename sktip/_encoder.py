@@ -358,7 +358,7 @@ class CLIPFeatureTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
                     warnings.warn(
                         f"{store.problem}. The features are returned all the same, but not all of them "
                         "are kept.",
-                        stacklevel=4,
+                        stacklevel=5,
                     )
                 yield views
         finally:
@@ -368,7 +368,7 @@ class CLIPFeatureTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             warnings.warn(
                 f"{len(failures)} of {len(images)} images could not be read and are rows of NaN. "
                 f"The first: {failures[0]}",
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def _open_memory(self, clip: ClipModel) -> FeatureStore | None:
