@@ -194,7 +194,7 @@ class PredictImages(EncodeImages):
     ----------
     estimator : estimator
         A fitted classifier of sktip with an `encoder`, whether it was fitted on images or on
-        features; a Pipeline that begins with a `CLIPFeatureTransformer`; or a search over one of
+        features; a Pipeline that begins with a ``CLIPFeatureTransformer``; or a search over one of
         them, such as GridSearchCV. To any other classifier on features belongs such a Pipeline:
         ``make_pipeline(clip, classifier)`` of what is fitted needs no new fit.
 

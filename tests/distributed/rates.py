@@ -2,9 +2,10 @@
 
     python tests/distributed/rates.py
 
-The same files, the same batches and as many processes, in turn, several times. A rate is that from
-when all processes work: their start is not in it. Beside it, the images a second of processor time,
-of all processes together, which tells more where others use the machine.
+The same files, the same batches and as many processes, in turn, several times. A rate is that of
+the time in which all processes work: their start is not in it. Beside it, the images a second of
+processor time, of all processes and Ray's own together: where others use the machine, time says more
+about what share of it one gets.
 """
 
 import multiprocessing
@@ -29,40 +30,48 @@ from PIL import Image
 from sktip import CLIPFeatureTransformer
 from sktip.distributed import EncodeImages
 
-N_IMAGES, BATCH, BLOCK, ROUNDS = 6_000, 200, 600, 3
+N_IMAGES, BATCH, BLOCK, ROUNDS = 4_000, 200, 400, 3
 CLIP = CLIPFeatureTransformer("tiny", device="cpu")
 
 
 class Known(EncodeImages):
-    """Says which process made a batch."""
+    """Says which process made a batch, when, and what time of a processor it had used by then."""
 
     def __call__(self, batch):
         batch = super().__call__(batch)
-        return batch | {"process": np.full(len(batch["features"]), os.getpid())}
+        now = [os.getpid(), time.time(), time.process_time()]
+        return batch | {"now": np.tile(now, (len(batch["features"]), 1))}
 
 
 def encode(paths):
-    return len(CLIP.transform(paths)), os.getpid()
+    CLIP.transform(paths)
+    return os.getpid(), time.time(), time.process_time()
 
 
-def processor_seconds():
-    """What this process and all below it have used, Ray's own among them."""
+def used_by_others(workers):
+    """Processor time of this process and all below it but the workers: Ray's own, above all."""
     me = psutil.Process()
     return sum(
-        sum(own.cpu_times()[:2]) for own in [me, *me.children(recursive=True)] if own.is_running()
+        sum(one.cpu_times()[:2])
+        for one in [me, *me.children(recursive=True)]
+        if one.pid not in workers and one.is_running()
     )
 
 
 def measured(batches, n_processes):
-    """Images a second, and a processor second, from when all processes have begun."""
-    seen, n_images = set(), 0
-    for n, process in batches:
-        if len(seen) == n_processes:
-            n_images += n
-        else:
-            seen.add(process)
-            start, used = time.perf_counter(), processor_seconds()
-    return n_images / (time.perf_counter() - start), n_images / (processor_seconds() - used)
+    """Images a second, and a second of processor time, from when all processes have begun."""
+    rows = []
+    for now in batches:
+        rows.append(now)
+        workers = {int(row[0]) for row in rows}
+        if len(workers) == n_processes and len(rows) <= 2 * n_processes:
+            first, n_first = used_by_others(workers), len(rows)
+    others = (used_by_others(workers) - first) / (len(rows) - n_first)
+    own = [np.array(sorted(row for row in rows if row[0] == worker)) for worker in workers]
+    start, end = max(one[0, 1] for one in own), min(one[-1, 1] for one in own)
+    n_between = sum(((one[:, 1] > start) & (one[:, 1] <= end)).sum() for one in own)
+    used = sum(one[-1, 2] - one[0, 2] for one in own) / sum(len(one) - 1 for one in own)
+    return BATCH * n_between / (end - start), BATCH / (used + others)
 
 
 def plain(paths, n):
@@ -83,7 +92,7 @@ def on_ray(paths, n):
             batch_size=BATCH,
         )
         batches = encoded.iter_batches(batch_size=BATCH)
-        return measured(((len(one["path"]), one["process"][0]) for one in batches), n)
+        return measured((tuple(batch["now"][0]) for batch in batches), n)
     finally:
         ray.shutdown()
 
