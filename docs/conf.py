@@ -86,7 +86,7 @@ intersphinx_mapping = fetch_inventories(HERE / "_build" / "inventories")
 # parameters, attributes and methods, and expressions.
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:.*", r"(sklearn|numpy|matplotlib|torch|joblib|open_clip|pandas)(\..*)?"),
+    ("py:.*", r"(sklearn|numpy|matplotlib|torch|joblib|open_clip|pandas|ray)(\..*)?"),
     ("py:obj", r"[a-z][A-Za-z0-9_]*"),
     ("py:obj", r"[A-Z][A-Za-z]*CV|PredefinedSplit|Pipeline|X|LeaveOneOut"),
 ]
@@ -115,8 +115,8 @@ sphinx_gallery_conf = {
     "gallery_dirs": "auto_examples",
     # Every script is shown. All are run but the one that needs photos of yours and a real CLIP.
     "filename_pattern": r"/(?!own_photos)\w+\.py$",
-    # A long program, not an example; folders of the gallery are those with a GALLERY_HEADER.rst.
-    "ignore_pattern": r"reproduce_paper\.py$",
+    # Programs, not examples; folders of the gallery are those with a GALLERY_HEADER.rst.
+    "ignore_pattern": r"(reproduce_paper|distributed_scoring)\.py$",
     # One that is not listed comes last; one that is not there yet does no harm.
     "within_subsection_order": ExplicitOrder(
         [

@@ -23,7 +23,7 @@ _HOME = {
     "ZeroShotClassifier": "sktip._zero_shot",
     "clear_model_cache": "sktip._clip",
 }
-_SUBMODULES = ("datasets", "exceptions", "inspection", "model_selection", "prompts")
+_SUBMODULES = ("datasets", "distributed", "exceptions", "inspection", "model_selection", "prompts")
 
 __all__ = [
     "CLIPAdapterClassifier",
@@ -37,6 +37,7 @@ __all__ = [
     "__version__",
     "clear_model_cache",
     "datasets",
+    "distributed",
     "exceptions",
     "inspection",
     "model_selection",
@@ -45,6 +46,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from sktip import datasets as datasets
+    from sktip import distributed as distributed
     from sktip import exceptions as exceptions
     from sktip import inspection as inspection
     from sktip import model_selection as model_selection

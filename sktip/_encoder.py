@@ -15,7 +15,7 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sktip._clip import ClipModel, load_clip
-from sktip._features import ViewEncoder
+from sktip._features import OnFailure, ViewEncoder
 from sktip._images import PIXELS_VERSION, as_image_list
 from sktip._memory import PLAIN, FeatureMemory, FeatureStore, Space
 from sktip._progress import progress
@@ -110,8 +110,8 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    Images may be paths, PIL images or uint8 arrays of shape (h, w), (h, w, 3) or (h, w, 4), in
-    a list, a 1-D object array, a pandas Series, or a 4-D array. Before the model's own
+    Images may be paths, the bytes of image files, PIL images or uint8 arrays of shape (h, w),
+    (h, w, 3) or (h, w, 4), in a list, a 1-D object array, a pandas Series, or a 4-D array. Before the model's own
     preprocessing, each is made an upright RGB picture: the EXIF orientation is applied,
     transparency is laid on white, and 16-bit greys are scaled to 8 bits.
 
@@ -207,7 +207,7 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : sequence of images of length n
-            Paths, PIL images or uint8 arrays; see the notes of the class.
+            Paths, bytes, PIL images or uint8 arrays; see the notes of the class.
 
         Returns
         -------
@@ -222,11 +222,7 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
         TypeError
             If X is a single image, path or string instead of a collection.
         """
-        images = as_image_list(X)
-        features = np.empty((len(images), self._clip().embed_dim), np.float32)
-        for row, views in enumerate(self._encode(images, self.n_views, self.random_state)):
-            features[row] = unit_norm(views.mean(axis=0))
-        return features
+        return self._features(as_image_list(X))
 
     def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
         """Encode images; the same as `transform`.
@@ -234,7 +230,7 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : sequence of images of length n
-            Paths, PIL images or uint8 arrays; see the notes of the class.
+            Paths, bytes, PIL images or uint8 arrays; see the notes of the class.
 
         y : Ignored
             Not used, present for API consistency.
@@ -327,13 +323,34 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
             )
         return clip.encode_classes(prompts)
 
-    def _encode(self, images: Sequence[Any], n_views: int, random_state: Any) -> Iterator[NDArray]:
-        """Yield the un-normalised features of each image's views, (n_views, d), in order."""
+    def _features(
+        self, images: Sequence[Any], on_failure: OnFailure | None = None
+    ) -> NDArray[np.float32]:
+        """Unit-norm features of images; those that `on_failure` was told of are rows of NaN."""
+        features = np.empty((len(images), self._clip().embed_dim), np.float32)
+        encoded = self._encode(images, self.n_views, self.random_state, on_failure)
+        for row, views in enumerate(encoded):
+            features[row] = unit_norm(views.mean(axis=0))
+        return features
+
+    def _encode(
+        self,
+        images: Sequence[Any],
+        n_views: int,
+        random_state: Any,
+        on_failure: OnFailure | None = None,
+    ) -> Iterator[NDArray]:
+        """Yield the un-normalised features of each image's views, (n_views, d), in order.
+
+        Without `on_failure`, `on_error` says what to do about an image that cannot be read.
+        """
         clip = self._clip()
         seed = int(check_random_state(random_state).randint(2**31)) if n_views > 1 else PLAIN
         fresh = n_views > 1 and random_state is None
         store = None if fresh else self._open_memory(clip)
         failures: list[str] = []
+        if on_failure is None and self.on_error == "nan":
+            on_failure = lambda index, error: failures.append(str(error))  # noqa: E731
         encoder = ViewEncoder(
             clip,
             n_views=n_views,
@@ -342,7 +359,7 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
             n_threads=effective_n_jobs(self.n_jobs),
             max_pixels=self.max_pixels,
             store=store,
-            on_failure=None if self.on_error == "raise" else lambda e: failures.append(str(e)),
+            on_failure=on_failure,
         )
         warned = False
         try:
@@ -354,7 +371,7 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
                         warnings.warn(
                             f"{store.problem}. The features are returned all the same, but not all of "
                             "them are kept.",
-                            stacklevel=3,
+                            stacklevel=5,
                         )
                     yield views
                     step()
@@ -365,7 +382,7 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
             warnings.warn(
                 f"{len(failures)} of {len(images)} images could not be read and are rows of NaN. "
                 f"The first: {failures[0]}",
-                stacklevel=3,
+                stacklevel=5,
             )
 
     def _open_memory(self, clip: ClipModel) -> FeatureStore | None:

@@ -16,6 +16,8 @@ from sktip._memory import PLAIN, FeatureStore, Key
 from sktip._views import content_hash, random_view, view_generator
 from sktip.exceptions import ImageReadError
 
+#: Told of an image that cannot be read: its index, and why.
+OnFailure = Callable[[int, ImageReadError], None]
 #: Features that may wait for one in front of them; beyond, the model runs on less than a batch.
 MAX_WAITING = 4096
 
@@ -48,7 +50,7 @@ class ViewEncoder:
     n_threads: int
     max_pixels: int
     store: FeatureStore | None = None
-    on_failure: Callable[[ImageReadError], None] | None = None
+    on_failure: OnFailure | None = None
 
     def encode(self, images: Sequence[Any]) -> Iterator[NDArray[np.float32]]:
         """Yield the un-normalised features of each image's views, (n_views, d), in order."""
@@ -118,7 +120,7 @@ class ViewEncoder:
         except ImageReadError as error:
             if self.on_failure is None:
                 raise
-            self.on_failure(error)
+            self.on_failure(index, error)
             features[:] = np.nan
             return _Encoded(features, {})
 

@@ -39,7 +39,11 @@ _NUMBERS = {3: "H", 4: "I"}
 
 
 def read_bytes(image: Any, where: str, max_pixels: int) -> bytes | None:
-    """Content of an image file; None for an image in memory."""
+    """Content of an image file, which may be given itself; None for decoded pixels."""
+    limit = 8 * max_pixels + MAX_METADATA
+    if isinstance(image, bytes):
+        _check_length(len(image), limit, where, max_pixels)
+        return image
     if not isinstance(image, str | os.PathLike):
         return None
     name = os.fsdecode(image)
@@ -47,7 +51,7 @@ def read_bytes(image: Any, where: str, max_pixels: int) -> bytes | None:
         raise ImageReadError(
             f"{where}: addresses are not opened. Download the file and pass its path."
         )
-    path, limit = Path(name), 8 * max_pixels + MAX_METADATA
+    path = Path(name)
     try:
         if path.is_dir():
             raise ImageReadError(
@@ -56,12 +60,7 @@ def read_bytes(image: Any, where: str, max_pixels: int) -> bytes | None:
         if path.exists() and not path.is_file():
             raise ImageReadError(f"{where}: is not a regular file.")
         with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > limit:
-                raise ImageReadError(
-                    f"{where}: a file of {size} bytes is more than an image of max_pixels={max_pixels} "
-                    f"needs ({limit}). Raise max_pixels, or save the first page as a file of its own."
-                )
+            _check_length(os.fstat(file.fileno()).st_size, limit, where, max_pixels)
             return file.read()
     except ImageReadError:
         raise
@@ -73,6 +72,14 @@ def read_bytes(image: Any, where: str, max_pixels: int) -> bytes | None:
             ) from None
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ImageReadError(f"{where}: the file cannot be read: {reason}.") from error
+
+
+def _check_length(length: int, limit: int, where: str, max_pixels: int) -> None:
+    if length > limit:
+        raise ImageReadError(
+            f"{where}: a file of {length} bytes is more than an image of max_pixels={max_pixels} "
+            f"needs ({limit}). Raise max_pixels, or save the first page as a file of its own."
+        )
 
 
 def decode(content: bytes, where: str, max_pixels: int) -> Image.Image:

@@ -25,7 +25,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_FORMS = "paths, PIL images or uint8 arrays of shape (h, w) or (h, w, 3)"
+_FORMS = "paths, bytes of files, PIL images or uint8 arrays of shape (h, w) or (h, w, 3)"
 
 
 def as_image_list(X: Any) -> Sequence[Any]:
@@ -71,11 +71,18 @@ def looks_like_images(X: Any) -> bool:
     if not isinstance(X, Sequence | np.ndarray) or len(X) == 0:
         return False
     first = X[0]
-    return isinstance(first, str | os.PathLike | Image.Image) or getattr(first, "ndim", 0) > 1
+    return (
+        isinstance(first, str | bytes | os.PathLike | Image.Image) or getattr(first, "ndim", 0) > 1
+    )
 
 
 def _split_array(X: np.ndarray) -> Sequence[Any]:
-    if X.dtype.kind in "OUS":
+    if X.dtype.kind == "S":
+        raise TypeError(
+            f"X is an array of dtype {X.dtype}, in which NumPy drops zeros at the end of bytes. Pass the "
+            "bytes of image files as a list, or with dtype=object."
+        )
+    if X.dtype.kind in "OU":
         if X.ndim == 2 and X.shape[1] == 1:
             X = X[:, 0]
         if X.ndim == 1:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from importlib.util import find_spec
 
 # No model hub is reached from a test; without this, huggingface_hub retries for a minute.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -37,6 +38,15 @@ settings.register_profile(
 settings.load_profile("sktip")
 
 NAMES = np.array("zero one two three four five six seven eight nine".split())
+
+
+def pytest_collection_modifyitems(items):
+    """Leave out the examples of `sktip.distributed` where the extra is not installed."""
+    if find_spec("ray") is None:
+        mark = pytest.mark.skip(reason="needs Ray")
+        for item in items:
+            if item.name.startswith("sktip.distributed."):
+                item.add_marker(mark)
 
 
 @pytest.fixture(scope="session")

@@ -49,6 +49,11 @@ def test_images_and_features_agree(model, clip, digits, digit_features):
     of_features = clone(model).set_params(input="features").fit(F[:40], labels[:40])
     expected = of_features.predict_proba(F[40:60])
     np.testing.assert_allclose(of_images.predict_proba(images[40:60]), expected, atol=1e-4)
+    # Fitted on images, and asked about their features.
+    of_images.set_params(input="features")
+    np.testing.assert_allclose(of_images.predict_proba(F[40:60]), expected, atol=1e-4)
+    with pytest.raises(ValueError, match="X has 7 features, .* its encoder makes 128 features"):
+        of_images.predict(F[:, :7])
     np.testing.assert_allclose(expected.sum(axis=1), 1, atol=1e-12)
 
 

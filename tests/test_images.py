@@ -43,6 +43,8 @@ def test_every_container_of_the_same_images_gives_the_same_features(clip, photo,
         np.stack([photo, photo[:, ::-1]]),
         [Image.open(saved), photo[:, ::-1]],
         iter(paths),
+        [saved.read_bytes(), mirrored.read_bytes()],
+        pd.Series([saved.read_bytes(), mirrored.read_bytes()]),
     ):
         np.testing.assert_allclose(clip.transform(X), expected, atol=1e-6)
 
@@ -170,7 +172,9 @@ class TestUnusableImages:
             (np.zeros(5, np.uint8), r"shape \(5,\)"),
             (3.5, "a float is not an image"),
             (None, "a NoneType is not an image"),
-            (b"\x89PNG", "a bytes is not an image"),
+            (b"\x89PNG", "not an image in a format that is read"),
+            (b"", "the file is empty"),
+            (bytearray(b"\x89PNG"), "a bytearray is not an image"),
         ],
     )
     def test_arrays_and_objects(self, clip, photo, image, message):
@@ -183,6 +187,15 @@ class TestUnusableImages:
             encoder.transform([saved])
         with pytest.raises(ImageReadError, match="image 0: 60 x 40"):
             encoder.transform([photo])
+
+    def test_bytes_are_bounded_as_files_are(self, photo):
+        encoder = CLIPFeatureTransformer("tiny", device="cpu", max_pixels=1)
+        with pytest.raises(ImageReadError, match="image 0: a file of .* max_pixels=1 needs"):
+            encoder.transform([bytes(64 * 2**20 + 9)])
+
+    def test_an_array_that_shortens_bytes(self, clip, saved):
+        with pytest.raises(TypeError, match="with dtype=object"):
+            clip.transform(np.array([saved.read_bytes()]))
 
     def test_pillow_refuses_bombs_on_its_own(self, clip, saved, monkeypatch):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)

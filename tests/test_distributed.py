@@ -1,0 +1,281 @@
+"""The classes for Ray Data, called as Ray calls them, and one small job."""
+
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import LinearSVC
+
+from sktip import CLIPFeatureTransformer, TipAdapterClassifier, distributed
+from sktip.distributed import EncodeImages, PredictImages, count_errors
+from sktip.exceptions import ImageReadError
+
+
+@pytest.fixture(scope="module")
+def ray():
+    return pytest.importorskip("ray.data") and sys.modules["ray"]
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory, digits):
+    """Files of 40 digits; the fourth is damaged, the sixth missing."""
+    folder = tmp_path_factory.mktemp("images")
+    paths = [str(folder / f"{number}.png") for number in range(40)]
+    for path, image in zip(paths, digits[0], strict=False):
+        Image.fromarray(image).save(path)
+    (folder / "3.png").write_bytes(b"not an image")
+    (folder / "5.png").unlink()
+    return paths
+
+
+@pytest.fixture(scope="module")
+def good(paths):
+    return np.isin(np.arange(len(paths)), [3, 5], invert=True)
+
+
+@pytest.fixture(scope="module")
+def clf(clip, digits):
+    return TipAdapterClassifier(clip, templates="the digit {}").fit(
+        digits[0][100:], digits[1][100:]
+    )
+
+
+def column(paths):
+    return np.array(paths, dtype=object)
+
+
+@pytest.mark.parametrize("caller", [EncodeImages, PredictImages, count_errors])
+def test_without_ray(caller, clip, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "ray.data", None)
+    with pytest.raises(ImportError, match=r'requires Ray Data\. Run: pip install "sktip\[ray\]"'):
+        caller(clip)
+
+
+def test_public_names():
+    assert sorted(distributed.__all__) == ["EncodeImages", "PredictImages", "count_errors"]
+
+
+@pytest.mark.usefixtures("ray")
+class TestEncodeImages:
+    def test_features_and_errors(self, clip, paths, good):
+        numbers = np.arange(len(paths))
+        batch = EncodeImages(clip)({"path": column(paths), "number": numbers})
+        assert list(batch) == ["path", "number", "features", "error"]
+        assert batch["features"].dtype == np.float32
+        expected = clip.transform([path for path, fine in zip(paths, good, strict=True) if fine])
+        np.testing.assert_allclose(batch["features"][good], expected, atol=1e-6)
+        assert np.isnan(batch["features"][~good]).all()
+        errors = batch["error"].to_pylist()
+        assert [error is None for error in errors] == good.tolist()
+        assert errors[3].startswith("not an image in a format that is read")
+        assert errors[5].startswith("no such file")
+
+    def test_bytes_and_arrays_are_encoded_and_not_passed_on(self, clip, digits):
+        images = digits[0][:4]
+        expected = clip.transform(images)
+        ragged = np.empty(4, object)
+        ragged[:] = [*images[:3], images[3][:, :8]]
+        for own, n_equal in ((np.stack(images), 4), (ragged, 3)):
+            batch = EncodeImages(clip, "image")({"image": own, "number": np.arange(4)})
+            assert list(batch) == ["number", "features", "error"]
+            np.testing.assert_allclose(batch["features"][:n_equal], expected[:n_equal], atol=1e-6)
+            assert batch["error"].null_count == 4
+
+    def test_a_batch_without_errors_has_the_type_of_one_with_errors(self, clip, paths):
+        encode = EncodeImages(clip)
+        fine, wrong = (encode({"path": column(paths[i : i + 1])}) for i in (0, 3))
+        assert fine["error"].type == wrong["error"].type == "string"
+        assert encode({"path": column([])})["features"].shape == (0, 128)
+
+    def test_raise(self, clip, paths):
+        with pytest.raises(ImageReadError, match="3.png"):
+            EncodeImages(clip, on_error="raise")({"path": column(paths)})
+
+    def test_the_callers_on_error_does_not_warn_besides(self, paths, recwarn):
+        clip = CLIPFeatureTransformer("tiny", device="cpu", on_error="nan", n_jobs=2)
+        batch = EncodeImages(clip)({"path": column(paths)})
+        assert batch["error"].null_count == 38
+        assert not recwarn
+
+    def test_a_missing_mount_ends_the_job(self, clip, paths):
+        encode = EncodeImages(clip, max_errors=30)
+        lost = column([f"/mnt/lost/{number}.jpg" for number in range(20)])
+        encode({"path": lost})
+        # One that can be read, and the count begins again.
+        encode({"path": column(paths[:1])})
+        encode({"path": lost})
+        message = (
+            "30 images one after another.*image 9 .'/mnt/lost/9.jpg'.: no such file.*Is the file"
+        )
+        with pytest.raises(ImageReadError, match=message):
+            encode({"path": lost})
+        unlimited = EncodeImages(clip, max_errors=None)
+        assert unlimited({"path": column(list(lost) * 10)})["error"].null_count == 0
+
+    @pytest.mark.parametrize(
+        ("batch", "error", "message"),
+        [
+            ({"image": column(["a"])}, ValueError, "no column 'path', but 'image'.*column="),
+            ({"path": column(["a"]), "error": column([1])}, ValueError, "'error' already"),
+            (pd.DataFrame({"path": ["a"]}), TypeError, "batch_format"),
+        ],
+    )
+    def test_systematic_failures(self, clip, batch, error, message):
+        with pytest.raises(error, match=message):
+            EncodeImages(clip)(batch)
+
+    @pytest.mark.parametrize(
+        ("parameters", "error", "message"),
+        [
+            ({"encoder": "tiny"}, TypeError, "is a str, not a CLIPFeatureTransformer"),
+            ({"on_error": "nan"}, ValueError, "on_error='nan'; it is 'record'"),
+            ({"max_errors": 0}, ValueError, "max_errors=0"),
+            ({"encoder": CLIPFeatureTransformer("tinny")}, ValueError, "unknown model_name"),
+        ],
+    )
+    def test_parameters(self, clip, parameters, error, message):
+        with pytest.raises(error, match=message):
+            EncodeImages(**{"encoder": clip} | parameters)
+
+
+@pytest.mark.usefixtures("ray")
+class TestPredictImages:
+    def check(self, batch, expected, classes, good, k=5):
+        probabilities = batch["probabilities"]
+        np.testing.assert_allclose(probabilities[good], expected, atol=1e-5)
+        assert np.isnan(probabilities[~good]).all()
+        order = np.argsort(-expected, axis=1)[:, :k]
+        for row, read in enumerate(good):
+            place = good[:row].sum()
+            labels = classes[order[place]].tolist() if read else None
+            assert batch["prediction"][row].as_py() == (labels[0] if read else None)
+            assert batch["top_labels"][row].as_py() == labels
+        top = np.take_along_axis(expected, order, axis=1)
+        np.testing.assert_allclose(batch["top_probabilities"][good], top, atol=1e-5)
+        assert np.isnan(batch["features"][~good]).all()
+        assert batch["error"].is_null().to_pylist() == good.tolist()
+
+    def test_as_the_classifier_says(self, clf, paths, good):
+        batch = PredictImages(clf)({"path": column(paths)})
+        expected = clf.predict_proba([p for p, fine in zip(paths, good, strict=True) if fine])
+        self.check(batch, expected, clf.classes_, good)
+        assert list(batch)[:3] == ["path", "features", "prediction"]
+
+    def test_every_form_of_estimator(self, clip, clf, digits, digit_features, paths, good):
+        F, labels = digit_features
+        codes = np.unique(labels, return_inverse=True)[1]
+        of_features = TipAdapterClassifier(clip, input="features").fit(F[100:], labels[100:])
+        search = GridSearchCV(
+            TipAdapterClassifier(clip, input="features", class_names=np.unique(labels).tolist()),
+            {"alpha": [1, 3]},
+            cv=2,
+        ).fit(F[60:], codes[60:])
+        X = clip.transform([p for p, fine in zip(paths, good, strict=True) if fine])
+        for estimator, classifier in (
+            (of_features, of_features),
+            (search, search),
+            (make_pipeline(clip, of_features), of_features),
+            (make_pipeline(clip, search.best_estimator_), search),
+        ):
+            batch = PredictImages(estimator, top_k=3)({"path": column(paths)})
+            self.check(batch, classifier.predict_proba(X), classifier.classes_, good, k=3)
+        probe = LogisticRegression(C=100).fit(F[60:], labels[60:])
+        batch = PredictImages(make_pipeline(clip, probe))({"path": column(paths)})
+        self.check(batch, probe.predict_proba(X), probe.classes_, good)
+
+    def test_some_outputs(self, clip, digit_features, paths):
+        svc = make_pipeline(clip, LinearSVC().fit(*digit_features))
+        batch = PredictImages(svc, outputs=["prediction"])({"path": column(paths)})
+        assert list(batch) == ["path", "prediction", "error"]
+        with pytest.raises(ValueError, match="no probabilities.*outputs="):
+            PredictImages(svc)
+
+    def test_a_batch_of_nothing_readable_has_the_types_of_others(self, clf, paths):
+        predict = PredictImages(clf)
+        fine, wrong = (predict({"path": column(paths[i : i + 1])}) for i in (0, 3))
+        for name in ("prediction", "top_labels", "error"):
+            assert fine[name].type == wrong[name].type
+        for name in ("features", "probabilities", "top_probabilities"):
+            assert fine[name].dtype == wrong[name].dtype
+            assert fine[name].shape == wrong[name].shape
+
+    def test_the_estimator_is_left_as_it_was(self, clf, digits, paths):
+        before = dict(vars(clf))
+        PredictImages(clf)({"path": column(paths[:2])})
+        assert vars(clf).keys() == before.keys()
+        assert all(vars(clf)[name] is value for name, value in before.items())
+
+    @pytest.mark.parametrize(
+        ("estimator", "error", "message"),
+        [
+            (lambda clip, F, y: TipAdapterClassifier(clip), NotFittedError, "not fitted"),
+            (
+                lambda clip, F, y: LogisticRegression().fit(F, y),
+                ValueError,
+                r"LogisticRegression has no encoder.*make_pipeline\(CLIPFeatureTransformer",
+            ),
+            (
+                lambda clip, F, y: make_pipeline(clip, LogisticRegression().fit(F[:, :7], y)),
+                ValueError,
+                "128 features, but LogisticRegression is expecting 7",
+            ),
+            (
+                lambda clip, F, y: make_pipeline(
+                    clip, TipAdapterClassifier(text_features=np.ones((10, 9))).fit(F[:, :9], y)
+                ),
+                ValueError,
+                "128 features, but TipAdapterClassifier is expecting 9",
+            ),
+        ],
+    )
+    def test_systematic_failures(self, clip, digit_features, estimator, error, message):
+        with pytest.raises(error, match=message):
+            PredictImages(estimator(clip, *digit_features))
+
+    def test_another_model_than_in_fit(self, clf, folder):
+        from sklearn.base import clone
+
+        other = clone(clf).fit([np.zeros((4, 4), np.uint8)] * 2, ["one", "two"])
+        other.set_params(encoder=CLIPFeatureTransformer(f"local-dir:{folder}", device="cpu"))
+        with pytest.raises(ValueError, match="not the model that this .* was fitted with"):
+            PredictImages(other)
+
+    @pytest.mark.parametrize(
+        ("parameters", "message"),
+        [
+            ({"outputs": "features"}, "outputs='features'; it is a list of"),
+            ({"outputs": ["label"]}, "some of features, prediction"),
+            ({"outputs": []}, "outputs="),
+            ({"top_k": 0}, "top_k=0"),
+        ],
+    )
+    def test_parameters(self, clf, parameters, message):
+        with pytest.raises(ValueError, match=message):
+            PredictImages(clf, **parameters)
+
+
+def test_a_job(ray, clf, paths, good, tmp_path):
+    ray.init(num_cpus=2, include_dashboard=False, logging_level="error", log_to_driver=False)
+    try:
+        scored = ray.data.from_items([{"path": path} for path in paths]).map_batches(
+            PredictImages,
+            fn_constructor_args=[clf],
+            compute=ray.data.ActorPoolStrategy(size=1),
+            batch_size=8,
+        )
+        scored.write_parquet(str(tmp_path))
+        written = ray.data.read_parquet(str(tmp_path))
+        assert count_errors(written) == {"images": 40, "errors": 2}
+        rows = written.to_pandas().set_index("path").loc[paths]
+    finally:
+        ray.shutdown()
+    expected = clf.predict_proba([p for p, fine in zip(paths, good, strict=True) if fine])
+    np.testing.assert_allclose(np.stack(rows["probabilities"])[good], expected, atol=1e-5)
+    assert rows["error"].isna().tolist() == good.tolist()
