@@ -62,7 +62,7 @@ def test_looking_at_an_encoder_does_not_load_its_model(monkeypatch):
     clip = sktip.CLIPFeatureTransformer()
     assert "get_feature_names_out" in dir(clip)
     assert "CLIPFeatureTransformer" in clip._repr_html_() + repr(clip)
-    assert "ViT-B-32" in estimator_html_repr(sktip.TipAdapterClassifier(clip))
+    assert "CLIPFeatureTransformer" in estimator_html_repr(sktip.TipAdapterClassifier(clip))
 
 
 @pytest.mark.parametrize(
