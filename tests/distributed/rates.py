@@ -60,11 +60,11 @@ def used_by_others(workers):
 
 def measured(batches, n_processes):
     """Images a second, and a second of processor time, from when all processes have begun."""
-    rows = []
+    rows, n_first = [], 0
     for now in batches:
         rows.append(now)
         workers = {int(row[0]) for row in rows}
-        if len(workers) == n_processes and len(rows) <= 2 * n_processes:
+        if len(workers) == n_processes and not n_first:
             first, n_first = used_by_others(workers), len(rows)
     others = (used_by_others(workers) - first) / (len(rows) - n_first)
     own = [np.array(sorted(row for row in rows if row[0] == worker)) for worker in workers]
