@@ -70,6 +70,9 @@ def affinity(queries: Tensor, keys: Tensor, beta: float) -> Tensor:
 def blocks(n_queries: int, n_keys: int, n_elements: int) -> Iterator[slice]:
     """Rows of the queries, so many at a time that their affinities are about `n_elements`."""
     size = max(16, min(1024, n_elements // max(1, n_keys)))
+    if size > 64:
+        # Products with 262 columns take a third longer than with 256 on some processors.
+        size -= size % 64
     for start in range(0, n_queries, size):
         yield slice(start, start + size)
 
