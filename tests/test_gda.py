@@ -108,6 +108,8 @@ def test_every_view_is_a_sample(clip, digits):
     auto.fit([images[row] for row in one_each], labels[one_each])
     assert auto.alpha_ > 0
     assert auto.shots_.shape == (10, 4, 128)
+    with pytest.raises(ValueError, match="n_views=2, but earlier shots have 4 views"):
+        auto.set_params(n_views=2).partial_fit(images[:2], labels[:2])
 
 
 def test_shots_are_kept_for_a_later_choice_only(features):

@@ -267,3 +267,13 @@ def test_images_where_features_are_expected(clip, images):
 def test_a_model_name_is_no_encoder():
     with pytest.raises(ValueError, match=r"pass encoder=CLIPFeatureTransformer\('ViT-B-32'\)"):
         TipAdapterClassifier("ViT-B-32").fit(["a.png", "b.png"], ["a", "b"])
+
+
+def test_an_axis_of_one_channel_is_grey(clip, photo):
+    grey = np.ascontiguousarray(photo[:, :, 0])
+    np.testing.assert_array_equal(clip.transform([grey[:, :, None]]), clip.transform([grey]))
+
+
+def test_a_column_of_paths_where_features_are_expected():
+    with pytest.raises(ValueError, match="X looks like images.*encoder=CLIPFeatureTransformer"):
+        TipAdapterClassifier().fit(pd.Series(["a.png", "b.png"]), ["a", "b"])

@@ -195,3 +195,32 @@ def test_missing_transformers_names_the_extra(monkeypatch):
     monkeypatch.setattr(open_clip, "get_tokenizer", missing)
     with pytest.raises(ImportError, match=r'pip install "sktip\[hf\]"'):
         load("ViT-B-16-SigLIP", "webli")
+
+
+def test_other_tokenizers_without_transformers(monkeypatch):
+    def missing(*args, **kwargs):
+        raise RuntimeError("Please install the latest transformers to use this tokenizer")
+
+    monkeypatch.setattr(open_clip, "get_tokenizer", missing)
+    with pytest.raises(ImportError, match=r'pip install "sktip\[hf\]"'):
+        load("ViT-B-16-SigLIP", "webli")
+
+
+class FromTransformers:
+    """As open_clip wraps a tokenizer of transformers: a call gives the ids, special ones included."""
+
+    context_length = 8
+
+    @staticmethod
+    def tokenizer(text):
+        return {"input_ids": [0, *range(len(text.split())), 1]}
+
+
+@pytest.mark.parametrize(("n_words", "cut"), [(6, False), (7, True)])
+def test_prompts_that_are_cut_off_are_noticed_with_tokenizers_of_transformers(clip, n_words, cut):
+    import dataclasses
+
+    model = dataclasses.replace(clip._clip(), tokenizer=FromTransformers())
+    assert model.is_cut_off("word " * n_words) is cut
+    # Of a tokenizer that does not tell, nothing is known.
+    assert not dataclasses.replace(model, tokenizer=len).is_cut_off("word " * 100)

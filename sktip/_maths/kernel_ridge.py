@@ -107,7 +107,7 @@ def chosen_values(
         Beta, lambda and gamma that are believed in.
 
     free : tuple of bool
-        Which of them may change.
+        Which of them may change: beta or lambda at least.
 
     on_try : callable
         Called with each `beta` and `lam` before they are tried.
@@ -142,9 +142,6 @@ def chosen_values(
         gammas[tuple(moved)] = factor * start[2]
         return n_shots * value + (moved**2).sum() / (2 * SPREAD**2)
 
-    if not movable:
-        cost(np.empty(0))
-        return start[0], start[1], gammas[()]
     steps = np.vstack([np.zeros(len(movable)), FIRST_STEP * np.eye(len(movable))])
     found = minimize(
         cost,
