@@ -111,9 +111,9 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
     Notes
     -----
     Images may be paths, the bytes of image files, PIL images or uint8 arrays of shape (h, w),
-    (h, w, 3) or (h, w, 4), in a list, a 1-D object array, a pandas Series, or a 4-D array. Before the model's own
-    preprocessing, each is made an upright RGB picture: the EXIF orientation is applied,
-    transparency is laid on white, and 16-bit greys are scaled to 8 bits.
+    (h, w, 3) or (h, w, 4), in a list, a 1-D object array, a pandas Series, or a 4-D array. Before
+    the model's own preprocessing, each is made an upright RGB picture: the EXIF orientation is
+    applied, transparency is laid on white, and 16-bit greys are scaled to 8 bits.
 
     Features are those of open_clip's ``encode_image``, divided by their norm.
 

@@ -204,7 +204,8 @@ class PredictImages(EncodeImages):
 
     outputs : sequence of str, default=all
         Columns to add, some of ``"features"``, ``"prediction"``, ``"probabilities"``,
-        ``"top_labels"`` and ``"top_probabilities"``; ``"error"`` is always there. Of a thousand classes and a billion images, ``"probabilities"`` are 4 TB.
+        ``"top_labels"`` and ``"top_probabilities"``; ``"error"`` is always there. Of a thousand
+        classes and a billion images, ``"probabilities"`` are 4 TB.
 
     top_k : int, default=5
         Classes in ``top_labels`` and ``top_probabilities``, at most as many as there are.
