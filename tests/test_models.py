@@ -224,3 +224,31 @@ def test_prompts_that_are_cut_off_are_noticed_with_tokenizers_of_transformers(cl
     assert model.is_cut_off("word " * n_words) is cut
     # Of a tokenizer that does not tell, nothing is known.
     assert not dataclasses.replace(model, tokenizer=len).is_cut_off("word " * 100)
+
+
+def test_a_tokenizer_of_transformers(folder):
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    words = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *"a photo of cat dog".split()]
+    vocabulary = {word: number for number, word in enumerate(words)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
+    ).save_pretrained(folder)
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    config["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = str(folder)
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+
+    encoder = CLIPFeatureTransformer(f"local-dir:{folder}", device="cpu")
+    ids = encoder._clip().tokenizer(["a photo of a dog"])[0].tolist()
+    assert ids[:7] == [1, 4, 5, 6, 4, 8, 2]
+    rows = encoder.encode_text(["cat", "dog"], "a photo of a {}")
+    assert rows.shape == (2, 16)
+    assert abs(rows[0] - rows[1]).max() > 1e-3
+    with pytest.warns(UserWarning, match="cut off.*class 'cat'"):
+        encoder.encode_text(["cat"], "a photo of " * 4 + "{}")
