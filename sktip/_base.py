@@ -206,14 +206,13 @@ class BaseCLIPClassifier(RecordedMixin, DocumentedMixin, ClassifierMixin, BaseEs
             if not looks_like_images(X):
                 raise
             raise type(error)(f"{str(error).rstrip('.')}. {self._how_to_read_images()}") from error
-        # One that was fitted on images has no `n_features_in_` for scikit-learn to compare with.
-        if not reset and not hasattr(self, "n_features_in_"):
-            probe = getattr(self, "encoder_probe_", None)
-            if probe is not None and X.shape[1] != len(probe):
-                raise ValueError(
-                    f"X has {X.shape[1]} features, but this {type(self).__name__} was fitted on images, of "
-                    f"which its encoder makes {len(probe)} features."
-                )
+        # What was fitted on images has no `n_features_in_` for scikit-learn to compare with.
+        probe = None if reset or hasattr(self, "n_features_in_") else self.encoder_probe_
+        if probe is not None and X.shape[1] != len(probe):
+            raise ValueError(
+                f"X has {X.shape[1]} features, but this {type(self).__name__} was fitted on images, of "
+                f"which its encoder makes {len(probe)} features."
+            )
         return X
 
     def _how_to_read_images(self) -> str:

@@ -20,6 +20,7 @@ from sktip._images import PIXELS_VERSION, as_image_list
 from sktip._memory import PLAIN, FeatureMemory, FeatureStore, Space
 from sktip._progress import progress
 from sktip._site import DocumentedMixin
+from sktip.exceptions import ImageReadError
 from sktip.prompts import fill_prompts
 
 
@@ -349,8 +350,12 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
         fresh = n_views > 1 and random_state is None
         store = None if fresh else self._open_memory(clip)
         failures: list[str] = []
+
+        def remember(index: int, error: ImageReadError) -> None:
+            failures.append(str(error))
+
         if on_failure is None and self.on_error == "nan":
-            on_failure = lambda index, error: failures.append(str(error))  # noqa: E731
+            on_failure = remember
         encoder = ViewEncoder(
             clip,
             n_views=n_views,

@@ -40,9 +40,8 @@ _NUMBERS = {3: "H", 4: "I"}
 
 def read_bytes(image: Any, where: str, max_pixels: int) -> bytes | None:
     """Content of an image file, which may be given itself; None for decoded pixels."""
-    limit = 8 * max_pixels + MAX_METADATA
     if isinstance(image, bytes):
-        _check_length(len(image), limit, where, max_pixels)
+        _check_length(len(image), where, max_pixels)
         return image
     if not isinstance(image, str | os.PathLike):
         return None
@@ -60,7 +59,7 @@ def read_bytes(image: Any, where: str, max_pixels: int) -> bytes | None:
         if path.exists() and not path.is_file():
             raise ImageReadError(f"{where}: is not a regular file.")
         with path.open("rb") as file:
-            _check_length(os.fstat(file.fileno()).st_size, limit, where, max_pixels)
+            _check_length(os.fstat(file.fileno()).st_size, where, max_pixels)
             return file.read()
     except ImageReadError:
         raise
@@ -74,7 +73,8 @@ def read_bytes(image: Any, where: str, max_pixels: int) -> bytes | None:
         raise ImageReadError(f"{where}: the file cannot be read: {reason}.") from error
 
 
-def _check_length(length: int, limit: int, where: str, max_pixels: int) -> None:
+def _check_length(length: int, where: str, max_pixels: int) -> None:
+    limit = 8 * max_pixels + MAX_METADATA
     if length > limit:
         raise ImageReadError(
             f"{where}: a file of {length} bytes is more than an image of max_pixels={max_pixels} "

@@ -22,7 +22,7 @@ SPREAD = 1.0
 #: Text logits of CLIP that can be taken at their word spread this widely between wrong classes.
 SPREAD_OF_TEXT = 3.0
 #: Text that says nothing is not trusted infinitely little.
-MOST_DISTRUST = 1e4
+LEAST_TRUST = 1e-2
 #: How far around the belief the weight is looked for, in the logarithm, and how exactly.
 RANGE, TOLERANCE = (-7.0, 7.0), 1e-2
 
@@ -175,8 +175,8 @@ def chosen_weight(
         return belief
     # The text has not seen the shots, so its log-loss on them says how far it can be trusted.
     sureness, _, _ = best_alpha(questions, prior, precision=precision)
-    distrust = (SPREAD_OF_TEXT / max(sureness * spread_of_text, 1e-6)) ** 2
-    unit = spread_of_text / spread_of_votes * min(max(distrust, 1.0), MOST_DISTRUST)
+    trust = min(max(sureness * spread_of_text / SPREAD_OF_TEXT, LEAST_TRUST), 1.0)
+    unit = spread_of_text / spread_of_votes / trust**2
     factor = 1.0
     if left_out:
         start = unit * float(np.mean([_belief(piece.n_shots) for piece in pieces]))
