@@ -1,5 +1,6 @@
 """Loading of CLIP models: what is accepted, what is refused, and that it happens once."""
 
+import dataclasses
 import json
 import shutil
 import threading
@@ -188,18 +189,16 @@ def test_quick_gelu_names_need_no_mending(counted):
     assert "force_quick_gelu" not in counted[0][1]
 
 
-def test_missing_transformers_names_the_extra(monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        ModuleNotFoundError("No module named 'transformers'"),
+        RuntimeError("Please install the latest transformers to use this tokenizer"),
+    ],
+)
+def test_missing_transformers_names_the_extra(monkeypatch, error):
     def missing(*args, **kwargs):
-        raise ModuleNotFoundError("No module named 'transformers'")
-
-    monkeypatch.setattr(open_clip, "get_tokenizer", missing)
-    with pytest.raises(ImportError, match=r'pip install "sktip\[hf\]"'):
-        load("ViT-B-16-SigLIP", "webli")
-
-
-def test_other_tokenizers_without_transformers(monkeypatch):
-    def missing(*args, **kwargs):
-        raise RuntimeError("Please install the latest transformers to use this tokenizer")
+        raise error
 
     monkeypatch.setattr(open_clip, "get_tokenizer", missing)
     with pytest.raises(ImportError, match=r'pip install "sktip\[hf\]"'):
@@ -218,8 +217,6 @@ class FromTransformers:
 
 @pytest.mark.parametrize(("n_words", "cut"), [(6, False), (7, True)])
 def test_prompts_that_are_cut_off_are_noticed_with_tokenizers_of_transformers(clip, n_words, cut):
-    import dataclasses
-
     model = dataclasses.replace(clip._clip(), tokenizer=FromTransformers())
     assert model.is_cut_off("word " * n_words) is cut
     # Of a tokenizer that does not tell, nothing is known.

@@ -25,6 +25,17 @@ QUIET = {"logging_level": "error", "log_to_driver": False}
 
 
 @pytest.fixture
+def one_machine():
+    """Start Ray on this machine alone, and stop it at the end."""
+
+    def start(**options):
+        ray.init(include_dashboard=False, **QUIET, **options)
+
+    yield start
+    ray.shutdown()
+
+
+@pytest.fixture
 def new_cluster():
     """Start nodes with so many processors each, connect, and stop them at the end."""
     clusters = []

@@ -5,7 +5,6 @@ import os
 import joblib
 import numpy as np
 import pytest
-import ray
 from ray.util.joblib import register_ray
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_validate
@@ -17,7 +16,7 @@ GRID = {"alpha": [0.5, 1, 2, 4], "beta": [1.0, 5.5]}
 
 
 @pytest.fixture(params=["dask", "ray"])
-def backend(request):
+def backend(request, one_machine):
     """Start two worker processes, and name their joblib backend."""
     if request.param == "dask":
         distributed = pytest.importorskip("distributed")
@@ -29,10 +28,9 @@ def backend(request):
         ):
             yield "dask"
     else:
-        ray.init(num_cpus=2, include_dashboard=False, logging_level="error", log_to_driver=False)
+        one_machine(num_cpus=2)
         register_ray()
         yield "ray"
-        ray.shutdown()
 
 
 def process(estimator, X, y):

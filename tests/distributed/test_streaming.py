@@ -30,18 +30,10 @@ def draw(batch):
 
 
 @pytest.fixture
-def spilled(tmp_path):
+def spilled(tmp_path, one_machine):
     """Start Ray with a small store; the folder to which what has no room in it would go."""
-    ray.init(
-        num_cpus=3,
-        object_store_memory=STORE,
-        object_spilling_directory=str(tmp_path),
-        include_dashboard=False,
-        logging_level="error",
-        log_to_driver=False,
-    )
-    yield tmp_path
-    ray.shutdown()
+    one_machine(num_cpus=3, object_store_memory=STORE, object_spilling_directory=str(tmp_path))
+    return tmp_path
 
 
 def test_a_hundred_thousand_images(clip, spilled):
