@@ -1,0 +1,1 @@
+"""What estimators share besides their input: classes, versions, progress, links."""
