@@ -22,6 +22,7 @@ _HOME = {
     "TipAdapterClassifierCV": "sktip._tip_adapter_cv",
     "ZeroShotClassifier": "sktip._zero_shot",
     "clear_model_cache": "sktip._clip",
+    "show_versions": "sktip._utils.show_versions",
 }
 _SUBMODULES = ("datasets", "distributed", "exceptions", "inspection", "model_selection", "prompts")
 
@@ -42,6 +43,7 @@ __all__ = [
     "inspection",
     "model_selection",
     "prompts",
+    "show_versions",
 ]
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from sktip._proker import ProKeRClassifier as ProKeRClassifier
     from sktip._tip_adapter import TipAdapterClassifier as TipAdapterClassifier
     from sktip._tip_adapter_cv import TipAdapterClassifierCV as TipAdapterClassifierCV
+    from sktip._utils.show_versions import show_versions as show_versions
     from sktip._zero_shot import ZeroShotClassifier as ZeroShotClassifier
 
 
