@@ -3,7 +3,8 @@
 >>> print(section(EXAMPLE, "0.2.0"))
 ### Added
 <BLANKLINE>
-- Something.
+- Something that needs two lines.
+  - Or three.
 >>> section(EXAMPLE, "0.3.0")
 Traceback (most recent call last):
 SystemExit: CHANGELOG.md: give the section of 0.3.0 its date, as in "## 0.3.0 (2026-01-31)"
@@ -29,7 +30,9 @@ EXAMPLE = """# Changelog
 
 ### Added
 
-- Something.
+- Something that
+  needs two lines.
+  - Or three.
 
 ## 0.1.0 (2025-12-01)
 """
@@ -48,7 +51,8 @@ def section(changelog, version):
             f"CHANGELOG.md: give the section of {version} its date, "
             f'as in "## {version} (2026-01-31)"'
         )
-    return found[1].strip()
+    # A release of GitHub shows every end of a line as one.
+    return re.sub(r"\n +(?=[^\s-])", " ", found[1].strip())
 
 
 def lacks_entry(paths):
