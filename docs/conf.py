@@ -11,7 +11,7 @@ from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx_gallery.sorting import ExplicitOrder
 
 import sktip
-from sktip._site import address
+from sktip._utils.doc_links import address
 
 HERE = Path(__file__).parent
 # The examples use the bundled model, so that a build needs no network.

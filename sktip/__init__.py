@@ -15,13 +15,13 @@ __version__ = "0.1.0.dev0"
 _HOME = {
     "CLIPAdapterClassifier": "sktip._clip_adapter",
     "CLIPFeatureTransformer": "sktip._encoder",
-    "FeatureMemory": "sktip._memory",
+    "FeatureMemory": "sktip._encoding.memory",
     "GDAClassifier": "sktip._gda",
     "ProKeRClassifier": "sktip._proker",
     "TipAdapterClassifier": "sktip._tip_adapter",
     "TipAdapterClassifierCV": "sktip._tip_adapter_cv",
     "ZeroShotClassifier": "sktip._zero_shot",
-    "clear_model_cache": "sktip._clip",
+    "clear_model_cache": "sktip._encoding.model",
     "show_versions": "sktip._utils.show_versions",
 }
 _SUBMODULES = ("datasets", "distributed", "exceptions", "inspection", "model_selection", "prompts")
@@ -53,11 +53,11 @@ if TYPE_CHECKING:
     from sktip import inspection as inspection
     from sktip import model_selection as model_selection
     from sktip import prompts as prompts
-    from sktip._clip import clear_model_cache as clear_model_cache
     from sktip._clip_adapter import CLIPAdapterClassifier as CLIPAdapterClassifier
     from sktip._encoder import CLIPFeatureTransformer as CLIPFeatureTransformer
+    from sktip._encoding.memory import FeatureMemory as FeatureMemory
+    from sktip._encoding.model import clear_model_cache as clear_model_cache
     from sktip._gda import GDAClassifier as GDAClassifier
-    from sktip._memory import FeatureMemory as FeatureMemory
     from sktip._proker import ProKeRClassifier as ProKeRClassifier
     from sktip._tip_adapter import TipAdapterClassifier as TipAdapterClassifier
     from sktip._tip_adapter_cv import TipAdapterClassifierCV as TipAdapterClassifierCV

@@ -15,11 +15,11 @@ from sklearn.utils._param_validation import Interval, InvalidParameterError, Str
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from sktip._classes import resolve_classes
 from sktip._encoder import CLIPFeatureTransformer, unit_norm
-from sktip._images import as_image_list, describe, looks_like_images
-from sktip._record import RecordedMixin, record
-from sktip._site import DocumentedMixin
+from sktip._images.pictures import as_image_list, describe, looks_like_images
+from sktip._utils.classes import resolve_classes
+from sktip._utils.doc_links import DocumentedMixin
+from sktip._utils.fitted_with import RecordedMixin, record
 from sktip.exceptions import ImageReadError
 from sktip.prompts import fill_prompts
 

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sktip._base import BaseCLIPClassifier
 from sktip._encoder import unit_norm
-from sktip._progress import progress
+from sktip._utils.progress import progress
 
 
 class BaseCacheClassifier(BaseCLIPClassifier):

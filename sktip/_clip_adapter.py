@@ -11,7 +11,7 @@ from sklearn.utils._param_validation import Interval
 
 from sktip._base import BaseCLIPClassifier, fits
 from sktip._encoder import CLIPFeatureTransformer, unit_norm
-from sktip._progress import progress
+from sktip._utils.progress import progress
 
 
 class CLIPAdapterClassifier(BaseCLIPClassifier):

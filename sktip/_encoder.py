@@ -14,12 +14,12 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from sktip._clip import ClipModel, load_clip
-from sktip._features import OnFailure, ViewEncoder
-from sktip._images import PIXELS_VERSION, as_image_list
-from sktip._memory import PLAIN, FeatureMemory, FeatureStore, Space
-from sktip._progress import progress
-from sktip._site import DocumentedMixin
+from sktip._encoding.loop import OnFailure, ViewEncoder
+from sktip._encoding.memory import PLAIN, FeatureMemory, FeatureStore, Space
+from sktip._encoding.model import ClipModel, load_clip
+from sktip._images.pictures import PIXELS_VERSION, as_image_list
+from sktip._utils.doc_links import DocumentedMixin
+from sktip._utils.progress import progress
 from sktip.exceptions import ImageReadError
 from sktip.prompts import fill_prompts
 

@@ -11,7 +11,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sktip._base import BaseCLIPClassifier, fits
 from sktip._encoder import CLIPFeatureTransformer, unit_norm
 from sktip._left_out import place_in_class
-from sktip._progress import progress
+from sktip._utils.progress import progress
 
 #: Published values for 1, 2, 4, 8 and 16 shots a class.
 PUBLISHED_SHOTS = np.array([1, 2, 4, 8, 16])

@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sktip._base import BaseCLIPClassifier
 from sktip._encoder import CLIPFeatureTransformer
-from sktip._images import describe
+from sktip._images.pictures import describe
 from sktip.exceptions import ImageReadError
 
 __all__ = ["EncodeImages", "PredictImages", "count_errors"]

@@ -22,9 +22,9 @@ import numpy as np
 from image_files import whole_files
 from PIL import Image, ImageFile, PngImagePlugin
 
-from sktip._files import read_bytes
-from sktip._images import describe, to_rgb
-from sktip._views import content_hash, random_view, view_generator
+from sktip._images.files import read_bytes
+from sktip._images.pictures import describe, to_rgb
+from sktip._images.views import content_hash, random_view, view_generator
 from sktip.exceptions import ImageReadError
 
 Image.init()

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from sktip import TipAdapterClassifier, datasets
-from sktip._files import IMAGE_SUFFIXES, RASTER_FORMATS
+from sktip._images.files import IMAGE_SUFFIXES, RASTER_FORMATS
 from sktip.datasets import load_dataset, load_dtd, load_image_folder, load_imagenet
 from sktip.model_selection import FewShotSplit
 from sktip.prompts import TEMPLATES

@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import estimator_html_repr
 
 import sktip
-from sktip import _site
+from sktip._utils import doc_links
 
 ESTIMATORS = [
     value
@@ -26,11 +26,11 @@ def with_address(monkeypatch):
         del entries["Project-URL"]
         for url in urls:
             entries["Project-URL"] = url
-        monkeypatch.setattr(_site, "metadata", lambda name: entries)
-        _site.address.cache_clear()
+        monkeypatch.setattr(doc_links, "metadata", lambda name: entries)
+        doc_links.address.cache_clear()
 
     yield with_urls
-    _site.address.cache_clear()
+    doc_links.address.cache_clear()
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda estimator: estimator.__name__)
@@ -76,7 +76,7 @@ def test_package_that_is_not_installed(with_address, monkeypatch):
     with_address()
 
     def missing(name):
-        raise _site.PackageNotFoundError(name)
+        raise doc_links.PackageNotFoundError(name)
 
-    monkeypatch.setattr(_site, "metadata", missing)
-    assert _site.address() == ""
+    monkeypatch.setattr(doc_links, "metadata", missing)
+    assert doc_links.address() == ""

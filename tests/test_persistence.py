@@ -117,7 +117,7 @@ def test_types_to_trust_with_a_limited_memory_and_mappings(digits, tmp_path):
     loaded, untrusted = skops_round_trip(clf)
     assert sorted(untrusted) == [
         "sktip._encoder.CLIPFeatureTransformer",
-        "sktip._memory.FeatureMemory",
+        "sktip._encoding.memory.FeatureMemory",
         "sktip._tip_adapter.TipAdapterClassifier",
     ]
     assert loaded.encoder.memory == encoder.memory
@@ -181,7 +181,7 @@ class TestAnotherEncoder:
     def test_of_the_same_width_is_refused(self, fitted, digits, tmp_path):
         from safetensors.torch import load_file, save_file
 
-        for file in sktip._clip.TINY_FOLDER.iterdir():
+        for file in sktip._encoding.model.TINY_FOLDER.iterdir():
             (tmp_path / file.name).write_bytes(file.read_bytes())
         (weights,) = tmp_path.glob("*.safetensors")
         tensors = load_file(weights)
@@ -203,7 +203,7 @@ class TestAnotherEncoder:
 
     def test_the_same_model_may_move(self, fitted, digits, tmp_path):
         clf = fitted("tip")
-        for file in sktip._clip.TINY_FOLDER.iterdir():
+        for file in sktip._encoding.model.TINY_FOLDER.iterdir():
             (tmp_path / file.name).write_bytes(file.read_bytes())
         expected = clf.predict_proba(digits[0][60:70])
         clf.set_params(encoder__model_name=f"local-dir:{tmp_path}", encoder__batch_size=3)

@@ -16,7 +16,7 @@ from sklearn.model_selection import (
 )
 
 from sktip import TipAdapterClassifier, TipAdapterClassifierCV
-from sktip._clip import ClipModel
+from sktip._encoding.model import ClipModel
 
 SCALE = 12.0
 ALPHAS, BETAS = np.array([0.0, 0.3, 1.0, 4.0]), np.array([0.5, 2.0, 5.5, 20.0])

@@ -1,1 +1,1 @@
-"""What several parts of the package use, and belongs to none of them."""
+"""What estimators share besides their input: classes, versions, progress, links."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sktip._files import IMAGE_SUFFIXES
+from sktip._images.files import IMAGE_SUFFIXES
 from sktip.datasets._bunch import as_bunch
 
 

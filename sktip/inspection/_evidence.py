@@ -14,8 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from sktip._cache import BaseCacheClassifier
 from sktip._encoder import CLIPFeatureTransformer
-from sktip._files import read_bytes
-from sktip._images import as_image_list, describe, to_rgb
+from sktip._images.files import read_bytes
+from sktip._images.pictures import as_image_list, describe, to_rgb
 from sktip.inspection._plot import BLUE, ORANGE, check_matplotlib, last_step, new_axes
 
 #: Pictures are kept at most this large, in pixels a side.

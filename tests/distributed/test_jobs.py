@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import ray
 
-import sktip._clip
+import sktip._encoding.model
 from sktip import CLIPFeatureTransformer, TipAdapterClassifierCV
 from sktip.distributed import EncodeImages, PredictImages, count_errors
 
@@ -28,7 +28,7 @@ class Counted(EncodeImages):
     """Writes down in which process and on which node models are loaded, and rows made."""
 
     def __init__(self, encoder, log):
-        load = sktip._clip._load
+        load = sktip._encoding.model._load
         place = f"{ray.get_runtime_context().get_node_id()} {os.getpid()}"
 
         def counted(*args):
@@ -36,7 +36,7 @@ class Counted(EncodeImages):
                 file.write(place + "\n")
             return load(*args)
 
-        sktip._clip._load = counted
+        sktip._encoding.model._load = counted
         super().__init__(encoder)
         self.place = place
 

@@ -6,7 +6,7 @@ import numpy as np
 from memory_runs import check_killed_runs, context, read_rows
 
 from sktip import FeatureMemory
-from sktip._memory import PLAIN, FeatureStore, Space
+from sktip._encoding.memory import PLAIN, FeatureStore, Space
 
 SPACE = Space("model", "weights", "preprocessing", "fp32")
 N_FEATURES, N_ROWS = 64, 20_000

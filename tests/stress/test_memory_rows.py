@@ -9,7 +9,7 @@ MILLION = """
 import os, sys, time
 import numpy as np
 from sktip import FeatureMemory
-from sktip._memory import PLAIN, FeatureStore, Space
+from sktip._encoding.memory import PLAIN, FeatureStore, Space
 
 N, BATCH, ASKED, D = 1_000_000, 64, 20_000, 512
 memory = FeatureMemory(sys.argv[1])

@@ -19,7 +19,7 @@ from PIL import Image
 from sktip.exceptions import ModelLoadError
 
 TINY = "tiny"
-TINY_FOLDER = Path(__file__).parent / "tiny"
+TINY_FOLDER = Path(__file__).parents[1] / "tiny"
 DEFAULT_PRETRAINED = {"ViT-B-32": "laion2b_s34b_b79k"}
 #: Models kept in memory, the least recently used dropped first.
 MAX_MODELS = 2

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from memory_runs import context, encode, encoded, file_hash, make_images, read_rows
 
-from sktip import CLIPFeatureTransformer, FeatureMemory, TipAdapterClassifier, _memory_file
-from sktip._memory import PLAIN, FeatureStore, Space
+from sktip import CLIPFeatureTransformer, FeatureMemory, TipAdapterClassifier
+from sktip._encoding import memory_file
+from sktip._encoding.memory import PLAIN, FeatureStore, Space
 from sktip.exceptions import ImageReadError
 
 SPACE = Space("model", "weights", "preprocessing", "fp32")
@@ -248,7 +249,7 @@ class TestDamaged:
     def test_any_page_overwritten(self, encoder, memory, paths, expected):
         encoder.transform(paths)
         whole = Path(memory).read_bytes()
-        size = _memory_file.PAGE_SIZE
+        size = memory_file.PAGE_SIZE
         messages = []
         for start in range(0, len(whole), size):
             damaged = bytearray(whole)
@@ -312,7 +313,7 @@ class TestDamaged:
 class TestLocked:
     @pytest.fixture(autouse=True)
     def _impatient(self, monkeypatch):
-        monkeypatch.setattr(_memory_file, "LOCK_TIMEOUT", 0.2)
+        monkeypatch.setattr(memory_file, "LOCK_TIMEOUT", 0.2)
 
     @pytest.fixture
     def other(self, encoder, memory, paths):
@@ -347,7 +348,7 @@ class TestLocked:
         db.close()
 
     def test_a_lock_that_comes_is_waited_for(self, encoder, memory, paths, other, monkeypatch):
-        monkeypatch.setattr(_memory_file, "LOCK_TIMEOUT", 60)
+        monkeypatch.setattr(memory_file, "LOCK_TIMEOUT", 60)
         other.execute("BEGIN EXCLUSIVE")
         thread = threading.Thread(target=encoder.transform, args=(paths,))
         thread.start()

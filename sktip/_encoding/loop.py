@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sktip._clip import ClipModel
-from sktip._files import read_bytes
-from sktip._images import describe, to_rgb
-from sktip._memory import PLAIN, FeatureStore, Key
-from sktip._views import content_hash, random_view, view_generator
+from sktip._encoding.memory import PLAIN, FeatureStore, Key
+from sktip._encoding.model import ClipModel
+from sktip._images.files import read_bytes
+from sktip._images.pictures import describe, to_rgb
+from sktip._images.views import content_hash, random_view, view_generator
 from sktip.exceptions import ImageReadError
 
 #: Told of an image that cannot be read: its index, and why.

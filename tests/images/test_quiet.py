@@ -18,7 +18,7 @@ from sklearn.utils.parallel import Parallel as SklearnParallel
 from sklearn.utils.parallel import delayed as sklearn_delayed
 
 from sktip import CLIPFeatureTransformer
-from sktip._quiet import quiet
+from sktip._images.quiet import quiet
 
 pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="libtiff cannot be silenced in Pillow's builds for Windows"

@@ -25,10 +25,9 @@ from sktip import (
     CLIPFeatureTransformer,
     FeatureMemory,
     TipAdapterClassifier,
-    _clip,
-    _features,
     clear_model_cache,
 )
+from sktip._encoding import loop, model
 from sktip.exceptions import ImageReadError
 
 
@@ -115,16 +114,16 @@ def test_the_file_is_as_documented(clip, counting, memory, paths):
 
 def test_a_hit_is_not_decoded(counting, paths, monkeypatch):
     expected = counting.transform(paths)
-    monkeypatch.setattr(_features, "to_rgb", None)
+    monkeypatch.setattr(loop, "to_rgb", None)
     np.testing.assert_array_equal(counting.transform(paths), expected)
 
 
 def test_only_what_is_missing_is_encoded_in_full_batches(counting, memory, paths, monkeypatch):
     counting.transform(paths[1::2])
     batches = []
-    original = _clip.ClipModel.encode_images
+    original = model.ClipModel.encode_images
     monkeypatch.setattr(
-        _clip.ClipModel,
+        model.ClipModel,
         "encode_images",
         lambda self, tensors: batches.append(len(tensors)) or original(self, tensors),
     )
@@ -137,7 +136,7 @@ def test_only_what_is_missing_is_encoded_in_full_batches(counting, memory, paths
 
 def test_hits_do_not_pile_up_behind_a_miss(counting, clip, paths, monkeypatch):
     counting.transform(paths[1:])
-    monkeypatch.setattr(_features, "MAX_WAITING", 4)
+    monkeypatch.setattr(loop, "MAX_WAITING", 4)
     taken = []
     stream = counting._encode(_Noted(paths, taken), 1, None)
     first = next(stream)
@@ -272,7 +271,7 @@ class TestSpaces:
 
     def test_the_same_model_elsewhere_is_the_same(self, counting, memory, paths, tmp_path):
         counting.transform(paths)
-        shutil.copytree(_clip.TINY_FOLDER, tmp_path / "model")
+        shutil.copytree(model.TINY_FOLDER, tmp_path / "model")
         counting.set_params(model_name=f"local-dir:{tmp_path / 'model'}").transform(paths)
         assert encoded(memory).total() == 30
 
@@ -299,7 +298,7 @@ class TestFailures:
         assert encoded(memory).total() == 30
 
     def test_features_that_are_no_numbers_are_not_kept(self, counting, memory, paths, monkeypatch):
-        original = _clip.ClipModel.encode_images
+        original = model.ClipModel.encode_images
 
         def overflowing(self, tensors):
             features = original(self, tensors)
@@ -307,7 +306,7 @@ class TestFailures:
             return features
 
         with monkeypatch.context() as patch:
-            patch.setattr(_clip.ClipModel, "encode_images", overflowing)
+            patch.setattr(model.ClipModel, "encode_images", overflowing)
             assert np.isnan(next(counting._encode(paths[:8], 1, None))).any()
         assert len(read_rows(memory)) == 6
         assert np.isfinite(counting.transform(paths[:8])).all()

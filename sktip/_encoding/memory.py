@@ -12,7 +12,7 @@ from numbers import Integral
 import numpy as np
 from numpy.typing import NDArray
 
-from sktip._memory_file import cause, connect, drop_oldest, transaction
+from sktip._encoding.memory_file import cause, connect, drop_oldest, transaction
 
 #: Seed of the plain view, which draws nothing at random.
 PLAIN = -1

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sktip._files import check_size, decode
-from sktip._quiet import quiet
+from sktip._images.files import check_size, decode
+from sktip._images.quiet import quiet
 from sktip.exceptions import ImageReadError
 
 #: To be raised when `to_rgb`, or a random view, comes to make other pixels of the same image:

@@ -10,7 +10,8 @@ import open_clip
 import pytest
 import torch
 
-from sktip import CLIPFeatureTransformer, _clip, clear_model_cache
+from sktip import CLIPFeatureTransformer, clear_model_cache
+from sktip._encoding import model
 from sktip.exceptions import ModelLoadError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 40, 40, 3), dtype=np.uint8)
@@ -43,7 +44,7 @@ def test_local_folder(folder):
 
 def test_copy_of_the_bundled_model_is_the_bundled_model(clip, tmp_path):
     copy = tmp_path / "copy"
-    shutil.copytree(_clip.TINY_FOLDER, copy)
+    shutil.copytree(model.TINY_FOLDER, copy)
     np.testing.assert_array_equal(load(f"local-dir:{copy}"), clip.transform(IMAGES))
 
 
@@ -75,13 +76,13 @@ def test_a_pickle_with_code_in_it_is_not_run(folder, tmp_path):
 def test_loaded_once_by_many_threads_and_estimators(monkeypatch):
     clear_model_cache()
     loads = []
-    original = _clip._load
+    original = model._load
 
     def counting(*args):
         loads.append(args)
         return original(*args)
 
-    monkeypatch.setattr(_clip, "_load", counting)
+    monkeypatch.setattr(model, "_load", counting)
     threads = [threading.Thread(target=load, args=("tiny",)) for _ in range(6)]
     for thread in threads:
         thread.start()
@@ -97,17 +98,17 @@ def test_cache_is_bounded(folder):
     for copy in range(3):
         shutil.copytree(folder, folder / str(copy))
         load(f"local-dir:{folder / str(copy)}")
-    assert len(_clip._models) == _clip.MAX_MODELS
-    assert next(reversed(_clip._models))[0].endswith("2")
+    assert len(model._models) == model.MAX_MODELS
+    assert next(reversed(model._models))[0].endswith("2")
 
 
 def test_a_class_is_encoded_once(clip, monkeypatch):
     clear_model_cache()
-    model = clip._clip()
+    loaded = clip._clip()
     encoded = []
-    original = _clip.ClipModel._encode_text
+    original = model.ClipModel._encode_text
     monkeypatch.setattr(
-        _clip.ClipModel,
+        model.ClipModel,
         "_encode_text",
         lambda self, prompts: encoded.extend(prompts) or original(self, prompts),
     )
@@ -115,10 +116,10 @@ def test_a_class_is_encoded_once(clip, monkeypatch):
     second = clip.encode_text(["dog", "bird", "cat"])
     assert len(encoded) == 3
     np.testing.assert_array_equal(first, second[[2, 0]])
-    assert len(model.class_features) == 3
-    monkeypatch.setattr(_clip, "MAX_CLASSES", 2)
+    assert len(loaded.class_features) == 3
+    monkeypatch.setattr(model, "MAX_CLASSES", 2)
     clip.encode_text(["fish"])
-    assert len(model.class_features) == 2
+    assert len(loaded.class_features) == 2
 
 
 @pytest.mark.parametrize(
@@ -217,10 +218,10 @@ class FromTransformers:
 
 @pytest.mark.parametrize(("n_words", "cut"), [(6, False), (7, True)])
 def test_prompts_that_are_cut_off_are_noticed_with_tokenizers_of_transformers(clip, n_words, cut):
-    model = dataclasses.replace(clip._clip(), tokenizer=FromTransformers())
-    assert model.is_cut_off("word " * n_words) is cut
+    loaded = dataclasses.replace(clip._clip(), tokenizer=FromTransformers())
+    assert loaded.is_cut_off("word " * n_words) is cut
     # Of a tokenizer that does not tell, nothing is known.
-    assert not dataclasses.replace(model, tokenizer=len).is_cut_off("word " * 100)
+    assert not dataclasses.replace(loaded, tokenizer=len).is_cut_off("word " * 100)
 
 
 def test_a_tokenizer_of_transformers(folder):

@@ -1,0 +1,1 @@
+"""Images in any form, as upright RGB pictures within bounds, and their random views."""
