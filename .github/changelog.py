@@ -62,9 +62,12 @@ def lacks_entry(paths):
 
 def main(command, base=None):
     root = Path(__file__).parents[1]
-    if command == "section":
-        source = (root / "sktip/__init__.py").read_text(encoding="utf-8")
-        version = re.search('^__version__ = "(.*)"$', source, re.MULTILINE)[1]
+    # Read, not imported: what the package stands on is not installed here.
+    source = (root / "sktip/__init__.py").read_text(encoding="utf-8")
+    version = re.search('^__version__ = "(.*)"$', source, re.MULTILINE)[1]
+    if command == "version":
+        print(version)
+    elif command == "section":
         print(section((root / "CHANGELOG.md").read_text(encoding="utf-8"), version))
     elif command == "changed":
         git = ["git", "-C", root, "diff", "--name-only", base]
