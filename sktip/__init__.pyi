@@ -14,6 +14,7 @@ from ._gda import GDAClassifier as GDAClassifier
 from ._proker import ProKeRClassifier as ProKeRClassifier
 from ._tip_adapter import TipAdapterClassifier as TipAdapterClassifier
 from ._tip_adapter_cv import TipAdapterClassifierCV as TipAdapterClassifierCV
+from ._utils.show_versions import show_versions as show_versions
 from ._zero_shot import ZeroShotClassifier as ZeroShotClassifier
 
 __version__: str

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sktip._search import PAPER_ALPHA, PAPER_BETA, BaseSearchingClassifier
 from sktip.inspection._plot import (
-    VERMILLION,
+    VERMILION,
     check_matplotlib,
     last_step,
     new_axes,
@@ -208,7 +208,7 @@ class AlphaBetaDisplay:
             label="the paper's default", **point,
         )  # fmt: skip
         (self.chosen_,) = self.ax_.plot(
-            self.beta, self.alpha, "*", color=VERMILLION, markersize=12,
+            self.beta, self.alpha, "*", color=VERMILION, markersize=12,
             label=f"chosen: alpha {self.alpha:.3g}, beta {self.beta:.3g}", **point,
         )  # fmt: skip
         self.colorbar_ = self.figure_.colorbar(self.surface_, ax=self.ax_, label=self.score_name)

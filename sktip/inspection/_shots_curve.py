@@ -15,7 +15,7 @@ from sktip.inspection._plot import (
     ORANGE,
     PURPLE,
     SKY,
-    VERMILLION,
+    VERMILION,
     check_matplotlib,
     last_step,
     new_axes,
@@ -23,7 +23,7 @@ from sktip.inspection._plot import (
 )
 from sktip.model_selection import FewShotSplit
 
-COLORS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 MARKERS = "os^DvPX*"
 
 
