@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from sktip._base import BaseCLIPClassifier
 from sktip._encoder import CLIPFeatureTransformer
 from sktip._utils.feature_names import with_feature_names
-from sktip.distributed._columns import label_column, number_column, text_column
+from sktip.distributed._columns import label_column, number_column
 from sktip.distributed._encode import EncodeImages
 from sktip.distributed._ray import check_ray
 
