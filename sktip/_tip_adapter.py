@@ -153,13 +153,11 @@ class TipAdapterClassifier(BaseCacheClassifier):
 
     On images, with the bundled model and the class names as labels:
 
-    >>> from sklearn.datasets import load_digits
     >>> from sktip import CLIPFeatureTransformer
-    >>> digits = load_digits()
-    >>> images = [(255 - 15 * image).astype(np.uint8) for image in digits.images[:40]]
-    >>> names = np.array("zero one two three four five six seven eight nine".split())
+    >>> from sktip.datasets import load_digit_images
+    >>> images, names = load_digit_images(return_X_y=True)
     >>> clf = TipAdapterClassifier(CLIPFeatureTransformer("tiny"), templates="the digit {}")
-    >>> clf.fit(images[:30], names[digits.target[:30]]).predict_proba(images[30:]).shape
+    >>> clf.fit(images[:30], names[:30]).predict_proba(images[30:40]).shape
     (10, 10)
     """
 

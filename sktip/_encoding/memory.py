@@ -187,7 +187,7 @@ class FeatureStore:
 
     @property
     def _connection(self) -> sqlite3.Connection:
-        assert self._db is not None
+        assert self._db is not None  # noqa: S101, for mypy: not asked before it is opened
         return self._db
 
     def _get(self, space: int, key: Key) -> NDArray[np.float32] | None:
@@ -212,7 +212,7 @@ class FeatureStore:
                 astuple(self._space),
             )
             space = self._find_space()
-            assert space is not None
+            assert space is not None  # noqa: S101, for mypy: it was just inserted
         blobs = {key: np.asarray(row, "<f4").tobytes() for key, row in features.items()}
         # Another process may have been first; its feature is as good.
         db.executemany(

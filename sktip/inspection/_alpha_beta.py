@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from sktip._search import PAPER_ALPHA, PAPER_BETA, BaseSearchingClassifier
 from sktip.inspection._plot import (
     LITERAL,
-    VERMILLION,
+    VERMILION,
     check_matplotlib,
     drawable,
     last_step,
@@ -210,7 +210,7 @@ class AlphaBetaDisplay:
             label="the paper's default", **point,
         )  # fmt: skip
         (self.chosen_,) = self.ax_.plot(
-            self.beta, self.alpha, "*", color=VERMILLION, markersize=12,
+            self.beta, self.alpha, "*", color=VERMILION, markersize=12,
             label=f"chosen: alpha {self.alpha:.3g}, beta {self.beta:.3g}", **point,
         )  # fmt: skip
         self.colorbar_ = self.figure_.colorbar(self.surface_, ax=self.ax_)

@@ -6,7 +6,7 @@ from typing import Any
 from sklearn.pipeline import Pipeline
 
 # Colours that the colour-blind tell apart (M. Okabe and K. Ito, "Color universal design", 2008).
-BLACK, BLUE, VERMILLION, GREEN = "#000000", "#0072b2", "#d55e00", "#009e73"
+BLACK, BLUE, VERMILION, GREEN = "#000000", "#0072b2", "#d55e00", "#009e73"
 PURPLE, ORANGE, SKY = "#cc79a7", "#e69f00", "#56b4e9"
 
 #: Properties of a text that is drawn as it is written: neither mathtext nor LaTeX reads it.

@@ -16,7 +16,7 @@ from sktip.inspection._plot import (
     ORANGE,
     PURPLE,
     SKY,
-    VERMILLION,
+    VERMILION,
     check_matplotlib,
     draw_legend,
     drawable,
@@ -26,7 +26,7 @@ from sktip.inspection._plot import (
 )
 from sktip.model_selection import FewShotSplit
 
-COLORS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 MARKERS = "os^DvPX*"
 
 
