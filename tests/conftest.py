@@ -86,6 +86,12 @@ def features():
 
 
 @pytest.fixture
+def shots(features):
+    """Shots of four classes, in mixed order: X, y, text features."""
+    return features((3, 5, 2, 4))
+
+
+@pytest.fixture
 def folder(tmp_path):
     """A randomly initialised ViT in a local folder."""
     import open_clip
