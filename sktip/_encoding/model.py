@@ -259,7 +259,7 @@ def _companions(
         if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
             raise ModelLoadError(
                 f"{where}: 'text_cfg.{key}' is {name!r}, neither a repository of the model hub nor a folder "
-                "that it may name: one inside its own, or a local model's absolute path."
+                "on this machine, which only the configuration of a local model may name."
             )
         revision = folder.name if folder is not None and name == repository else None
         return hub.download_descriptions(name, files, revision)

@@ -1,15 +1,12 @@
 """Models with a tokenizer and a text tower of transformers."""
 
 import json
+import shutil
 
 import pytest
+from model_files import edit
 
-
-def edit(path, change):
-    """Change the JSON object in a file."""
-    content = json.loads(path.read_text()) if path.exists() else {}
-    change(content)
-    path.write_text(json.dumps(content))
+from sktip import clear_model_cache
 
 
 @pytest.fixture
@@ -68,13 +65,12 @@ def with_tower(with_tokenizer):
 @pytest.fixture
 def hub(tmp_path_factory, monkeypatch):
     """An empty cache of the model hub, and the means to put a folder into it as a repository."""
-    from pathlib import Path
-    import shutil
-
     cache = tmp_path_factory.mktemp("hub")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    # Repositories of one name in two tests are not one model.
+    clear_model_cache()
 
-    def put(repository, folder: Path):
+    def put(repository, folder):
         revision = "0123456789abcdef0123456789abcdef01234567"
         home = cache / f"models--{repository.replace('/', '--')}"
         shutil.copytree(folder, home / "snapshots" / revision)
