@@ -18,7 +18,7 @@ def download(repository: str, name: str, revision: str | None = None) -> Path:
 
 def download_weights(repository: str, revision: str) -> Path:
     """Download the weights, by their safe format if there is one."""
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.utils import EntryNotFoundError
 
     try:
         return download(repository, WEIGHTS[0], revision)
@@ -35,7 +35,7 @@ def download_descriptions(
     of the patterns of `needed`, one has to match.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.utils import LocalEntryNotFoundError
 
     folder = Path(
         snapshot_download(
