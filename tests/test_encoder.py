@@ -164,7 +164,7 @@ def test_unknown_attribute():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda names: iter(names),
+        iter,
         lambda names: (name for name in names),
         lambda names: dict.fromkeys(names).keys(),
         np.array,

@@ -1,4 +1,4 @@
-"""Pretrained CLIP models: found, checked, and loaded once per process. The only module that knows open_clip."""
+"""Pretrained CLIP models, loaded once per process. The only module that knows open_clip."""
 
 import difflib
 import gzip
@@ -42,13 +42,15 @@ _lock = threading.Lock()
 class Source:
     """Files and settings of one model, all of them checked and on this machine."""
 
-    #: For open_clip: one of its names with the file of the weights, or a folder, which has its own.
+    #: One of open_clip's names, with the file of the weights; or a folder, which has its own.
     name: str
     weights: Path | None
     config: dict[str, Any]
+    #: Folder of a tokenizer of transformers.
     tokenizer: Path | None
-    #: Further arguments of open_clip, those that change what is computed apart.
+    #: Arguments of open_clip that make another architecture of the configuration.
     changes: dict[str, bool] = field(default_factory=dict)
+    #: Its other arguments.
     options: dict[str, Any] = field(default_factory=dict)
 
 
