@@ -1,7 +1,6 @@
 """What all classifiers share: reading X, class names, the text prior, probabilities."""
 
 import functools
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any
@@ -20,6 +19,7 @@ from sktip._images.pictures import as_image_list, describe, looks_like_images
 from sktip._utils.classes import resolve_classes
 from sktip._utils.doc_links import DocumentedMixin
 from sktip._utils.fitted_with import RecordedMixin, record
+from sktip._utils.warn import warn
 from sktip.exceptions import ImageReadError
 from sktip.prompts import fill_prompts
 
@@ -360,7 +360,7 @@ class BaseCLIPClassifier(RecordedMixin, DocumentedMixin, ClassifierMixin, BaseEs
             prompts = fill_prompts(names or (), self.templates, labels=self.classes_.tolist())
             rows = self.encoder._encode_prompts(prompts, self.classes_.tolist())
         elif rows is None:
-            warnings.warn(NO_PRIOR.format(consequence=self._without_prior), stacklevel=5)
+            warn(NO_PRIOR.format(consequence=self._without_prior))
         self.text_features_ = rows
         scale = self.logit_scale
         if scale is None:
