@@ -6,6 +6,7 @@ import sys
 import threading
 import warnings
 from pathlib import Path
+from types import FrameType
 
 import joblib
 import sklearn
@@ -35,7 +36,8 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     category : type of Warning, default=UserWarning
         Its kind.
     """
-    frame = place = sys._getframe(1)
+    place = sys._getframe(1)
+    frame: FrameType | None = place
     while frame is not None:
         path = frame.f_code.co_filename.replace("\\", "/")
         if not path.startswith((_OWN, *_TOOLS)):
