@@ -2,7 +2,6 @@
 
 import json
 import os
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import Any
@@ -22,6 +21,7 @@ from sktip._encoding.paths import PathsMixin
 from sktip._images.pictures import PIXELS_VERSION, as_image_list
 from sktip._utils.doc_links import DocumentedMixin
 from sktip._utils.progress import progress
+from sktip._utils.warn import warn
 from sktip.exceptions import ImageReadError
 from sktip.prompts import fill_prompts
 
@@ -326,10 +326,9 @@ class CLIPFeatureTransformer(PathsMixin, DocumentedMixin, TransformerMixin, Base
             if clip.is_cut_off(prompt)
         ]
         if cut:
-            warnings.warn(
+            warn(
                 f"Prompts longer than the context of {self.model_name!r} were cut off ({len(cut)} in all): "
                 f"{'; '.join(cut[:3])}{'; ...' if len(cut) > 3 else ''}. Shorten class name or template.",
-                stacklevel=3,
             )
         return clip.encode_classes(prompts)
 
@@ -382,10 +381,9 @@ class CLIPFeatureTransformer(PathsMixin, DocumentedMixin, TransformerMixin, Base
                     if store is not None and store.problem and not warned:
                         # At once: a long run that keeps nothing is better known about early.
                         warned = True
-                        warnings.warn(
+                        warn(
                             f"{store.problem}. The features are returned all the same, but not all of "
                             "them are kept.",
-                            stacklevel=5,
                         )
                     yield views
                     step()
@@ -393,10 +391,9 @@ class CLIPFeatureTransformer(PathsMixin, DocumentedMixin, TransformerMixin, Base
             if store is not None:
                 store.close()
         if failures:
-            warnings.warn(
+            warn(
                 f"{len(failures)} of {len(images)} images could not be read and are rows of NaN. "
                 f"The first: {failures[0]}",
-                stacklevel=5,
             )
 
     def _open_memory(self, clip: ClipModel) -> FeatureStore | None:

@@ -147,8 +147,9 @@ class CacheEvidenceDisplay:
 
         shots : sequence of images of length m, default=None
             Images of the cached shots, in the order of `cache_keys_`: those given to `fit`, then
-            those given to `partial_fit`. The classifier keeps their features only. Those with the
-            largest votes are read, the others are not. None draws the bars alone.
+            those given to `partial_fit`, without shots of weight 0. The classifier keeps their
+            features only. Those with the largest votes are read, the others are not. None draws
+            the bars alone.
 
         query_image : image, default=None
             Picture of a query that is a feature row.
