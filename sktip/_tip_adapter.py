@@ -296,6 +296,7 @@ class TipAdapterClassifier(BaseCacheClassifier):
             keys = np.concatenate([self.cache_keys_, keys])
             codes = np.concatenate([moved[self.cache_codes_], codes])
         self.cache_keys_, self.cache_codes_, self.cache_weights_ = keys, codes, weights
+        self._check_weights()
         return self
 
     def _alpha_beta(self) -> tuple[float, float]:

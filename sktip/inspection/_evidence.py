@@ -16,6 +16,7 @@ from sktip._cache import BaseCacheClassifier
 from sktip._encoder import CLIPFeatureTransformer
 from sktip._images.files import read_bytes
 from sktip._images.pictures import as_image_list, describe, to_rgb
+from sktip._prediction import unit_rows
 from sktip.inspection._plot import BLUE, ORANGE, check_matplotlib, last_step, new_axes
 
 #: Pictures are kept at most this large, in pixels a side.
@@ -307,7 +308,7 @@ def _features(estimator: Any, X: Any) -> NDArray:
     """Unit-norm features of queries, after the steps before the classifier."""
     if isinstance(estimator, Pipeline) and len(estimator) > 1:
         X = estimator[:-1].transform(X)
-    return last_step(estimator)._query_features(X)
+    return unit_rows(last_step(estimator)._query_rows(X))
 
 
 def _one_row(query: Any) -> NDArray:
