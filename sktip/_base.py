@@ -6,25 +6,26 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags, check_array
 from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sktip._encoder import CLIPFeatureTransformer, unit_norm
+from sktip._encoder import CLIPFeatureTransformer
 from sktip._images.pictures import as_image_list, describe, looks_like_images
+from sktip._maths.unit import unit_norm
 from sktip._utils.classes import resolve_classes
 from sktip._utils.doc_links import DocumentedMixin
 from sktip._utils.fitted_with import RecordedMixin
-from sktip._utils.fitting import answers
 from sktip._utils.labels import check_labels, check_weights, codes_of, join_labels
+from sktip._utils.magnitudes import check_magnitudes
+from sktip._utils.prediction import BlockwisePredictionMixin, type_of, unit_rows
 from sktip._utils.warn import warn
 from sktip.exceptions import ImageReadError
 from sktip.prompts import fill_prompts
 
-#: Squared lengths between which a row of any float type is safely divided by its length.
-SHORT, LONG = 1e-20, 1e20
+#: Parameters that logits are made with.
+MAGNITUDES = ("logit_scale", "alpha", "alphas", "beta", "betas", "gamma", "lam")
 
 NO_PRIOR = (
     "neither `encoder` nor `text_features` was given, so there is no text prior: {consequence}. To use "
@@ -33,10 +34,12 @@ NO_PRIOR = (
 )
 
 
-class BaseCLIPClassifier(RecordedMixin, DocumentedMixin, ClassifierMixin, BaseEstimator):
+class BaseCLIPClassifier(
+    BlockwisePredictionMixin, RecordedMixin, DocumentedMixin, ClassifierMixin, BaseEstimator
+):
     """Inputs, classes, text prior and probabilities of a classifier on CLIP features.
 
-    A subclass is its `fit` and its `_logits(features)`.
+    A subclass is its `fit` and its `_logit_function(dtype)`.
     """
 
     _parameter_constraints: dict = {
@@ -55,73 +58,6 @@ class BaseCLIPClassifier(RecordedMixin, DocumentedMixin, ClassifierMixin, BaseEs
     # What a subclass without a text prior does instead; shown in the warning.
     _without_prior = "predictions come from the cached shots alone"
 
-    @answers
-    def decision_function(self, X: Any) -> NDArray:
-        """Compute the logits.
-
-        Parameters
-        ----------
-        X : sequence of images, or array-like of shape (n, d)
-            Images, or feature rows, as in `fit`.
-
-        Returns
-        -------
-        logits : ndarray of shape (n, C), or (n,) for two classes
-            For two classes, the logit of the second minus that of the first.
-        """
-        logits = self._query_logits(X)
-        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
-
-    @answers
-    def predict(self, X: Any) -> NDArray:
-        """Predict the class of each row.
-
-        Parameters
-        ----------
-        X : sequence of images, or array-like of shape (n, d)
-            Images, or feature rows, as in `fit`.
-
-        Returns
-        -------
-        labels : ndarray of shape (n,)
-            The class of the largest logit.
-        """
-        winners = self._query_logits(X).argmax(axis=1)
-        return self.classes_[winners]
-
-    @answers
-    def predict_proba(self, X: Any) -> NDArray:
-        """Predict the probability of each class.
-
-        Parameters
-        ----------
-        X : sequence of images, or array-like of shape (n, d)
-            Images, or feature rows, as in `fit`.
-
-        Returns
-        -------
-        probabilities : ndarray of shape (n, C), float64
-            The softmax of the logits; columns follow `classes_`.
-        """
-        # In double precision, so that small ones stay above 0 and rows sum to 1 for every scorer.
-        return softmax(self._query_logits(X).astype(np.float64, copy=False), axis=1)
-
-    @answers
-    def predict_log_proba(self, X: Any) -> NDArray:
-        """Predict the logarithm of the probability of each class.
-
-        Parameters
-        ----------
-        X : sequence of images, or array-like of shape (n, d)
-            Images, or feature rows, as in `fit`.
-
-        Returns
-        -------
-        log_probabilities : ndarray of shape (n, C), float64
-            Computed from the logits, so that it stays finite where a probability is 0.
-        """
-        return log_softmax(self._query_logits(X).astype(np.float64, copy=False), axis=1)
-
     def _validate_params(self) -> None:
         if isinstance(self.encoder, str):
             raise InvalidParameterError(
@@ -130,22 +66,18 @@ class BaseCLIPClassifier(RecordedMixin, DocumentedMixin, ClassifierMixin, BaseEs
             )
         super()._validate_params()
 
-    def _logits(self, features: NDArray) -> NDArray:
-        raise NotImplementedError
+    def _magnitudes(self) -> dict[str, float]:
+        return {"logit_scale": self.logit_scale_}
 
     @property
     def _reads_images(self) -> bool:
         return self.encoder is not None and self.input == "image"
 
-    def _query_logits(self, X: Any) -> NDArray:
-        return self._logits(self._query_features(X))
-
-    def _query_features(self, X: Any) -> NDArray:
-        """Unit-norm features of queries: (n, d)."""
+    def _query_rows(self, X: Any) -> NDArray:
         check_is_fitted(self)
         if self._reads_images:
-            return unit_norm(self._encode_images(as_image_list(X))[:, 0])
-        return self._unit_rows(self._validate_features(X, reset=False))
+            return self._encode_images(as_image_list(X))[:, 0]
+        return self._validate_features(X, reset=False)
 
     def _start_fit(self, X: Any, y: Any, n_views: int = 1, *, reset: bool = True) -> tuple:
         """Check X, y and the views before anything is encoded."""
@@ -170,6 +102,8 @@ class BaseCLIPClassifier(RecordedMixin, DocumentedMixin, ClassifierMixin, BaseEs
                 "Found input variables with inconsistent numbers of samples: X and y have the "
                 f"lengths {[len(X), len(labels)]}."
             )
+        dtype = np.float32 if self._reads_images else type_of(X)
+        check_magnitudes(dtype, **{name: getattr(self, name, None) for name in MAGNITUDES})
         return X, labels
 
     def _validate_features(self, X: Any, *, reset: bool) -> NDArray:
@@ -204,10 +138,10 @@ class BaseCLIPClassifier(RecordedMixin, DocumentedMixin, ClassifierMixin, BaseEs
         )
 
     def _is_plain_matrix(self, X: Any) -> bool:
-        """Whether `validate_data` would hand X back as it is, at the cost of a whole query."""
+        """Whether `validate_data` would find nothing, at the cost of a whole query or of a copy."""
         return (
             type(X) is np.ndarray
-            and X.dtype in (np.float64, np.float32)
+            and X.dtype.kind in "fiu"
             and X.ndim == 2
             and len(X) > 0
             and X.shape[1] == getattr(self, "n_features_in_", None)
@@ -239,7 +173,15 @@ class BaseCLIPClassifier(RecordedMixin, DocumentedMixin, ClassifierMixin, BaseEs
             seed = self.random_state if n_views > 1 else None
             return self._encode_images(X, n_views, seed, rows)
         self._check_width(X)
-        return (self._unit_rows(X, rows) if len(X) else X)[:, np.newaxis]
+        features = unit_rows(X, called=rows)
+        empty = np.flatnonzero(~X.any(axis=1))
+        if len(empty) and self.text_features_ is not None:
+            row = empty[0] if rows is None else rows[empty[0]]
+            raise ValueError(
+                f"X has a row of zeros, row {row} ({len(empty)} in all); it has no direction to compare "
+                "with text. Remove it."
+            )
+        return features[:, np.newaxis]
 
     def _check_width(self, X: Any) -> None:
         """Features and text must have the same number of columns."""
@@ -277,34 +219,6 @@ class BaseCLIPClassifier(RecordedMixin, DocumentedMixin, ClassifierMixin, BaseEs
                 "of NaN."
             )
         return features
-
-    def _unit_rows(self, X: NDArray, rows: NDArray | None = None) -> NDArray:
-        """Check feature rows for what cannot be a feature, and normalise them."""
-        # Bad rows show in the squared lengths, which need one pass and no temporary of X's size.
-        squares = np.einsum("ij,ij->i", X, X)
-        if squares.min() > SHORT and squares.max() < LONG:
-            return X / np.sqrt(squares)[:, np.newaxis]
-        self._check_rows(X, rows)
-        return unit_norm(X)
-
-    def _check_rows(self, X: NDArray, rows: NDArray | None) -> None:
-        """Raise an error that names the first row that cannot be a feature."""
-        rows = np.arange(len(X)) if rows is None else rows
-        finite = np.isfinite(X).all(axis=1)
-        if not finite.all():
-            row = int(np.flatnonzero(~finite)[0])
-            kind = "NaN" if np.isnan(X[row]).any() else "infinity"
-            raise ValueError(
-                f"X contains NaN or infinity: row {rows[row]} has {kind}, {(~finite).sum()} rows in all. A row of "
-                "NaN is an image that could not be read; remove it."
-            )
-        if self.text_features_ is not None:
-            empty = np.flatnonzero(~X.any(axis=1))
-            if len(empty):
-                raise ValueError(
-                    f"X has a row of zeros, row {rows[empty[0]]} ({len(empty)} in all); it has no direction to "
-                    "compare with text. Remove it."
-                )
 
     def _learn_classes(self, seen: NDArray, class_names: Any = None) -> None:
         """Set `classes_`, `text_features_` and `logit_scale_` from the labels seen."""

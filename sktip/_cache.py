@@ -1,5 +1,6 @@
 """What Tip-Adapter and its self-tuning form share: building, fine-tuning and asking a cache."""
 
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
 
@@ -10,9 +11,11 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from sktip._base import BaseCLIPClassifier
-from sktip._encoder import unit_norm
+from sktip._maths.unit import unit_norm
 from sktip._utils.fitting import answers
 from sktip._utils.labels import codes_of
+from sktip._utils.magnitudes import check_finite, check_magnitudes
+from sktip._utils.prediction import row_blocks, type_of, unit_rows
 from sktip._utils.progress import progress
 
 
@@ -91,7 +94,7 @@ class BaseCacheClassifier(BaseCLIPClassifier):
             raise ValueError(
                 f"n={n!r}; it is an integer from 1 to the number of shots in the cache, {n_shots}."
             )
-        indices, weights = self._largest_votes(self._query_features(X), int(n))
+        indices, weights = self._largest_votes(self._query_rows(X), int(n))
         return indices, weights, self.classes_[self.cache_codes_[indices]]
 
     def _alpha_beta(self) -> tuple[float, float]:
@@ -103,6 +106,12 @@ class BaseCacheClassifier(BaseCLIPClassifier):
         self.cache_keys_ = unit_norm(views.mean(axis=1))
         self.cache_codes_ = codes_of(y, self.classes_)
         self.cache_weights_ = weights
+        self._check_weights()
+
+    def _check_weights(self) -> None:
+        """Check that votes with these weights can be added up in the type of the keys."""
+        if self.cache_weights_ is not None:
+            check_magnitudes(self.cache_keys_.dtype, sample_weight=float(self.cache_weights_.sum()))
 
     def _fine_tune(self, views: NDArray, alpha: float, beta: float) -> None:
         """Let all keys learn from the unit views of the shots: (m, n_views, d)."""
@@ -146,35 +155,52 @@ class BaseCacheClassifier(BaseCLIPClassifier):
             )
         return learned.cpu().numpy(), losses
 
-    def _logits(self, features: NDArray) -> NDArray:
+    def _magnitudes(self) -> dict[str, float]:
+        alpha, beta = self._alpha_beta()
+        own = {"alpha": alpha, "beta": beta}
+        if self.cache_weights_ is not None:
+            own["sample_weight"] = float(self.cache_weights_.sum())
+        return {**super()._magnitudes(), **own}
+
+    def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray], NDArray]:
         import torch
 
         from sktip._maths.cache import cache_logits
 
-        keys, shots, text, _ = self._tensors(features.dtype)
+        keys, shots, text, _ = self._tensors(dtype)
         alpha, beta = self._alpha_beta()
-        logits = cache_logits(
-            torch.as_tensor(features, device=keys.device),
-            keys,
-            shots,
-            text,
-            logit_scale=self.logit_scale_,
-            alpha=alpha,
-            beta=beta,
-        )
-        return logits.cpu().numpy()
 
-    def _largest_votes(self, features: NDArray, n: int) -> tuple[NDArray, NDArray]:
+        def logits_of(features: NDArray) -> NDArray:
+            logits = cache_logits(
+                torch.as_tensor(features, device=keys.device),
+                keys,
+                shots,
+                text,
+                logit_scale=self.logit_scale_,
+                alpha=alpha,
+                beta=beta,
+            )
+            return logits.cpu().numpy()
+
+        return logits_of
+
+    def _largest_votes(self, X: NDArray, n: int) -> tuple[NDArray, NDArray]:
         """Rows and votes of the n shots that say most about each query: (q, n) both."""
         import torch
 
         from sktip._maths.cache import nearest_shots
 
-        keys, _, _, weights = self._tensors(features.dtype)
+        dtype = type_of(X)
+        check_magnitudes(dtype, **self._magnitudes())
+        keys, _, _, weights = self._tensors(dtype)
         alpha, beta = self._alpha_beta()
-        queries = torch.as_tensor(features, device=keys.device)
-        indices, votes = nearest_shots(queries, keys, weights, alpha=alpha, beta=beta, n=n)
-        return indices.cpu().numpy(), votes.cpu().numpy()
+        indices, votes = np.empty((len(X), n), np.int64), np.empty((len(X), n), dtype)
+        for rows in row_blocks(len(X), max(X.shape[1], n)):
+            queries = torch.as_tensor(unit_rows(X, rows), device=keys.device)
+            found = nearest_shots(queries, keys, weights, alpha=alpha, beta=beta, n=n)
+            indices[rows], votes[rows] = (part.cpu().numpy() for part in found)
+        check_finite("votes", votes, **self._magnitudes())
+        return indices, votes
 
     def _tensors(self, dtype: np.dtype) -> tuple:
         """Keys, values, text and weights of the cache, in the type and place of computation."""

@@ -1,6 +1,6 @@
 """CLIP-Adapter: a residual bottleneck on the image features, trained on the shots."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -10,7 +10,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
 from sktip._base import BaseCLIPClassifier
-from sktip._encoder import CLIPFeatureTransformer, unit_norm
+from sktip._encoder import CLIPFeatureTransformer
+from sktip._maths.unit import unit_norm
 from sktip._utils.fitting import fits
 from sktip._utils.labels import codes_of
 from sktip._utils.progress import progress
@@ -244,17 +245,23 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
         self.n_iter_ = self.n_epochs
         return self
 
-    def _logits(self, features: NDArray) -> NDArray:
+    def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray], NDArray]:
+        import torch
+
         from sktip._maths.adapter import adapted
         from sktip._maths.device import as_tensor, resolve_device
 
         device = resolve_device(self.device)
-        queries, classes, down, up = (
-            as_tensor(array, features.dtype, device)
-            for array in (features, self.class_features_, *self.coefs_)
+        classes, down, up = (
+            as_tensor(array, dtype, device) for array in (self.class_features_, *self.coefs_)
         )
-        logits = self.logit_scale_ * adapted(queries, down, up, float(self.ratio)) @ classes.T
-        return logits.cpu().numpy()
+
+        def logits_of(features: NDArray) -> NDArray:
+            queries = torch.as_tensor(features, device=device)
+            mixed = adapted(queries, down, up, float(self.ratio))
+            return (self.logit_scale_ * mixed @ classes.T).cpu().numpy()
+
+        return logits_of
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "coefs_")

@@ -19,6 +19,7 @@ from sktip._encoding.memory import PLAIN, FeatureMemory, FeatureStore, Space
 from sktip._encoding.model import load_clip
 from sktip._encoding.paths import PathsMixin
 from sktip._images.pictures import PIXELS_VERSION, as_image_list
+from sktip._maths.unit import unit_norm
 from sktip._utils.doc_links import DocumentedMixin
 from sktip._utils.progress import progress
 from sktip._utils.warn import warn
@@ -417,19 +418,3 @@ class CLIPFeatureTransformer(PathsMixin, DocumentedMixin, TransformerMixin, Base
         tags.requires_fit = False
         tags.transformer_tags.preserves_dtype = []
         return tags
-
-
-def unit_norm(features: NDArray) -> NDArray:
-    """Divide rows by their norm; rows of zeros stay zero."""
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        norms = np.linalg.norm(features, axis=-1, keepdims=True)
-    # Of very short and very long rows the squares lose digits, or are 0 or infinite: those are
-    # divided by their largest number first.
-    limits = np.finfo(norms.dtype)
-    odd = ~((norms > np.sqrt(limits.tiny / limits.eps)) & (norms < np.inf))[..., 0]
-    if odd.any():
-        features = features.copy()
-        largest = np.abs(features[odd]).max(axis=-1, keepdims=True)
-        features[odd] /= np.where(largest == 0, 1, largest)
-        norms[odd] = np.linalg.norm(features[odd], axis=-1, keepdims=True)
-    return features / np.where(norms == 0, 1, norms)

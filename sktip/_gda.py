@@ -1,6 +1,6 @@
 """Gaussian discriminant analysis beside CLIP's text prior."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -9,10 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sktip._base import BaseCLIPClassifier
-from sktip._encoder import CLIPFeatureTransformer, unit_norm
+from sktip._encoder import CLIPFeatureTransformer
 from sktip._left_out import place_in_class
+from sktip._maths.unit import unit_norm
 from sktip._utils.fitting import extends_fit, fits
 from sktip._utils.labels import codes_of, joined_weights
+from sktip._utils.magnitudes import check_finite
 
 
 class GDAClassifier(BaseCLIPClassifier):
@@ -321,6 +323,8 @@ class GDAClassifier(BaseCLIPClassifier):
             coef += self.logit_scale_ * self.text_features_
         self.coef_ = coef.astype(shots.dtype)
         self.intercept_ = intercept.astype(shots.dtype)
+        for name in ("coef_", "intercept_"):
+            check_finite(name, getattr(self, name), **self._magnitudes())
 
     def _keep_shots(
         self, shots: NDArray, codes: NDArray, weights: NDArray | None, moved: NDArray
@@ -378,9 +382,19 @@ class GDAClassifier(BaseCLIPClassifier):
             text=text[order],
         )
 
-    def _logits(self, features: NDArray) -> NDArray:
-        coef = self.coef_.astype(features.dtype, copy=False)
-        return features @ coef.T + self.intercept_.astype(features.dtype, copy=False)
+    def _magnitudes(self) -> dict[str, float]:
+        return {**super()._magnitudes(), "alpha": self.alpha_}
+
+    def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray], NDArray]:
+        weights = self.coef_.astype(dtype, copy=False).T
+        intercept = self.intercept_.astype(dtype, copy=False)
+
+        def logits_of(features: NDArray) -> NDArray:
+            logits = features @ weights
+            logits += intercept
+            return logits
+
+        return logits_of
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "coef_")

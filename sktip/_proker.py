@@ -1,6 +1,6 @@
 """ProKeR: kernel ridge regression on what CLIP's text prior leaves over."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sktip._base import BaseCLIPClassifier
-from sktip._encoder import CLIPFeatureTransformer, unit_norm
+from sktip._encoder import CLIPFeatureTransformer
 from sktip._left_out import place_in_class
+from sktip._maths.unit import unit_norm
 from sktip._utils.fitting import fits
 from sktip._utils.labels import codes_of
 from sktip._utils.progress import progress
@@ -331,22 +332,35 @@ class ProKeRClassifier(BaseCLIPClassifier):
             logits, all_codes[asked], weights, n_shots, logit_scale=self.logit_scale_
         )
 
-    def _logits(self, features: NDArray) -> NDArray:
+    def _magnitudes(self) -> dict[str, float]:
+        return {**super()._magnitudes(), "beta": self.beta_, "gamma": self.gamma_}
+
+    def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray], NDArray]:
         import torch
 
         from sktip._maths.device import as_tensor
         from sktip._maths.kernel_ridge import ridge_logits
 
-        keys, text = self._tensors(features.dtype)
-        logits = ridge_logits(
-            torch.as_tensor(features, device=keys.device),
-            keys,
-            as_tensor(self.dual_coef_, features.dtype, keys.device),
-            text,
-            beta=self.beta_,
-            gamma=self.gamma_,
-        )
-        return logits.cpu().numpy() / features.dtype.type(self.temperature_)
+        keys, text = self._tensors(dtype)
+        duals = as_tensor(self.dual_coef_, dtype, keys.device)
+
+        def logits_of(features: NDArray) -> NDArray:
+            logits = (
+                ridge_logits(
+                    torch.as_tensor(features, device=keys.device),
+                    keys,
+                    duals,
+                    text,
+                    beta=self.beta_,
+                    gamma=self.gamma_,
+                )
+                .cpu()
+                .numpy()
+            )
+            logits /= dtype.type(self.temperature_)
+            return logits
+
+        return logits_of
 
     def _tensors(self, dtype: Any) -> tuple:
         """Keys and text, in the type and place of computation."""

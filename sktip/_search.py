@@ -267,5 +267,5 @@ class KnownAnswers(BaseCLIPClassifier):
         self.classes = classes
         self.classes_ = classes
 
-    def _query_logits(self, X: Any) -> NDArray:
-        return self.logits
+    def _ask(self, X: Any, answer: Callable[[NDArray], NDArray]) -> NDArray:
+        return answer(self.logits)

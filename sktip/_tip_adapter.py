@@ -10,7 +10,8 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.metaestimators import available_if
 
 from sktip._cache import BaseCacheClassifier
-from sktip._encoder import CLIPFeatureTransformer, unit_norm
+from sktip._encoder import CLIPFeatureTransformer
+from sktip._maths.unit import unit_norm
 from sktip._utils.fitting import extends_fit, fits
 from sktip._utils.labels import codes_of, joined_weights
 
@@ -311,6 +312,7 @@ class TipAdapterClassifier(BaseCacheClassifier):
             keys = np.concatenate([self.cache_keys_, keys])
             codes = np.concatenate([moved[self.cache_codes_], codes])
         self.cache_keys_, self.cache_codes_, self.cache_weights_ = keys, codes, weights
+        self._check_weights()
         return self
 
     def _alpha_beta(self) -> tuple[float, float]:

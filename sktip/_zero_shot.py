@@ -1,7 +1,7 @@
 """Zero-shot CLIP: the class names alone."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -144,7 +144,7 @@ class ZeroShotClassifier(BaseCLIPClassifier):
         X, labels = self._start_fit(X, y)
         self._learn_classes(np.unique(labels))
         if self.text_features_ is None:
-            self.class_features_ = self._class_means(self._unit_rows(X), labels)
+            self.class_features_ = self._class_means(self._shot_features(X)[:, 0], labels)
         else:
             self._check_width(X)
             self.class_features_ = self.text_features_
@@ -178,9 +178,13 @@ class ZeroShotClassifier(BaseCLIPClassifier):
         else:
             raise ValueError("without X and y, class_names must say which classes there are.")
 
-    def _logits(self, features: NDArray) -> NDArray:
-        classes = self.class_features_.astype(features.dtype, copy=False)
-        return self.logit_scale_ * features @ classes.T
+    def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray], NDArray]:
+        weights = self.class_features_.astype(dtype, copy=False).T
+
+        def logits_of(features: NDArray) -> NDArray:
+            return self.logit_scale_ * features @ weights
+
+        return logits_of
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "class_features_")

@@ -10,9 +10,9 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from sktip import TipAdapterClassifier
-from sktip._encoder import unit_norm
 from sktip._left_out import place_in_class
 from sktip._maths import cache, kernel_ridge
+from sktip._maths.unit import unit_norm
 
 every_classifier = pytest.mark.parametrize("name", CLASSIFIERS)
 pytestmark = pytest.mark.filterwarnings(

@@ -181,7 +181,7 @@ def check_weights(path: Path) -> None:
 
     try:
         # Of the usual format no tensor is read so: this takes milliseconds.
-        torch.load(path, "meta", weights_only=True, mmap=zipfile.is_zipfile(path))
+        torch.load(path, "meta", weights_only=True, mmap=zipfile.is_zipfile(path))  # noqa: TID251
     except Exception as error:
         raise ModelLoadError(
             f"the weights {str(path)!r} could not be loaded: they are damaged, or hold more than tensors "

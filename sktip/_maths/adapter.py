@@ -12,6 +12,9 @@ REDUCTION = 4
 MOMENTUM = 0.9
 #: Learning rate of the first epoch, which only warms up.
 WARM_UP_RATE = 1e-5
+#: Norms of the layers, multiplied, beyond which features lose themselves in what the adapter adds;
+#: they start at 6 to 12.
+LARGEST = 1e9
 
 
 def adapted(features: Tensor, down: Tensor, up: Tensor, ratio: float) -> Tensor:
@@ -96,6 +99,11 @@ def train_adapter(
 
     losses : list of float
         Mean loss of each epoch.
+
+    Raises
+    ------
+    ValueError
+        If the loss is not finite, or the weights so large that their products may overflow.
     """
     n, n_views, d = views.shape
     hidden = max(1, d // REDUCTION)
@@ -120,6 +128,13 @@ def train_adapter(
             optimizer.step()
             total += loss.item() * len(rows)
         losses.append(total / n)
+        largest = (down.detach().norm() * up.detach().norm()).item()
+        if not (math.isfinite(total) and largest < LARGEST):
+            raise ValueError(
+                f"training diverged in epoch {epoch + 1}: the loss is {losses[-1]:g}, the product of the "
+                f"norms of the two layers {largest:g}. Lower learning_rate={learning_rate:g}; if that is "
+                f"small, look at weight_decay={weight_decay:g} and logit_scale={logit_scale:g}."
+            )
         on_epoch(loss=losses[-1])
     return down.detach(), up.detach(), losses
 

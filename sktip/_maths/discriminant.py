@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 #: A covariance of unit rows with a smaller trace than this is rounding, not spread.
 NO_SPREAD = 1e-12
+#: With more samples the shrinkage, which is worth one of them, is lost in rounding.
+MOST_SAMPLES = 1e12
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,20 @@ class ClassStatistics:
         P is the shrunken precision ``d inv((N - 1) Sigma + trace(Sigma) I)``, the identity where
         no class has two different samples. A class without samples gets the mean of the others:
         nothing speaks for it, and nothing against it.
+
+        Raises
+        ------
+        ValueError
+            If there are so many samples, by their weights, that P cannot be computed.
         """
         present = self.counts > 0
         means = self.means[present]
         weights, n, d = means.T, self.counts.sum(), means.shape[1]
+        if not n < MOST_SAMPLES:
+            raise ValueError(
+                f"the shots weigh {n:g} in all; sample_weight counts how often each was given, and above "
+                f"{MOST_SAMPLES:g} their covariance cannot be told from a singular one. Divide it."
+            )
         if self.has_spread:
             covariance = self.scatter / n
             ridge = np.trace(covariance) * np.eye(d)

@@ -1,5 +1,6 @@
 """Tip-Adapter-F: the cache keys learn, everything else stays as it is."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -147,6 +148,11 @@ def fine_tune_keys(
 
     losses : list of float
         Mean loss of each epoch.
+
+    Raises
+    ------
+    ValueError
+        If the loss is not finite, or a learned key so long that its votes overflow.
     """
     n, n_views, _ = views.shape
     weights = None if weights is None else weights / weights.mean()
@@ -186,5 +192,15 @@ def fine_tune_keys(
             schedule.step()
             total += loss.item() * len(rows)
         losses.append(total / n)
+        # The largest vote that a key can give any query is `exp(beta (|k| - 1))`.
+        longest = parameter.data.norm(dim=1).max().item()
+        overflows = not beta * (longest - 1) < math.log(torch.finfo(keys.dtype).max)
+        if overflows or not math.isfinite(total):
+            raise ValueError(
+                f"fine-tuning diverged in epoch {len(losses)}: the loss is {losses[-1]:g}, the longest key "
+                f"{longest:g}. Lower learning_rate={learning_rate:g}; if that is small, look at "
+                f"weight_decay={weight_decay:g}, alpha={alpha:g}, beta={beta:g}, "
+                f"logit_scale={logit_scale:g} and sample_weight."
+            )
         on_epoch(loss=losses[-1])
     return parameter.data, losses

@@ -31,10 +31,26 @@ def residual_targets(keys: Tensor, codes: Tensor, text: Tensor | None, n_classes
 
 
 def ridge_factor(keys: Tensor, beta: float, lam: float) -> Tensor:
-    """Cholesky factor of ``k(K, K) + lambda I``: (m, m), the only matrix of its size."""
+    """Cholesky factor of ``k(K, K) + lambda I``: (m, m), the only matrix of its size.
+
+    Raises
+    ------
+    ValueError
+        If the matrix is singular, as far as double precision can tell.
+    """
     kernel = affinity(keys, keys, beta)
     kernel.diagonal().add_(lam)
-    return torch.linalg.cholesky(kernel, out=kernel)
+    info = torch.empty(0, dtype=torch.int32, device=keys.device)
+    factor, info = torch.linalg.cholesky_ex(kernel, out=(kernel, info))
+    pivots = factor.diagonal() ** 2
+    # The diagonal of the kernel is 1: a pivot below the rounding of that is nothing but rounding.
+    if info.item() or not pivots.min() > torch.finfo(keys.dtype).eps * (1 + lam):
+        raise ValueError(
+            f"the kernel ridge regression has no solution in double precision with lam={lam:g} and "
+            f"beta={beta:g}: shots are too similar to one another. Raise lam, or beta, or remove "
+            "shots that are given twice."
+        )
+    return factor
 
 
 def dual_coefficients(keys: Tensor, targets: Tensor, beta: float, lam: float) -> Tensor:

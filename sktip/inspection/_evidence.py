@@ -16,6 +16,7 @@ from sktip._encoder import CLIPFeatureTransformer
 from sktip._images.files import read_bytes
 from sktip._images.pictures import as_image_list, describe, to_rgb
 from sktip._utils.feature_names import with_feature_names
+from sktip._utils.prediction import unit_rows
 from sktip.inspection._plot import (
     BLUE,
     LITERAL,
@@ -321,7 +322,7 @@ def _features(estimator: Any, X: Any) -> NDArray:
     """Unit-norm features of queries, after the steps before the classifier."""
     if isinstance(estimator, Pipeline) and len(estimator) > 1:
         X = estimator[:-1].transform(X)
-    return last_step(estimator)._query_features(X)
+    return unit_rows(last_step(estimator)._query_rows(X))
 
 
 def _one_row(query: Any) -> NDArray:

@@ -1,0 +1,232 @@
+"""From the rows of queries to answers: block after block, in memory that does not grow with them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sktip._maths.unit import unit_norm
+from sktip._utils.fitting import answers
+from sktip._utils.magnitudes import check_finite, check_magnitudes
+
+#: Squared lengths between which a row of any float type is safely divided by its length.
+SHORT, LONG = 1e-20, 1e20
+#: Numbers in one block of queries or of their logits, 8 MB of float64, and its fewest rows.
+BLOCK_ELEMENTS, MIN_ROWS = 1 << 20, 128
+
+
+class BlockwisePredictionMixin:
+    """What a classifier answers, from the logits of one block of queries after another.
+
+    The classifier has `_query_rows(X)`, which makes X a matrix; `_logit_function(dtype)`, which
+    prepares what all blocks share; and `_magnitudes()`, the numbers that may overflow.
+    """
+
+    classes_: NDArray
+
+    @answers
+    def decision_function(self, X: Any) -> NDArray:
+        """Compute the logits.
+
+        Parameters
+        ----------
+        X : sequence of images, or array-like of shape (n, d)
+            Images, or feature rows, as in `fit`. A row of zeros has a cosine of 0 with everything.
+
+        Returns
+        -------
+        logits : ndarray of shape (n, C), or (n,) for two classes
+            For two classes, the logit of the second minus that of the first.
+
+        Raises
+        ------
+        ValueError
+            If logits overflow; the error names the parameters to look at.
+        """
+        return self._ask(X, _two_as_one)
+
+    @answers
+    def predict(self, X: Any) -> NDArray:
+        """Predict the class of each row.
+
+        Beyond X and the answer this takes no more memory for more rows.
+
+        Parameters
+        ----------
+        X : sequence of images, or array-like of shape (n, d)
+            Images, or feature rows, as in `fit`. A row of zeros has a cosine of 0 with everything.
+
+        Returns
+        -------
+        labels : ndarray of shape (n,)
+            The class of the largest logit.
+
+        Raises
+        ------
+        ValueError
+            If logits overflow; the error names the parameters to look at.
+        """
+        return self.classes_[self._ask(X, _winners)]
+
+    @answers
+    def predict_proba(self, X: Any) -> NDArray:
+        """Predict the probability of each class.
+
+        Parameters
+        ----------
+        X : sequence of images, or array-like of shape (n, d)
+            Images, or feature rows, as in `fit`. A row of zeros has a cosine of 0 with everything.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n, C), float64
+            The softmax of the logits; columns follow `classes_`.
+
+        Raises
+        ------
+        ValueError
+            If logits overflow; the error names the parameters to look at.
+        """
+        return self._ask(X, _softmax)
+
+    @answers
+    def predict_log_proba(self, X: Any) -> NDArray:
+        """Predict the logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : sequence of images, or array-like of shape (n, d)
+            Images, or feature rows, as in `fit`. A row of zeros has a cosine of 0 with everything.
+
+        Returns
+        -------
+        log_probabilities : ndarray of shape (n, C), float64
+            Computed from the logits, so that it stays finite where a probability is 0.
+
+        Raises
+        ------
+        ValueError
+            If logits overflow; the error names the parameters to look at.
+        """
+        return self._ask(X, _log_softmax)
+
+    def _query_rows(self, X: Any) -> NDArray:
+        """Make queries a matrix of numbers, neither checked nor normalised: (n, d)."""
+        raise NotImplementedError
+
+    def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray], NDArray]:
+        """Make the function from unit rows of that type, (b, d), to their logits, (b, C)."""
+        raise NotImplementedError
+
+    def _magnitudes(self) -> dict[str, float]:
+        """Return the numbers that the logits are made with, by the parameter that sets each."""
+        raise NotImplementedError
+
+    def _ask(self, X: Any, answer: Callable[[NDArray], NDArray]) -> NDArray:
+        """Collect what `answer` makes of the logits of each block."""
+        X = self._query_rows(X)
+        dtype = type_of(X)
+        magnitudes = self._magnitudes()
+        check_magnitudes(dtype, **magnitudes)
+        logits_of = self._logit_function(dtype)
+        answers = None
+        for rows in row_blocks(len(X), max(X.shape[1], len(self.classes_))):
+            logits = logits_of(unit_rows(X, rows))
+            check_finite("logits", logits, **magnitudes)
+            part = answer(logits)
+            if len(part) == len(X):
+                return part
+            if answers is None:
+                answers = np.empty((len(X), *part.shape[1:]), part.dtype)
+            answers[rows] = part
+        return answers
+
+
+def row_blocks(n_rows: int, width: int) -> list[slice]:
+    """Rows of one block after another, for matrices with so many columns."""
+    size = max(MIN_ROWS, BLOCK_ELEMENTS // width)
+    # A multiple of 64, as the blocks of the cache are, so that they fit into these.
+    size -= size % 64
+    return [slice(start, start + size) for start in range(0, n_rows, size)]
+
+
+def type_of(X: NDArray) -> np.dtype:
+    """Type of computation: that of X if it is float32, else float64."""
+    return X.dtype if X.dtype == np.float32 else np.dtype(np.float64)
+
+
+def unit_rows(X: NDArray, rows: slice = slice(None), *, called: NDArray | None = None) -> NDArray:
+    """Normalise some rows of X; rows of zeros stay zero.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d)
+        Rows of numbers.
+
+    rows : slice
+        Which of them.
+
+    called : ndarray of shape (n,) or None
+        Number that each row of X has for the user, where that is not its index.
+
+    Raises
+    ------
+    ValueError
+        If one of them is not finite; the error names the first such row of X.
+    """
+    part = X[rows].astype(type_of(X), copy=False)
+    # Odd rows show in the squared lengths, which need one pass and no temporary of the block's size.
+    squares = np.einsum("ij,ij->i", part, part)
+    usual = (squares > SHORT) & (squares < LONG)
+    if usual.all():
+        return part / np.sqrt(squares)[:, np.newaxis]
+    if not np.isfinite(part).all():
+        raise ValueError(_what_is_not_finite(X, called))
+    # The other rows must not depend on what they are asked with.
+    unit = part / np.sqrt(np.where(usual, squares, 1))[:, np.newaxis]
+    unit[~usual] = unit_norm(part[~usual])
+    return unit
+
+
+def _what_is_not_finite(X: NDArray, called: NDArray | None) -> str:
+    finite = np.concatenate(
+        [
+            np.isfinite(X[rows].astype(type_of(X), copy=False)).all(axis=1)
+            for rows in row_blocks(len(X), X.shape[1])
+        ]
+    )
+    row = int(finite.argmin())
+    kind = "NaN" if np.isnan(X[row]).any() else "infinity"
+    shown = row if called is None else called[row]
+    return (
+        f"X contains NaN or infinity: row {shown} has {kind}, {(~finite).sum()} rows in all. A row of "
+        "NaN is an image that could not be read; remove it."
+    )
+
+
+def _two_as_one(logits: NDArray) -> NDArray:
+    return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+
+def _winners(logits: NDArray) -> NDArray:
+    return logits.argmax(axis=1)
+
+
+def _below_the_largest(logits: NDArray) -> NDArray:
+    """Logits less the largest of their row, in double precision."""
+    # Small probabilities stay above 0 then, and rows sum to 1 for every scorer.
+    return np.subtract(logits, logits.max(axis=1, keepdims=True), dtype=np.float64)
+
+
+def _softmax(logits: NDArray) -> NDArray:
+    masses = _below_the_largest(logits)
+    np.exp(masses, out=masses)
+    masses /= masses.sum(axis=1, keepdims=True)
+    return masses
+
+
+def _log_softmax(logits: NDArray) -> NDArray:
+    logs = _below_the_largest(logits)
+    logs -= np.log(np.exp(logs).sum(axis=1, keepdims=True))
+    return logs
