@@ -65,7 +65,8 @@ def fill_prompts(
     Raises
     ------
     ValueError
-        If a template is empty or lacks ``{}``, or a mapping lacks a class.
+        If a template is empty or lacks ``{}``, a mapping lacks a class, or a name holds
+        surrogates, which are not text.
 
     TypeError
         If a name or a template is not a string.
@@ -88,6 +89,11 @@ def fill_prompts(
             raise TypeError(
                 f"class name {index} is {name!r} of type {type(name).__name__}; CLIP reads class "
                 "names as text, so pass strings."
+            )
+        if any("\ud800" <= character <= "\udfff" for character in name):
+            raise ValueError(
+                f"class name {index} is {name!r}, which is not text: it holds surrogates, as Python makes "
+                "them of bytes that it cannot decode. Give the class a name that can be read."
             )
     keys = names if labels is None else list(labels)
     if isinstance(templates, Mapping):
