@@ -9,7 +9,6 @@ import contextlib
 import faulthandler
 import io
 import json
-import os
 import struct
 import subprocess
 import sys

@@ -44,13 +44,11 @@ def as_image_list(X: Any) -> Sequence[Any]:
             "X is an ImageSequence.Iterator, which gives the same image again and again, at other frames; pass "
             "[frame.copy() for frame in X]."
         )
-    if hasattr(X, "columns") and (hasattr(X, "iloc") or hasattr(X, "column")):
-        if X.shape[1] != 1:
-            raise ValueError(
-                f"X is a table of {X.shape[1]} columns; images come from one: pass X[column]."
-            )
-        X = X.iloc[:, 0] if hasattr(X, "iloc") else X.column(0)
-    X = _without_library(X)
+    if _is_table(X) and X.shape[1] != 1:
+        raise ValueError(
+            f"X is a table of {X.shape[1]} columns; images come from one: pass X[column]."
+        )
+    X = _unwrapped(X)
     if isinstance(X, np.ndarray):
         X = _split_array(X)
     try:
@@ -68,7 +66,7 @@ def as_image_list(X: Any) -> Sequence[Any]:
 
 def looks_like_images(X: Any) -> bool:
     """Whether what is not a feature matrix is, by its shape or its first item, images."""
-    X = _without_library(X)
+    X = _unwrapped(X)
     if getattr(X, "ndim", 0) > 2:
         return True
     if not isinstance(X, Sequence | np.ndarray) or len(X) == 0:
@@ -79,12 +77,21 @@ def looks_like_images(X: Any) -> bool:
     )
 
 
-def _without_library(X: Any) -> Any:
-    """Return the NumPy array of a column of pandas, PyArrow or the like; X itself if it is none."""
-    if not hasattr(X, "to_numpy"):
-        return X
-    # PyArrow refuses to copy unless it is asked to, and texts must be.
-    return X.to_numpy(zero_copy_only=False) if hasattr(X, "to_pylist") else X.to_numpy()
+def _is_table(X: Any) -> bool:
+    """Whether X is a table of pandas or PyArrow."""
+    return hasattr(X, "columns") and (hasattr(X, "iloc") or hasattr(X, "column"))
+
+
+def _unwrapped(X: Any) -> Any:
+    """Return the array in a column of pandas, PyArrow or the like; of a single column, 1-D."""
+    if _is_table(X) and X.shape[1] == 1:
+        X = X.iloc[:, 0] if hasattr(X, "iloc") else X.column(0)
+    if hasattr(X, "to_numpy"):
+        # PyArrow refuses to copy unless it is asked to, and texts must be.
+        X = X.to_numpy(zero_copy_only=False) if hasattr(X, "to_pylist") else X.to_numpy()
+    if isinstance(X, np.ndarray) and X.dtype.kind in "OUT" and X.ndim == 2 and X.shape[1] == 1:
+        X = X[:, 0]
+    return X
 
 
 def _split_array(X: np.ndarray) -> Sequence[Any]:
@@ -94,8 +101,6 @@ def _split_array(X: np.ndarray) -> Sequence[Any]:
             "bytes of image files as a list, or with dtype=object."
         )
     if X.dtype.kind in "OUT":
-        if X.ndim == 2 and X.shape[1] == 1:
-            X = X[:, 0]
         if X.ndim == 1:
             return X.tolist()
         raise ValueError(

