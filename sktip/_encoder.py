@@ -106,8 +106,8 @@ class CLIPFeatureTransformer(PathsMixin, DocumentedMixin, TransformerMixin, Base
     Warns
     -----
     UserWarning
-        If `memory` cannot be read or written: once a call, with the file and the cause. The
-        features are returned all the same.
+        If `memory` cannot be read or written, or its file is removed meanwhile: once a call, with
+        the file and the cause. The features are returned all the same.
 
     See Also
     --------
@@ -117,9 +117,10 @@ class CLIPFeatureTransformer(PathsMixin, DocumentedMixin, TransformerMixin, Base
     Notes
     -----
     Images may be paths, the bytes of image files, PIL images or uint8 arrays of shape (h, w),
-    (h, w, 3) or (h, w, 4), in a list, a 1-D object array, a pandas Series, or a 4-D array. Before
-    the model's own preprocessing, each is made an upright RGB picture: the EXIF orientation is
-    applied, transparency is laid on white, and 16-bit greys are scaled to 8 bits.
+    (h, w, 3) or (h, w, 4), in a list, a 1-D array of objects or text, a pandas Series, an Arrow
+    column, or a 4-D array. Before the model's own preprocessing, each is made an upright RGB
+    picture: the EXIF orientation is applied, transparency is laid on white, and 16-bit greys are
+    scaled to 8 bits.
 
     Features are those of open_clip's ``encode_image``, divided by their norm.
 
@@ -376,21 +377,27 @@ class CLIPFeatureTransformer(PathsMixin, DocumentedMixin, TransformerMixin, Base
             on_failure=on_failure,
         )
         warned = False
+
+        def warn_of_memory() -> None:
+            nonlocal warned
+            if store is not None and store.problem and not warned:
+                warned = True
+                warn(
+                    f"{store.problem}. The features are returned all the same, but not all of "
+                    "them are kept.",
+                )
+
         try:
             with progress("Encoding", "image", len(images), verbose=self.verbose) as step:
                 for views in encoder.encode(images):
-                    if store is not None and store.problem and not warned:
-                        # At once: a long run that keeps nothing is better known about early.
-                        warned = True
-                        warn(
-                            f"{store.problem}. The features are returned all the same, but not all of "
-                            "them are kept.",
-                        )
+                    # At once: a long run that keeps nothing is better known about early.
+                    warn_of_memory()
                     yield views
                     step()
         finally:
             if store is not None:
                 store.close()
+        warn_of_memory()
         if failures:
             warn(
                 f"{len(failures)} of {len(images)} images could not be read and are rows of NaN. "

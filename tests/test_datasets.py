@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
@@ -576,6 +577,36 @@ class TestImageFolder:
         (photos / "back").symlink_to(photos)
         with pytest.raises(ValueError, match=r"'back' \(only folders\)"):
             load_image_folder(photos)
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
+    @pytest.mark.parametrize("as_frame", [False, True])
+    def test_files_whose_names_are_not_text(self, tmp_path, clip, as_frame):
+        root = os.fsdecode(os.fsencode(tmp_path) + b"/fotos-\xe9")
+        good = Path(root, "pug", "a.png")
+        write_image(good)
+        bad = os.fsdecode(os.fsencode(good.parent) + b"/\xff.png")
+        Path(bad).write_bytes(good.read_bytes())
+        Path(os.fsdecode(os.fsencode(good.parent) + b"/notes.\xe9")).touch()
+        data = load_image_folder(root, as_frame=as_frame)
+        assert list(data.data) == [str(good), bad]
+        features = clip.transform(data.data)
+        np.testing.assert_allclose(features[0], features[1], atol=1e-6)
+        data.DESCR.encode()
+        assert "fotos-\\udce9" in data.DESCR
+        Path(root, "empty").mkdir()
+        with pytest.raises(ValueError, match="'empty' .empty.") as caught:
+            load_image_folder(root)
+        str(caught.value).encode()
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
+    def test_classes_whose_names_are_not_text(self, photos):
+        os.mkdir(os.fsencode(photos) + b"/caf\xe9")
+        write_image(Path(os.fsdecode(os.fsencode(photos) + b"/caf\xe9"), "a.png"))
+        with pytest.raises(
+            ValueError, match=r"1 class folders.* not text.*b'caf\\xe9'. Rename"
+        ) as caught:
+            load_image_folder(photos)
+        str(caught.value).encode()
 
     @needs_links
     def test_an_image_that_is_a_dead_link_is_not_lost(self, photos, clip):

@@ -150,8 +150,10 @@ class FeatureStore:
         self._reads = self._writes = False
         self._space_id: int | None = None
         self._db: sqlite3.Connection | None = None
+        self._path = memory._file
         try:
-            self._db = connect(memory._file)
+            self._db = connect(self._path)
+            self._place = os.stat(self._path)
             self._space_id = self._find_space()
             self._reads = self._writes = True
         except (sqlite3.Error, OSError) as error:
@@ -182,15 +184,29 @@ class FeatureStore:
                 with transaction(self._connection):
                     space = self._put(known)
                 self._space_id = space
-        except sqlite3.Error as error:
+            self._check_place()
+        except (sqlite3.Error, OSError) as error:
             self._fail("written to", error)
 
     def close(self) -> None:
+        """Close the file, after a last look at whether it is still there."""
+        if self._reads:
+            try:
+                self._check_place()
+            except OSError as error:
+                self._fail("written to", error)
         self._reads = self._writes = False
         if self._db is not None:
             # The log is copied into the file now; where that fails, at the next opening.
             with self._lock, suppress(sqlite3.Error):
                 self._db.close()
+
+    def _check_place(self) -> None:
+        """Raise an error if the path leads to another file: SQLite goes on with one that is removed."""
+        with suppress(OSError):
+            if os.path.samestat(os.stat(self._path), self._place):
+                return
+        raise FileNotFoundError("the file was removed, moved or replaced while it was in use")
 
     @property
     def _connection(self) -> sqlite3.Connection:
@@ -242,7 +258,7 @@ class FeatureStore:
     def _fail(self, what: str, error: Exception) -> None:
         self._writes = False
         if self.problem is None:
-            path = self._memory._file
+            path = self._path
             self.problem = f"memory={path!r} could not be {what}: {cause(error)}"
 
 

@@ -66,11 +66,18 @@ def read_bytes(image: Any, where: str, max_pixels: int) -> bytes | None:
     except (OSError, ValueError, MemoryError) as error:
         if getattr(error, "errno", None) in (errno.ENOENT, errno.ENAMETOOLONG):
             raise ImageReadError(
-                f"{where}: no such file. Paths are relative to {os.getcwd()!r}; texts are encoded by "
+                f"{where}: no such file. Paths are relative to {_working_directory()}; texts are encoded by "
                 "encode_text, not here."
             ) from None
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ImageReadError(f"{where}: the file cannot be read: {reason}.") from error
+
+
+def _working_directory() -> str:
+    try:
+        return repr(os.getcwd())
+    except OSError:
+        return "the working directory, which is no longer there"
 
 
 def _check_length(length: int, where: str, max_pixels: int) -> None:
@@ -90,11 +97,6 @@ def decode(content: bytes, where: str, max_pixels: int) -> Image.Image:
     formats = [name for name in RASTER_FORMATS if name in Image.OPEN]
     try:
         image = Image.open(io.BytesIO(content), formats=formats)
-    except Image.DecompressionBombError as error:
-        raise ImageReadError(
-            f"{where}: too large, Pillow refused it ({error}). If the file is trusted, raise "
-            "max_pixels and PIL.Image.MAX_IMAGE_PIXELS."
-        ) from error
     except Image.UnidentifiedImageError:
         raise ImageReadError(
             f"{where}: not an image in a format that is read ({', '.join(formats)})."

@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from sktip._images.files import check_size, decode
-from sktip._images.quiet import quiet
+from sktip._images.opened import held, load
 from sktip.exceptions import ImageReadError
 
 #: To be raised when `to_rgb`, or a random view, comes to make other pixels of the same image:
 #: features in a memory that were made of the old ones no longer count.
-PIXELS_VERSION = 1
+PIXELS_VERSION = 2
 
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -39,14 +39,16 @@ def as_image_list(X: Any) -> Sequence[Any]:
         )
     if X is None:
         raise TypeError(f"X is None; pass a list of {_FORMS}.")
-    if hasattr(X, "columns") and hasattr(X, "iloc"):
-        if X.shape[1] != 1:
-            raise ValueError(
-                f"X is a table of {X.shape[1]} columns; images come from one: pass X[column]."
-            )
-        X = X.iloc[:, 0]
-    if hasattr(X, "to_numpy") and not isinstance(X, np.ndarray):
-        X = X.to_numpy()
+    if isinstance(X, ImageSequence.Iterator):
+        raise TypeError(
+            "X is an ImageSequence.Iterator, which gives the same image again and again, at other frames; pass "
+            "[frame.copy() for frame in X]."
+        )
+    if _is_table(X) and X.shape[1] != 1:
+        raise ValueError(
+            f"X is a table of {X.shape[1]} columns; images come from one: pass X[column]."
+        )
+    X = _unwrapped(X)
     if isinstance(X, np.ndarray):
         X = _split_array(X)
     try:
@@ -64,8 +66,7 @@ def as_image_list(X: Any) -> Sequence[Any]:
 
 def looks_like_images(X: Any) -> bool:
     """Whether what is not a feature matrix is, by its shape or its first item, images."""
-    if hasattr(X, "to_numpy"):
-        X = X.to_numpy()
+    X = _unwrapped(X)
     if getattr(X, "ndim", 0) > 2:
         return True
     if not isinstance(X, Sequence | np.ndarray) or len(X) == 0:
@@ -76,15 +77,30 @@ def looks_like_images(X: Any) -> bool:
     )
 
 
+def _is_table(X: Any) -> bool:
+    """Whether X is a table of pandas or PyArrow."""
+    return hasattr(X, "columns") and (hasattr(X, "iloc") or hasattr(X, "column"))
+
+
+def _unwrapped(X: Any) -> Any:
+    """Return the array in a column of pandas, PyArrow or the like; of a single column, 1-D."""
+    if _is_table(X) and X.shape[1] == 1:
+        X = X.iloc[:, 0] if hasattr(X, "iloc") else X.column(0)
+    if hasattr(X, "to_numpy"):
+        # PyArrow refuses to copy unless it is asked to, and texts must be.
+        X = X.to_numpy(zero_copy_only=False) if hasattr(X, "to_pylist") else X.to_numpy()
+    if isinstance(X, np.ndarray) and X.dtype.kind in "OUT" and X.ndim == 2 and X.shape[1] == 1:
+        X = X[:, 0]
+    return X
+
+
 def _split_array(X: np.ndarray) -> Sequence[Any]:
     if X.dtype.kind == "S":
         raise TypeError(
             f"X is an array of dtype {X.dtype}, in which NumPy drops zeros at the end of bytes. Pass the "
             "bytes of image files as a list, or with dtype=object."
         )
-    if X.dtype.kind in "OU":
-        if X.ndim == 2 and X.shape[1] == 1:
-            X = X[:, 0]
+    if X.dtype.kind in "OUT":
         if X.ndim == 1:
             return X.tolist()
         raise ValueError(
@@ -106,7 +122,7 @@ def _split_array(X: np.ndarray) -> Sequence[Any]:
 def describe(image: Any, index: int) -> str:
     """Name an image in a message: its index, and its path if it has one."""
     path = image if isinstance(image, str | os.PathLike) else getattr(image, "filename", "")
-    if not path:
+    if not isinstance(path, str | bytes | os.PathLike) or not path:
         return f"image {index}"
     name = repr(os.fsdecode(path))
     # Whatever is longer is no path, but a text or the image itself, and would bury the message.
@@ -116,10 +132,20 @@ def describe(image: Any, index: int) -> str:
 def to_rgb(image: Any, content: bytes | None, where: str, max_pixels: int) -> Image.Image:
     """Decode one image: upright by its EXIF orientation, on white where transparent, RGB."""
     try:
-        with quiet():
-            return _rgb(image, content, where, max_pixels)
+        return _rgb(image, content, where, max_pixels)
     except ImageReadError:
         raise
+    except Warning as error:
+        raise ImageReadError(
+            f"{where}: Pillow warns of it, and a warning filter makes that an error ({type(error).__name__}: "
+            f"{str(error)[:200]}). To read it all the same, allow Pillow's warnings: "
+            "warnings.filterwarnings('default', module='PIL')."
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise ImageReadError(
+            f"{where}: too large, Pillow refused it ({error}). If the file is trusted, raise "
+            "max_pixels and PIL.Image.MAX_IMAGE_PIXELS."
+        ) from error
     except MemoryError as error:
         # Not raised as it is: a header that asks for too much looks the same as too little memory.
         raise ImageReadError(
@@ -134,12 +160,15 @@ def to_rgb(image: Any, content: bytes | None, where: str, max_pixels: int) -> Im
 
 def _rgb(image: Any, content: bytes | None, where: str, max_pixels: int) -> Image.Image:
     if content is not None:
-        image = decode(content, where, max_pixels)
-    elif isinstance(image, Image.Image):
+        return _flattened(_upright(decode(content, where, max_pixels)))
+    if not isinstance(image, Image.Image):
+        return _flattened(_from_array(image, where, max_pixels))
+    with held(image):
         check_size(image, where, max_pixels)
-    else:
-        image = _from_array(image, where, max_pixels)
-    return _flattened(_upright(image))
+        # First, since loading itself turns a TIFF upright.
+        load(image, where)
+        upright = _upright(image)
+    return _flattened(upright)
 
 
 def _from_array(image: Any, where: str, max_pixels: int) -> Image.Image:
@@ -168,6 +197,8 @@ def _from_array(image: Any, where: str, max_pixels: int) -> Image.Image:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         orientation = image.getexif().get(_EXIF_ORIENTATION)
+    except Warning:  # Made an error by a filter: not to be passed over in silence.
+        raise
     except Exception:  # Damaged EXIF data says nothing about which way is up.
         return image
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image

@@ -130,14 +130,14 @@ class BlockwisePredictionMixin:
         magnitudes = self._magnitudes()
         check_magnitudes(dtype, **magnitudes)
         logits_of = self._logit_function(dtype)
-        answers = None
+        answers = np.empty(0)
         for rows in row_blocks(len(X), max(X.shape[1], len(self.classes_))):
             logits = logits_of(unit_rows(X, rows))
             check_finite("logits", logits, **magnitudes)
             part = answer(logits)
             if len(part) == len(X):
                 return part
-            if answers is None:
+            if rows.start == 0:
                 answers = np.empty((len(X), *part.shape[1:]), part.dtype)
             answers[rows] = part
         return answers

@@ -27,8 +27,16 @@ def as_bunch(
             raise ImportError(
                 "as_frame=True needs pandas: `python3 -m pip install pandas`, or leave as_frame=False."
             ) from None
-        frame = pandas.DataFrame({"path": data, "target": target})
+        frame = pandas.DataFrame({"path": _text_column(pandas, data), "target": target})
         data, target = frame["path"], frame["target"]
     if return_X_y:
         return data, target
     return Bunch(data=data, target=target, frame=frame, **more)
+
+
+def _text_column(pandas: Any, paths: NDArray) -> Any:
+    try:
+        return pandas.Series(paths)
+    except UnicodeEncodeError:
+        # Arrow has no room for names that are not text; objects have.
+        return pandas.Series(paths, dtype=object)

@@ -58,7 +58,8 @@ def load_image_folder(
         With the attributes:
 
         data : ndarray of shape (n,), or Series
-            Absolute paths of the images, as strings: sorted by class, then by name.
+            Absolute paths of the images, as strings: sorted by class, then by name. Bytes of a
+            name that are not text are kept as Python keeps them, see `os.fsdecode`.
         target : ndarray of shape (n,), or Series
             Label of each image: the name of its folder.
         target_names : ndarray of shape (C,)
@@ -80,7 +81,8 @@ def load_image_folder(
         If `root` is a file.
 
     ValueError
-        If there are no class folders, some hold no images, or images lie outside of them.
+        If there are no class folders, some hold no images, images lie outside of them, or the
+        name of a folder is not text.
 
     ImportError
         If ``as_frame=True`` and pandas is not installed.
@@ -116,9 +118,10 @@ def load_image_folder(
     """
     root = os.path.abspath(os.path.expanduser(root))
     found = list_class_folders(root)
+    _check_class_names(found.images, root)
     names = np.array(list(found.images))
     counts = [len(images) for images in found.images.values()]
-    descr = f"{sum(counts):,} images of {len(names):,} classes, in folders of {root}."
+    descr = f"{sum(counts):,} images of {len(names):,} classes, in folders of {printable(root)}."
     if found.left_out:
         descr += f" Left out: {_kinds(found.left_out)}."
     return as_bunch(
@@ -131,23 +134,34 @@ def load_image_folder(
     )
 
 
+def _check_class_names(names: Iterable[str], root: str) -> None:
+    """Refuse names that are not text: no CLIP could read them. Names of files may be any bytes."""
+    bad = [name for name in names if printable(name) != name]
+    if bad:
+        raise ValueError(
+            f"{len(bad):,} class folders in {printable(root)} have names that are not text, and the name "
+            f"of the folder is the name of the class: {some(map(os.fsencode, bad))}. Rename them."
+        )
+
+
 def list_class_folders(root: str) -> ClassFolders:
     """List the images in each folder of `root`; a folder is read once, a file never."""
+    shown = printable(root)
     layout = (
-        f"Expected is a folder of images for each class: {os.path.join(root, 'CLASS', 'IMAGE')}."
+        f"Expected is a folder of images for each class: {os.path.join(shown, 'CLASS', 'IMAGE')}."
     )
     if not os.path.isdir(root):
         if os.path.exists(root):
-            raise NotADirectoryError(f"{root} is not a folder. {layout}")
-        raise FileNotFoundError(f"{root}: no such folder. {layout}")
+            raise NotADirectoryError(f"{shown} is not a folder. {layout}")
+        raise FileNotFoundError(f"{shown}: no such folder. {layout}")
     top = _listing(root)
     if top.images:
         raise ValueError(
-            f"{len(top.images):,} images lie in {root} itself, outside of any class folder: "
+            f"{len(top.images):,} images lie in {shown} itself, outside of any class folder: "
             f"{some(top.images)}. {layout}"
         )
     if not top.folders:
-        raise ValueError(f"{root} holds no class folders. {layout}")
+        raise ValueError(f"{shown} holds no class folders. {layout}")
     images: dict[str, list[str]] = {}
     left_out: Counter[str] = Counter()
     empty = []
@@ -160,14 +174,19 @@ def list_class_folders(root: str) -> ClassFolders:
             empty.append(f"{name!r} ({_instead_of_images(content)})")
     if empty:
         raise ValueError(
-            f"{len(empty):,} of {len(top.folders):,} class folders in {root} hold no images: "
+            f"{len(empty):,} of {len(top.folders):,} class folders in {shown} hold no images: "
             f"{', '.join(empty[:5])}{', ...' if len(empty) > 5 else ''}. Remove them or fill them; if "
             f"they are the parts of a data set, such as train and test, pass one of the parts. {layout}"
         )
     return ClassFolders(images, left_out)
 
 
-def some(names: Iterable[str]) -> str:
+def printable(path: str | os.PathLike) -> str:
+    """Return a path with the bytes escaped that are not text: they cannot be printed."""
+    return os.fspath(path).encode("utf-8", "backslashreplace").decode()
+
+
+def some(names: Iterable[Any]) -> str:
     """Name the first few of many."""
     shown = [repr(name) for name in names]
     return ", ".join(shown[:3]) + (", ..." if len(shown) > 3 else "")
@@ -186,7 +205,7 @@ def _listing(folder: str) -> _Listing:
                 listing.images.append(entry.name)
             elif entry.is_symlink() and not os.path.exists(entry.path):
                 raise FileNotFoundError(
-                    f"{entry.path}: a link that leads nowhere. Mend it or remove it."
+                    f"{printable(entry.path)}: a link that leads nowhere. Mend it or remove it."
                 )
             else:
                 listing.others[suffix] += 1
@@ -210,5 +229,5 @@ def _instead_of_images(content: _Listing) -> str:
 
 def _kinds(suffixes: Counter[str]) -> str:
     return ", ".join(
-        f"{n:,} {suffix or 'without suffix'}" for suffix, n in sorted(suffixes.items())
+        f"{n:,} {printable(suffix) or 'without suffix'}" for suffix, n in sorted(suffixes.items())
     )

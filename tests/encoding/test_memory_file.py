@@ -367,6 +367,83 @@ def test_missing_folder(encoder, paths, expected, tmp_path):
         TipAdapterClassifier(encoder).fit(paths, ["cat", "dog", "owl"] * 10)
 
 
+class Meanwhile(list):
+    """Images, before one of which something happens."""
+
+    def __init__(self, images, at, happen):
+        super().__init__(images)
+        self.at, self.happen = at, happen
+
+    def __iter__(self):
+        for i, image in enumerate(super().__iter__()):
+            if i == self.at:
+                self.happen()
+            yield image
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a file in use cannot be removed on Windows")
+class TestRemovedMeanwhile:
+    @pytest.mark.parametrize("at", [0, 1, 15, 29])
+    @pytest.mark.parametrize("n_kept", [0, 30])
+    def test_file(self, encoder, memory, paths, expected, at, n_kept):
+        if n_kept:
+            encoder.transform(paths)
+        images = Meanwhile(paths, at, lambda: os.remove(memory))
+        features = warned_once(
+            lambda: encoder.transform(images), repr(memory), "removed, moved or replaced"
+        )
+        np.testing.assert_allclose(features, expected, atol=1e-5)
+        # The log that is left beside it belongs to no file, and is no harm to the next.
+        for _ in range(2):
+            np.testing.assert_allclose(encoder.transform(paths), expected, atol=1e-5)
+            assert len(FeatureMemory(memory)) == 30
+
+    def test_moved(self, encoder, memory, paths, expected):
+        images = Meanwhile(paths, 15, lambda: os.rename(memory, f"{memory}.old"))
+        features = warned_once(lambda: encoder.transform(images), "removed, moved or replaced")
+        np.testing.assert_allclose(features, expected, atol=1e-5)
+
+    def test_folder(self, encoder, tmp_path, paths, expected):
+        folder = tmp_path / "kept"
+        folder.mkdir()
+        encoder.set_params(memory=folder / "features.sqlite")
+        images = Meanwhile(paths, 15, lambda: shutil.rmtree(folder))
+        features = warned_once(lambda: encoder.transform(images), "removed, moved or replaced")
+        np.testing.assert_allclose(features, expected, atol=1e-5)
+
+    @pytest.mark.parametrize("log_too", [False, True])
+    def test_replaced_by_another_of_ours(self, encoder, memory, paths, expected, log_too):
+        other = CLIPFeatureTransformer("tiny", device="cpu", memory=memory)
+
+        def replace():
+            for suffix in ("", "-wal", "-shm")[: 3 if log_too else 1]:
+                os.remove(memory + suffix)
+            other.transform(paths[:3])
+
+        images = Meanwhile(paths, 15, replace)
+        features = warned_once(lambda: encoder.transform(images), "removed, moved or replaced")
+        np.testing.assert_allclose(features, expected, atol=1e-5)
+        assert read_rows(memory).keys() == set(map(file_hash, paths[:3]))
+
+    def test_in_a_classifier(self, encoder, memory, paths):
+        tip = TipAdapterClassifier(encoder)
+        images = Meanwhile(paths, 15, lambda: os.remove(memory))
+        warned_once(lambda: tip.fit(images, ["cat", "dog", "owl"] * 10), "removed")
+        assert len(tip.cache_keys_) == 30
+
+
+def test_a_relative_path_and_another_folder(encoder, tmp_path, paths, expected, monkeypatch):
+    """What is asked for again is the file that was opened."""
+    monkeypatch.chdir(tmp_path)
+    encoder.set_params(memory="features.sqlite")
+    (tmp_path / "elsewhere").mkdir()
+    images = Meanwhile(paths, 15, lambda: os.chdir("elsewhere"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_allclose(encoder.transform(images), expected, atol=1e-5)
+    assert len(FeatureMemory(tmp_path / "features.sqlite")) == 30
+
+
 IN_FULL = """
 import sys, warnings
 import numpy as np

@@ -1,5 +1,7 @@
 """Images in every form a user has them, and every way in which one can be unusable."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -47,6 +49,61 @@ def test_every_container_of_the_same_images_gives_the_same_features(clip, photo,
         pd.Series([saved.read_bytes(), mirrored.read_bytes()]),
     ):
         np.testing.assert_allclose(clip.transform(X), expected, atol=1e-6)
+
+
+def test_columns_of_text_give_the_same_features(clip, photo, saved):
+    mirrored = saved.with_name("mirrored.png")
+    Image.fromarray(photo[:, ::-1].copy()).save(mirrored)
+    paths = [str(saved), str(mirrored)]
+    contents = [path.read_bytes() for path in (saved, mirrored)]
+    columns = {
+        dtype: pd.Series(paths, dtype=dtype) for dtype in ("str", "string", "category", "object")
+    }
+    if hasattr(np.dtypes, "StringDType"):
+        columns |= {
+            "StringDType": np.array(paths, dtype=np.dtypes.StringDType()),
+            "StringDType, missing": np.array(paths, dtype=np.dtypes.StringDType(na_object=None)),
+            "StringDType, 2-D": np.array(paths, dtype=np.dtypes.StringDType())[:, None],
+        }
+    if find_spec("pyarrow") is not None:
+        import pyarrow as pa
+
+        for arrow in (pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())):
+            columns[f"pandas of {arrow}"] = pd.Series(paths, dtype=pd.ArrowDtype(arrow))
+        columns |= {
+            "string[pyarrow]": pd.Series(paths, dtype="string[pyarrow]"),
+            "pandas array": pd.array(paths, dtype="string[pyarrow]"),
+            "pandas frame": pd.DataFrame({"a": pd.Series(paths, dtype="string[pyarrow]")}),
+            "pandas of bytes": pd.Series(contents, dtype=pd.ArrowDtype(pa.binary())),
+            "Arrow": pa.array(paths),
+            "Arrow in chunks": pa.chunked_array([paths[:1], paths[1:]]),
+            "Arrow of bytes": pa.array(contents),
+            "Arrow table": pa.table({"a": paths}),
+        }
+    expected = clip.transform([photo, photo[:, ::-1]])
+    for name, X in columns.items():
+        np.testing.assert_allclose(clip.transform(X), expected, atol=1e-6, err_msg=name)
+        with pytest.raises(ValueError, match="X looks like images"):
+            TipAdapterClassifier(clip, input="features").fit(X, ["a", "b"])
+
+
+def test_missing_texts_are_named_and_tables_of_more_refused(clip, saved):
+    columns = [pd.Series([str(saved), None], dtype="string")]
+    if hasattr(np.dtypes, "StringDType"):
+        dtype = np.dtypes.StringDType(na_object=np.nan)
+        columns.append(np.array([str(saved), np.nan], dtype=dtype))
+    if find_spec("pyarrow") is not None:
+        import pyarrow as pa
+
+        columns.append(pa.array([str(saved), None]))
+        with pytest.raises(ValueError, match="a table of 2 columns"):
+            clip.transform(pa.table({"a": ["x"], "b": ["y"]}))
+    encoder = CLIPFeatureTransformer("tiny", device="cpu", on_error="nan")
+    for X in columns:
+        with pytest.raises(ImageReadError, match="image 1: a .* is not an image"):
+            clip.transform(X)
+        with pytest.warns(UserWarning, match="1 of 2 images"):
+            assert np.isnan(encoder.transform(X)).any(axis=1).tolist() == [False, True]
 
 
 def test_features_are_unit_norm_float32_whatever_the_batch(clip, digits):
