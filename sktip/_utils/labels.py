@@ -128,7 +128,7 @@ def check_weights(sample_weight: ArrayLike, n_shots: int) -> NDArray[np.float64]
     negative = np.flatnonzero(weights < 0)
     if len(negative):
         raise ValueError(
-            f"sample_weight is negative, {weights[negative[0]]:g} at index {negative[0]}; weights are 0 or more."
+            f"Negative sample_weight: {weights[negative[0]]:g} at index {negative[0]}. Weights are 0 or more."
         )
     return weights
 
