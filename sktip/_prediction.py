@@ -64,7 +64,8 @@ class BlockwisePredictionMixin:
         ValueError
             If logits overflow; the error names the parameters to look at.
         """
-        return self.classes_[self._ask(X, _winners)]
+        winners = self._ask(X, _winners)
+        return self.classes_[winners]
 
     def predict_proba(self, X: Any) -> NDArray:
         """Predict the probability of each class.
