@@ -1,6 +1,7 @@
 """Configuration of the documentation: ``tox -e docs``."""
 
 import os
+import sys
 from datetime import date
 from pathlib import Path
 from urllib.error import URLError
@@ -14,6 +15,15 @@ import sktip
 from sktip._utils.doc_links import address
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+import accuracy
+import api_page
+
+# What is made from other sources: the API page from the public names, tables from accuracy.csv.
+(HERE / "api.rst").write_text(api_page.text(), encoding="utf-8")
+accuracy.write_wide(HERE / "generated")
+
 # The examples use the bundled model, so that a build needs no network.
 os.environ["HF_HUB_OFFLINE"] = "1"
 

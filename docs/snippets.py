@@ -8,22 +8,19 @@ import os
 import tempfile
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from sktip import CLIPFeatureTransformer
+from sktip.datasets import load_digit_images
 
 _home, _folder = os.getcwd(), tempfile.TemporaryDirectory()
 os.chdir(_folder.name)
-_digits = load_digits()
-_words = np.array("zero one two three four five six seven eight nine".split())
-labels = _words[_digits.target[:300]]
-photos = []
-for number, (pixels, name) in enumerate(zip(_digits.images[:300], labels)):
+_images, labels = load_digit_images(return_X_y=True)
+photos, labels = [], labels[:300]
+for number, (image, name) in enumerate(zip(_images, labels)):
     path = Path("photos", name, f"{number}.png")
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.clip(255 - 16 * pixels, 0, 255).astype(np.uint8)).save(path)
+    Image.fromarray(image).save(path)
     photos.append(str(path))
 Image.open(photos[299]).save("new.png")
 photos, labels, new_photos, new_labels = photos[:200], labels[:200], photos[200:], labels[200:]

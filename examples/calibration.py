@@ -14,17 +14,14 @@ calibrates them with scikit-learn's :class:`~sklearn.calibration.CalibratedClass
 # neither shots nor test images.
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from sktip import CLIPFeatureTransformer, TipAdapterClassifier
+from sktip.datasets import load_digit_images
 from sktip.model_selection import FewShotSplit
 
-digits = load_digits()
-pixels = np.clip(255 - 16 * digits.images, 0, 255).astype(np.uint8)
-names = np.array("zero one two three four five six seven eight nine".split())
-labels = names[digits.target]
+images, labels = load_digit_images(return_X_y=True)
 clip = CLIPFeatureTransformer("tiny")
-features = clip.transform(list(np.kron(pixels, np.ones((1, 8, 8), np.uint8))))
+features = clip.transform(images)
 features = features.astype(np.float64)  # Calibrated probabilities have the precision of the logits.
 shots, rest = next(FewShotSplit(16, random_state=0).split(features, labels))
 rest = np.random.default_rng(0).permutation(rest)

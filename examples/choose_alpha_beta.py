@@ -15,17 +15,14 @@ scikit-learn's :class:`~sklearn.model_selection.GridSearchCV`, which cross-valid
 import time
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from sktip import CLIPFeatureTransformer, TipAdapterClassifier, TipAdapterClassifierCV
+from sktip.datasets import load_digit_images
 from sktip.model_selection import FewShotSplit
 
-digits = load_digits()
-pixels = np.clip(255 - 16 * digits.images, 0, 255).astype(np.uint8)
-names = np.array("zero one two three four five six seven eight nine".split())
-labels = names[digits.target]
+images, labels = load_digit_images(return_X_y=True)
 clip = CLIPFeatureTransformer("tiny")
-features = clip.transform(list(np.kron(pixels, np.ones((1, 8, 8), np.uint8))))
+features = clip.transform(images)
 shots, test = next(FewShotSplit(8, random_state=0).split(features, labels))
 common = {"input": "features", "templates": ["a picture of the number {}", "the digit {}"]}
 

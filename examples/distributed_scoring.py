@@ -29,13 +29,12 @@ import pyarrow.parquet as pq
 import ray
 from PIL import Image
 from ray.data.checkpoint import CheckpointConfig
-from sklearn.datasets import load_digits
 
 from sktip import CLIPFeatureTransformer, TipAdapterClassifierCV
+from sktip.datasets import load_digit_images
 from sktip.distributed import PredictImages, count_errors
 
 SUFFIXES = {".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
-NAMES = np.array("zero one two three four five six seven eight nine".split())
 
 
 def parse(arguments=None):
@@ -62,14 +61,12 @@ def digits(folder):
     if file.exists():
         return folder, file
     folder.mkdir(parents=True, exist_ok=True)
-    data = load_digits()
-    pixels = np.clip(255 - 16 * data.images, 0, 255).astype(np.uint8)
-    images = np.kron(pixels, np.ones((1, 8, 8), np.uint8))
+    images, labels = load_digit_images(return_X_y=True)
     for number, image in enumerate(images):
         Image.fromarray(image).save(folder / f"{number:04}.png")
-    shots = np.concatenate([np.flatnonzero(data.target == digit)[:10] for digit in range(10)])
+    shots = np.concatenate([np.flatnonzero(labels == name)[:10] for name in set(labels)])
     clf = TipAdapterClassifierCV(CLIPFeatureTransformer("tiny"), templates="the digit {}")
-    joblib.dump(clf.fit(images[shots], NAMES[data.target[shots]]), file)
+    joblib.dump(clf.fit(images[shots], labels[shots]), file)
     return folder, file
 
 

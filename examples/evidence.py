@@ -12,18 +12,14 @@ shots get wrong.
 # ----------------------------------------
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from sktip import CLIPFeatureTransformer, TipAdapterClassifierCV, ZeroShotClassifier
+from sktip.datasets import load_digit_images
 from sktip.model_selection import FewShotSplit
 
-digits = load_digits()
-pixels = np.clip(255 - 16 * digits.images, 0, 255).astype(np.uint8)
-images = np.kron(pixels, np.ones((1, 8, 8), np.uint8))
-names = np.array("zero one two three four five six seven eight nine".split())
-labels = names[digits.target]
+images, labels = load_digit_images(return_X_y=True)
 clip = CLIPFeatureTransformer("tiny")
-features = clip.transform(list(images))
+features = clip.transform(images)
 shots, test = next(FewShotSplit(16, random_state=0).split(features, labels))
 
 common = {"input": "features", "templates": ["a picture of the number {}", "the digit {}"]}

@@ -16,18 +16,13 @@ Gaussian discriminant analysis.
 
 from tempfile import TemporaryDirectory
 
-import numpy as np
-from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from sktip import CLIPFeatureTransformer, GDAClassifier, TipAdapterClassifier
+from sktip.datasets import load_digit_images
 
-digits = load_digits()
-pixels = np.clip(255 - 16 * digits.images, 0, 255).astype(np.uint8)
-images = np.kron(pixels, np.ones((1, 8, 8), np.uint8))
-names = np.array("zero one two three four five six seven eight nine".split())
-labels = names[digits.target]
+images, labels = load_digit_images(return_X_y=True)
 
 folder = TemporaryDirectory()
 clip = CLIPFeatureTransformer("tiny", memory=f"{folder.name}/features.sqlite")

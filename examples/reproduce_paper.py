@@ -4,8 +4,8 @@
         --model RN50-quickgelu --pretrained openai
 
 Alpha and beta are chosen by leaving shots out, never on the test set; the epoch is not chosen at
-all: training has a fixed schedule, and its last epoch counts. With one shot a class nothing can
-be left out, and "tuned" methods keep alpha 1 and beta 5.5. DATA is laid out as CoOp's guide says.
+all: training has a fixed schedule, and its last epoch counts. With one shot per class nothing
+can be left out, and "tuned" methods keep alpha 1 and beta 5.5. DATA is laid out as CoOp's guide says.
 
 Every image is encoded once and kept in OUT/features.sqlite. Every result is on disk before the
 next is computed, in OUT/results.csv: run the command again after an interruption, or with more
@@ -14,10 +14,10 @@ have the means and the published numbers, OUT/DATASET.png their picture.
 
     python examples/reproduce_paper.py --features FILE.npz ...
 
-does the same from features that were made before. A file holds `text` (C, d), `support{k}_x` and
-`support{k}_y` for one or several numbers k of shots, `query_x` and `query_y`; labels are rows of
-`text`. There is one draw of shots, and so no spread. A file whose name begins with that of a data
-set of the paper is compared with it.
+does the same from features that were made before. A file holds `text` (C, d), `query_x`, `query_y`,
+and k shots of each class in `support{k}_x` and `support{k}_y`; labels are rows of `text`. Draws are
+made from the shots of the largest k, which themselves are one draw, without a spread. A file whose
+name begins with that of a data set of the paper is compared with it.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def run(data, results, arguments):
     for seed in range(data.n_seeds):
         for n_shots in data.all_shots:
             missing = results.missing(data.name, n_shots, seed, arguments.methods)
-            if not missing:
+            if not missing or not data.has_draw(n_shots, seed):
                 continue
             shots, labels, images = data.shots(n_shots, seed)
             methods = paper_methods(

@@ -16,16 +16,12 @@ from tempfile import TemporaryDirectory
 import joblib
 import numpy as np
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from sktip import CLIPFeatureTransformer, TipAdapterClassifier
+from sktip.datasets import load_digit_images
 from sktip.model_selection import FewShotSplit
 
-digits = load_digits()
-pixels = np.clip(255 - 16 * digits.images, 0, 255).astype(np.uint8)
-images = np.kron(pixels, np.ones((1, 8, 8), np.uint8))
-names = np.array("zero one two three four five six seven eight nine".split())
-labels = names[digits.target]
+images, labels = load_digit_images(return_X_y=True)
 shots, test = next(FewShotSplit(16, random_state=0).split(images, labels))
 
 clf = TipAdapterClassifier(

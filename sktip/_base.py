@@ -1,26 +1,25 @@
 """What all classifiers share: reading X, class names, the text prior, probabilities."""
 
-import functools
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
-from sklearn.utils import Tags, assert_all_finite, check_array, column_or_1d
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import Tags, check_array
 from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
-from sklearn.utils.multiclass import type_of_target
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sktip._encoder import CLIPFeatureTransformer, unit_norm
 from sktip._images.pictures import as_image_list, describe, looks_like_images
 from sktip._prediction import BlockwisePredictionMixin, type_of, unit_rows
 from sktip._utils.classes import resolve_classes
 from sktip._utils.doc_links import DocumentedMixin
-from sktip._utils.fitted_with import RecordedMixin, record
+from sktip._utils.fitted_with import RecordedMixin
+from sktip._utils.labels import check_labels, check_weights, codes_of, join_labels
 from sktip._utils.magnitudes import check_magnitudes
+from sktip._utils.warn import warn
 from sktip.exceptions import ImageReadError
 from sktip.prompts import fill_prompts
 
@@ -32,38 +31,6 @@ NO_PRIOR = (
     "class names, pass encoder=CLIPFeatureTransformer(...) with string labels or class_names=..., or "
     "text_features=encoder.encode_text(names)."
 )
-
-
-def fits(method: Callable) -> Callable:
-    """Wrap a method that fits: parameters are checked, and a failure leaves no trace.
-
-    Whatever stops it, an interrupt included, the estimator is what it was before the call.
-    """
-
-    @functools.wraps(method)
-    def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
-        before = vars(self).copy()
-        try:
-            method(self, *args, **kwargs)
-            self.fitted_with_ = record(self.encoder)
-            return self
-        except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
-            raise
-
-    return _fit_context(prefer_skip_nested_validation=False)(wrapper)
-
-
-def joined_weights(
-    old: NDArray | None, n_old: int, new: NDArray | None, n_new: int
-) -> NDArray | None:
-    """Weights of old and new shots; None, where all weigh the same, is a weight of 1."""
-    if old is None and new is None:
-        return None
-    return np.concatenate(
-        [np.ones(n) if own is None else own for own, n in ((old, n_old), (new, n_new))]
-    )
 
 
 class BaseCLIPClassifier(
@@ -123,15 +90,20 @@ class BaseCLIPClassifier(
                 f"the encoder has n_views={self.encoder.n_views}, which would augment queries too; leave it "
                 "at 1 and set n_views of the classifier, which augments the shots only."
             )
-        if self._reads_images:
-            X = as_image_list(X)
-            if reset:
-                self.__dict__.pop("n_features_in_", None)
-        else:
-            X = self._validate_features(X, reset=reset)
+        X = as_image_list(X) if self._reads_images else self._validate_features(X, reset=reset)
         dtype = np.float32 if self._reads_images else type_of(X)
         check_magnitudes(dtype, **{name: getattr(self, name, None) for name in MAGNITUDES})
-        return X, self._validate_labels(y, len(X))
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
+        labels = check_labels(y)
+        if len(labels) != len(X):
+            raise ValueError(
+                "Found input variables with inconsistent numbers of samples: X and y have the "
+                f"lengths {[len(X), len(labels)]}."
+            )
+        return X, labels
 
     def _validate_features(self, X: Any, *, reset: bool) -> NDArray:
         if not reset and self._is_plain_matrix(X):
@@ -175,57 +147,38 @@ class BaseCLIPClassifier(
             and not hasattr(self, "feature_names_in_")
         )
 
-    def _validate_labels(self, y: Any, n_samples: int) -> NDArray:
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None."
-            )
-        if isinstance(y, Sequence) or getattr(getattr(y, "dtype", None), "kind", "") == "O":
-            # NumPy would turn 3 into "3", or fail to sort.
-            labels = list(y)
-            text = [isinstance(label, str) for label in labels]
-            if any(text) and not all(text):
-                odd = text.index(not text[0])
-                raise ValueError(
-                    f"y mixes text with other labels: {labels[0]!r} at index 0, {labels[odd]!r} at index {odd}. Make "
-                    "them all strings, or all integers with class_names."
-                )
-        y = column_or_1d(y, warn=True)
-        assert_all_finite(y, input_name="y")
-        kind = type_of_target(y, input_name="y")
-        if kind not in ("binary", "multiclass"):
-            raise ValueError(
-                f"Unknown label type: {kind}. Labels are strings or integers; y looks like the numbers of a "
-                "regression."
-            )
-        if len(y) != n_samples:
-            raise ValueError(
-                "Found input variables with inconsistent numbers of samples: X and y have the "
-                f"lengths {[n_samples, len(y)]}."
-            )
-        return y
+    def _shots_that_count(self, X: Any, labels: NDArray, sample_weight: ArrayLike | None) -> tuple:
+        """Leave out the shots of weight 0: what is left of X, labels and weights, and its rows.
 
-    def _validate_weights(self, sample_weight: ArrayLike | None, X: Any) -> NDArray | None:
+        Without weights, or if all are positive, the last is None.
+        """
         if sample_weight is None:
-            return None
-        weights = _check_sample_weight(
-            sample_weight, X, dtype=np.float64, ensure_non_negative=True, copy=True
-        )
-        if not weights.any():
+            return X, labels, None, None
+        weights = check_weights(sample_weight, X)
+        rows = np.flatnonzero(weights)
+        if not len(rows) and not hasattr(self, "classes_"):
             raise ValueError("all values of sample_weight are zero; some weight must be positive.")
-        return weights
+        if len(rows) == len(weights):
+            return X, labels, weights, None
+        X = X[rows] if isinstance(X, np.ndarray) else [X[row] for row in rows]
+        return X, labels[rows], weights[rows], rows
 
-    def _shot_features(self, X: Any, n_views: int = 1) -> NDArray:
-        """Features of the shots' views: (n, n_views, d), un-normalised where X is images."""
+    def _shot_features(self, X: Any, n_views: int = 1, rows: NDArray | None = None) -> NDArray:
+        """Features of the shots' views: (n, n_views, d), un-normalised where X is images.
+
+        Messages call the shots by `rows`, if these are not all that were given.
+        """
         if self._reads_images:
-            return self._encode_images(X, n_views, self.random_state if n_views > 1 else None)
+            seed = self.random_state if n_views > 1 else None
+            return self._encode_images(X, n_views, seed, rows)
         self._check_width(X)
-        features = unit_rows(X)
+        features = unit_rows(X, called=rows)
         empty = np.flatnonzero(X[:, 0] == 0)
         empty = empty[~X[empty].any(axis=1)]
         if len(empty) and self.text_features_ is not None:
+            row = empty[0] if rows is None else rows[empty[0]]
             raise ValueError(
-                f"X has a row of zeros, row {empty[0]} ({len(empty)} in all); it has no direction to "
+                f"X has a row of zeros, row {row} ({len(empty)} in all); it has no direction to "
                 "compare with text. Remove it."
             )
         return features[:, np.newaxis]
@@ -244,17 +197,19 @@ class BaseCLIPClassifier(
     def _class_means(self, features: NDArray, y: NDArray) -> NDArray:
         """Means of the shots of each class, as unit rows: what stands in for text features."""
         sums = np.zeros((len(self.classes_), features.shape[1]), features.dtype)
-        np.add.at(sums, np.searchsorted(self.classes_, y), features)
+        np.add.at(sums, codes_of(y, self.classes_), features)
         return unit_norm(sums)
 
     def _encode_images(
-        self, images: Any, n_views: int = 1, random_state: Any = None
+        self, images: Any, n_views: int = 1, random_state: Any = None, rows: NDArray | None = None
     ) -> NDArray[np.float32]:
         """Un-normalised features of images: (n, n_views, d)."""
         self._check_encoder()
         shape = (len(images), n_views, self.encoder._clip().embed_dim)
         features = np.empty(shape, np.float32)
-        for row, views in enumerate(self.encoder._encode(images, n_views, random_state)):
+        on_failure = None if rows is None else _called_by(rows, images)
+        encoded = self.encoder._encode(images, n_views, random_state, on_failure)
+        for row, views in enumerate(encoded):
             features[row] = views
         unread = np.flatnonzero(np.isnan(features).any(axis=(1, 2)))
         if len(unread):
@@ -279,7 +234,7 @@ class BaseCLIPClassifier(
             prompts = fill_prompts(names or (), self.templates, labels=self.classes_.tolist())
             rows = self.encoder._encode_prompts(prompts, self.classes_.tolist())
         elif rows is None:
-            warnings.warn(NO_PRIOR.format(consequence=self._without_prior), stacklevel=5)
+            warn(NO_PRIOR.format(consequence=self._without_prior))
         self.text_features_ = rows
         scale = self.logit_scale
         if scale is None:
@@ -293,17 +248,26 @@ class BaseCLIPClassifier(
 
         The text features of known classes stay as they are.
         """
-        seen = np.unique(y) if classes is None else np.union1d(y, np.asarray(classes))
+        seen = np.unique(y)
+        if classes is not None:
+            seen = join_labels(seen, check_labels(classes, "classes"), "classes")
         if not hasattr(self, "classes_"):
             self._learn_classes(seen)
             return np.empty(0, np.intp)
         before, text = self.classes_, self.text_features_
-        if np.isin(seen, before).all():
+        seen = join_labels(before, seen)
+        rows = self._given_text_features()
+        n_rows = None if rows is None else len(rows)
+        now, _ = resolve_classes(seen, self.class_names, n_rows, needs_names=False)
+        if len(now) == len(before):
+            # Not the model's own scale, for which the model would have to be loaded.
+            if self.logit_scale is not None:
+                self.logit_scale_ = float(self.logit_scale)
             return np.arange(len(before))
         if self.encoder_probe_ is not None:
             self._check_encoder()
-        self._learn_classes(np.union1d(before, seen))
-        moved = np.searchsorted(self.classes_, before)
+        self._learn_classes(seen)
+        moved = codes_of(before, self.classes_)
         if text is not None and self.text_features_ is not None:
             self.text_features_[moved] = text
         return moved
@@ -329,3 +293,13 @@ class BaseCLIPClassifier(
             tags.input_tags.three_d_array = True
             tags.input_tags.string = True
         return tags
+
+
+def _called_by(rows: NDArray, images: Any) -> Callable[[int, ImageReadError], None]:
+    """Raise the error of an image under the number that it has for the user."""
+
+    def call(index: int, error: ImageReadError) -> None:
+        reason = str(error).removeprefix(describe(images[index], index))
+        raise ImageReadError(describe(images[index], rows[index]) + reason) from error
+
+    return call

@@ -13,6 +13,8 @@ from sklearn.utils.validation import check_is_fitted
 from sktip._base import BaseCLIPClassifier
 from sktip._encoder import unit_norm
 from sktip._prediction import row_blocks, type_of, unit_rows
+from sktip._utils.fitting import answers
+from sktip._utils.labels import codes_of
 from sktip._utils.magnitudes import check_finite, check_magnitudes
 from sktip._utils.progress import progress
 
@@ -37,6 +39,7 @@ class BaseCacheClassifier(BaseCLIPClassifier):
     cache_codes_: NDArray
     cache_weights_: NDArray | None
 
+    @answers
     def nearest_shots(self, X: Any, n: int = 5) -> tuple[NDArray, NDArray, NDArray]:
         r"""Find the cached shots with the largest votes for each query.
 
@@ -55,7 +58,7 @@ class BaseCacheClassifier(BaseCLIPClassifier):
         Returns
         -------
         indices : ndarray of shape (n_queries, n), int
-            Rows of `cache_keys_`, in the order given to `fit`. The largest vote comes first; of
+            Rows of `cache_keys_`: shots in the order given to `fit`, without those of weight 0. The largest vote comes first; of
             equal votes the earlier row. With alpha 0 the order is that of any other alpha.
 
         weights : ndarray of shape (n_queries, n)
@@ -99,13 +102,11 @@ class BaseCacheClassifier(BaseCLIPClassifier):
         raise NotImplementedError
 
     def _fill_cache(self, views: NDArray, y: ArrayLike, weights: NDArray | None) -> None:
-        """Make keys of the shots' views, (m, n_views, d); nothing of an earlier fit stays."""
+        """Make keys of the shots' views: (m, n_views, d)."""
         self.cache_keys_ = unit_norm(views.mean(axis=1))
-        self.cache_codes_ = np.searchsorted(self.classes_, y)
+        self.cache_codes_ = codes_of(y, self.classes_)
         self.cache_weights_ = weights
         self._check_weights()
-        for name in ("loss_curve_", "n_iter_"):
-            self.__dict__.pop(name, None)
 
     def _check_weights(self) -> None:
         """Check that votes with these weights can be added up in the type of the keys."""

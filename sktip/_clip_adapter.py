@@ -9,8 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
-from sktip._base import BaseCLIPClassifier, fits
+from sktip._base import BaseCLIPClassifier
 from sktip._encoder import CLIPFeatureTransformer, unit_norm
+from sktip._utils.fitting import fits
+from sktip._utils.labels import codes_of
 from sktip._utils.progress import progress
 
 
@@ -227,7 +229,7 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
         with progress("Training", "epoch", self.n_epochs, verbose=self.verbose) as on_epoch:
             *weights, self.loss_curve_ = train_adapter(
                 torch.as_tensor(views, device=device),
-                torch.as_tensor(np.searchsorted(self.classes_, labels), device=device),
+                torch.as_tensor(codes_of(labels, self.classes_), device=device),
                 torch.as_tensor(self.class_features_.astype(views.dtype), device=device),
                 ratio=float(self.ratio),
                 logit_scale=self.logit_scale_,

@@ -2,8 +2,7 @@
 
 import json
 import os
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -14,22 +13,27 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from sktip._encoding.clip import ClipModel
 from sktip._encoding.loop import OnFailure, ViewEncoder
 from sktip._encoding.memory import PLAIN, FeatureMemory, FeatureStore, Space
-from sktip._encoding.model import ClipModel, load_clip
+from sktip._encoding.model import load_clip
+from sktip._encoding.paths import PathsMixin
 from sktip._images.pictures import PIXELS_VERSION, as_image_list
 from sktip._utils.doc_links import DocumentedMixin
 from sktip._utils.progress import progress
+from sktip._utils.warn import warn
 from sktip.exceptions import ImageReadError
 from sktip.prompts import fill_prompts
 
 
-class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
+class CLIPFeatureTransformer(PathsMixin, DocumentedMixin, TransformerMixin, BaseEstimator):
     """Encode images, and class names, with a pretrained CLIP.
 
     A stateless transformer: it learns nothing, needs no `fit`, and holds nothing but its
     parameters, so that it costs nothing to clone or pickle. The CLIP model is loaded at first
-    use and shared by the whole process.
+    use and shared by the whole process. A relative path among the parameters keeps the meaning
+    that it has at the first use, or when the transformer is pickled, whatever the working
+    directory is later; `set_params` starts afresh.
 
     Parameters
     ----------
@@ -200,6 +204,7 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
             This transformer, unchanged.
         """
         self._validate_params()
+        self._locate()
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -245,7 +250,7 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
 
     def encode_text(
         self,
-        class_names: Sequence[str],
+        class_names: Iterable[str],
         templates: str | Sequence[str] | Mapping[str, Sequence[str]] = "a photo of a {}.",
     ) -> NDArray[np.float32]:
         """Encode class names.
@@ -255,7 +260,7 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        class_names : sequence of str of length C
+        class_names : iterable of str of length C
             Names of the classes; an underscore stands for a space.
 
         templates : str, sequence of str, or mapping, default="a photo of a {}."
@@ -278,10 +283,12 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
         >>> clip.encode_text(["zero", "one"], ["the digit {}", "a picture of a {}"]).shape
         (2, 128)
         """
-        prompts = fill_prompts(class_names, templates)
+        # An iterator can be read only once.
+        names = list(class_names) if isinstance(class_names, Iterator) else class_names
+        prompts = fill_prompts(names, templates)
         if not prompts:
             raise ValueError("class_names is empty; give at least one class name.")
-        return self._encode_prompts(prompts, class_names)
+        return self._encode_prompts(prompts, names)
 
     # Not by scikit-learn's mixin: that reads the width from an attribute, and an attribute that loads
     # the model would do so whenever a notebook lists or shows the transformer.
@@ -304,10 +311,12 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
     def _clip(self) -> ClipModel:
         """Model of these parameters; everything that this class does begins here."""
         self._validate_params()
-        return load_clip(self.model_name, self.pretrained, self.device, self.precision)
+        self._locate()
+        model_name, pretrained = self._path("model_name"), self._path("pretrained")
+        return load_clip(model_name, pretrained, self.device, self.precision)
 
     def _encode_prompts(
-        self, prompts: Sequence[Sequence[str]], labels: Sequence[Any]
+        self, prompts: Sequence[Sequence[str]], labels: Iterable[Any]
     ) -> NDArray[np.float32]:
         clip = self._clip()
         cut = [
@@ -317,10 +326,9 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
             if clip.is_cut_off(prompt)
         ]
         if cut:
-            warnings.warn(
+            warn(
                 f"Prompts longer than the context of {self.model_name!r} were cut off ({len(cut)} in all): "
                 f"{'; '.join(cut[:3])}{'; ...' if len(cut) > 3 else ''}. Shorten class name or template.",
-                stacklevel=3,
             )
         return clip.encode_classes(prompts)
 
@@ -373,10 +381,9 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
                     if store is not None and store.problem and not warned:
                         # At once: a long run that keeps nothing is better known about early.
                         warned = True
-                        warnings.warn(
+                        warn(
                             f"{store.problem}. The features are returned all the same, but not all of "
                             "them are kept.",
-                            stacklevel=5,
                         )
                     yield views
                     step()
@@ -384,18 +391,17 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
             if store is not None:
                 store.close()
         if failures:
-            warnings.warn(
+            warn(
                 f"{len(failures)} of {len(images)} images could not be read and are rows of NaN. "
                 f"The first: {failures[0]}",
-                stacklevel=5,
             )
 
     def _open_memory(self, clip: ClipModel) -> FeatureStore | None:
         if self.memory is None:
             return None
-        memory = (
-            self.memory if isinstance(self.memory, FeatureMemory) else FeatureMemory(self.memory)
-        )
+        memory = self._path("memory")
+        if not isinstance(memory, FeatureMemory):
+            memory = FeatureMemory(memory)
         preprocessing = json.dumps({**clip.preprocessing, "pixels": PIXELS_VERSION}, sort_keys=True)
         space = Space(clip.architecture, clip.weights_hash, preprocessing, self.precision)
         return FeatureStore(memory, space)

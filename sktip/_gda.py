@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from sktip._base import BaseCLIPClassifier, fits, joined_weights
+from sktip._base import BaseCLIPClassifier
 from sktip._encoder import CLIPFeatureTransformer, unit_norm
 from sktip._left_out import place_in_class
+from sktip._utils.fitting import extends_fit, fits
+from sktip._utils.labels import codes_of, joined_weights
 from sktip._utils.magnitudes import check_finite
 
 
@@ -223,7 +225,8 @@ class GDAClassifier(BaseCLIPClassifier):
 
         sample_weight : array-like of shape (m,), default=None
             Non-negative weight of each shot: a weight of 2 is the shot given twice. For the
-            choice of alpha it is one shot whose answer counts twice.
+            choice of alpha it is one shot whose answer counts twice. A shot of weight 0 is no shot:
+            it is neither encoded nor kept, and makes no class.
 
         Returns
         -------
@@ -239,14 +242,12 @@ class GDAClassifier(BaseCLIPClassifier):
             If an image cannot be read. The estimator stays as it was before the call.
         """
         X, labels = self._start_fit(X, y, self.n_views)
-        weights = self._validate_weights(sample_weight, X)
+        X, labels, weights, rows = self._shots_that_count(X, labels, sample_weight)
         self._learn_classes(np.unique(labels))
-        for name in ("means_", "shots_"):
-            self.__dict__.pop(name, None)
-        self._add_shots(X, labels, weights, np.empty(0, np.intp))
+        self._add_shots(X, labels, weights, rows, np.empty(0, np.intp))
         return self
 
-    @fits
+    @extends_fit
     def partial_fit(
         self,
         X: Any,
@@ -268,7 +269,7 @@ class GDAClassifier(BaseCLIPClassifier):
             Classes to know about even if `y` does not have them.
 
         sample_weight : array-like of shape (m,), default=None
-            Non-negative weight of each new shot.
+            Non-negative weight of each new shot; one of weight 0 is no shot.
 
         Returns
         -------
@@ -278,21 +279,29 @@ class GDAClassifier(BaseCLIPClassifier):
         Raises
         ------
         ValueError
-            If alpha was a number before and is ``"auto"`` now: the shots were not kept.
+            If alpha was a number before and is ``"auto"`` now: the shots were not kept. Or if the
+            labels are not of the kind known.
         """
         first = not hasattr(self, "classes_")
         X, labels = self._start_fit(X, y, self.n_views, reset=first)
-        weights = self._validate_weights(sample_weight, X)
+        X, labels, weights, rows = self._shots_that_count(X, labels, sample_weight)
         moved = self._learn_more_classes(labels, classes)
-        self._add_shots(X, labels, weights, moved)
+        self._add_shots(X, labels, weights, rows, moved)
         return self
 
-    def _add_shots(self, X: Any, labels: NDArray, weights: NDArray | None, moved: NDArray) -> None:
+    def _add_shots(
+        self,
+        X: Any,
+        labels: NDArray,
+        weights: NDArray | None,
+        rows: NDArray | None,
+        moved: NDArray,
+    ) -> None:
         """Add shots to the statistics, whose classes are those of `moved` now; choose alpha."""
         from sktip._maths.discriminant import ClassStatistics
 
-        shots = unit_norm(self._shot_features(X, self.n_views))
-        codes = np.searchsorted(self.classes_, labels)
+        shots = unit_norm(self._shot_features(X, self.n_views, rows))
+        codes = codes_of(labels, self.classes_)
         n_classes, n_views = len(self.classes_), shots.shape[1]
         statistics = ClassStatistics.of(
             shots.reshape(-1, shots.shape[2]),

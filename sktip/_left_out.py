@@ -48,7 +48,36 @@ def balanced_splits(codes: NDArray, n_folds: int | None = None) -> list[Split]:
 
 
 def splits_of(cv: Any, X: Any, y: NDArray, *, learned: bool) -> list[Split]:
-    """Split as a scikit-learn splitter does; plain leave-one-out in one piece unless keys are learned."""
+    """Split as a scikit-learn splitter does; plain leave-one-out in one piece unless keys are learned.
+
+    Parts may be positions or boolean masks.
+    """
     if isinstance(cv, LeaveOneOut) and not learned:
         return each_on_its_own(y)
-    return [Split(test, train) for train, test in check_cv(cv, y, classifier=True).split(X, y)]
+    splits = [
+        Split(
+            _rows(test, len(y), f"test part of split {i}"),
+            _rows(train, len(y), f"train part of split {i}"),
+        )
+        for i, (train, test) in enumerate(check_cv(cv, y, classifier=True).split(X, y))
+    ]
+    if not splits:
+        raise ValueError("cv makes no splits; it must leave some shots out.")
+    return splits
+
+
+def _rows(part: Any, n_shots: int, what: str) -> NDArray[np.intp]:
+    """Positions of the shots of one part of a split."""
+    part = np.asarray(part)
+    try:
+        rows = np.arange(n_shots)[part] if part.size else np.empty(0, np.intp)
+    except IndexError as error:
+        raise ValueError(
+            f"cv: the {what} does not index {n_shots} shots ({error}). It holds positions, or is a "
+            "boolean mask of that length."
+        ) from error
+    if not len(rows):
+        raise ValueError(
+            f"cv: the {what} is empty; every split needs shots to learn from and shots to ask about."
+        )
+    return rows

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sktip._encoder import unit_norm
+from sktip._utils.fitting import answers
 from sktip._utils.magnitudes import check_finite, check_magnitudes
 
 #: Squared lengths between which a row of any float type is safely divided by its length.
@@ -24,6 +25,7 @@ class BlockwisePredictionMixin:
 
     classes_: NDArray
 
+    @answers
     def decision_function(self, X: Any) -> NDArray:
         """Compute the logits.
 
@@ -44,6 +46,7 @@ class BlockwisePredictionMixin:
         """
         return self._ask(X, _two_as_one)
 
+    @answers
     def predict(self, X: Any) -> NDArray:
         """Predict the class of each row.
 
@@ -67,6 +70,7 @@ class BlockwisePredictionMixin:
         winners = self._ask(X, _winners)
         return self.classes_[winners]
 
+    @answers
     def predict_proba(self, X: Any) -> NDArray:
         """Predict the probability of each class.
 
@@ -87,6 +91,7 @@ class BlockwisePredictionMixin:
         """
         return self._ask(X, _softmax)
 
+    @answers
     def predict_log_proba(self, X: Any) -> NDArray:
         """Predict the logarithm of the probability of each class.
 
@@ -108,15 +113,15 @@ class BlockwisePredictionMixin:
         return self._ask(X, _log_softmax)
 
     def _query_rows(self, X: Any) -> NDArray:
-        """Queries as a matrix of numbers, neither checked nor normalised: (n, d)."""
+        """Make a matrix of the queries, neither checked nor normalised: (n, d)."""
         raise NotImplementedError
 
     def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray], NDArray]:
-        """Function from unit rows of that type, (b, d), to their logits, (b, C)."""
+        """Prepare a function from unit rows of that type, (b, d), to their logits, (b, C)."""
         raise NotImplementedError
 
     def _magnitudes(self) -> dict[str, float]:
-        """Numbers that the logits are made with, by the parameter that sets each."""
+        """Tell the numbers that the logits are made with, by the parameter that sets each."""
         raise NotImplementedError
 
     def _ask(self, X: Any, answer: Callable[[NDArray], NDArray]) -> NDArray:
@@ -126,17 +131,21 @@ class BlockwisePredictionMixin:
         magnitudes = self._magnitudes()
         check_magnitudes(dtype, **magnitudes)
         logits_of = self._logit_function(dtype)
-        answers = None
-        for rows in row_blocks(len(X), max(X.shape[1], len(self.classes_))):
+
+        def of_block(rows: slice) -> NDArray:
             logits = logits_of(unit_rows(X, rows))
             check_finite("logits", logits, **magnitudes)
-            part = answer(logits)
-            if len(part) == len(X):
-                return part
-            if answers is None:
-                answers = np.empty((len(X), *part.shape[1:]), part.dtype)
-            answers[rows] = part
-        return answers
+            return answer(logits)
+
+        first, *others = row_blocks(len(X), max(X.shape[1], len(self.classes_)))
+        part = of_block(first)
+        if not others:
+            return part
+        whole = np.empty((len(X), *part.shape[1:]), part.dtype)
+        whole[first] = part
+        for rows in others:
+            whole[rows] = of_block(rows)
+        return whole
 
 
 def row_blocks(n_rows: int, width: int) -> list[slice]:
@@ -152,8 +161,10 @@ def type_of(X: NDArray) -> np.dtype:
     return X.dtype if X.dtype == np.float32 else np.dtype(np.float64)
 
 
-def unit_rows(X: NDArray, rows: slice = slice(None)) -> NDArray:
-    """Some rows of X, normalised; rows of zeros stay zero.
+def unit_rows(
+    X: NDArray, rows: slice = slice(None), *, called: NDArray | None = None
+) -> NDArray:
+    """Normalise some rows of X; rows of zeros stay zero.
 
     Parameters
     ----------
@@ -162,6 +173,9 @@ def unit_rows(X: NDArray, rows: slice = slice(None)) -> NDArray:
 
     rows : slice
         Which of them.
+
+    called : ndarray of shape (n,), default=None
+        What messages call the rows of X; None is their place.
 
     Raises
     ------
@@ -175,14 +189,14 @@ def unit_rows(X: NDArray, rows: slice = slice(None)) -> NDArray:
     if usual.all():
         return part / np.sqrt(squares)[:, np.newaxis]
     if not np.isfinite(part).all():
-        raise ValueError(_what_is_not_finite(X))
+        raise ValueError(_what_is_not_finite(X, called))
     # The other rows must not depend on what they are asked with.
     unit = part / np.sqrt(np.where(usual, squares, 1))[:, np.newaxis]
     unit[~usual] = unit_norm(part[~usual])
     return unit
 
 
-def _what_is_not_finite(X: NDArray) -> str:
+def _what_is_not_finite(X: NDArray, called: NDArray | None) -> str:
     finite = np.concatenate(
         [
             np.isfinite(X[rows].astype(type_of(X), copy=False)).all(axis=1)
@@ -191,8 +205,9 @@ def _what_is_not_finite(X: NDArray) -> str:
     )
     row = int(finite.argmin())
     kind = "NaN" if np.isnan(X[row]).any() else "infinity"
+    name = row if called is None else called[row]
     return (
-        f"X contains NaN or infinity: row {row} has {kind}, {(~finite).sum()} rows in all. A row of "
+        f"X contains NaN or infinity: row {name} has {kind}, {(~finite).sum()} rows in all. A row of "
         "NaN is an image that could not be read; remove it."
     )
 

@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from sktip._base import BaseCLIPClassifier, fits
+from sktip._base import BaseCLIPClassifier
 from sktip._encoder import CLIPFeatureTransformer, unit_norm
 from sktip._left_out import place_in_class
+from sktip._utils.fitting import fits
+from sktip._utils.labels import codes_of
 from sktip._utils.progress import progress
 
 #: Published values for 1, 2, 4, 8 and 16 shots a class.
@@ -249,7 +251,7 @@ class ProKeRClassifier(BaseCLIPClassifier):
         self._check_size(len(X))
         self._learn_classes(np.unique(y))
         views = unit_norm(self._shot_features(X, self.n_views))
-        codes = np.searchsorted(self.classes_, y)
+        codes = codes_of(y, self.classes_)
         self.cache_keys_ = views.reshape(-1, views.shape[2])
         self.cache_codes_ = codes.repeat(self.n_views)
         keys, text = self._tensors(np.float64)

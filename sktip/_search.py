@@ -1,6 +1,5 @@
 """Choosing alpha and beta on left-out shots: who asks, what is a good answer, who wins."""
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ from sklearn.metrics import get_scorer
 from sktip._base import BaseCLIPClassifier
 from sktip._cache import BaseCacheClassifier
 from sktip._left_out import Split, balanced_splits, each_on_its_own, splits_of
+from sktip._utils.warn import warn
 
 #: The paper's values: what a search is drawn to, and what it falls back on.
 PAPER_ALPHA, PAPER_BETA = 1.0, 5.5
@@ -58,11 +58,10 @@ class BaseSearchingClassifier(BaseCacheClassifier):
             tried = np.array([PAPER_ALPHA]) if alphas is None else alphas
             self.alpha_ = float(tried[distance_to_paper(tried, PAPER_BETA).argmin()])
             self.beta_ = float(self.betas_[distance_to_paper(PAPER_ALPHA, self.betas_).argmin()])
-            warnings.warn(
+            warn(
                 "every class has one shot, so that none can be left out to choose alpha and beta; "
                 f"{self.alpha_:g} and {self.beta_:g} are used, the paper's values or the nearest of those to "
                 "try. Give some class a second shot, or pass a held-out set by cv=PredefinedSplit(...).",
-                stacklevel=5,
             )
             self.best_score_ = np.nan
             shape = (len(self.betas_),) if alphas is None else (len(alphas), len(self.betas_))

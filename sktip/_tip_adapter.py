@@ -7,10 +7,23 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval
+from sklearn.utils.metaestimators import available_if
 
-from sktip._base import fits, joined_weights
 from sktip._cache import BaseCacheClassifier
 from sktip._encoder import CLIPFeatureTransformer, unit_norm
+from sktip._utils.fitting import extends_fit, fits
+from sktip._utils.labels import codes_of, joined_weights
+
+FINE_TUNED = (
+    "partial_fit cannot add to a fine-tuned cache; call fit with all shots, or use fine_tune=False."
+)
+
+
+def _keeps_its_keys(classifier: Any) -> bool:
+    """Whether shots can be added: keys that learn belong to the shots that they learn from."""
+    if classifier.fine_tune:
+        raise AttributeError(FINE_TUNED)
+    return True
 
 
 class TipAdapterClassifier(BaseCacheClassifier):
@@ -91,7 +104,8 @@ class TipAdapterClassifier(BaseCacheClassifier):
         The classes, sorted.
 
     cache_keys_ : ndarray of shape (m, d)
-        Features of the shots, in the order given; unit rows unless fine-tuned.
+        Features of the shots, in the order given, without those of weight 0; unit rows unless
+        fine-tuned.
 
     cache_codes_ : ndarray of shape (m,), int
         Index into `classes_` of each key.
@@ -153,13 +167,11 @@ class TipAdapterClassifier(BaseCacheClassifier):
 
     On images, with the bundled model and the class names as labels:
 
-    >>> from sklearn.datasets import load_digits
     >>> from sktip import CLIPFeatureTransformer
-    >>> digits = load_digits()
-    >>> images = [(255 - 15 * image).astype(np.uint8) for image in digits.images[:40]]
-    >>> names = np.array("zero one two three four five six seven eight nine".split())
+    >>> from sktip.datasets import load_digit_images
+    >>> images, names = load_digit_images(return_X_y=True)
     >>> clf = TipAdapterClassifier(CLIPFeatureTransformer("tiny"), templates="the digit {}")
-    >>> clf.fit(images[:30], names[digits.target[:30]]).predict_proba(images[30:]).shape
+    >>> clf.fit(images[:30], names[:30]).predict_proba(images[30:40]).shape
     (10, 10)
     """
 
@@ -222,7 +234,8 @@ class TipAdapterClassifier(BaseCacheClassifier):
 
         sample_weight : array-like of shape (m,), default=None
             Non-negative weight of each shot's vote: a weight of 2 is the shot given twice. It
-            weights the loss of fine-tuning too.
+            weights the loss of fine-tuning too. A shot of weight 0 is no shot: it is neither
+            encoded nor kept, and makes no class.
 
         Returns
         -------
@@ -238,15 +251,16 @@ class TipAdapterClassifier(BaseCacheClassifier):
             If an image cannot be read. The estimator stays as it was before the call.
         """
         X, labels = self._start_fit(X, y, self.n_views)
-        weights = self._validate_weights(sample_weight, X)
+        X, labels, weights, rows = self._shots_that_count(X, labels, sample_weight)
         self._learn_classes(np.unique(labels))
-        views = self._shot_features(X, self.n_views)
+        views = self._shot_features(X, self.n_views, rows)
         self._fill_cache(views, labels, weights)
         if self.fine_tune:
             self._fine_tune(unit_norm(views), *self._alpha_beta())
         return self
 
-    @fits
+    @available_if(_keeps_its_keys)
+    @extends_fit
     def partial_fit(
         self,
         X: Any,
@@ -268,7 +282,7 @@ class TipAdapterClassifier(BaseCacheClassifier):
             Classes to know about even if `y` does not have them.
 
         sample_weight : array-like of shape (m,), default=None
-            Non-negative weight of each new shot's vote.
+            Non-negative weight of each new shot's vote; one of weight 0 is no shot.
 
         Returns
         -------
@@ -277,20 +291,21 @@ class TipAdapterClassifier(BaseCacheClassifier):
 
         Raises
         ------
+        AttributeError
+            With ``fine_tune=True``, where there is no such method: learned keys belong to the shots
+            that they learned from.
+
         ValueError
-            With ``fine_tune=True``: learned keys belong to the shots that they learned from.
+            If the keys have learned already, or the labels are not of the kind known.
         """
-        if self.fine_tune or hasattr(self, "loss_curve_"):
-            raise ValueError(
-                "partial_fit cannot add to a fine-tuned cache; call fit with all shots, or use "
-                "fine_tune=False."
-            )
+        if hasattr(self, "loss_curve_"):
+            raise ValueError(FINE_TUNED)
         first = not hasattr(self, "classes_")
         X, labels = self._start_fit(X, y, self.n_views, reset=first)
-        weights = self._validate_weights(sample_weight, X)
+        X, labels, weights, rows = self._shots_that_count(X, labels, sample_weight)
         moved = self._learn_more_classes(labels, classes)
-        keys = unit_norm(self._shot_features(X, self.n_views).mean(axis=1))
-        codes = np.searchsorted(self.classes_, labels)
+        keys = unit_norm(self._shot_features(X, self.n_views, rows).mean(axis=1))
+        codes = codes_of(labels, self.classes_)
         if not first:
             weights = joined_weights(self.cache_weights_, len(self.cache_keys_), weights, len(keys))
             keys = np.concatenate([self.cache_keys_, keys])

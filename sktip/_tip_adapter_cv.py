@@ -8,9 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import get_scorer_names
 from sklearn.utils._param_validation import StrOptions
 
-from sktip._base import fits
 from sktip._encoder import CLIPFeatureTransformer, unit_norm
 from sktip._search import PAPER_ALPHA, PAPER_BETA, BaseSearchingClassifier, default_betas
+from sktip._utils.fitting import fits
 
 
 class TipAdapterClassifierCV(BaseSearchingClassifier):

@@ -7,8 +7,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sktip._base import BaseCLIPClassifier, fits
+from sktip._base import BaseCLIPClassifier
 from sktip._encoder import CLIPFeatureTransformer
+from sktip._utils.classes import given_names
+from sktip._utils.fitting import fits
+from sktip._utils.labels import check_labels
 
 
 class ZeroShotClassifier(BaseCLIPClassifier):
@@ -135,7 +138,6 @@ class ZeroShotClassifier(BaseCLIPClassifier):
         if X is None and y is None:
             self._learn_named_classes()
             if not self._reads_images:
-                self.__dict__.pop("feature_names_in_", None)
                 self.n_features_in_ = self.text_features_.shape[1]
             self.class_features_ = self.text_features_
             return self
@@ -155,18 +157,19 @@ class ZeroShotClassifier(BaseCLIPClassifier):
                 "there are neither shots nor text: pass X and y, or an encoder or text_features for the "
                 "class names."
             )
-        if isinstance(self.class_names, Mapping):
-            self._learn_classes(np.unique(np.array(list(self.class_names))))
-        elif self.class_names is not None:
-            names = list(self.class_names)
+        names = given_names(self.class_names)
+        if isinstance(names, dict):
+            self._learn_classes(np.unique(check_labels(list(names), "the keys of class_names")))
+        elif names is not None:
             twice = [name for name, n in Counter(names).items() if n > 1]
             if twice:
                 raise ValueError(
                     f"class_names has {twice[0]!r} more than once; without y the names are the labels. Pass "
                     "a mapping {label: name}."
                 )
-            order = np.argsort(names)
-            self._learn_classes(np.array(names)[order], dict(zip(names, names, strict=True)))
+            labels = check_labels(names, "class_names")
+            order = np.argsort(labels)
+            self._learn_classes(labels[order], dict(zip(names, names, strict=True)))
             if self.text_features is not None:
                 # Its rows follow the names as they were given, the classes are sorted.
                 self.text_features_ = self.text_features_[order]

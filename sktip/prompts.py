@@ -48,7 +48,8 @@ def fill_prompts(
     Parameters
     ----------
     class_names : iterable of str of length n_classes
-        Names of the classes. An underscore stands for a space.
+        Names of the classes. An underscore stands for a space; all else is taken as it is written,
+        braces, percent and dollar signs included.
 
     templates : str, sequence of str, or mapping, default="a photo of a {}."
         One template, several, or a mapping from a class to its own templates. ``{}`` is where
@@ -65,7 +66,8 @@ def fill_prompts(
     Raises
     ------
     ValueError
-        If a template is empty or lacks ``{}``, or a mapping lacks a class.
+        If a template is empty or lacks ``{}``, a mapping lacks a class, or a name is not valid
+        Unicode, such as that of a folder whose bytes could not be decoded.
 
     TypeError
         If a name or a template is not a string.
@@ -88,6 +90,11 @@ def fill_prompts(
             raise TypeError(
                 f"class name {index} is {name!r} of type {type(name).__name__}; CLIP reads class "
                 "names as text, so pass strings."
+            )
+        if not _is_unicode(name):
+            raise ValueError(
+                f"class name {index} is {name!r}, which is not valid Unicode: a surrogate stands for what "
+                "could not be decoded. Rename the class, or give it a name by class_names."
             )
     keys = names if labels is None else list(labels)
     if isinstance(templates, Mapping):
@@ -114,6 +121,14 @@ def fill_prompts(
     ]
 
 
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _as_sequence(templates: Any, where: str) -> list[str]:
     if isinstance(templates, str):
         templates = [templates]
@@ -125,6 +140,8 @@ def _as_sequence(templates: Any, where: str) -> list[str]:
             raise TypeError(f"{where} holds {template!r}, which is not a string.")
         if not template.strip():
             raise ValueError(f"{where} holds an empty template.")
+        if not _is_unicode(template):
+            raise ValueError(f"{where} holds {template!r}, which is not valid Unicode.")
     return templates
 
 

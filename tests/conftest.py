@@ -12,9 +12,9 @@ os.environ["MPLBACKEND"] = "Agg"
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
-from sklearn.datasets import load_digits
 
 from sktip import CLIPFeatureTransformer
+from sktip.datasets import load_digit_images
 
 SMALL_VIT = {
     "embed_dim": 16,
@@ -37,8 +37,6 @@ settings.register_profile(
 )
 settings.load_profile("sktip")
 
-NAMES = np.array("zero one two three four five six seven eight nine".split())
-
 
 def pytest_collection_modifyitems(items):
     """Leave out the examples of `sktip.distributed` where the extra is not installed."""
@@ -58,12 +56,8 @@ def clip():
 @pytest.fixture(scope="session")
 def digits():
     """200 handwritten digits as dark-on-white images, and their names."""
-    data = load_digits()
-    images = [
-        np.kron(255 - np.minimum(255, 16 * image), np.ones((4, 4))).astype(np.uint8)
-        for image in data.images[:200]
-    ]
-    return images, NAMES[data.target[:200]]
+    images, names = load_digit_images(return_X_y=True)
+    return list(images[:200, ::2, ::2]), names[:200]
 
 
 @pytest.fixture(scope="session")
@@ -89,6 +83,12 @@ def features():
         return X[order].astype(dtype), y[order], text.astype(dtype)
 
     return make
+
+
+@pytest.fixture
+def shots(features):
+    """Shots of four classes, in mixed order: X, y, text features."""
+    return features((3, 5, 2, 4))
 
 
 @pytest.fixture

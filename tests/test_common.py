@@ -4,28 +4,11 @@ import pytest
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sktip import (
-    CLIPAdapterClassifier,
-    CLIPFeatureTransformer,
-    GDAClassifier,
-    ProKeRClassifier,
-    TipAdapterClassifier,
-    TipAdapterClassifierCV,
-    ZeroShotClassifier,
-)
+from sktip import CLIPFeatureTransformer
+from sktip.utils import all_estimators
 
 
-@parametrize_with_checks(
-    [
-        CLIPAdapterClassifier(),
-        CLIPFeatureTransformer(),
-        GDAClassifier(),
-        ProKeRClassifier(),
-        TipAdapterClassifier(),
-        TipAdapterClassifierCV(),
-        ZeroShotClassifier(),
-    ]
-)
+@parametrize_with_checks([cls() for _, cls in all_estimators()])
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
 

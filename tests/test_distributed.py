@@ -1,6 +1,9 @@
 """The classes for Ray Data, called as Ray calls them, and one small job."""
 
+import os
 import sys
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,6 +13,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from sktip import CLIPFeatureTransformer, TipAdapterClassifier, distributed
@@ -50,6 +54,32 @@ def column(paths):
     return np.array(paths, dtype=object)
 
 
+def forms_of(paths, kind):
+    """Two images, a null in between, a damaged file and a missing one, in one form or in several."""
+    forms = {
+        "str": str,
+        "Path": Path,
+        "bytes": lambda path: Path(path).read_bytes() if Path(path).exists() else b"",
+    }
+    makes = [forms.get(kind, form) for form in (forms["bytes"], str, Path, forms["bytes"], Path)]
+    images = np.empty(5, object)
+    for place, (make, number) in enumerate(zip(makes, [0, None, 1, 3, 5], strict=True)):
+        images[place] = None if number is None else make(paths[number])
+    return images
+
+
+def block(batch):
+    """What Ray makes of a batch."""
+    from ray.data.block import BlockAccessor
+
+    return BlockAccessor.batch_to_block(batch)
+
+
+def batch_of(columns, batch_format):
+    """Columns as Ray hands them on."""
+    return block(columns) if batch_format == "pyarrow" else columns
+
+
 @pytest.mark.parametrize("caller", [EncodeImages, PredictImages, count_errors])
 def test_without_ray(caller, clip, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
@@ -77,14 +107,15 @@ class TestEncodeImages:
         assert errors[3].startswith("not an image in a format that is read")
         assert errors[5].startswith("no such file")
 
-    def test_bytes_and_arrays_are_encoded_and_not_passed_on(self, clip, digits):
+    def test_bytes_and_arrays_are_encoded_and_not_copied(self, clip, digits):
         images = digits[0][:4]
         expected = clip.transform(images)
         ragged = np.empty(4, object)
         ragged[:] = [*images[:3], images[3][:, :8]]
         for own, n_equal in ((np.stack(images), 4), (ragged, 3)):
             batch = EncodeImages(clip, "image")({"image": own, "number": np.arange(4)})
-            assert list(batch) == ["number", "features", "error"]
+            assert list(batch) == ["image", "number", "features", "error"]
+            assert batch["image"].to_pylist() == [None] * 4
             np.testing.assert_allclose(batch["features"][:n_equal], expected[:n_equal], atol=1e-6)
             assert batch["error"].null_count == 4
 
@@ -93,6 +124,53 @@ class TestEncodeImages:
         fine, wrong = (encode({"path": column(paths[i : i + 1])}) for i in (0, 3))
         assert fine["error"].type == wrong["error"].type == "string"
         assert encode({"path": column([])})["features"].shape == (0, 128)
+
+    def test_the_path_of_every_form_is_text(self, clip, paths):
+        with open(paths[0], "rb") as file:
+            content = file.read()
+        unreadable = b"/lost/\xff_$x_{}.png"
+        values = [
+            Path(paths[0]), paths[1], content, None, float("nan"), pd.NA,
+            os.fsdecode(unreadable), np.str_(paths[2]),
+        ]  # fmt: skip
+        images = np.empty(len(values), object)
+        images[:] = values
+        batch = EncodeImages(clip)({"path": images})
+        escaped = "/lost/\\udcff_$x_{}.png"
+        expected = [paths[0], paths[1], *[None] * 4, escaped, paths[2]]
+        assert batch["path"].to_pylist() == expected
+        read = [error is None for error in batch["error"].to_pylist()]
+        assert read == [True, True, True, False, False, False, False, True]
+        np.testing.assert_allclose(batch["features"][2], batch["features"][0], atol=1e-6)
+
+    @pytest.mark.parametrize("batch_format", ["numpy", "pyarrow"])
+    @pytest.mark.parametrize("kind", ["str", "Path", "bytes", "mixed"])
+    def test_one_schema_whatever_is_in_a_batch(self, clip, paths, kind, batch_format):
+        images = forms_of(paths, kind)
+        encode = EncodeImages(clip)
+        schemas = [
+            block(encode(batch_of({"path": images[rows]}, batch_format))).schema
+            for rows in ([0, 1, 2], [0], [1], [2], [3], [1, 1], [4, 1])
+        ]
+        assert schemas[0].names == ["path", "features", "error"]
+        assert schemas[0].field("path").type == "string"
+        assert all(schema == schemas[0] for schema in schemas)
+
+    def test_arrow_batches_keep_the_types_of_other_columns(self, clip, paths):
+        pa = pytest.importorskip("pyarrow")
+        other = {
+            "number": pa.array([1, None, 3]),
+            "tags": pa.array([["a"], None, []]),
+            "raw": pa.array([None, None, b"x"]),
+        }
+        table = pa.table({"number": other["number"], "path": paths[:3], **other})
+        encode = EncodeImages(clip)
+        encoded = encode(table)
+        assert encoded.column_names == ["number", "path", "tags", "raw", "features", "error"]
+        assert encoded.select(table.column_names) == table
+        assert encode(table[1:2]).schema == encode(table).schema == encoded.schema
+        plain = block(encode({"path": column(paths[:3])}))
+        assert encoded.select(plain.column_names) == plain
 
     def test_raise(self, clip, paths):
         with pytest.raises(ImageReadError, match="3.png"):
@@ -124,7 +202,7 @@ class TestEncodeImages:
         [
             ({"image": column(["a"])}, ValueError, "no column 'path', but 'image'.*column="),
             ({"path": column(["a"]), "error": column([1])}, ValueError, "'error' already"),
-            (pd.DataFrame({"path": ["a"]}), TypeError, "batch_format"),
+            (pd.DataFrame({"path": ["a"]}), TypeError, "batch_format.*'pyarrow'"),
         ],
     )
     def test_systematic_failures(self, clip, batch, error, message):
@@ -197,14 +275,78 @@ class TestPredictImages:
         with pytest.raises(ValueError, match="no probabilities.*outputs="):
             PredictImages(svc)
 
-    def test_a_batch_of_nothing_readable_has_the_types_of_others(self, clf, paths):
+    @pytest.mark.parametrize("kind", ["str", "Path", "bytes", "mixed"])
+    def test_one_schema_whatever_is_in_a_batch(self, clf, paths, kind):
+        images = forms_of(paths, kind)
         predict = PredictImages(clf)
-        fine, wrong = (predict({"path": column(paths[i : i + 1])}) for i in (0, 3))
-        for name in ("prediction", "top_labels", "error"):
-            assert fine[name].type == wrong[name].type
-        for name in ("features", "probabilities", "top_probabilities"):
-            assert fine[name].dtype == wrong[name].dtype
-            assert fine[name].shape == wrong[name].shape
+        schemas = [
+            block(predict({"path": images[rows]})).schema
+            for rows in ([0, 1, 2], [0], [1], [2], [3], [1, 1], [4, 1])
+        ]
+        assert schemas[0].field("prediction").type == "string"
+        assert schemas[0].field("top_labels").type.value_type == "string"
+        assert all(schema == schemas[0] for schema in schemas)
+
+    @pytest.mark.parametrize(
+        ("labels", "arrow"),
+        [
+            (np.array([0.0, 1.0, 7.0]), "double"),
+            (np.array([0, 1, 200], np.uint8), "uint8"),
+            (np.array([-3, 2, 2**40]), "int64"),
+            (np.array([1, 2, 2**63], np.uint64), "uint64"),
+            (np.array([False, True]), "bool"),
+            (np.array(["a", "$b_{}", "c%"]), "string"),
+            (np.array(["a", "b", "c"], object), "string"),
+        ],
+        ids=str,
+    )
+    def test_labels_of_every_type_are_null_where_nothing_was_read(
+        self, clip, digit_features, paths, labels, arrow
+    ):
+        F = digit_features[0][:60]
+        probe = LogisticRegression(C=100).fit(F, labels[np.arange(60) % len(labels)])
+        predict = PredictImages(make_pipeline(clip, probe), top_k=2)
+        batch = predict({"path": column([paths[0], paths[3], None, paths[1]])})
+        assert str(batch["prediction"].type) == arrow
+        assert str(batch["top_labels"].type.value_type) == arrow
+        X = clip.transform([paths[0], paths[1]])
+        winners = probe.predict(X).tolist()
+        assert batch["prediction"].to_pylist() == [winners[0], None, None, winners[1]]
+        top = probe.classes_[np.argsort(-probe.predict_proba(X), axis=1)[:, :2]].tolist()
+        assert batch["top_labels"].to_pylist() == [top[0], None, None, top[1]]
+        nothing = predict({"path": column([None])})
+        assert block(nothing).schema == block(batch).schema
+        assert nothing["top_labels"].to_pylist() == nothing["prediction"].to_pylist() == [None]
+
+    @pytest.mark.parametrize("steps", [[], [StandardScaler()]], ids=["direct", "scaled"])
+    @pytest.mark.parametrize("output", ["pandas", "default"])
+    @pytest.mark.parametrize("method", ["own", "other"])
+    def test_set_output(self, digits, digit_features, paths, output, steps, method, recwarn):
+        images, labels = digits
+        last = TipAdapterClassifier() if method == "own" else LogisticRegression()
+        pipe = make_pipeline(CLIPFeatureTransformer("tiny", device="cpu"), *steps, last)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "no text prior")
+            pipe.set_output(transform=output).fit(images[100:], labels[100:])
+        recwarn.clear()
+        readable = [paths[0], paths[1], paths[2]]
+        batch = PredictImages(pipe)({"path": column([*readable, paths[3]])})
+        assert batch["prediction"].to_pylist() == [*pipe.predict(readable), None]
+        np.testing.assert_allclose(
+            batch["probabilities"][:3], pipe.predict_proba(readable), atol=1e-5
+        )
+        assert not [str(warning.message) for warning in recwarn]
+
+    def test_a_classifier_of_a_table_behind_the_transformer(
+        self, clip, digit_features, paths, recwarn
+    ):
+        F, labels = digit_features
+        table = pd.DataFrame(F, columns=[f"f{i}" for i in range(F.shape[1])])
+        probe = LogisticRegression().fit(table, labels)
+        batch = PredictImages(make_pipeline(clip, probe))({"path": column(paths[:1])})
+        expected = probe.predict(pd.DataFrame(clip.transform(paths[:1]), columns=table.columns))
+        assert batch["prediction"].to_pylist() == expected.tolist()
+        assert not [str(warning.message) for warning in recwarn]
 
     def test_the_estimator_is_left_as_it_was(self, clf, digits, paths):
         before = dict(vars(clf))

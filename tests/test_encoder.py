@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from sktip import CLIPFeatureTransformer
+from sktip import CLIPFeatureTransformer, TipAdapterClassifier
 from sktip.prompts import TEMPLATES, fill_prompts
 
 
@@ -157,5 +157,38 @@ def test_import_is_light_and_silent():
 def test_unknown_attribute():
     import sktip
 
-    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+    with pytest.raises(AttributeError, match="Nothing"):
         sktip.Nothing  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        iter,
+        lambda names: (name for name in names),
+        lambda names: dict.fromkeys(names).keys(),
+        np.array,
+        lambda names: map(str, names),
+    ],
+)
+def test_class_names_from_whatever_can_be_iterated(clip, make):
+    names = ["cat", "dog"]
+    np.testing.assert_array_equal(clip.encode_text(make(names)), clip.encode_text(names))
+
+
+def test_a_prompt_of_an_iterator_that_is_cut_off_names_its_class(clip):
+    with pytest.warns(UserWarning, match="class 'a a a"):
+        clip.encode_text(iter(["a " * 90]))
+    with pytest.raises(ValueError, match="class_names is empty"):
+        clip.encode_text(iter([]))
+
+
+@pytest.mark.parametrize("parameter", ["encoder__device", "device"])
+def test_the_device_without_numbers(clip, digits, parameter):
+    images, labels = digits
+    clf = TipAdapterClassifier(clone(clip), fine_tune=True, n_epochs=1)
+    clf.set_params(**{parameter: "meta"})
+    with pytest.raises(
+        ValueError, match="device='meta' holds the shapes of tensors and no numbers"
+    ):
+        clf.fit(images[:4], labels[:4])

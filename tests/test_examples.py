@@ -153,8 +153,9 @@ def test_features_beside_the_published_numbers(tmp_path, features, reproduce):
     other = feature_file(tmp_path / "birds.npz", features)
     printed, error = reproduce("--features", file, other, "--out", out)
     assert error is None
-    assert "no shots [2, 8, 16]" in printed
-    assert len(rows_of(out)) == 2 * 2 * N_METHODS
+    assert "no shots [8, 16]" in printed
+    # Three draws of one and of two shots; all four are one.
+    assert len(rows_of(out)) == 2 * (3 + 3 + 1) * N_METHODS
     cars, birds, mean = printed[printed.index("## ") :].split("## ")[1:]
     assert mean.startswith("mean of 2")
     # One draw has no spread. What nobody published is compared with nothing.
@@ -189,7 +190,7 @@ def test_features_beside_the_published_numbers(tmp_path, features, reproduce):
     [
         (["query_y"], [], "lacks query_y"),
         (["text"], [], "lacks text"),
-        ([], ["--shots", 2], "lacks shots [2]; it has [1, 4]"),
+        ([], ["--shots", 5], "lacks shots [5]; it has 4"),
     ],
 )
 def test_a_file_that_lacks_something(tmp_path, features, reproduce, without, options, message):

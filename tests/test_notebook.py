@@ -1,20 +1,15 @@
 """What a notebook shows: the HTML of estimators, with links to their pages, and completion."""
 
-import inspect
 from importlib.metadata import metadata
 
 import pytest
-from sklearn.base import BaseEstimator
 from sklearn.utils import estimator_html_repr
 
 import sktip
 from sktip._utils import doc_links
+from sktip.utils import all_estimators
 
-ESTIMATORS = [
-    value
-    for name in sktip.__all__
-    if inspect.isclass(value := getattr(sktip, name)) and issubclass(value, BaseEstimator)
-]
+ESTIMATORS = [cls for _, cls in all_estimators()]
 
 
 @pytest.fixture
@@ -66,7 +61,9 @@ def test_looking_at_an_encoder_does_not_load_its_model(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "module", [sktip, sktip.model_selection, sktip.prompts], ids=lambda module: module.__name__
+    "module",
+    [sktip, sktip.model_selection, sktip.prompts, sktip.utils],
+    ids=lambda module: module.__name__,
 )
 def test_completion_offers_what_is_public(module):
     assert dir(module) == sorted(module.__all__)

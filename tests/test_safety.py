@@ -188,91 +188,13 @@ def test_eight_threads_predict_images(digits, n_jobs, tmp_path):
             np.testing.assert_allclose(answer, expected[index], atol=1e-6)
 
 
-# What the code of the package may not do.
-
-#: Modules that reach a network or another process, or read pickles, with the reason they are out.
-FORBIDDEN_MODULES = {
-    "pickle", "cPickle", "cloudpickle", "dill", "marshal", "shelve",
-    "urllib", "urllib3", "requests", "httpx", "aiohttp", "http", "socket", "ssl", "ftplib",
-    "smtplib", "telnetlib", "xmlrpc", "huggingface_hub",
-    "subprocess", "pty", "code", "codeop",
-}  # fmt: skip
-FORBIDDEN_BUILTINS = {"eval", "exec", "compile", "__import__"}
-#: Attributes, by the name of what they are taken from.
-FORBIDDEN_CALLS = {
-    ("joblib", "load"), ("pickle", "load"), ("pickle", "loads"), ("pandas", "read_pickle"),
-    ("os", "system"), ("os", "popen"), ("torch", "hub"), ("np", "fromfile"), ("skops", "io"),
-}  # fmt: skip
-
-
-def faults(source):
-    """What in the source is not allowed: line numbers and reasons."""
-    found = []
-    for node in ast.walk(ast.parse(source)):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            names = [node.module]
-            found += [
-                (node.lineno, f"{node.module}.{alias.name}")
-                for alias in node.names
-                if (node.module, alias.name) in FORBIDDEN_CALLS
-            ]
-        found += [
-            (node.lineno, f"import {name}")
-            for name in names
-            if name.partition(".")[0] in FORBIDDEN_MODULES
-        ]
-        if isinstance(node, ast.Name) and node.id in FORBIDDEN_BUILTINS:
-            found.append((node.lineno, node.id))
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            if (node.value.id, node.attr) in FORBIDDEN_CALLS:
-                found.append((node.lineno, f"{node.value.id}.{node.attr}"))
-            if node.value.id == "os" and node.attr.startswith(("exec", "spawn", "posix_spawn")):
-                found.append((node.lineno, f"os.{node.attr}"))
-        if not isinstance(node, ast.Call):
-            continue
-        options = {keyword.arg: getattr(keyword.value, "value", None) for keyword in node.keywords}
-        if options.get("shell") not in (None, False):
-            found.append((node.lineno, "shell=True"))
-        if options.get("allow_pickle") not in (None, False):
-            found.append((node.lineno, "allow_pickle=True"))
-        called = ast.unparse(node.func)
-        if called == "torch.load" and options.get("weights_only") is not True:
-            found.append((node.lineno, "torch.load without weights_only=True"))
-    return found
+# What the code of the package may not do. Ruff refuses the rest, as pyproject.toml says.
 
 
 @pytest.mark.parametrize(
     "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
 )
-def test_no_code_from_files_no_shell_no_network(path):
-    assert faults(path.read_text(encoding="utf-8")) == []
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        "import pickle",
-        "from pickle import loads",
-        "import urllib.request",
-        "from http.client import HTTPConnection",
-        "eval('1')",
-        "exec(code)",
-        "run = eval",
-        "os.system('ls')",
-        "os.execv('ls', [])",
-        "import subprocess as sp",
-        "popen(command, shell=True)",
-        "torch.load(path)",
-        "torch.load(path, weights_only=False)",
-        "torch.hub.load('a', 'b')",
-        "np.load(path, allow_pickle=True)",
-        "joblib.load(path)",
-        "from joblib import load",
-    ],
-)
-def test_such_code_would_be_found(source):
-    assert faults(source)
-    assert faults("torch.load(path, weights_only=True); np.load(path); re.compile('a')") == []
+def test_no_reference_to_a_builtin_that_runs_a_string(path):
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    assert names.isdisjoint({"eval", "exec", "compile", "__import__"})

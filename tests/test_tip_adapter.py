@@ -213,8 +213,11 @@ class TestPartialFit:
     def test_refused_for_a_fine_tuned_cache(self, features):
         X, y, W = features()
         clf = classifier(W, fine_tune=True, n_epochs=1)
-        with pytest.raises(ValueError, match="fine-tuned"):
+        assert not hasattr(clf, "partial_fit")
+        with pytest.raises(AttributeError, match="no attribute 'partial_fit'"):
             clf.partial_fit(X, y)
+        assert hasattr(clf.set_params(fine_tune=False), "partial_fit")
+        clf.set_params(fine_tune=True)
         with pytest.raises(ValueError, match="fine-tuned"):
             clf.fit(X, y).set_params(fine_tune=False).partial_fit(X, y)
 

@@ -383,7 +383,7 @@ class TestBadInput:
             ({"betas": [np.nan]}, "betas holds .*nan"),
             ({"betas": [np.inf, 1]}, "betas holds .*inf"),
             ({"alphas": [[1.0]]}, r"alphas has shape \(1, 1\)"),
-            ({"scoring": "acuracy"}, "scoring"),
+            ({"scoring": "acuracy"}, "scoring"),  # codespell:ignore
             ({"cv": "five"}, "cv"),
             ({"cv": 5}, "n_splits=5 cannot be greater"),
         ],

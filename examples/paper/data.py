@@ -49,6 +49,9 @@ class ImageData:
     def queries(self):
         return self.clip.transform(self.test.data), self.test.target
 
+    def has_draw(self, n_shots, seed):
+        return True
+
     def shots(self, n_shots, seed):
         """Features of the shots, which are means over the views; labels; paths of the images."""
         chosen = draw_shots(self.train.target, n_shots, seed)
@@ -60,28 +63,29 @@ class ImageData:
 
 
 class FeatureData:
-    """Features of one file: one draw of shots, and queries."""
+    """Features of one file: shots, of which draws are made, and queries."""
 
-    n_seeds, n_views = 1, 1
+    n_views = 1
 
     def __init__(self, file, arguments):
-        self.name = Path(file).stem
+        self.name, self.n_seeds = Path(file).stem, arguments.seeds
         with np.load(file, allow_pickle=False) as arrays:
             self.arrays = {
                 name: arrays[name]
                 for name in arrays.files
                 if re.fullmatch(r"text|(support\d+|query)_[xy]", name)
             }
-        there = {int(name[7:-2]) for name in self.arrays if re.fullmatch(r"support\d+_x", name)}
-        self.all_shots = sorted(there & set(arguments.shots))
-        pairs = ["query", *(f"support{k}" for k in self.all_shots)]
+        there = [int(name[7:-2]) for name in self.arrays if re.fullmatch(r"support\d+_x", name)]
+        self.n_most = max(there, default=0)
+        self.all_shots = sorted(k for k in set(arguments.shots) if k <= self.n_most)
+        pairs = ["query", f"support{self.n_most}"]
         missing = {"text", *(f"{p}_{xy}" for p in pairs for xy in "xy")} - self.arrays.keys()
         if missing or not self.all_shots:
-            lack = ", ".join(sorted(missing)) or f"shots {arguments.shots}; it has {sorted(there)}"
+            lack = ", ".join(sorted(missing)) or f"shots {arguments.shots}; it has {self.n_most}"
             raise ValueError(f"{file} lacks {lack}.")
         for pair in pairs:
             self._check(file, pair)
-        left_out = sorted(set(arguments.shots) - there)
+        left_out = sorted(set(arguments.shots) - set(self.all_shots))
         if left_out:
             print(f"{file} has no shots {left_out}; they are left out")
         self.prior = {"text_features": self.arrays["text"].astype(np.float32)}
@@ -105,8 +109,20 @@ class FeatureData:
     def _pair(self, name):
         return self.arrays[f"{name}_x"].astype(np.float32), self.arrays[f"{name}_y"]
 
+    def has_draw(self, n_shots, seed):
+        """Whether there is such a draw: all shots of the file are one."""
+        return seed == 0 or n_shots < self.n_most
+
     def shots(self, n_shots, seed):
-        return *self._pair(f"support{n_shots}"), None
+        X, y = self._pair(f"support{self.n_most}")
+        rng = np.random.default_rng(seed)
+        chosen = np.concatenate(
+            [
+                rng.choice(np.flatnonzero(y == label), n_shots, replace=False)
+                for label in np.unique(y)
+            ]
+        )
+        return X[chosen], y[chosen], None
 
 
 def draw_shots(labels, n_shots, seed):

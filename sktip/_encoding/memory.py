@@ -87,13 +87,20 @@ class FeatureMemory:
     max_bytes: int | None = None
 
     def __post_init__(self) -> None:
-        os.fspath(self.path)
+        # Now, so that it stays the same file when the working directory changes.
+        object.__setattr__(self, "_absolute", os.path.abspath(self.path))
         if not isinstance(self.max_bytes, Integral | None):
             raise TypeError(f"max_bytes={self.max_bytes!r} is not a whole number of bytes.")
         if self.max_bytes is not None and self.max_bytes < MIN_BYTES:
             raise ValueError(
                 f"max_bytes={self.max_bytes!r}; a file of features needs at least {MIN_BYTES:,} bytes."
             )
+
+    @property
+    def _file(self) -> str:
+        """The file, looked for in the working directory again where its folder is gone."""
+        known: str = self.__dict__["_absolute"]
+        return known if os.path.isdir(os.path.dirname(known)) else os.path.abspath(self.path)
 
     def __len__(self) -> int:
         """Count the features in the file."""
@@ -117,14 +124,14 @@ class FeatureMemory:
 
     @contextmanager
     def _maintenance(self) -> Iterator[sqlite3.Connection | None]:
-        if not os.path.exists(self.path):
+        if not os.path.exists(self._file):
             yield None
             return
         try:
-            with closing(connect(self.path)) as db:
+            with closing(connect(self._file)) as db:
                 yield db
         except sqlite3.Error as error:
-            raise OSError(f"the feature file {os.fspath(self.path)!r}: {cause(error)}.") from error
+            raise OSError(f"the feature file {self._file!r}: {cause(error)}.") from error
 
 
 class FeatureStore:
@@ -144,7 +151,7 @@ class FeatureStore:
         self._space_id: int | None = None
         self._db: sqlite3.Connection | None = None
         try:
-            self._db = connect(memory.path)
+            self._db = connect(memory._file)
             self._space_id = self._find_space()
             self._reads = self._writes = True
         except (sqlite3.Error, OSError) as error:
@@ -187,7 +194,7 @@ class FeatureStore:
 
     @property
     def _connection(self) -> sqlite3.Connection:
-        assert self._db is not None
+        assert self._db is not None  # noqa: S101, for mypy: not asked before it is opened
         return self._db
 
     def _get(self, space: int, key: Key) -> NDArray[np.float32] | None:
@@ -212,7 +219,7 @@ class FeatureStore:
                 astuple(self._space),
             )
             space = self._find_space()
-            assert space is not None
+            assert space is not None  # noqa: S101, for mypy: it was just inserted
         blobs = {key: np.asarray(row, "<f4").tobytes() for key, row in features.items()}
         # Another process may have been first; its feature is as good.
         db.executemany(
@@ -235,7 +242,7 @@ class FeatureStore:
     def _fail(self, what: str, error: Exception) -> None:
         self._writes = False
         if self.problem is None:
-            path = os.fspath(self._memory.path)
+            path = self._memory._file
             self.problem = f"memory={path!r} could not be {what}: {cause(error)}"
 
 

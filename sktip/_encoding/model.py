@@ -1,21 +1,20 @@
-"""Pretrained CLIP models: loaded once per process. The only module that knows open_clip."""
+"""Pretrained CLIP models, loaded once per process. The only module that knows open_clip."""
 
 import difflib
 import gzip
-import hashlib
 import io
 import json
+import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
+from sktip._encoding import hub, trust
+from sktip._encoding.clip import ClipModel
 from sktip.exceptions import ModelLoadError
 
 TINY = "tiny"
@@ -23,133 +22,36 @@ TINY_FOLDER = Path(__file__).parents[1] / "tiny"
 DEFAULT_PRETRAINED = {"ViT-B-32": "laion2b_s34b_b79k"}
 #: Models kept in memory, the least recently used dropped first.
 MAX_MODELS = 2
-#: Text features of classes kept with each model, so that a grid search encodes a class once.
-MAX_CLASSES = 16_384
-#: Picture of which all is preprocessed, by its length in widths; of a longer one, the middle. CLIP
-#: makes the short side 224 pixels before it keeps the middle: 13 million x 224 of 60,000 x 1.
-MAX_RATIO = 64
+#: Weights that open_clip takes from a folder, the first that is there; of others the first by name.
+WEIGHTS = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "open_clip_pytorch_model.pth",
+    "model.safetensors",
+    "pytorch_model.bin",
+    "pytorch_model.pth",
+    "model.pth",
+)
 
 _models: "OrderedDict[tuple, ClipModel]" = OrderedDict()
 _lock = threading.Lock()
 
 
-@dataclass(eq=False)
-class ClipModel:
-    """One loaded CLIP: images and prompts in, NumPy features out."""
+@dataclass(frozen=True)
+class Source:
+    """Files and settings of one model, all of them checked and on this machine."""
 
-    model: Any
-    tokenizer: Any
-    preprocess: Callable[[Image.Image], Any]
-    device: Any
-    dtype: Any
-    architecture: str
-    class_features: "OrderedDict[tuple[str, ...], np.ndarray]" = field(default_factory=OrderedDict)
-
-    @property
-    def logit_scale(self) -> float:
-        return float(self.model.logit_scale.detach().float().exp())
-
-    @property
-    def input_size(self) -> tuple[int, int]:
-        size = self.model.visual.image_size
-        return (size, size) if isinstance(size, int) else (size[0], size[1])
-
-    @cached_property
-    def embed_dim(self) -> int:
-        return len(self.encode_classes([["a"]])[0])
-
-    @cached_property
-    def probe(self) -> np.ndarray:
-        """Unit-norm feature of a fixed picture, which tells models apart wherever they lie."""
-        ramp = np.arange(64, dtype=np.uint8) * 4
-        channels = np.broadcast_arrays(ramp, ramp[:, None], ramp[::-1])
-        picture = Image.fromarray(np.stack(channels, axis=-1))
-        feature = self.encode_images([self.to_input(picture)])[0]
-        return feature / np.linalg.norm(feature)
-
-    @cached_property
-    def weights_hash(self) -> str:
-        """Identity of the weights: a tag or a path says nothing about what is in the file."""
-        import torch
-
-        digest = hashlib.blake2b(digest_size=16)
-        for name, tensor in sorted(self.model.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            flat = tensor.cpu().contiguous().reshape(-1)
-            digest.update(memoryview(flat.view(torch.uint8).numpy()))
-        return digest.hexdigest()
-
-    @property
-    def preprocessing(self) -> dict[str, Any]:
-        """Size, mean, deviation and the rest that make a picture the model's input."""
-        return self.model.visual.preprocess_cfg
-
-    def to_input(self, image: Image.Image) -> Any:
-        """Preprocess a whole picture as open_clip does it."""
-        return self.preprocess(_middle(image))
-
-    def to_tensor(self, image: Image.Image) -> Any:
-        """Make an already cropped RGB picture the model's input, by its own mean and deviation."""
-        from torchvision.transforms import functional
-
-        cfg = self.preprocessing
-        return functional.normalize(functional.to_tensor(image), cfg["mean"], cfg["std"])
-
-    def encode_images(self, tensors: Sequence[Any]) -> np.ndarray:
-        """Un-normalised float32 features of preprocessed images."""
-        import torch
-
-        with torch.inference_mode():
-            batch = torch.stack(list(tensors)).to(self.device, self.dtype)
-            features = self.model.encode_image(batch)
-            return features.float().cpu().numpy()
-
-    def encode_classes(self, prompts: Sequence[Sequence[str]], batch_size: int = 256) -> np.ndarray:
-        """Unit-norm text features of classes, each the mean of its prompts' unit features."""
-        unknown = [
-            own for own in dict.fromkeys(map(tuple, prompts)) if own not in self.class_features
-        ]
-        flat = [prompt for own in unknown for prompt in own]
-        encoded = [
-            self._encode_text(flat[start : start + batch_size])
-            for start in range(0, len(flat), batch_size)
-        ]
-        features = dict(self.class_features)
-        if unknown:
-            rows = np.concatenate(encoded)
-            ends = np.cumsum([len(own) for own in unknown])[:-1]
-            for own, part in zip(unknown, np.split(rows, ends), strict=True):
-                mean = part.mean(axis=0)
-                features[own] = mean / np.linalg.norm(mean)
-        result = np.stack([features[tuple(own)] for own in prompts])
-        self.class_features = OrderedDict(list(features.items())[-MAX_CLASSES:])
-        return result
-
-    def _encode_text(self, prompts: list[str]) -> np.ndarray:
-        import torch
-
-        with torch.inference_mode():
-            tokens = self.tokenizer(prompts).to(self.device)
-            features = self.model.encode_text(tokens).float()
-            return torch.nn.functional.normalize(features, dim=-1).cpu().numpy()
-
-    def is_cut_off(self, prompt: str) -> bool:
-        """Whether a prompt is longer than the model's context."""
-        if hasattr(self.tokenizer, "encode"):
-            length = len(self.tokenizer.encode(prompt)) + 2
-        elif hasattr(self.tokenizer, "tokenizer"):
-            length = len(self.tokenizer.tokenizer(prompt)["input_ids"])
-        else:
-            return False
-        return length > self.tokenizer.context_length
-
-
-def _middle(image: Image.Image) -> Image.Image:
-    """Middle part of a picture that is longer than `MAX_RATIO` times its width."""
-    short = min(image.size)
-    # As odd or even as the side itself, so that the middle stays where it is.
-    left, top = (max(0, side - MAX_RATIO * short) // 2 for side in image.size)
-    return image.crop((left, top, image.width - left, image.height - top)) if left or top else image
+    #: One of open_clip's names, with the file of the weights; or a folder, which has its own.
+    name: str
+    weights: Path | None
+    config: dict[str, Any]
+    #: Folder of a tokenizer of transformers.
+    tokenizer: Path | None
+    #: Arguments of open_clip that make another architecture of the configuration.
+    changes: dict[str, bool] = field(default_factory=dict)
+    #: Its other arguments.
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 def clear_model_cache() -> None:
@@ -190,35 +92,41 @@ def _load(model_name: str, pretrained: str | None, device: Any, precision: str) 
     import open_clip
     import torch
 
-    source, pretrained, options = _resolve_weights(model_name, pretrained)
-    on_hub = source.startswith("hf-hub:")
+    pretrained = _check_names(model_name, pretrained)
     try:
-        # The tokenizer first, lest weights be downloaded before its library turns out to be
-        # missing; but which one a hub model has is known only once it was reached.
-        tokenizer = None if on_hub else open_clip.get_tokenizer(source)
-        model, preprocess = open_clip.create_model_from_pretrained(
-            source, pretrained=pretrained, precision=precision, device=device, **options
-        )
-        tokenizer = fitting_tokenizer(tokenizer or open_clip.get_tokenizer(source), model)
+        source = _find(model_name, pretrained)
+        with _no_remote_code(source):
+            model, preprocess = open_clip.create_model_from_pretrained(
+                source.name,
+                pretrained=source.weights and str(source.weights),
+                precision=precision,
+                device=device,
+                **source.changes,
+                **source.options,
+            )
+        tokenizer = fitting_tokenizer(_tokenizer(source), model)
+    except ModelLoadError:
+        raise
     except ImportError as error:
         raise ImportError(
             f'{model_name!r} needs the package transformers ({error}); run: pip install "sktip[hf]"'
         ) from error
     except Exception as error:
-        if "transformers" in str(error) and "install" in str(error):
-            raise ImportError(
-                f'{model_name!r} needs the package transformers; run: pip install "sktip[hf]"'
-            ) from error
         raise ModelLoadError(_why_not_loaded(model_name, pretrained, error)) from error
     dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
-    architecture = json.dumps({**open_clip.get_model_config(source), **options}, sort_keys=True)
+    architecture = json.dumps({**source.config, **source.changes}, sort_keys=True)
     return ClipModel(model.eval(), tokenizer, preprocess, device, dtype, architecture)
 
 
-def _resolve_weights(
-    model_name: str, pretrained: str | None
-) -> tuple[str, str | None, dict[str, bool]]:
-    """Name, weights and options for open_clip, or an error that says what there is to choose."""
+def is_tag(model_name: str, pretrained: str) -> bool:
+    """Whether open_clip has weights of this tag."""
+    import open_clip
+
+    return open_clip.pretrained.is_pretrained_cfg(model_name.replace("/", "-"), pretrained)
+
+
+def _check_names(model_name: str, pretrained: str | None) -> str | None:
+    """Name the weights, or raise an error that says what there is to choose."""
     import open_clip
 
     if model_name == TINY or model_name.startswith(("hf-hub:", "local-dir:")):
@@ -227,11 +135,9 @@ def _resolve_weights(
                 f"model_name={model_name!r} carries its own weights; leave pretrained=None instead of "
                 f"{pretrained!r}."
             )
-        if model_name == TINY:
-            return f"local-dir:{TINY_FOLDER}", None, {}
         if model_name.startswith("local-dir:"):
             _check_folder(model_name, Path(model_name.removeprefix("local-dir:")))
-        return model_name, None, {}
+        return None
 
     name = model_name.replace("/", "-")
     if name not in open_clip.list_models():
@@ -247,32 +153,18 @@ def _resolve_weights(
             f"pretrained=None names no weights for {model_name!r}. On offer: {', '.join(tags) or 'none'}. "
             "A path to a local checkpoint works too."
         )
-    if Path(pretrained).is_file():
-        return name, pretrained, {}
-    if not open_clip.pretrained.is_pretrained_cfg(name, pretrained):
+    if not is_tag(name, pretrained) and not Path(pretrained).is_file():
         raise ValueError(
             f"{model_name!r} has no weights {pretrained!r}, and there is no such file."
             f"{_near(pretrained, tags)} On offer: {', '.join(tags) or 'none'}."
         )
-    return name, pretrained, _matching_activation(name, pretrained)
-
-
-def _matching_activation(name: str, pretrained: str) -> dict[str, bool]:
-    """Use QuickGELU for weights that were trained with it: open_clip itself would only warn.
-
-    The opposite cannot be asked for: names that end in -quickgelu offer such weights only.
-    """
-    import open_clip
-
-    weights = open_clip.pretrained.get_pretrained_cfg(name, pretrained).get("quick_gelu", False)
-    model = open_clip.get_model_config(name).get("quick_gelu", False)
-    return {"force_quick_gelu": True} if weights and not model else {}
+    return pretrained
 
 
 def _check_folder(model_name: str, folder: Path) -> None:
     if not folder.is_dir():
         raise ValueError(f"{model_name!r}: there is no folder {str(folder)!r}.")
-    config = folder / "open_clip_config.json"
+    config = folder / trust.CONFIG
     if not config.is_file():
         raise ValueError(f"{model_name!r}: the folder has no {config.name}.")
     try:
@@ -281,10 +173,164 @@ def _check_folder(model_name: str, folder: Path) -> None:
         found = False
     if not found:
         raise ValueError(f"{model_name!r}: {config.name} is not a JSON object with a model_cfg.")
-    if not any(path.suffix in (".safetensors", ".bin", ".pt", ".pth") for path in folder.iterdir()):
-        raise ValueError(
-            f"{model_name!r}: the folder has no weights (open_clip_model.safetensors)."
-        )
+    if weights_of(folder) is None:
+        raise ValueError(f"{model_name!r}: the folder has no weights ({WEIGHTS[0]}).")
+
+
+def weights_of(folder: Path) -> Path | None:
+    """File of a folder that open_clip takes the weights from."""
+    order = {name: place for place, name in enumerate(WEIGHTS)}
+    return min(
+        (path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".pth")),
+        key=lambda path: (order.get(path.name, len(order)), path.suffix != ".safetensors", path),
+        default=None,
+    )
+
+
+def _find(model_name: str, pretrained: str | None) -> Source:
+    """Find all files of a model, and check what they say; weights are fetched last."""
+    if model_name == TINY:
+        return _in_folder(TINY_FOLDER)
+    if model_name.startswith("local-dir:"):
+        return _in_folder(Path(model_name.removeprefix("local-dir:")))
+    if model_name.startswith("hf-hub:"):
+        repository = model_name.removeprefix("hf-hub:")
+        return _in_folder(hub.download(repository, trust.CONFIG).parent, repository)
+    return _by_name(model_name.replace("/", "-"), str(pretrained))
+
+
+def _in_folder(folder: Path, repository: str | None = None) -> Source:
+    """Describe the model in a local folder, or in that of one revision of a hub repository."""
+    path = folder / trust.CONFIG
+    content = trust.read_json(path)
+    trust.check_no_code(content, path)
+    config = content.get("model_cfg")
+    if not isinstance(config, dict):
+        raise ModelLoadError(f"{path} has no model_cfg.")
+    trust.check_model(config, path)
+    tokenizer, options = _companions(config, path, folder, repository)
+    weights = hub.download_weights(repository, folder.name) if repository else weights_of(folder)
+    if weights is not None:
+        trust.check_weights(weights)
+    return Source(f"local-dir:{folder}", None, config, tokenizer, options=options)
+
+
+def _by_name(name: str, pretrained: str) -> Source:
+    """Describe a model of open_clip's list, to which a program may have added its own."""
+    import open_clip
+
+    config = open_clip.get_model_config(name)
+    where = f"the configuration of {name!r}"
+    trust.check_model(config, where)
+    tokenizer, options = _companions(config, where, None, None)
+    changes = {}
+    weights = Path(pretrained)
+    if is_tag(name, pretrained):
+        tag = open_clip.pretrained.get_pretrained_cfg(name, pretrained)
+        weights = Path(open_clip.download_pretrained(tag))
+        for key in ("mean", "std", "interpolation", "resize_mode"):
+            options[f"image_{key}"] = tag.get(key)
+        # For weights that were trained with QuickGELU; open_clip itself would only warn. The opposite
+        # cannot be asked for: names that end in -quickgelu offer such weights only.
+        if tag.get("quick_gelu", False) and not config.get("quick_gelu", False):
+            changes["force_quick_gelu"] = True
+    trust.check_weights(weights)
+    # An absolute path is never taken for a tag.
+    return Source(name, weights.absolute(), config, tokenizer, changes, options)
+
+
+def _companions(
+    config: dict[str, Any], where: str | Path, folder: Path | None, repository: str | None
+) -> tuple[Path | None, dict[str, Any]]:
+    """Folder of a model's tokenizer of transformers, and what its text tower needs.
+
+    Both are given to transformers as folders, so that it reads what was checked and nothing else:
+    not a later revision, nor a folder of that name that happens to be here.
+    """
+    text = config.get("text_cfg", {})
+    named = {key: text.get(key) for key in ("hf_tokenizer_name", "hf_model_name")}
+    if not any(named.values()):
+        return None, {}
+
+    def located(key: str, files: tuple[str, ...]) -> Path:
+        name, local = str(named[key]), repository is None
+        if local and (Path(name).is_absolute() or folder is not None):
+            path = Path(name) if folder is None else folder / name
+            if path.is_dir():
+                return path
+        if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
+            raise ModelLoadError(
+                f"{where}: 'text_cfg.{key}' is {name!r}, neither a repository of the model hub nor a folder "
+                "on this machine, which only the configuration of a local model may name."
+            )
+        revision = folder.name if folder is not None and name == repository else None
+        return hub.download_descriptions(name, files, revision)
+
+    tokenizer, options = None, {}
+    if named["hf_tokenizer_name"]:
+        # As open_clip has it: the tokenizer of a local model lies beside it, whatever it is called.
+        if folder is not None and repository is None:
+            tokenizer = folder
+        else:
+            tokenizer = located("hf_tokenizer_name", hub.VOCABULARIES)
+        trust.check_transformers(tokenizer)
+    if named["hf_model_name"]:
+        tower = located("hf_model_name", ("config.json",))
+        trust.check_transformers(tower, as_model=True)
+        # Its weights are those of the CLIP. open_clip would fetch others for it meanwhile.
+        own = {"hf_model_name": str(tower), "hf_model_pretrained": False}
+        options["text_cfg"] = {**text, **own}
+    # Now, lest weights be downloaded before their library turns out to be missing.
+    import transformers  # noqa: F401
+
+    return tokenizer, options
+
+
+def _tokenizer(source: Source) -> Any:
+    import open_clip
+
+    if source.tokenizer is None:
+        return open_clip.get_tokenizer(source.name)
+    text = source.config["text_cfg"]
+    return open_clip.tokenizer.HFTokenizer(
+        str(source.tokenizer),
+        context_length=text.get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH),
+        tokenizer_mode=text.get("tokenizer_mode"),
+        trust_remote_code=False,
+        **(text.get("tokenizer_kwargs") or {}),
+    )
+
+
+@contextmanager
+def _no_remote_code(source: Source) -> Iterator[None]:
+    """Answer for open_clip, while it builds a text tower, that code of others is not to be run.
+
+    It leaves that open, and transformers would ask whoever sits at the terminal.
+    """
+    from open_clip import hf_model
+
+    if "text_cfg" not in source.options:
+        yield
+        return
+    originals = hf_model.AutoConfig, hf_model.AutoModel
+    hf_model.AutoConfig, hf_model.AutoModel = map(_Distrusting, originals)
+    try:
+        yield
+    finally:
+        hf_model.AutoConfig, hf_model.AutoModel = originals
+
+
+class _Distrusting:
+    """A factory of transformers that is always told not to run the code of others."""
+
+    def __init__(self, factory: Any):
+        self.factory = factory
+
+    def from_pretrained(self, *args: Any, **options: Any) -> Any:
+        return self.factory.from_pretrained(*args, **{**options, "trust_remote_code": False})
+
+    def from_config(self, *args: Any, **options: Any) -> Any:
+        return self.factory.from_config(*args, **{**options, "trust_remote_code": False})
 
 
 def fitting_tokenizer(tokenizer: Any, model: Any) -> Any:

@@ -15,6 +15,11 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
         raise ValueError(
             f"device={device!r} is not a torch device; use None, 'cpu', 'cuda' or 'cuda:0'."
         ) from error
+    if resolved.type == "meta":
+        raise ValueError(
+            f"device={str(device)!r} holds the shapes of tensors and no numbers, so that nothing can be "
+            "computed there; use None, 'cpu', 'cuda' or 'cuda:0'."
+        )
     try:
         torch.empty(0, device=resolved)
     except Exception as error:

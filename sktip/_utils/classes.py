@@ -1,10 +1,49 @@
 """Which classes there are, and what each is called."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils._param_validation import InvalidParameterError
+
+from sktip._utils.labels import (
+    FLOATS,
+    INTEGERS,
+    TEXT,
+    check_labels,
+    integer_type,
+    join_labels,
+    kind_of,
+)
+
+
+def given_names(class_names: Any) -> dict[Any, str] | list[str] | None:
+    """Read the parameter: a mapping from label to name, a sequence of names, or None.
+
+    Whatever has keys is a mapping, a pandas Series from its index to its values.
+    """
+    if class_names is None:
+        return None
+    if isinstance(class_names, Set):
+        raise InvalidParameterError(
+            f"class_names is a {type(class_names).__name__}, which has no order that names could follow. Pass a "
+            "list, or a mapping {label: name}."
+        )
+    if not hasattr(class_names, "keys"):
+        return list(class_names)
+    keys = list(class_names.keys())
+    if getattr(class_names, "ndim", 1) != 1:
+        raise InvalidParameterError(
+            "class_names is a table. Pass a mapping {label: name}, such as table.set_index(labels)[names]."
+        )
+    twice = [key for key, n in Counter(keys).items() if n > 1]
+    if twice:
+        raise InvalidParameterError(
+            f"class_names has the label {twice[0]!r} more than once in its index."
+        )
+    return {key: class_names[key] for key in keys}
 
 
 def resolve_classes(
@@ -35,19 +74,18 @@ def resolve_classes(
         What each is called; None if nothing says so.
     """
     names: list[str] | None
-    if isinstance(class_names, Mapping):
-        classes = _union(labels, class_names)
-        names = [_own_name(label, class_names) for label in classes.tolist()]
-    elif class_names is not None:
-        given = list(class_names)
+    given = given_names(class_names)
+    if isinstance(given, dict):
+        classes = _union(labels, given, is_series=not isinstance(class_names, Mapping))
+        names = [_own_name(label, given) for label in classes.tolist()]
+    elif given is not None:
         classes = _indexed(labels, len(given), "class_names")
         names = given
     elif n_text_rows is not None:
         classes, names = _indexed(labels, n_text_rows, "text_features"), None
     else:
         classes = labels
-        is_text = all(isinstance(label, str) for label in classes.tolist())
-        names = [str(label) for label in classes.tolist()] if is_text else None
+        names = classes.astype(str).tolist() if kind_of(classes) == TEXT else None
         if needs_names and names is None:
             raise ValueError(
                 f"the labels are of dtype {labels.dtype}, and CLIP needs class names to read. Pass string "
@@ -71,19 +109,27 @@ def resolve_classes(
     return classes, names
 
 
-def _union(labels: NDArray, class_names: Mapping) -> NDArray:
-    keys = np.array(list(class_names), dtype=object if labels.dtype == object else None)
-    if not len(keys):
+def _union(labels: NDArray, class_names: dict, *, is_series: bool) -> NDArray:
+    if not class_names:
         raise ValueError("class_names is an empty mapping.")
-    if (labels.dtype.kind in "US") != (keys.dtype.kind in "US") and labels.dtype != object:
-        raise ValueError(
-            f"the labels are of dtype {labels.dtype} but the keys of class_names of dtype {keys.dtype}; the "
-            "mapping goes from label to name."
+    keys = check_labels(list(class_names), "the keys of class_names")
+    if {kind_of(labels), kind_of(keys)} == {INTEGERS, FLOATS}:
+        # Whole numbers both, and equal as keys: the labels say of which type classes are.
+        keys = keys.astype(np.int64 if kind_of(labels) == INTEGERS else labels.dtype)
+    if kind_of(labels) != kind_of(keys):
+        hint = (
+            " A Series goes from its index; for a sequence of names pass class_names.tolist()."
+            if is_series
+            else ""
         )
-    return np.union1d(labels, keys)
+        raise ValueError(
+            f"the labels are {kind_of(labels)}, but the keys of class_names are {kind_of(keys)}; the mapping "
+            f"goes from label to name.{hint}"
+        )
+    return join_labels(labels, keys, "class_names")
 
 
-def _own_name(label: Any, class_names: Mapping) -> str:
+def _own_name(label: Any, class_names: dict) -> str:
     if label in class_names:
         return class_names[label]
     if isinstance(label, str):
@@ -101,7 +147,7 @@ def _indexed(labels: NDArray, n_rows: int, parameter: str) -> NDArray:
                 f"the integer labels {_some(outside)} do not index {parameter} of length {n_rows} (0 to "
                 f"{n_rows - 1})."
             )
-        return np.arange(n_rows, dtype=labels.dtype)
+        return np.arange(n_rows, dtype=integer_type(labels.dtype, 0, n_rows - 1))
     if len(labels) != n_rows:
         raise ValueError(
             f"{parameter} has length {n_rows}, but there are {len(labels)} distinct labels, "

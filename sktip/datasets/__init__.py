@@ -3,6 +3,7 @@
 Nothing is downloaded and no image is opened: a loader gives paths, labels and class names.
 """
 
+from sktip.datasets._digits import load_digit_images
 from sktip.datasets._folder import load_image_folder
 from sktip.datasets._published import (
     load_caltech101,
@@ -22,6 +23,7 @@ from sktip.datasets._published import (
 __all__ = [
     "load_caltech101",
     "load_dataset",
+    "load_digit_images",
     "load_dtd",
     "load_eurosat",
     "load_fgvc_aircraft",

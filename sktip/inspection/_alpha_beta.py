@@ -10,8 +10,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from sktip._search import PAPER_ALPHA, PAPER_BETA, BaseSearchingClassifier
 from sktip.inspection._plot import (
-    VERMILLION,
+    LITERAL,
+    VERMILION,
     check_matplotlib,
+    drawable,
     last_step,
     new_axes,
     readable_score,
@@ -208,10 +210,11 @@ class AlphaBetaDisplay:
             label="the paper's default", **point,
         )  # fmt: skip
         (self.chosen_,) = self.ax_.plot(
-            self.beta, self.alpha, "*", color=VERMILLION, markersize=12,
+            self.beta, self.alpha, "*", color=VERMILION, markersize=12,
             label=f"chosen: alpha {self.alpha:.3g}, beta {self.beta:.3g}", **point,
         )  # fmt: skip
-        self.colorbar_ = self.figure_.colorbar(self.surface_, ax=self.ax_, label=self.score_name)
+        self.colorbar_ = self.figure_.colorbar(self.surface_, ax=self.ax_)
+        self.colorbar_.set_label(drawable(self.score_name), **LITERAL)
         self.ax_.set_xlabel("beta: sharpness")
         self.ax_.set_ylabel("alpha: weight of the cache")
         self.ax_.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)

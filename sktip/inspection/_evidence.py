@@ -1,6 +1,5 @@
 """The evidence of one prediction: text prior, cache, and the shots that voted."""
 
-import textwrap
 from numbers import Integral
 from typing import Any, Self
 
@@ -17,7 +16,16 @@ from sktip._encoder import CLIPFeatureTransformer
 from sktip._images.files import read_bytes
 from sktip._images.pictures import as_image_list, describe, to_rgb
 from sktip._prediction import unit_rows
-from sktip.inspection._plot import BLUE, ORANGE, check_matplotlib, last_step, new_axes
+from sktip._utils.feature_names import with_feature_names
+from sktip.inspection._plot import (
+    BLUE,
+    LITERAL,
+    ORANGE,
+    check_matplotlib,
+    drawable,
+    last_step,
+    new_axes,
+)
 
 #: Pictures are kept at most this large, in pixels a side.
 PICTURE_SIZE = 320
@@ -140,8 +148,9 @@ class CacheEvidenceDisplay:
 
         shots : sequence of images of length m, default=None
             Images of the cached shots, in the order of `cache_keys_`: those given to `fit`, then
-            those given to `partial_fit`. The classifier keeps their features only. Those with the
-            largest votes are read, the others are not. None draws the bars alone.
+            those given to `partial_fit`, without shots of weight 0. The classifier keeps their
+            features only. Those with the largest votes are read, the others are not. None draws
+            the bars alone.
 
         query_image : image, default=None
             Picture of a query that is a feature row.
@@ -193,7 +202,11 @@ class CacheEvidenceDisplay:
         takes_images = not get_tags(_first_step(estimator)).input_tags.two_d_array
         if takes_images and query_image is None:
             query_image = query
-        features = _features(estimator, [query] if takes_images else _one_row(query))
+        if takes_images:
+            X: Any = [query]
+        else:
+            X = with_feature_names(_one_row(query), _first_step(estimator))
+        features = _features(estimator, X)
         indices, votes = (found[0] for found in classifier._largest_votes(features, n_cached))
         codes, text = classifier.cache_codes_[indices], classifier.text_features_
         cache = np.bincount(codes, votes, minlength=len(classifier.classes_))
@@ -243,11 +256,11 @@ class CacheEvidenceDisplay:
         probabilities = softmax(prior + cache)[likeliest]
         self._draw_bars(prior[likeliest], cache[likeliest], probabilities)
         self.ax_.set_yticks(
-            range(len(likeliest)), [_short(label, 24) for label in classes[likeliest]]
+            range(len(likeliest)), [_short(label, 24) for label in classes[likeliest]], **LITERAL
         )
         # Points above the axes for the legend, which would hide bars inside.
         self.ax_.set_title(
-            f"prediction: {_short(winner, 40)} ({_percent(probabilities[0])})", pad=28
+            f"prediction: {_short(winner, 40)} ({_percent(probabilities[0])})", pad=28, **LITERAL
         )
         return self
 
@@ -272,7 +285,7 @@ class CacheEvidenceDisplay:
             _draw_picture(
                 next(remaining),
                 picture,
-                f"{_short(labels[rank], 14)}\n{weights[rank]:+#.3g}",
+                f"{_short(labels[rank], 12)}\n{weights[rank]:+#.3g}",
                 color=ORANGE if ours else "gray",
                 linestyle="-" if ours else "--",
             )
@@ -289,8 +302,9 @@ class CacheEvidenceDisplay:
         )
         for row, end, probability in zip(rows, start + cache, probabilities, strict=True):
             self.ax_.annotate(
-                _percent(probability), (end, row), (4, 0), textcoords="offset points", va="center"
-            )
+                _percent(probability), (end, row), (4, 0), textcoords="offset points", va="center",
+                **LITERAL,
+            )  # fmt: skip
         self.ax_.set_xlim(0, 1.12 * max((start + cache).max(), 1e-9))
         self.ax_.invert_yaxis()
         self.ax_.spines[["top", "right"]].set_visible(False)
@@ -331,16 +345,22 @@ def _picture(image: Any, index: int, max_pixels: int) -> Image.Image:
 
 def _draw_picture(ax: Any, picture: Any, title: str, **frame: Any) -> None:
     ax.imshow(picture, cmap="gray")
-    ax.set_title(title, fontsize="medium")
+    ax.set_title(title, fontsize="medium", **LITERAL)
     ax.set_xticks([])
     ax.set_yticks([])
     ax.spines[:].set(linewidth=2.5, **frame)
 
 
 def _short(label: Any, width: int) -> str:
-    """Break a class name, as CLIP reads it, into at most two lines."""
-    name = str(label).replace("_", " ")
-    return "\n".join(textwrap.wrap(name, width, max_lines=2, placeholder=" ..."))
+    """Break a class name into at most two lines, where it has a space or an underscore."""
+    name = drawable(" ".join(str(label).split()))
+    if len(name) <= width:
+        return name
+    cut = max(name.rfind(" ", 0, width), name.rfind("_", 0, width)) + 1 or width
+    rest = name[cut:]
+    if len(rest) > width:
+        rest = rest[: width - 4].rstrip() + " ..."
+    return f"{name[:cut].rstrip()}\n{rest}"
 
 
 def _percent(probability: float) -> str:

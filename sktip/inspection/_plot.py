@@ -1,12 +1,16 @@
 """What the displays share: finding matplotlib, colours, names."""
 
+import unicodedata
 from typing import Any
 
 from sklearn.pipeline import Pipeline
 
 # Colours that the colour-blind tell apart (M. Okabe and K. Ito, "Color universal design", 2008).
-BLACK, BLUE, VERMILLION, GREEN = "#000000", "#0072b2", "#d55e00", "#009e73"
+BLACK, BLUE, VERMILION, GREEN = "#000000", "#0072b2", "#d55e00", "#009e73"
 PURPLE, ORANGE, SKY = "#cc79a7", "#e69f00", "#56b4e9"
+
+#: Properties of a text that is drawn as it is written: neither mathtext nor LaTeX reads it.
+LITERAL = {"parse_math": False, "usetex": False}
 
 
 def check_matplotlib(caller: str) -> None:
@@ -24,6 +28,24 @@ def new_axes(figsize: tuple[float, float]) -> Any:
     from matplotlib import pyplot
 
     return pyplot.subplots(figsize=figsize, layout="constrained")[1]
+
+
+def drawable(name: Any) -> str:
+    """Return a name as text that fonts can draw, with escapes for controls and lone surrogates."""
+    return "".join(
+        char.encode("unicode_escape").decode()
+        if char != "\n" and unicodedata.category(char) in ("Cc", "Cs")
+        else char
+        for char in str(name)
+    )
+
+
+def draw_legend(ax: Any, artists: list[Any]) -> None:
+    """Draw a legend of the labels of artists, as they are written."""
+    # Numbers at first: matplotlib before 3.10 leaves out labels that begin with an underscore.
+    legend = ax.legend(artists, list(map(str, range(len(artists)))))
+    for text, artist in zip(legend.get_texts(), artists, strict=True):
+        text.set(text=drawable(artist.get_label()), **LITERAL)
 
 
 def last_step(estimator: Any) -> Any:

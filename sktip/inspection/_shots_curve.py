@@ -12,23 +12,26 @@ from sktip.inspection._plot import (
     BLACK,
     BLUE,
     GREEN,
+    LITERAL,
     ORANGE,
     PURPLE,
     SKY,
-    VERMILLION,
+    VERMILION,
     check_matplotlib,
+    draw_legend,
+    drawable,
     last_step,
     new_axes,
     readable_score,
 )
 from sktip.model_selection import FewShotSplit
 
-COLORS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 MARKERS = "os^DvPX*"
 
 
 class ShotsCurveDisplay:
-    """Score of one or several methods against the number of shots a class.
+    """Score of one or several methods against the number of shots per class.
 
     A method is a line through its mean scores, with their standard deviation over draws of
     shots as bars, in a colour and with a marker of its own; beyond seven methods, colours come
@@ -41,7 +44,7 @@ class ShotsCurveDisplay:
     Parameters
     ----------
     shots : array-like of shape (n_shots,), int
-        Numbers of shots a class, ascending.
+        Numbers of shots per class, ascending.
 
     scores : mapping of str to array-like of shape (n_shots, n_draws)
         Scores of each method: a row for each number of shots, a column for each draw of them.
@@ -140,7 +143,7 @@ class ShotsCurveDisplay:
             Labels.
 
         shots : array-like of shape (n_shots,), int, default=(1, 2, 4, 8, 16)
-            Numbers of shots a class.
+            Numbers of shots per class.
 
         cv : int, cross-validation generator or iterable, default=3
             Draws of shots. An int is so many draws by :class:`~sktip.model_selection.FewShotSplit`,
@@ -280,10 +283,10 @@ class ShotsCurveDisplay:
         self.ax_.set_xscale("log", base=2)
         self.ax_.set_xticks(shots, [str(n) for n in shots])
         self.ax_.minorticks_off()
-        self.ax_.set_xlabel("shots: labelled images a class")
-        self.ax_.set_ylabel(self.score_name)
+        self.ax_.set_xlabel("shots: labelled images per class")
+        self.ax_.set_ylabel(drawable(self.score_name), **LITERAL)
         self.ax_.grid(alpha=0.3)
-        self.ax_.legend(handles=[*self.errorbar_, *self.published_lines_])
+        draw_legend(self.ax_, [*self.errorbar_, *self.published_lines_])
         return self
 
     @staticmethod

@@ -85,7 +85,8 @@ class TestJobs:
                 EncodeImages, fn_constructor_args=[clip, column], **TWO
             )
             rows = in_order(encoded.to_pandas(), paths[:100])
-            assert set(rows) == {"features", "error"}
+            assert set(rows) == {column, "features", "error"}
+            assert rows[column].isna().all()
             np.testing.assert_allclose(np.stack(rows["features"]), expected[0][:100], atol=1e-5)
 
     def test_fit_on_features_that_ray_wrote(self, paths, clip, digits, expected, tmp_path):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import sys
 import threading
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 import torch
 
 from sktip import CLIPFeatureTransformer, clear_model_cache
-from sktip._encoding import model
+from sktip._encoding import clip as clip_module
+from sktip._encoding import model, trust
 from sktip.exceptions import ModelLoadError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 40, 40, 3), dtype=np.uint8)
@@ -19,13 +21,17 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (2, 40, 40, 3), dtype=np.uint
 
 @pytest.fixture
 def counted(monkeypatch):
-    """Count what open_clip is asked to load; nothing is loaded."""
+    """Count what open_clip is asked to load; nothing is downloaded or loaded."""
     calls = []
+
+    def download(tag):
+        return tag["hf_hub" if "hf_hub" in tag else "url"].strip("/") + "/weights.safetensors"
 
     def create(name, **options):
         calls.append((name, options))
         raise RuntimeError("stop here")
 
+    monkeypatch.setattr(open_clip, "download_pretrained", download)
     monkeypatch.setattr(open_clip, "create_model_from_pretrained", create)
     return calls
 
@@ -117,7 +123,7 @@ def test_a_class_is_encoded_once(clip, monkeypatch):
     assert len(encoded) == 3
     np.testing.assert_array_equal(first, second[[2, 0]])
     assert len(loaded.class_features) == 3
-    monkeypatch.setattr(model, "MAX_CLASSES", 2)
+    monkeypatch.setattr(clip_module, "MAX_CLASSES", 2)
     clip.encode_text(["fish"])
     assert len(loaded.class_features) == 2
 
@@ -160,10 +166,17 @@ def test_broken_folders(folder):
 
 @pytest.mark.parametrize(
     ("model_name", "pretrained"),
-    [("ViT-B-32", None), ("ViT-B-16", "openai"), ("hf-hub:laion/no-such-model", None)],
+    [
+        ("ViT-B-32", None),
+        ("ViT-B-16", "openai"),
+        ("hf-hub:laion/no-such-model", None),
+        # With transformers installed, which has an error of its own about its tokenizer.
+        ("ViT-B-16-SigLIP", "webli"),
+        ("roberta-ViT-B-32", "laion2b_s12b_b32k"),
+    ],
 )
 def test_no_network(model_name, pretrained, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ModelLoadError, match="no connection to the model hub") as caught:
         load(model_name, pretrained)
     assert "'tiny'" in str(caught.value)
@@ -173,7 +186,7 @@ def test_no_network(model_name, pretrained, tmp_path, monkeypatch):
 def test_default_weights_of_the_default_model(counted):
     with pytest.raises(ModelLoadError, match="stop here"):
         load("ViT-B-32")
-    assert counted[0][1]["pretrained"] == "laion2b_s34b_b79k"
+    assert "CLIP-ViT-B-32-laion2B-s34B-b79K" in counted[0][1]["pretrained"]
     assert "force_quick_gelu" not in counted[0][1]
 
 
@@ -190,20 +203,38 @@ def test_quick_gelu_names_need_no_mending(counted):
     assert "force_quick_gelu" not in counted[0][1]
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        ModuleNotFoundError("No module named 'transformers'"),
-        RuntimeError("Please install the latest transformers to use this tokenizer"),
-    ],
-)
-def test_missing_transformers_names_the_extra(monkeypatch, error):
-    def missing(*args, **kwargs):
-        raise error
+def test_weights_of_a_tag_keep_the_preprocessing_of_the_tag(counted):
+    with pytest.raises(ModelLoadError):
+        load("RN50", "openai")
+    tag = open_clip.pretrained.get_pretrained_cfg("RN50", "openai")
+    assert counted[0][1]["image_mean"] == tag["mean"]
+    assert {name for name in counted[0][1] if name.startswith("image_")} == {
+        "image_mean", "image_std", "image_interpolation", "image_resize_mode",
+    }  # fmt: skip
+    known = {"mean", "std", "interpolation", "resize_mode", "quick_gelu", "url", "hf_hub", "file"}
+    for name, other in open_clip.list_pretrained():
+        assert set(open_clip.pretrained.get_pretrained_cfg(name, other)) <= known, (name, other)
 
-    monkeypatch.setattr(open_clip, "get_tokenizer", missing)
+
+def test_a_file_with_the_name_of_a_tag_is_not_taken_for_it(counted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "openai").touch()
+    with pytest.raises(ModelLoadError, match="stop here"):
+        load("ViT-B-32", "openai")
+    assert counted[0][1]["force_quick_gelu"] is True
+    with pytest.raises(ModelLoadError, match="could not be loaded"):
+        load("ViT-B-32", "./openai")
+
+
+@pytest.mark.parametrize("model_name", ["ViT-B-16-SigLIP", "roberta-ViT-B-32"])
+def test_missing_transformers_names_the_extra(monkeypatch, model_name, counted):
+    monkeypatch.setattr(model.hub, "download_descriptions", lambda *args: model.TINY_FOLDER)
+    monkeypatch.setattr(trust, "check_transformers", lambda *args, **options: None)
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    tag = open_clip.list_pretrained_tags_by_model(model_name)[0]
     with pytest.raises(ImportError, match=r'pip install "sktip\[hf\]"'):
-        load("ViT-B-16-SigLIP", "webli")
+        load(model_name, tag)
+    assert not counted
 
 
 class FromTransformers:
@@ -224,24 +255,8 @@ def test_prompts_that_are_cut_off_are_noticed_with_tokenizers_of_transformers(cl
     assert not dataclasses.replace(loaded, tokenizer=len).is_cut_off("word " * 100)
 
 
-def test_a_tokenizer_of_transformers(folder):
-    transformers = pytest.importorskip("transformers")
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-    words = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *"a photo of cat dog".split()]
-    vocabulary = {word: number for number, word in enumerate(words)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
-    )
-    transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
-    ).save_pretrained(folder)
-    config = json.loads((folder / "open_clip_config.json").read_text())
-    config["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = str(folder)
-    (folder / "open_clip_config.json").write_text(json.dumps(config))
-
+def test_a_tokenizer_of_transformers(with_tokenizer):
+    folder = with_tokenizer
     encoder = CLIPFeatureTransformer(f"local-dir:{folder}", device="cpu")
     ids = encoder._clip().tokenizer(["a photo of a dog"])[0].tolist()
     assert ids[:7] == [1, 4, 5, 6, 4, 8, 2]

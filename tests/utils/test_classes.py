@@ -190,8 +190,6 @@ class TestRows:
         bad[1] = 0
         with pytest.raises(ValueError, match="row of zeros, row 1"):
             fitted([0, 1, 0, 1], bad, text_features=TEXT[:2])
-        with pytest.raises(ValueError, match="row of zeros, row 1"):
-            fitted([0, 1, 0, 1], text_features=TEXT[:2]).predict(bad)
         with pytest.warns(UserWarning, match="no text prior"):
             assert not fitted([0, 1, 0, 1], bad).cache_keys_[1].any()
 

@@ -1,0 +1,114 @@
+"""The measured accuracies: one file, from which README, guide and figures have their tables.
+
+    tox -e accuracy -- FILE.npz ...      measure from files of features, then write the tables
+    python docs/accuracy.py              write the tables again
+    python docs/accuracy.py --check      fail if README is not what the file says
+
+The file is ``docs/accuracy.csv``: mean and standard deviation over draws of shots, of each data set,
+classifier and number of shots. ``examples/reproduce_paper.py`` says what a file of features holds.
+"""
+
+import argparse
+import csv
+import math
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+HERE = Path(__file__).parent
+README = HERE.parent / "README.md"
+FIELDS = ("dataset", "method", "shots", "draws", "mean", "std")
+#: Where README has the table of a data set.
+BEGIN, END = "<!-- accuracy of {} -->\n", "<!-- end -->\n"
+
+
+def read(file=HERE / "accuracy.csv"):
+    """Read means and deviations by data set, method and shots."""
+    found = defaultdict(lambda: defaultdict(dict))
+    with Path(file).open(newline="") as lines:
+        for row in csv.DictReader(lines):
+            mean, std = (float(row[name] or "nan") for name in ("mean", "std"))
+            found[row["dataset"]][row["method"]][int(row["shots"])] = mean, std
+    return {name: dict(methods) for name, methods in found.items()}
+
+
+def table(dataset):
+    """Rows of one data set: the numbers of shots, then each method with the best in bold."""
+    methods = read()[dataset]
+    shots = sorted({k for cells in methods.values() for k in cells})
+    best = {k: max(cells[k][0] for cells in methods.values() if k in cells) for k in shots}
+    rows = [["shots per class", *map(str, shots)]]
+    for method, cells in methods.items():
+        row = [method]
+        for k in shots:
+            mean, std = cells.get(k, (math.nan, math.nan))
+            shown = "-" if math.isnan(mean) else f"{mean:.1f}"
+            if shown != "-" and round(mean, 1) == round(best[k], 1):
+                shown = f"**{shown}**"
+            row.append(shown if math.isnan(std) else f"{shown} ± {std:.1f}")
+        rows.append(row)
+    return rows
+
+
+def markdown(rows):
+    """Lines of a Markdown table; the first row is the header."""
+    lines = ["| " + " | ".join(row) + " |\n" for row in rows]
+    return lines[0] + "|" + " --- |" * len(rows[0]) + "\n" + "".join(lines[1:])
+
+
+def with_tables(text):
+    """README's text with the tables between its marks made anew."""
+    for dataset in read():
+        begin = BEGIN.format(dataset)
+        if begin in text:
+            before, _, rest = text.partition(begin)
+            _, _, after = rest.partition(END)
+            text = before + begin + markdown(table(dataset)) + END + after
+    return text
+
+
+def write_wide(folder):
+    """Write one CSV file per data set, as the guide's tables read them."""
+    folder.mkdir(exist_ok=True)
+    for dataset in read():
+        with (folder / f"accuracy_{dataset}.csv").open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(table(dataset))
+
+
+def take(measured):
+    """Take over what ``reproduce_paper.py`` has measured, data set by data set."""
+    with Path(measured).open(newline="") as lines:
+        new = [{name: row[name] for name in FIELDS} for row in csv.DictReader(lines)]
+    new = [row for row in new if not row["dataset"].startswith("mean of")]
+    file = HERE / "accuracy.csv"
+    with file.open(newline="") as lines:
+        names = {row["dataset"] for row in new}
+        kept = [row for row in csv.DictReader(lines) if row["dataset"] not in names]
+    with file.open("w", newline="") as lines:
+        writer = csv.DictWriter(lines, FIELDS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([*kept, *new])
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("measured", nargs="?", help="table.csv of examples/reproduce_paper.py")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail if README differs"
+    )
+    options = parser.parse_args(arguments)
+    if options.measured:
+        take(options.measured)
+    text = README.read_text(encoding="utf-8")
+    if not options.check:
+        README.write_text(with_tables(text), encoding="utf-8")
+    elif with_tables(text) != text:
+        sys.exit(
+            "README.md has other accuracies than docs/accuracy.csv: run python docs/accuracy.py"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+# The public names of sktip and their modules: read by type checkers, and by __init__.py.
+from . import datasets as datasets
+from . import distributed as distributed
+from . import exceptions as exceptions
+from . import inspection as inspection
+from . import model_selection as model_selection
+from . import prompts as prompts
+from . import utils as utils
+from ._clip_adapter import CLIPAdapterClassifier as CLIPAdapterClassifier
+from ._encoder import CLIPFeatureTransformer as CLIPFeatureTransformer
+from ._encoding.memory import FeatureMemory as FeatureMemory
+from ._encoding.model import clear_model_cache as clear_model_cache
+from ._gda import GDAClassifier as GDAClassifier
+from ._proker import ProKeRClassifier as ProKeRClassifier
+from ._tip_adapter import TipAdapterClassifier as TipAdapterClassifier
+from ._tip_adapter_cv import TipAdapterClassifierCV as TipAdapterClassifierCV
+from ._utils.show_versions import show_versions as show_versions
+from ._zero_shot import ZeroShotClassifier as ZeroShotClassifier
+
+__version__: str

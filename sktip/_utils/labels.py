@@ -1,0 +1,205 @@
+"""Labels: of one kind, without gaps, and never turned into something else."""
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.exceptions import DataConversionWarning
+from sklearn.utils import assert_all_finite
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import _check_sample_weight
+
+from sktip._utils.warn import warn
+
+TEXT, BOOLEANS, INTEGERS, FLOATS = "text", "booleans", "integers", "floating-point numbers"
+_KINDS = {"U": TEXT, "O": TEXT, "b": BOOLEANS, "i": INTEGERS, "u": INTEGERS, "f": FLOATS}
+
+
+def check_labels(y: Any, name: str = "y") -> NDArray:
+    """Check labels, and return them as an array that says the same.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,)
+        Labels as users give them: a list, an array, a column of a table. A table of one column
+        is taken with a warning, as scikit-learn does.
+
+    name : str, default="y"
+        What messages call them.
+
+    Returns
+    -------
+    labels : ndarray of shape (n,)
+        Text (of dtype str, or object if it was given so), booleans, integers, or whole
+        floating-point numbers.
+
+    Raises
+    ------
+    ValueError
+        If they are of several kinds, some are missing, or they are no labels at all.
+    """
+    labels = _as_array(y, name)
+    if not len(labels):
+        return labels
+    if labels.dtype != object:
+        assert_all_finite(labels, input_name=name)
+    found = type_of_target(labels, input_name=name)
+    if found not in ("binary", "multiclass") or labels.dtype.kind not in _KINDS:
+        raise ValueError(
+            f"Unknown label type: {found}. Labels are strings or integers; {name} looks like the numbers of "
+            "a regression."
+        )
+    return labels
+
+
+def kind_of(labels: NDArray) -> str:
+    """Say what labels that were checked are, in words."""
+    return _KINDS.get(labels.dtype.kind, str(labels.dtype))
+
+
+def join_labels(known: NDArray, new: NDArray, name: str = "y") -> NDArray:
+    """Join labels of the same kind: sorted, each once, of a type that holds them all.
+
+    Parameters
+    ----------
+    known : ndarray of shape (n_known,)
+        The classes so far. Their type is kept if it holds the new ones.
+
+    new : ndarray of shape (n_new,)
+        More labels.
+
+    name : str, default="y"
+        What messages call the new ones.
+
+    Returns
+    -------
+    joined : ndarray
+        The sorted union.
+
+    Raises
+    ------
+    ValueError
+        If the new ones are of another kind.
+    """
+    if not len(new) or not len(known):
+        return np.unique(known if len(known) else new)
+    if kind_of(known) != kind_of(new):
+        raise ValueError(
+            f"{name} holds {kind_of(new)}, such as {new[0]!r}, but the classes are {kind_of(known)}, such as "
+            f"{known[0]!r}. Labels are all of one kind."
+        )
+    if kind_of(new) == INTEGERS:
+        # As Python's, since NumPy makes floats of signed integers beside unsigned ones.
+        both = sorted({*known.tolist(), *new.tolist()})
+        return np.array(both, integer_type(known.dtype, both[0], both[-1]))
+    return np.union1d(known, new)
+
+
+def integer_type(dtype: np.dtype, least: int, largest: int) -> np.dtype:
+    """Choose the integer type: `dtype` if it holds the numbers, else the next that does."""
+    own = [dtype] if dtype.kind in "iu" else []
+    for wanted in (*own, *map(np.dtype, ("i2", "i4", "i8", "u8"))):
+        limits = np.iinfo(wanted)
+        if limits.min <= least and largest <= limits.max:
+            return wanted
+    raise ValueError(
+        f"the integer labels {least} and {largest} fit into no one integer type; make labels strings."
+    )
+
+
+def codes_of(labels: ArrayLike, classes: NDArray) -> NDArray[np.intp]:
+    """Place of each label in the sorted classes, which have all of them."""
+    # Of two types NumPy would compare a third, such as floats of large integers.
+    return np.searchsorted(classes, np.asarray(labels).astype(classes.dtype, copy=False))
+
+
+def check_weights(sample_weight: ArrayLike, X: Any) -> NDArray[np.float64]:
+    """Check the weights of shots: (n,), none of them negative."""
+    return _check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True, copy=True
+    )
+
+
+def joined_weights(
+    old: NDArray | None, n_old: int, new: NDArray | None, n_new: int
+) -> NDArray | None:
+    """Weights of old and new shots; None, where all weigh the same, is a weight of 1."""
+    if old is None and new is None:
+        return None
+    return np.concatenate(
+        [np.ones(n) if own is None else own for own, n in ((old, n_old), (new, n_new))]
+    )
+
+
+def _as_array(y: Any, name: str) -> NDArray:
+    """Labels in one dimension, of the type that each of them has."""
+    given = y
+    if not isinstance(y, Sequence) or isinstance(y, str | bytes):
+        given = np.asarray(y)
+        if given.ndim == 2 and given.shape[1] == 1:
+            warn(
+                f"A column-vector {name} was passed when a 1d array was expected. Please change the shape of "
+                f"{name} to (n_samples,), for example using ravel().",
+                DataConversionWarning,
+            )
+            given = given[:, 0]
+        if given.ndim != 1:
+            raise ValueError(
+                f"{name} should be a 1d array, got an array of shape {given.shape} instead."
+            )
+        if given.dtype.kind not in "OT":
+            return given
+    # One by one: NumPy would turn 3 beside "cat" into "3", and True beside 2 into 1.
+    items = list(given)
+    kinds = _kinds(items, name)
+    if not kinds <= {TEXT, BOOLEANS, INTEGERS, FLOATS}:
+        array = np.asarray(items)
+        return _as_array(array, name) if array.dtype != object else array
+    if kinds == {TEXT} and getattr(getattr(given, "dtype", None), "kind", "") == "O":
+        return np.array(items, dtype=object)
+    array = np.array(items)
+    if kinds == {INTEGERS} and array.dtype.kind not in "iu":
+        # Integers of more than 63 bits, of which NumPy makes floats.
+        return np.array(items, integer_type(array.dtype, min(items), max(items)))
+    return array
+
+
+def _kinds(items: list, name: str) -> set[str]:
+    """Kinds of labels given one by one; raise an error where one is missing, or of another kind."""
+    kind_of_type = {kind: _kind_of_type(kind) for kind in set(map(type, items))}
+    kinds = set(kind_of_type.values())
+    if not kinds <= {TEXT, BOOLEANS, INTEGERS}:
+        missing = [index for index, item in enumerate(items) if _is_missing(item)]
+        if missing:
+            raise ValueError(
+                f"{name} contains NaN or None: {items[missing[0]]!r} at index {missing[0]} ({len(missing)} in "
+                "all) is no label. Remove these rows."
+            )
+    for kind in (TEXT, BOOLEANS):
+        if kind in kinds and len(kinds) > 1:
+            first = kind_of_type[type(items[0])]
+            odd = next(i for i, item in enumerate(items) if kind_of_type[type(item)] != first)
+            raise ValueError(
+                f"{name} mixes {kind} with other labels: {items[0]!r} at index 0, {items[odd]!r} at index "
+                f"{odd}. Make them all strings, or all integers with class_names."
+            )
+    return kinds
+
+
+def _kind_of_type(kind: type) -> str:
+    known = ((TEXT, str), (BOOLEANS, bool | np.bool_), (INTEGERS, Integral), (FLOATS, Real))
+    return next((name for name, types in known if issubclass(kind, types)), kind.__name__)
+
+
+def _is_missing(item: Any) -> bool:
+    if item is None:
+        return True
+    if hasattr(item, "__len__"):
+        return False
+    try:
+        return bool(item != item)  # noqa: PLR0124
+    except TypeError:
+        # pandas.NA is neither equal to itself nor different.
+        return True

@@ -1,0 +1,76 @@
+"""What a report of a bug should say of the machine."""
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+#: What sktip needs, and then what it uses where it is installed, by their names on PyPI.
+PACKAGES = (
+    "open_clip_torch", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow",
+    "joblib", "safetensors", "transformers", "ray", "skops", "matplotlib",
+)  # fmt: skip
+
+
+def show_versions() -> None:
+    """Print the versions of sktip, of Python and of what sktip uses, for a report of a bug.
+
+    Versions come from the metadata of the installed packages. Of these only PyTorch is imported, since
+    it alone knows whether it finds a GPU; where it fails, its error is printed instead.
+
+    Examples
+    --------
+    >>> import sktip
+    >>> sktip.show_versions()
+    <BLANKLINE>
+    System
+    ...
+    """
+    for title, entries in (
+        ("System", _system()),
+        ("Packages", _packages()),
+        ("Devices and threads", _devices()),
+    ):
+        print(f"\n{title}")
+        for name, value in entries.items():
+            print(f"{name:>16}: {value}")
+
+
+def _system() -> dict[str, str]:
+    return {
+        "python": sys.version.replace("\n", " "),
+        "executable": sys.executable,
+        "platform": platform.platform(),
+    }
+
+
+def _packages() -> dict[str, str]:
+    from sktip import __version__
+
+    return {"sktip": __version__, **{name: _version(name) for name in PACKAGES}}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _devices() -> dict[str, str]:
+    entries = {"CPUs": str(os.cpu_count())}
+    if variable := os.environ.get("OMP_NUM_THREADS"):
+        entries["OMP_NUM_THREADS"] = variable
+    # A PyTorch that is broken may be what the report is about.
+    try:
+        import torch
+
+        entries["torch threads"] = str(torch.get_num_threads())
+        entries["CUDA"] = (
+            f"{torch.version.cuda}, {torch.cuda.get_device_name()}"
+            if torch.cuda.is_available()
+            else "not available"
+        )
+    except Exception as error:
+        entries["torch fails"] = repr(error)
+    return entries
