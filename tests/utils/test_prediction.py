@@ -27,7 +27,7 @@ def fitted(name, features, prior="text", dtype=np.float64, **parameters):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks of 64 queries."""
-    monkeypatch.setattr(_prediction, "BLOCK_ELEMENTS", 1)
+    monkeypatch.setattr(prediction, "BLOCK_ELEMENTS", 1)
 
 
 @every_classifier
@@ -55,13 +55,13 @@ def test_the_answer_to_a_row_does_not_depend_on_its_block(name, features, dtype,
     Q = np.random.default_rng(seed).normal(size=(n, 8)).astype(dtype)
     whole = clf.decision_function(Q)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_prediction, "BLOCK_ELEMENTS", 1)
+        patch.setattr(prediction, "BLOCK_ELEMENTS", 1)
         in_blocks = clf.decision_function(Q)
     tolerance = 1e-4 if dtype == np.float32 else 1e-11
     np.testing.assert_allclose(in_blocks, whole, atol=tolerance)
     if hasattr(clf, "nearest_shots"):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_prediction, "BLOCK_ELEMENTS", 1)
+            patch.setattr(prediction, "BLOCK_ELEMENTS", 1)
             votes = clf.nearest_shots(Q)[1]
         np.testing.assert_allclose(votes, clf.nearest_shots(Q)[1], atol=tolerance)
 
@@ -101,7 +101,7 @@ def test_two_classes_and_a_row_of_zeros(features):
 
 @every_classifier
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_bad_row_is_called_by_its_place_in_all_of_X(name, features, small_blocks, value):
+def test_a_bad_row_is_called_by_its_place_in_all_of_x(name, features, small_blocks, value):
     clf = fitted(name, features)
     Q = features((50,) * 4, seed=1)[0]
     Q[[130, 199], 3] = value
