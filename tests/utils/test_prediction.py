@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -192,6 +193,7 @@ def test_memory(n, d, n_classes, dtype, computed):
     argv = [str(n), str(d), str(n_classes), dtype, computed]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", MEMORY, *argv],
+        cwd=Path(__file__).parents[1],  # where `classifiers` is
         check=False,
         capture_output=True,
         text=True,
