@@ -5,7 +5,7 @@ when its braces are filled with a class name, underscores replaced by spaces; se
 make several prompts of one class, whose text features are averaged.
 """
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -86,7 +86,7 @@ def fill_prompts(
         )
     if isinstance(class_names, Mapping):
         raise TypeError("class_names is a mapping; pass its names: list(class_names.values()).")
-    if isinstance(class_names, Set):
+    if isinstance(class_names, set | frozenset):
         raise TypeError(
             f"class_names is a {type(class_names).__name__}, which has no order that rows could follow; pass a "
             "list."
