@@ -205,7 +205,11 @@ FORBIDDEN_CALLS = {
 }  # fmt: skip
 
 
-def faults(source):
+#: The one module that asks the model hub for files, so that they are checked before they are used.
+ALLOWED = {"_encoding/hub.py": {"huggingface_hub"}}
+
+
+def faults(source, allowed=frozenset()):
     """What in the source is not allowed: line numbers and reasons."""
     found = []
     for node in ast.walk(ast.parse(source)):
@@ -222,7 +226,7 @@ def faults(source):
         found += [
             (node.lineno, f"import {name}")
             for name in names
-            if name.partition(".")[0] in FORBIDDEN_MODULES
+            if name.partition(".")[0] in FORBIDDEN_MODULES - allowed
         ]
         if isinstance(node, ast.Name) and node.id in FORBIDDEN_BUILTINS:
             found.append((node.lineno, node.id))
@@ -248,7 +252,8 @@ def faults(source):
     "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
 )
 def test_no_code_from_files_no_shell_no_network(path):
-    assert faults(path.read_text(encoding="utf-8")) == []
+    allowed = ALLOWED.get(path.relative_to(PACKAGE).as_posix(), frozenset())
+    assert faults(path.read_text(encoding="utf-8"), allowed) == []
 
 
 @pytest.mark.parametrize(
