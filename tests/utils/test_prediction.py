@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -195,6 +196,7 @@ def test_memory(n, d, n_classes, dtype, computed):
         check=False,
         capture_output=True,
         text=True,
+        cwd=Path(__file__).parents[1],
     )
     assert done.returncode == 0, done.stderr
     extra = {}
