@@ -198,6 +198,11 @@ class BaseSearchingClassifier(BaseCacheClassifier):
             sizes = [len(questions.target)] if pooled else [len(split.asked) for split in splits]
             criterion = ScorerCriterion(self.scoring, questions, self.classes_, sizes)
         self._score_grid(alphas, votes_at, criterion)
+        if np.isnan(self.scores_).all():
+            raise ValueError(
+                f"scoring={self.scoring!r} gives NaN for every alpha and beta; use another scorer, or "
+                "parts of `cv` that it can score."
+            )
         good = self.scores_ >= np.nanmax(self.scores_) - tolerance
         nearest = np.where(good, self._distances(), np.inf).argmin()
         self._take(np.unravel_index(nearest, good.shape))
@@ -245,7 +250,8 @@ class ScorerCriterion:
         """Best of a grid of alphas, the one nearest to 1 among equals, and its score."""
         scores = np.array([self.at(votes, alpha) for alpha in SCORER_ALPHAS])
         nearness = -np.abs(np.log(SCORER_ALPHAS / PAPER_ALPHA))
-        best = np.lexsort((nearness, scores))[-1]
+        # A NaN is no score; sorted as it is, it would come out on top.
+        best = np.lexsort((nearness, np.where(np.isnan(scores), -np.inf, scores)))[-1]
         return float(SCORER_ALPHAS[best]), float(scores[best])
 
     def at(self, votes: Any, alpha: float) -> float:

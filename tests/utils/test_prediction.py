@@ -197,6 +197,7 @@ def test_memory(n, d, n_classes, dtype, computed):
         check=False,
         capture_output=True,
         text=True,
+        cwd=Path(__file__).parents[1],
     )
     assert done.returncode == 0, done.stderr
     extra = {}
