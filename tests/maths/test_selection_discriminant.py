@@ -23,7 +23,7 @@ def test_held_out_shots_are_not_seen(features, shots):
 
 
 def test_two_shots_do_not_shape_the_covariance_they_are_judged_by(features):
-    """With two shots, one left out, the covariance is that of classes that do not compete."""
+    """With two shots, one held out, the covariance is that of classes that do not compete."""
     X, y, _ = features((2,) * 8, d=6)
     for group in held_out_groups(X[:, None], y, None, 8):
         moved = X.copy()

@@ -194,7 +194,7 @@ def chosen_values(
 
     numbers, codes = fold_numbers(codes).repeat(n_views), codes.repeat(n_views)
     folds = [np.flatnonzero(numbers == number) for number in range(numbers.max() + 1)]
-    # The text has not seen any shot: where none can be held out, all are asked for its temperature.
+    # The text has not seen any shot: where none can be held out, all of them tell its temperature.
     rows = np.concatenate(folds) if folds else np.arange(len(keys))
     row_codes = torch.as_tensor(codes, device=keys.device)
     row_folds = [torch.as_tensor(fold, device=keys.device) for fold in folds]
