@@ -9,7 +9,7 @@ from classifiers import CLASSIFIERS, make
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sktip import CLIPAdapterClassifier, GDAClassifier, TipAdapterClassifierCV
+from sktip import GDAClassifier, TipAdapterClassifierCV
 from sktip._utils.magnitudes import check_finite, check_magnitudes
 
 pytestmark = pytest.mark.filterwarnings(
@@ -213,7 +213,9 @@ def test_bounds(dtype, exponent, name):
         if allowed:
             check_magnitudes(dtype, **{name: values})
         else:
-            with pytest.raises(ValueError, match=f"{name}=.* is too (large|small) for {limits.dtype}"):
+            with pytest.raises(
+                ValueError, match=f"{name}=.* is too (large|small) for {limits.dtype}"
+            ):
                 check_magnitudes(dtype, **{name: values})
     check_magnitudes(dtype, alpha=None, beta="auto")
 
