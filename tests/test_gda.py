@@ -5,6 +5,7 @@ import pytest
 from sklearn.base import clone
 
 from sktip import GDAClassifier
+from sktip._encoding.session import open_encoder
 
 ALPHA, SCALE = 0.4, 30.0
 
@@ -93,7 +94,7 @@ def test_every_view_is_a_sample(clip, digits):
     clf = GDAClassifier(clip, alpha=ALPHA, n_views=3, random_state=0)
     clf.fit(images[:40], labels[:40])
     assert clf.class_counts_.sum() == 120
-    views = np.stack(list(clip._encode(images[:40], 3, 0))).reshape(120, -1)
+    views = np.stack(list(open_encoder(clip).views(images[:40], 3, 0))).reshape(120, -1)
     views /= np.linalg.norm(views, axis=1, keepdims=True)
     single = GDAClassifier(clip, input="features", alpha=ALPHA).fit(views, labels[:40].repeat(3))
     np.testing.assert_allclose(
