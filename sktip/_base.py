@@ -166,7 +166,7 @@ class BaseCLIPClassifier(BlockwisePredictionMixin, DocumentedMixin, ClassifierMi
         """
         if sample_weight is None:
             return X, labels, None, None
-        weights = check_weights(sample_weight, X)
+        weights = check_weights(sample_weight, len(X))
         rows = np.flatnonzero(weights)
         if not len(rows) and not hasattr(self, "classes_"):
             raise ValueError("all values of sample_weight are zero; some weight must be positive.")

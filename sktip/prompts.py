@@ -70,7 +70,7 @@ def fill_prompts(
         Unicode, such as that of a folder whose bytes could not be decoded.
 
     TypeError
-        If a name or a template is not a string.
+        If a name or a template is not a string, or `class_names` is a set or a mapping.
 
     Examples
     --------
@@ -83,6 +83,13 @@ def fill_prompts(
     if isinstance(class_names, str):
         raise TypeError(
             f"class_names is one string, {class_names!r}; pass a list: [{class_names!r}]."
+        )
+    if isinstance(class_names, Mapping):
+        raise TypeError("class_names is a mapping; pass its names: list(class_names.values()).")
+    if isinstance(class_names, set | frozenset):
+        raise TypeError(
+            f"class_names is a {type(class_names).__name__}, which has no order that rows could follow; pass a "
+            "list."
         )
     names = list(class_names)
     for index, name in enumerate(names):
@@ -132,6 +139,11 @@ def _is_unicode(text: str) -> bool:
 def _as_sequence(templates: Any, where: str) -> list[str]:
     if isinstance(templates, str):
         templates = [templates]
+    if hasattr(templates, "keys"):
+        raise TypeError(
+            f"{where} is a {type(templates).__name__}, whose index could say which class each belongs to; pass "
+            "its to_dict() or its tolist()."
+        )
     templates = list(templates)
     if not templates:
         raise ValueError(f"{where} is empty; give at least one template.")

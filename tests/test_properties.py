@@ -240,13 +240,10 @@ class TestRowsOfAnySize:
             assert_close(fit(name, shots, y, text).predict_proba(queries), expected, corners.dtype)
 
     @every_classifier
-    def test_zero_rows(self, name, features):
+    def test_zero_rows_are_no_shots(self, name, features):
         X, y, text = features((3, 3, 3))
         broken = X.copy()
         broken[4] = 0
-        clf = fit(name, X, y, text)
-        with pytest.raises(ValueError, match=r"row of zeros, row 4 \(1 in all\)"):
-            clf.predict(broken)
         if name != "zero-shot":
             with pytest.raises(ValueError, match=r"row of zeros, row 4 \(1 in all\)"):
                 fit(name, broken, y, text)

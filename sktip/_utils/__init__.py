@@ -1,1 +1,1 @@
-"""What estimators share besides their input: classes, versions, progress, links."""
+"""What estimators share besides their input: labels, classes, the steps of a fit, warnings, versions, progress, links."""

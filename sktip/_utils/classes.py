@@ -1,7 +1,7 @@
 """Which classes there are, and what each is called."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ def given_names(class_names: Any) -> dict[Any, str] | list[str] | None:
     """
     if class_names is None:
         return None
-    if isinstance(class_names, Set):
+    if isinstance(class_names, set | frozenset):
         raise InvalidParameterError(
             f"class_names is a {type(class_names).__name__}, which has no order that names could follow. Pass a "
             "list, or a mapping {label: name}."

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.exceptions import DataConversionWarning
-from sklearn.utils import assert_all_finite
+from sklearn.utils import assert_all_finite, check_array
 from sklearn.utils.multiclass import type_of_target
-from sklearn.utils.validation import _check_sample_weight
 
 from sktip._utils.warn import warn
 
@@ -115,11 +114,23 @@ def codes_of(labels: ArrayLike, classes: NDArray) -> NDArray[np.intp]:
     return np.searchsorted(classes, np.asarray(labels).astype(classes.dtype, copy=False))
 
 
-def check_weights(sample_weight: ArrayLike, X: Any) -> NDArray[np.float64]:
-    """Check the weights of shots: (n,), none of them negative."""
-    return _check_sample_weight(
-        sample_weight, X, dtype=np.float64, ensure_non_negative=True, copy=True
+def check_weights(sample_weight: ArrayLike, n_shots: int) -> NDArray[np.float64]:
+    """Check the weights of shots: (n_shots,), none of them negative. They may all be 0."""
+    if isinstance(sample_weight, Real):
+        sample_weight = np.full(n_shots, sample_weight)
+    weights = check_array(
+        sample_weight, ensure_2d=False, dtype=np.float64, copy=True, input_name="sample_weight"
     )
+    if weights.shape != (n_shots,):
+        raise ValueError(
+            f"sample_weight has the shape {weights.shape}, expected {(n_shots,)}: one weight per shot."
+        )
+    negative = np.flatnonzero(weights < 0)
+    if len(negative):
+        raise ValueError(
+            f"Negative sample_weight: {weights[negative[0]]:g} at index {negative[0]}. Weights are 0 or more."
+        )
+    return weights
 
 
 def joined_weights(
@@ -155,7 +166,10 @@ def _as_array(y: Any, name: str) -> NDArray:
     items = list(given)
     kinds = _kinds(items, name)
     if not kinds <= {TEXT, BOOLEANS, INTEGERS, FLOATS}:
-        array = np.asarray(items)
+        try:
+            array = np.asarray(items)
+        except ValueError:
+            array = np.empty(len(items), dtype=object)
         return _as_array(array, name) if array.dtype != object else array
     if kinds == {TEXT} and getattr(getattr(given, "dtype", None), "kind", "") == "O":
         return np.array(items, dtype=object)

@@ -67,7 +67,8 @@ class BlockwisePredictionMixin:
         ValueError
             If logits overflow; the error names the parameters to look at.
         """
-        return self.classes_[self._ask(X, _winners)]
+        winners = self._ask(X, _winners)
+        return self.classes_[winners]
 
     @answers
     def predict_proba(self, X: Any) -> NDArray:
@@ -130,17 +131,21 @@ class BlockwisePredictionMixin:
         magnitudes = self._magnitudes()
         check_magnitudes(dtype, **magnitudes)
         logits_of = self._logit_function(dtype)
-        answers = np.empty(0)
-        for rows in row_blocks(len(X), max(X.shape[1], len(self.classes_))):
+
+        def of_block(rows: slice) -> NDArray:
             logits = logits_of(unit_rows(X, rows))
             check_finite("logits", logits, **magnitudes)
-            part = answer(logits)
-            if len(part) == len(X):
-                return part
-            if rows.start == 0:
-                answers = np.empty((len(X), *part.shape[1:]), part.dtype)
-            answers[rows] = part
-        return answers
+            return answer(logits)
+
+        first, *others = row_blocks(len(X), max(X.shape[1], len(self.classes_)))
+        part = of_block(first)
+        if not others:
+            return part
+        whole = np.empty((len(X), *part.shape[1:]), part.dtype)
+        whole[first] = part
+        for rows in others:
+            whole[rows] = of_block(rows)
+        return whole
 
 
 def row_blocks(n_rows: int, width: int) -> list[slice]:

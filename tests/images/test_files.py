@@ -25,7 +25,7 @@ from image_files import (
 from PIL import Image
 
 from sktip import CLIPFeatureTransformer
-from sktip._encoding.model import MAX_RATIO
+from sktip._encoding.clip import MAX_RATIO
 from sktip._encoding.session import open_encoder
 from sktip.exceptions import ImageReadError
 

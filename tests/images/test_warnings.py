@@ -167,7 +167,7 @@ class TestWarningsThatAreErrors:
             outcomes += [pixels(image), pixels(image)]
             assert {None, outcomes[0]} >= set(outcomes[1:]), case
             n_refused += outcomes[1] is None
-        assert n_refused > 5
+        assert n_refused > 0
 
     def test_what_the_error_advises_reads_it(self, clip, odd):
         warnings.filterwarnings("ignore", module="PIL")

@@ -1,0 +1,223 @@
+"""Labels of every kind, in `fit`, `partial_fit` and `classes=`; class names in every form."""
+
+from collections import UserDict
+
+import numpy as np
+import pandas as pd
+import pytest
+from classifiers import EXTENDABLE, make
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sktip import TipAdapterClassifier, ZeroShotClassifier
+from sktip._utils.labels import check_labels, codes_of, join_labels
+from sktip.prompts import fill_prompts
+
+INTEGER_TYPES = ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")
+TEXT_ROWS = np.random.default_rng(0).normal(size=(400, 6))
+X = np.eye(4, 6) + 0.1
+
+
+def tip(n_classes=None, **parameters):
+    text = None if n_classes is None else TEXT_ROWS[:n_classes]
+    return TipAdapterClassifier(text_features=text, **parameters)
+
+
+class TestIntegers:
+    """Whatever type they come in, classes are the numbers that they are."""
+
+    @pytest.mark.parametrize("dtype", INTEGER_TYPES)
+    @given(n_classes=st.integers(4, 400), data=st.data())
+    def test_every_type_and_number_of_classes(self, dtype, n_classes, data):
+        largest = min(n_classes - 1, np.iinfo(dtype).max)
+        y = data.draw(st.lists(st.integers(0, largest), min_size=4, max_size=4))
+        clf = tip(n_classes).fit(X, np.array(y, dtype))
+        np.testing.assert_array_equal(clf.classes_, np.arange(n_classes))
+        assert clf.classes_.dtype.kind == np.dtype(dtype).kind or clf.classes_.dtype.kind == "i"
+        if n_classes - 1 <= np.iinfo(dtype).max:
+            assert clf.classes_.dtype == dtype
+        assert clf.classes_[clf.cache_codes_].tolist() == y
+        expected = tip(n_classes).fit(X, y)
+        np.testing.assert_array_equal(clf.predict(TEXT_ROWS[:50]), expected.predict(TEXT_ROWS[:50]))
+
+    @pytest.mark.parametrize("first", INTEGER_TYPES)
+    @pytest.mark.parametrize("later", INTEGER_TYPES)
+    @given(data=st.data())
+    def test_two_types_make_no_floats(self, first, later, data):
+        def numbers(dtype):
+            limits = np.iinfo(dtype)
+            drawn = st.integers(int(limits.min), int(limits.max))
+            return np.array(data.draw(st.lists(drawn, min_size=1, max_size=4)), dtype)
+
+        a, b = np.unique(numbers(first)), numbers(later)
+        union = sorted({*a.tolist(), *b.tolist()})
+        if union[0] < 0 and union[-1] > np.iinfo("i8").max:
+            with pytest.raises(ValueError, match="make labels strings"):
+                join_labels(a, b)
+            return
+        joined = join_labels(a, b)
+        assert joined.tolist() == union
+        assert joined.dtype.kind in "iu"
+        assert joined[codes_of(b, joined)].tolist() == b.tolist()
+
+    @pytest.mark.filterwarnings("ignore:neither `encoder`")
+    @pytest.mark.parametrize("name", EXTENDABLE)
+    def test_partial_fit_of_signed_and_unsigned(self, name):
+        large = 2**53
+        clf = make(name).partial_fit(X, np.array([0, large, 0, large], "i8"))
+        clf.partial_fit(X, np.array([large + 1, large, 3, large + 1], "u8"))
+        assert clf.classes_.tolist() == [0, 3, large, large + 1]
+        assert clf.predict(X[:1]).dtype == np.int64
+
+    def test_lists_of_large_integers(self):
+        assert check_labels([2**63, 1]).tolist() == [2**63, 1]
+        with pytest.raises(ValueError, match="make labels strings"):
+            check_labels([2**63, -1])
+
+
+class TestKinds:
+    """One kind of labels for a classifier, whenever they come."""
+
+    KINDS = {
+        "text": ["a", "b", "a", "b"],
+        "text as objects": np.array(["a", "b", "a", "b"], object),
+        "integers": [0, 1, 0, 1],
+        "booleans": [True, False, True, False],
+        "floats": [0.0, 1.0, 0.0, 1.0],
+    }
+
+    @pytest.mark.filterwarnings("ignore:neither `encoder`")
+    @pytest.mark.parametrize("name", EXTENDABLE)
+    @pytest.mark.parametrize("first", KINDS)
+    @pytest.mark.parametrize("later", KINDS)
+    @pytest.mark.parametrize("where", ["y", "classes"])
+    def test_later_labels_are_of_the_kind_known(self, name, first, later, where):
+        clf = make(name).fit(X, self.KINDS[first])
+        before = dict(vars(clf))
+        more = (X, self.KINDS[later]) if where == "y" else (X, self.KINDS[first], self.KINDS[later])
+        if first.split()[0] == later.split()[0]:
+            clf.partial_fit(*more)
+            assert clf.classes_.tolist() == sorted(set(self.KINDS[first]))
+            return
+        with pytest.raises(ValueError, match=f"{where} holds .*but the classes are"):
+            clf.partial_fit(*more)
+        assert vars(clf) == before or all(vars(clf)[k] is v for k, v in before.items())
+
+    @pytest.mark.filterwarnings("ignore:neither `encoder`")
+    @pytest.mark.parametrize(
+        ("classes", "message"),
+        [
+            ([0, 1, np.nan], "classes contains NaN"),
+            ([0, 1, None], "None at index 2"),
+            ([0, "cat"], "classes mixes text"),
+            ([0, True], "classes mixes booleans"),
+            ([[0, 1], [2, 3]], "classes should be a 1d array"),
+            ([0.5, 1.5], "Unknown label type"),
+            ({0, 1}, "classes should be a 1d array"),
+        ],
+    )
+    def test_announced_classes_are_checked(self, classes, message):
+        with pytest.raises(ValueError, match=message):
+            TipAdapterClassifier().partial_fit(X, [0, 1, 0, 1], classes=classes)
+        clf = TipAdapterClassifier().fit(X, [0, 1, 0, 1])
+        with pytest.raises(ValueError, match=message):
+            clf.partial_fit(X, [0, 1, 0, 1], classes=classes)
+
+    @pytest.mark.filterwarnings("ignore:neither `encoder`")
+    @pytest.mark.parametrize("classes", [[2, 0, 2, 1, 0], np.array([2, 1], "u1"), (2,), range(3)])
+    def test_announced_classes_in_any_order_and_twice(self, classes):
+        clf = TipAdapterClassifier().partial_fit(X, [0, 1, 0, 1], classes=classes)
+        assert clf.classes_.tolist() == [0, 1, 2]
+        assert clf.classes_.dtype == np.int64
+        assert clf.partial_fit(X, [0, 1, 0, 1], classes=[]).classes_.dtype == np.int64
+
+    @pytest.mark.parametrize(
+        ("y", "expected"),
+        [
+            (pd.Series(["a", "b"], dtype="category"), ["a", "b"]),
+            (pd.Series([3, 5], dtype="category"), [3, 5]),
+            (pd.Series([3, 5], dtype="Int64"), [3, 5]),
+            (pd.Series([3, 5], dtype=object), [3, 5]),
+            (pd.Series(["a", "b"], dtype="string"), ["a", "b"]),
+            (pd.Series([True, False], dtype="boolean"), [True, False]),
+            (pd.Categorical(["b", "a"]), ["b", "a"]),
+            ([np.str_("a"), "b"], ["a", "b"]),
+            ([np.bool_(True), False], [True, False]),
+            ([np.uint8(3), 5], [3, 5]),
+        ],
+    )
+    def test_columns_of_tables_and_numpy_scalars(self, y, expected):
+        labels = check_labels(y)
+        assert labels.tolist() == expected
+        assert [type(label) for label in labels.tolist()] == [type(label) for label in expected]
+
+    @pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT])
+    @pytest.mark.parametrize("other", ["a", 3, True, 2.0])
+    def test_missing_labels(self, missing, other):
+        for y in ([other, missing], np.array([other, missing], object)):
+            with pytest.raises(ValueError, match="contains NaN or None: .* at index 1"):
+                check_labels(y)
+
+    @pytest.mark.parametrize("y", [np.array(["2020-01-01", "2021-01-01"], "M8[D]"), [(1, 2), {}]])
+    def test_other_things_are_no_labels(self, y):
+        with pytest.raises(ValueError, match="Unknown label type"):
+            check_labels(y)
+
+
+class TestClassNames:
+    """A name goes with a label by what says so, never by chance."""
+
+    @pytest.mark.parametrize(
+        "make_set", [set, frozenset, lambda names: dict.fromkeys(names).keys()]
+    )
+    def test_sets_have_no_order(self, make_set):
+        names = make_set(["cat", "dog"])
+        with pytest.raises(ValueError, match="class_names is a .*which has no order"):
+            tip(2, class_names=names).fit(X, [0, 1, 0, 1])
+        with pytest.raises(ValueError, match="class_names is a .*which has no order"):
+            ZeroShotClassifier(text_features=TEXT_ROWS[:2], class_names=names).fit()
+        with pytest.raises(TypeError, match="which has no order"):
+            fill_prompts(names)
+
+    @pytest.mark.parametrize("as_mapping", [pd.Series, UserDict, dict])
+    def test_an_index_says_whose_name_it_is(self, clip, as_mapping):
+        names = as_mapping({"n2": "dog", "n1": "cat", "n3": "owl"})
+        clf = TipAdapterClassifier(clip, input="features", class_names=names)
+        clf.fit(np.eye(2, 128), ["n1", "n2"])
+        assert clf.classes_.tolist() == ["n1", "n2", "n3"]
+        np.testing.assert_array_equal(clf.text_features_, clip.encode_text(["cat", "dog", "owl"]))
+        named = ZeroShotClassifier(clip, class_names=names).fit()
+        np.testing.assert_array_equal(named.text_features_, clf.text_features_)
+        assert clf.get_params(deep=False)["class_names"] is names
+
+    def test_a_series_of_integers(self, clip):
+        names = pd.Series(["dog", "cat"], index=[7, 3])
+        clf = TipAdapterClassifier(clip, input="features", class_names=names)
+        clf.fit(np.eye(2, 128), np.array([3, 7], "u1"))
+        np.testing.assert_array_equal(clf.text_features_, clip.encode_text(["cat", "dog"]))
+        assert clf.classes_.dtype == np.uint8
+
+    def test_labels_of_a_wider_type_come_from_keys(self):
+        names = {300: "far", 0: "a", 1: "b"}
+        clf = tip(3, class_names=names).fit(X, np.array([0, 1, 0, 1], "u1"))
+        assert clf.classes_.tolist() == [0, 1, 300]
+
+    @pytest.mark.parametrize(
+        ("names", "y", "message"),
+        [
+            (pd.Series(["cat", "dog"]), ["a", "b", "a", "b"], r"class_names.tolist\(\)"),
+            (pd.Series(["cat", "dog"], index=[0, 0]), [0, 1, 0, 1], "0 more than once"),
+            (pd.DataFrame({"a": ["cat"]}), [0, 1, 0, 1], "is a table"),
+            ({0: "cat", "a": "dog"}, [0, 1, 0, 1], "mixes text with other labels"),
+            ({0: "no", 1: "yes"}, [True, False, True, False], "keys of class_names are integers"),
+        ],
+    )
+    def test_what_does_not_say_it(self, names, y, message):
+        with pytest.raises(ValueError, match=message):
+            tip(2, class_names=names).fit(X, y)
+
+    def test_prompts_of_a_mapping(self):
+        with pytest.raises(TypeError, match=r"list\(class_names.values\(\)\)"):
+            fill_prompts({"n1": "cat"})
+        with pytest.raises(TypeError, match="to_dict"):
+            fill_prompts(["cat", "dog"], pd.Series(["a {}", "b {}"], index=["dog", "cat"]))

@@ -1,0 +1,207 @@
+"""What every classifier answers: in blocks, in little memory, for rows of zeros and any array."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from classifiers import CLASSIFIERS, make
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import log_softmax, softmax
+
+from sktip._utils import prediction
+
+every_classifier = pytest.mark.parametrize("name", CLASSIFIERS)
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:neither `encoder`", "ignore:every class has one shot", "error::RuntimeWarning"
+)
+
+
+def fitted(name, features, prior="text", dtype=np.float64, **parameters):
+    X, y, text = features((3, 4, 2, 3), dtype=dtype)
+    text = text if prior == "text" else None
+    return make(name, text_features=text, **{"logit_scale": 20.0, **parameters}).fit(X, y)
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Blocks of 64 queries."""
+    monkeypatch.setattr(prediction, "BLOCK_ELEMENTS", 1)
+
+
+@every_classifier
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_answers_are_those_of_the_logits(name, features, small_blocks, dtype):
+    clf = fitted(name, features, dtype=dtype)
+    Q = features((50,) * 4, seed=1, dtype=dtype)[0]
+    logits = clf.decision_function(Q)
+    assert logits.dtype == dtype
+    assert logits.shape == (200, 4)
+    np.testing.assert_array_equal(clf.predict(Q), logits.argmax(axis=1))
+    for answer, expected in (
+        (clf.predict_proba(Q), softmax(logits.astype(float), axis=1)),
+        (clf.predict_log_proba(Q), log_softmax(logits.astype(float), axis=1)),
+    ):
+        assert answer.dtype == np.float64
+        np.testing.assert_allclose(answer, expected, rtol=1e-12)
+
+
+@every_classifier
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@given(n=st.integers(1, 300), seed=st.integers(0, 99))
+def test_the_answer_to_a_row_does_not_depend_on_its_block(name, features, dtype, n, seed):
+    clf = fitted(name, features, dtype=dtype)
+    Q = np.random.default_rng(seed).normal(size=(n, 8)).astype(dtype)
+    whole = clf.decision_function(Q)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prediction, "BLOCK_ELEMENTS", 1)
+        in_blocks = clf.decision_function(Q)
+    tolerance = 1e-4 if dtype == np.float32 else 1e-11
+    np.testing.assert_allclose(in_blocks, whole, atol=tolerance)
+    if hasattr(clf, "nearest_shots"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(prediction, "BLOCK_ELEMENTS", 1)
+            votes = clf.nearest_shots(Q)[1]
+        np.testing.assert_allclose(votes, clf.nearest_shots(Q)[1], atol=tolerance)
+
+
+@every_classifier
+@pytest.mark.parametrize("prior", ["text", "no text"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_row_of_zeros_is_answered_and_changes_no_other(name, features, prior, dtype):
+    clf = fitted(name, features, prior, dtype)
+    Q = features((20,) * 4, seed=1, dtype=dtype)[0]
+    with_zeros = Q.copy()
+    with_zeros[[0, 7]] = 0
+    logits = clf.decision_function(with_zeros)
+    np.testing.assert_array_equal(
+        np.delete(logits, [0, 7], 0), np.delete(clf.decision_function(Q), [0, 7], 0)
+    )
+    expected = np.zeros(4)
+    if name.startswith("tip"):
+        alpha, beta = clf._alpha_beta()
+        expected = alpha * np.exp(-beta) * np.bincount(clf.cache_codes_)
+    elif name.startswith("gda"):
+        expected = clf.intercept_
+    elif name.startswith("proker"):
+        votes = np.exp(-clf.beta_) * clf.dual_coef_.sum(axis=0)
+        expected = clf.gamma_ * votes / clf.temperature_
+    np.testing.assert_allclose(logits[[0, 7]], [expected, expected], rtol=1e-4, atol=1e-6)
+    # As scikit-learn's tools probe.
+    assert clf.predict(np.zeros((1, 8))).shape == (1,)
+    np.testing.assert_allclose(clf.predict_proba(np.zeros((3, 8))).sum(axis=1), 1)
+
+
+def test_two_classes_and_a_row_of_zeros(features):
+    X, y, text = features((3, 3))
+    clf = make("tip", text_features=text).fit(X, y)
+    np.testing.assert_allclose(clf.decision_function(np.zeros((2, 8))), [0, 0])
+
+
+@every_classifier
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_bad_row_is_called_by_its_place_in_all_of_x(name, features, small_blocks, value):
+    clf = fitted(name, features)
+    Q = features((50,) * 4, seed=1)[0]
+    Q[[130, 199], 3] = value
+    kind = "NaN" if np.isnan(value) else "infinity"
+    with pytest.raises(ValueError, match=f"row 130 has {kind}, 2 rows in all"):
+        clf.predict(Q)
+
+
+@every_classifier
+def test_queries_in_any_array(name, features, small_blocks):
+    clf = fitted(name, features)
+    Q = np.rint(8 * features((50,) * 4, seed=1)[0])
+    Q[3] = 0
+    expected = clf.predict_proba(Q)
+    read_only = Q.copy()
+    read_only.flags.writeable = False
+    strided = np.zeros((400, 16))
+    strided[::2, ::2] = Q
+    for queries in (
+        np.asfortranarray(Q),
+        read_only,
+        strided[::2, ::2],
+        Q[::-1][::-1],
+        Q.astype(np.float16),
+        Q.astype(np.int8),
+        Q.astype(np.longdouble),
+        Q.astype(">f8"),
+        Q.tolist(),
+    ):
+        np.testing.assert_allclose(clf.predict_proba(queries), expected, atol=1e-12)
+    np.testing.assert_allclose(clf.predict_proba(Q.astype(np.float32)), expected, atol=1e-4)
+    with pytest.raises(ValueError, match="0 sample"):
+        clf.predict(Q[:0])
+
+
+def test_rows_of_the_shots_that_are_zeros_are_called_by_their_place(features):
+    X, y, text = features((3, 3, 3))
+    X[4] = 0
+    weights = np.ones(9)
+    weights[:2] = 0
+    with pytest.raises(ValueError, match=r"row of zeros, row 4 \(1 in all\)"):
+        make("tip", text_features=text).fit(X, y, sample_weight=weights)
+
+
+MEMORY = """
+import ctypes, sys
+import numpy as np
+from classifiers import make
+
+def status(name):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name))
+
+n, d, n_classes = map(int, sys.argv[1:4])
+dtype, kind = map(np.dtype, sys.argv[4:6])
+rng = np.random.default_rng(0)
+y = np.arange(2 * n_classes) % n_classes
+shots, text = (rng.normal(size=(rows, d)).astype(kind) for rows in (len(y), n_classes))
+X = rng.standard_normal((n, d), np.float32).astype(dtype)
+for name in ("zero-shot", "tip", "clip-adapter", "gda", "proker"):
+    model = make(name, text_features=text).fit(shots, y)
+    for method in ("predict", "predict_proba", "decision_function"):
+        ask = getattr(model, method)
+        ask(X[:2000])  # What is imported or allocated once is not the call's.
+        ctypes.CDLL(None).malloc_trim(0)
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")  # The peak counts from here.
+        before = status("VmRSS")
+        answer = ask(X)
+        print(name, method, (status("VmHWM") - before - answer.nbytes) / 1e6)
+        del answer
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize(
+    ("n", "d", "n_classes", "dtype", "computed"),
+    [
+        # The copies that are not made: of X; of X in another type; of all logits.
+        (60_000, 512, 8, "float32", "float32"),
+        (40_000, 512, 8, "float16", "float64"),
+        (25_000, 32, 1000, "float32", "float32"),
+        (15_000, 32, 1000, "float64", "float64"),
+    ],
+)
+def test_memory(n, d, n_classes, dtype, computed):
+    # A process of its own, since torch's memory shows in that of the process alone.
+    argv = [str(n), str(d), str(n_classes), dtype, computed]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", MEMORY, *argv],
+        cwd=Path(__file__).parents[1],  # where `classifiers` is
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    extra = {}
+    for line in done.stdout.splitlines():
+        name, method, megabytes = line.split()
+        extra[name, method] = float(megabytes)
+    assert len(extra) == 15
+    assert max(extra.values()) <= 64, extra
