@@ -6,6 +6,7 @@ from formulas import ALPHA, SCALE, plain_logits
 from sklearn.base import clone
 
 from sktip import GDAClassifier
+from sktip._encoding.session import open_encoder
 
 
 @pytest.mark.parametrize("shots", [(3, 3, 3), (2, 2, 2), (1, 4, 2, 7), (20, 30, 17)])
@@ -80,7 +81,7 @@ def test_every_view_is_a_sample(clip, digits):
     clf = GDAClassifier(clip, alpha=ALPHA, n_views=3, random_state=0)
     clf.fit(images[:40], labels[:40])
     assert clf.class_counts_.sum() == 120
-    views = np.stack(list(clip._encode(images[:40], 3, 0))).reshape(120, -1)
+    views = np.stack(list(open_encoder(clip).views(images[:40], 3, 0))).reshape(120, -1)
     views /= np.linalg.norm(views, axis=1, keepdims=True)
     single = GDAClassifier(clip, input="features", alpha=ALPHA).fit(views, labels[:40].repeat(3))
     np.testing.assert_allclose(

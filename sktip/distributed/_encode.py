@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sktip._encoder import CLIPFeatureTransformer
+from sktip._encoding.session import open_encoder
 from sktip._images.pictures import describe
 from sktip.distributed._columns import images_in, path_column, text_column, with_columns
 from sktip.distributed._ray import check_ray
@@ -118,7 +119,7 @@ class EncodeImages:
         self.outputs: tuple[str, ...] = ("features",)
         self._n_in_a_row = 0
         # Now, so that a job that lacks the model does not begin.
-        encoder._clip()
+        open_encoder(encoder)
 
     def __call__(self, batch: Any) -> Any:
         """Add the columns to one batch.
@@ -174,7 +175,7 @@ class EncodeImages:
             # The row says which image it is; its number in the batch would tell nobody anything.
             errors[index] = str(error).removeprefix(describe(images[index], index) + ": ")
 
-        features = self.encoder._features(images, note)
+        features = open_encoder(self.encoder).features(images, note)
         self._count(images, errors)
         return features, errors
 
