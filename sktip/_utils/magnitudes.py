@@ -44,7 +44,7 @@ def check_magnitudes(dtype: DTypeLike, **values: Any) -> None:
                 )
 
 
-def check_finite(what: str, array: NDArray, **values: Any) -> None:
+def check_finite(what: str, array: NDArray[Any], **values: Any) -> None:
     """Check that a result is finite; the error says by which parameters it may have become so.
 
     Parameters
