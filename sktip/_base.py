@@ -26,8 +26,11 @@ from sktip._utils.warn import warn
 from sktip.exceptions import ImageReadError
 from sktip.prompts import fill_prompts
 
-#: Parameters that logits are made with.
-MAGNITUDES = ("logit_scale", "alpha", "alphas", "beta", "betas", "gamma", "lam")
+#: Parameters of any classifier that are numbers of any size.
+MAGNITUDES = (
+    *("logit_scale", "alpha", "alphas", "beta", "betas", "gamma", "lam"),
+    *("learning_rate", "weight_decay"),
+)
 
 NO_PRIOR = (
     "neither `encoder` nor `text_features` was given, so there is no text prior: {consequence}. To use "
@@ -227,6 +230,12 @@ class BaseCLIPClassifier(BlockwisePredictionMixin, DocumentedMixin, ClassifierMi
                 f"{describe(images[unread[0]], unread[0])} could not be read ({len(unread)} in all), and a "
                 "classifier needs every image. Remove it, or encode with the transformer and drop its rows "
                 "of NaN."
+            )
+        endless = np.flatnonzero(~np.isfinite(features).all(axis=(1, 2)))
+        if len(endless):
+            raise ValueError(
+                f"the encoder makes infinite features of {describe(images[endless[0]], endless[0])} "
+                f"({len(endless)} in all); set its precision to 'fp32', or look at its weights."
             )
         return features
 

@@ -20,7 +20,7 @@ from sktip._maths.selection.folds import (
     one_by_one,
 )
 from sktip._maths.unit import unit_norm
-from sktip._utils.cross_validation import folds_of, score_of_logits
+from sktip._utils.cross_validation import folds_of, score_of_logits, search_values
 from sktip._utils.fitting import fits
 from sktip._utils.warn import warn
 
@@ -296,7 +296,7 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         ImageReadError
             If an image cannot be read. The estimator stays as it was before the call.
         """
-        alphas, betas = _grid(self.alphas, "alphas"), _grid(self.betas, "betas")
+        alphas, betas = search_values(self.alphas, "alphas"), search_values(self.betas, "betas")
         X, labels = self._start_fit(X, y, self.n_views)
         folds = self._folds(X, labels)
         self._learn_classes(np.unique(labels))
@@ -385,16 +385,3 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
 
     def _alpha_beta(self) -> tuple[float, float]:
         return self.alpha_, self.beta_
-
-
-def _grid(values: ArrayLike | None, name: str) -> NDArray | None:
-    """Check the values of a parameter, and sort them."""
-    if values is None:
-        return None
-    grid = np.asarray(values, dtype=float)
-    if grid.ndim != 1 or len(grid) == 0:
-        raise ValueError(f"{name} has shape {grid.shape}; it is a list of at least one number.")
-    wrong = grid[~(np.isfinite(grid) & (grid >= 0))]
-    if len(wrong):
-        raise ValueError(f"{name} holds {wrong[0]!r}; values are finite and not negative.")
-    return np.unique(grid)

@@ -1,10 +1,10 @@
-"""scikit-learn's splitters as folds, and its scorers as functions of logits."""
+"""What a search is given: splitters as folds, scorers as functions of logits, values to try."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import check_cv
@@ -88,3 +88,16 @@ class KnownLogits(BlockwisePredictionMixin, ClassifierMixin, BaseEstimator):
 
     def _ask(self, X: Any, answer: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
         return answer(self.logits)
+
+
+def search_values(values: ArrayLike | None, name: str) -> NDArray | None:
+    """Check the alphas or betas to try, and sort them."""
+    if values is None:
+        return None
+    grid = np.asarray(values, dtype=float)
+    if grid.ndim != 1 or len(grid) == 0:
+        raise ValueError(f"{name} has shape {grid.shape}; it is a list of at least one number.")
+    wrong = grid[~(np.isfinite(grid) & (grid >= 0))]
+    if len(wrong):
+        raise ValueError(f"{name} holds {wrong[0]!r}; values are finite and not negative.")
+    return np.unique(grid)

@@ -154,6 +154,11 @@ def best_values(
     else:
         criterion = Score(shots, scoring)
     alphas, scores = _scores(criterion, held_out.at, alphas, betas)
+    if np.isnan(scores).all():
+        raise ValueError(
+            "scoring gives NaN for every alpha and beta; use another scorer, or parts of `cv` that it "
+            "can score."
+        )
     good = scores >= np.nanmax(scores) - tolerance
     nearest = np.where(good, _distances(alphas, betas, scores), np.inf).argmin()
     return _chosen(int(nearest), alphas, betas, scores, held_out)

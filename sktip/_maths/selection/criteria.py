@@ -117,7 +117,8 @@ class Score:
         """Best of a grid of alphas, the one nearest to 1 among equals, and its score."""
         scores = np.array([self.at(votes, alpha) for alpha in SCORER_ALPHAS])
         nearness = -np.abs(np.log(SCORER_ALPHAS / PAPER_ALPHA))
-        best = np.lexsort((nearness, scores))[-1]
+        # A NaN is no score; sorted as it is, it would come out on top.
+        best = np.lexsort((nearness, np.where(np.isnan(scores), -np.inf, scores)))[-1]
         return float(SCORER_ALPHAS[best]), float(scores[best])
 
     def at(self, votes: Tensor, alpha: float) -> float:
