@@ -90,7 +90,7 @@ class KnownLogits(BlockwisePredictionMixin, ClassifierMixin, BaseEstimator):
         return answer(self.logits)
 
 
-def search_values(values: ArrayLike | None, name: str) -> NDArray | None:
+def search_values(values: ArrayLike | None, name: str) -> NDArray[Any] | None:
     """Check the alphas or betas to try, and sort them."""
     if values is None:
         return None
