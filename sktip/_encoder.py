@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Integral
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,12 +162,12 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
         pretrained: str | None = None,
         *,
         device: str | None = None,
-        precision: str = "fp32",
+        precision: Literal["fp32", "fp16", "bf16"] = "fp32",
         batch_size: int = 64,
         n_jobs: int | None = None,
         n_views: int = 1,
         memory: str | os.PathLike | FeatureMemory | None = None,
-        on_error: str = "raise",
+        on_error: Literal["raise", "nan"] = "raise",
         max_pixels: int = 89_478_485,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -186,7 +186,7 @@ class ProKeRClassifier(BaseCLIPClassifier):
         self,
         encoder: CLIPFeatureTransformer | None = None,
         *,
-        input: str = "image",
+        input: Literal["image", "features"] = "image",
         text_features: ArrayLike | None = None,
         class_names: Mapping | Sequence[str] | None = None,
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",

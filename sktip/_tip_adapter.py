@@ -2,17 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from numbers import Real
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.metaestimators import available_if
 
 from sktip._cache import BaseCacheClassifier
 from sktip._encoder import CLIPFeatureTransformer
 from sktip._maths.unit import unit_norm
-from sktip._utils.fitting import extends_fit, fits
+from sktip._utils.fitting import available_if, extends_fit, fits
 from sktip._utils.labels import codes_of, joined_weights
 
 FINE_TUNED = (
@@ -186,7 +185,7 @@ class TipAdapterClassifier(BaseCacheClassifier):
         self,
         encoder: CLIPFeatureTransformer | None = None,
         *,
-        input: str = "image",
+        input: Literal["image", "features"] = "image",
         text_features: ArrayLike | None = None,
         class_names: Mapping | Sequence[str] | None = None,
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",

@@ -1,7 +1,7 @@
 """Tip-Adapter that chooses alpha and beta on held-out shots."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -232,7 +232,7 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         self,
         encoder: CLIPFeatureTransformer | None = None,
         *,
-        input: str = "image",
+        input: Literal["image", "features"] = "image",
         text_features: ArrayLike | None = None,
         class_names: Mapping | Sequence[str] | None = None,
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",

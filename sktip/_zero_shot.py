@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -99,7 +99,7 @@ class ZeroShotClassifier(BaseCLIPClassifier):
         self,
         encoder: CLIPFeatureTransformer | None = None,
         *,
-        input: str = "image",
+        input: Literal["image", "features"] = "image",
         text_features: ArrayLike | None = None,
         class_names: Mapping | Sequence[str] | None = None,
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",

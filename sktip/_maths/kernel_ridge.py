@@ -28,6 +28,7 @@ def ridge_factor(keys: Tensor, beta: float, lam: float) -> Tensor:
     kernel = affinity(keys, keys, beta)
     kernel.diagonal().add_(lam)
     info = torch.empty(0, dtype=torch.int32, device=keys.device)
+    factor: Tensor
     factor, info = torch.linalg.cholesky_ex(kernel, out=(kernel, info))
     pivots = factor.diagonal() ** 2
     # The diagonal of the kernel is 1: a pivot below the rounding of that is nothing but rounding.

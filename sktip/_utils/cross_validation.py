@@ -13,7 +13,7 @@ from sktip._maths.selection.folds import Fold
 from sktip._utils.prediction import BlockwisePredictionMixin
 
 
-def folds_of(cv: Any, X: Any, y: NDArray) -> list[Fold]:
+def folds_of(cv: Any, X: Any, y: NDArray[Any]) -> list[Fold]:
     """Folds of a scikit-learn splitter, whose parts may be positions or boolean masks."""
     folds = [
         Fold(
@@ -45,8 +45,8 @@ def _rows(part: Any, n_shots: int, what: str) -> NDArray[np.intp]:
 
 
 def score_of_logits(
-    scoring: Any, classes: NDArray, codes: NDArray, sizes: Sequence[int]
-) -> Callable[[NDArray], float]:
+    scoring: Any, classes: NDArray[Any], codes: NDArray[Any], sizes: Sequence[int]
+) -> Callable[[NDArray[Any]], float]:
     """Make a scorer a function of logits: the mean of its scores on the folds.
 
     Parameters
@@ -71,7 +71,7 @@ def score_of_logits(
     scorer, ends = get_scorer(scoring), np.cumsum(sizes)[:-1]
     labels = np.split(classes[codes], ends)
 
-    def score(logits: NDArray) -> float:
+    def score(logits: NDArray[Any]) -> float:
         parts = zip(np.split(logits, ends), labels, strict=True)
         return float(np.mean([scorer(KnownLogits(z, classes), z, own) for z, own in parts]))
 
@@ -81,16 +81,16 @@ def score_of_logits(
 class KnownLogits(BlockwisePredictionMixin, ClassifierMixin, BaseEstimator):
     """A classifier whose logits are known already: what a scikit-learn scorer is handed."""
 
-    def __init__(self, logits: NDArray, classes: NDArray):
+    def __init__(self, logits: NDArray[Any], classes: NDArray[Any]):
         self.logits = logits
         self.classes = classes
         self.classes_ = classes
 
-    def _ask(self, X: Any, answer: Callable[[NDArray], NDArray]) -> NDArray:
+    def _ask(self, X: Any, answer: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
         return answer(self.logits)
 
 
-def search_values(values: ArrayLike | None, name: str) -> NDArray | None:
+def search_values(values: ArrayLike | None, name: str) -> NDArray[Any] | None:
     """Check the alphas or betas to try, and sort them."""
     if values is None:
         return None

@@ -43,7 +43,7 @@ def check_format(name: str, state: dict[str, Any]) -> None:
 
 def check_same_model(classifier: Any, session: Any) -> None:
     """Refuse an open encoder of another model than that of `fit`: its features mean something else."""
-    known: NDArray | None = getattr(classifier, "encoder_probe_", None)
+    known: NDArray[Any] | None = getattr(classifier, "encoder_probe_", None)
     if known is None:
         return
     probe = session.probe

@@ -2,13 +2,13 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 from sklearn.base import _fit_context
+from sklearn.utils import metaestimators
 
 from sktip._utils.fitted_with import record
 
-Estimator = TypeVar("Estimator")
 Params = ParamSpec("Params")
 Answer = TypeVar("Answer")
 
@@ -16,9 +16,7 @@ Answer = TypeVar("Answer")
 CALL = "_call"
 
 
-def fits(
-    method: Callable[Concatenate[Estimator, Params], Any],
-) -> Callable[Concatenate[Estimator, Params], Estimator]:
+def fits(method: Callable[Params, Answer]) -> Callable[Params, Answer]:
     """Wrap a method that fits: it starts from the parameters, and nothing of an earlier fit stays.
 
     Parameters are checked. The method works on a twin of the estimator, whose state becomes that
@@ -28,32 +26,36 @@ def fits(
     return _published(method, lambda state: {k: v for k, v in state.items() if not _is_fitted(k)})
 
 
-def extends_fit(
-    method: Callable[Concatenate[Estimator, Params], Any],
-) -> Callable[Concatenate[Estimator, Params], Estimator]:
+def extends_fit(method: Callable[Params, Answer]) -> Callable[Params, Answer]:
     """Wrap a method that adds to what was fitted: the same, but it starts from all there is."""
     return _published(method, dict)
 
 
-def answers(
-    method: Callable[Concatenate[Estimator, Params], Answer],
-) -> Callable[Concatenate[Estimator, Params], Answer]:
+def answers(method: Callable[Params, Answer]) -> Callable[Params, Answer]:
     """Wrap a method that predicts: it reads the state of one moment, whoever fits meanwhile."""
 
-    @functools.wraps(method)
-    def wrapper(self: Estimator, /, *args: Params.args, **kwargs: Params.kwargs) -> Answer:
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> Answer:
         return method(_twin(self, dict), *args, **kwargs)
 
-    return wrapper
+    return cast("Callable[Params, Answer]", functools.wraps(method)(wrapper))
+
+
+def available_if(
+    check: Callable[[Any], bool],
+) -> Callable[[Callable[Params, Answer]], Callable[Params, Answer]]:
+    """Offer a method where `check` allows it: scikit-learn's decorator, with the method's type."""
+    return cast(
+        "Callable[[Callable[Params, Answer]], Callable[Params, Answer]]",
+        metaestimators.available_if(check),
+    )
 
 
 def _published(
-    method: Callable[Concatenate[Estimator, Params], Any],
-    start: Callable[[dict[str, Any]], dict[str, Any]],
-) -> Callable[Concatenate[Estimator, Params], Estimator]:
+    method: Callable[Params, Answer], start: Callable[[dict[str, Any]], dict[str, Any]]
+) -> Callable[Params, Answer]:
     @functools.wraps(method)
-    def wrapper(self: Estimator, /, *args: Params.args, **kwargs: Params.kwargs) -> Estimator:
-        twin: Any = _twin(self, start)
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
+        twin = _twin(self, start)
         method(twin, *args, **kwargs)
         twin.fitted_with_ = record(twin.encoder)
         state = vars(twin)
@@ -64,17 +66,17 @@ def _published(
         return self
 
     checked = _fit_context(prefer_skip_nested_validation=False)(wrapper)
-    return cast("Callable[Concatenate[Estimator, Params], Estimator]", checked)
+    return cast("Callable[Params, Answer]", checked)
 
 
-def _twin(estimator: Estimator, start: Callable[[dict[str, Any]], dict[str, Any]]) -> Estimator:
+def _twin(estimator: Any, start: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
     """Make another object with the same attributes, or those that `start` keeps of them.
 
     The twin lives as long as the call, as does what it keeps in the attribute `CALL`. A method
     that another one calls shares that.
     """
     # Not `copy.copy`, which would pass through the checks of what is loaded from a file.
-    twin: Estimator = object.__new__(type(estimator))
+    twin = object.__new__(type(estimator))
     twin.__dict__ = {CALL: {}, **start(vars(estimator).copy())}
     return twin
 

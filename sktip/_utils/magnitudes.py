@@ -55,7 +55,7 @@ def _limits(dtype: Any) -> tuple[float, float, float]:
     return float(limits.max / MANY) ** 0.5, 1 / float(limits.eps), float(limits.tiny)
 
 
-def check_finite(what: str, array: NDArray, **values: Any) -> None:
+def check_finite(what: str, array: NDArray[Any], **values: Any) -> None:
     """Check that a result is finite; the error says by which parameters it may have become so.
 
     Parameters

@@ -3,7 +3,7 @@
 import platform
 from collections.abc import Mapping
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,7 +101,7 @@ class EncodeImages:
         encoder: CLIPFeatureTransformer,
         column: str = "path",
         *,
-        on_error: str = "record",
+        on_error: Literal["record", "raise"] = "record",
         max_errors: int | None = 100,
     ):
         check_ray(type(self).__name__)

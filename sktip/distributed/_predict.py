@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,7 +124,7 @@ class PredictImages(EncodeImages):
         *,
         outputs: Sequence[str] = OUTPUTS,
         top_k: int = 5,
-        on_error: str = "record",
+        on_error: Literal["record", "raise"] = "record",
         max_errors: int | None = 100,
     ):
         check_ray(type(self).__name__)
