@@ -325,7 +325,7 @@ class TestSizes:
         np.testing.assert_array_equal(clf.predict(X), y)
 
     @every_classifier
-    # Of one shot a class, scikit-learn would ask whether it is a regression.
+    # Of one shot per class, scikit-learn would ask whether it is a regression.
     @pytest.mark.filterwarnings("error:.*regression problem")
     def test_a_thousand_classes(self, name):
         rng = np.random.default_rng(0)
