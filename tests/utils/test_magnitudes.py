@@ -9,8 +9,8 @@ from classifiers import CLASSIFIERS, make
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sktip._encoding.session import EncoderSession
 from sktip import GDAClassifier, TipAdapterClassifierCV
+from sktip._encoding.session import EncoderSession
 from sktip._utils.magnitudes import check_finite, check_magnitudes
 
 pytestmark = pytest.mark.filterwarnings(
