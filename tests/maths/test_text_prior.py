@@ -89,7 +89,9 @@ def test_statistics_without_a_fold_are_those_of_the_others():
         np.testing.assert_allclose(getattr(left, name), getattr(again, name), atol=1e-12)
     for name in ("prior", "posterior", "centre", "values"):
         np.testing.assert_allclose(
-            getattr(class_means(left, text), name), getattr(class_means(again, text), name), atol=1e-9
+            getattr(class_means(left, text), name),
+            getattr(class_means(again, text), name),
+            atol=1e-9,
         )
 
 

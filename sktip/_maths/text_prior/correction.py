@@ -101,7 +101,9 @@ def fit_correction(
     coef = units * found.x.reshape(shape)
     # One step of Boehning's fixed curvature brings this to the form of a sum over shots.
     _, rest = residuals(coef)
-    responses = CURVATURE * weights[:, None].astype(rest.dtype) * (projected @ coef.astype(rest.dtype))
+    responses = (
+        CURVATURE * weights[:, None].astype(rest.dtype) * (projected @ coef.astype(rest.dtype))
+    )
     responses -= rest
     gain = 1 / (CURVATURE * values + precisions)
     coef = gain * (projected.T @ responses).astype(np.float64)

@@ -78,9 +78,7 @@ def class_means(statistics: Statistics, text: NDArray | None) -> Means:
     return Means(prior, posterior, counts, centre, scale, np.maximum(values, floor), vectors)
 
 
-def _predicted(
-    means: NDArray, known: NDArray, text: NDArray | None
-) -> tuple[NDArray, float]:
+def _predicted(means: NDArray, known: NDArray, text: NDArray | None) -> tuple[NDArray, float]:
     """Predict centred means from the text features of all classes: a scale, and a ridge for the rest.
 
     The number of classes, not of shots, is the sample size. Without text every class is expected

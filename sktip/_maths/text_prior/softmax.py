@@ -3,7 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-
 #: Newton's method ends when the logarithms of the weights are known to this, or after so many steps.
 PRECISION, LONGEST_STEP, MAX_STEPS = 1e-4, 1.0, 30
 

@@ -48,9 +48,7 @@ class Statistics:
         shares = np.asarray(responsibilities.sum(axis=1)).ravel()
         counts = np.asarray(responsibilities.sum(axis=0)).ravel()
         sums = np.asarray(responsibilities.T @ features)
-        return cls(
-            counts.astype(np.float64), sums.astype(np.float64), _moment(features, shares)
-        )
+        return cls(counts.astype(np.float64), sums.astype(np.float64), _moment(features, shares))
 
     @classmethod
     def none(cls, n_classes: int, width: int) -> Self:
