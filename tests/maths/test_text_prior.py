@@ -249,7 +249,7 @@ def test_most_probable_weights_have_no_slope():
     codes = rng.integers(4, size=50)
     parts = [rng.normal(size=(50, 4)) + 2 * np.eye(4)[codes] for _ in range(2)]
     weights, precision = rng.uniform(0.5, 2, 50), np.array([[5.0, -1.0], [-1.0, 1.0]])
-    found, cost = most_probable_weights(parts, codes, weights, np.ones(2), precision)
+    found, cost = most_probable_weights(parts, codes, weights, precision, np.ones(2))
 
     def at(w):
         u = np.log(w)

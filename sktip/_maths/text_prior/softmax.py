@@ -19,18 +19,18 @@ def log_loss(logits: NDArray, codes: NDArray, weights: NDArray) -> tuple[float, 
 
 
 def most_probable_weights(
-    parts: list[NDArray], codes: NDArray, weights: NDArray, medians: NDArray, precision: NDArray
+    parts: list[NDArray], codes: NDArray, weights: NDArray, precision: NDArray, start: NDArray
 ) -> tuple[NDArray, float]:
     """Positive weights of parts of the logits, each (m, C), and the cost of their sum.
 
-    The cost is the log-loss and a belief in the weights, normal in their logarithms: medians, and a
-    precision matrix. It is made least by Newton's method in the logarithms.
+    The cost is the log-loss and a belief in the weights, normal in their logarithms: their medians
+    are 1, `precision` is given. It is made least by Newton's method in the logarithms, from `start`.
     """
     rows = np.arange(len(codes))
-    u = np.zeros(len(parts))
+    u = np.log(start)
 
     def expansion(u: NDArray) -> tuple[float, NDArray, NDArray]:
-        scaled = medians * np.exp(u)
+        scaled = np.exp(u)
         logits = sum(
             (float(w) * part for w, part in zip(scaled[1:], parts[1:], strict=True)),
             float(scaled[0]) * parts[0],
@@ -63,4 +63,4 @@ def most_probable_weights(
                 break
             step /= 2
         u, (cost, slope, curvature) = u + step, following
-    return medians * np.exp(u), cost
+    return np.exp(u), cost

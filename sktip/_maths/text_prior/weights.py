@@ -95,6 +95,8 @@ def choose_weights(
     if text is not None:
         parts.append((logit_scale * (shots @ text[present].T)).astype(block))
 
+    precision = _precision(len(parts) + 1)
+    found = np.ones(len(parts) + 1)
     best_cost, best = np.inf, Choice(SHRINKAGES[0], 1.0, 0.0, np.zeros((len(shots), 0)))
     for shrinkage in SHRINKAGES:
         held_out, units = np.zeros((len(shots), len(present)), block), []
@@ -108,16 +110,16 @@ def choose_weights(
             units = [_believed_weight(means, shrinkage, text, logit_scale, n_shots)]
             together = 1.0 if text is None else SHARED
         both = [*parts, held_out]
-        found, cost = most_probable_weights(
-            both, targets, weights, np.ones(len(both)), _precision(len(both))
-        )
+        found, cost = most_probable_weights(both, targets, weights, precision, found)
         if cost < best_cost - 1e-9 * abs(cost):
             logits = float(found[-1]) * held_out
             if parts:
                 logits += float(found[0]) * parts[0]
             text_weight = together * float(found[0]) if parts else 1.0
             means_weight = together * float(found[-1] * np.mean(units))
-            best_cost, best = cost, Choice(shrinkage, text_weight, means_weight, logits)
+            precision = _precision(len(parts) + 1)
+    found = np.ones(len(parts) + 1)
+    best_cost, best = cost, Choice(shrinkage, text_weight, means_weight, logits)
     return best
 
 
