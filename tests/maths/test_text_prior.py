@@ -7,6 +7,7 @@ from sktip._maths.text_prior import Statistics, fit_text_prior
 from sktip._maths.text_prior.folds import balanced_folds
 from sktip._maths.text_prior.means import class_means
 from sktip._maths.text_prior.softmax import log_loss, most_probable_weights
+from sktip._maths.text_prior.weights import SHRINKAGES
 
 N_CLASSES, WIDTH, SCALE = 6, 16, 20.0
 
@@ -110,6 +111,26 @@ def test_held_out_logits_are_those_of_models_that_never_saw_the_fold():
         # They differ by a factor alone, the weight of the discriminants.
         ratio = rest[out] / expected
         np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-6)
+
+
+def test_one_shot_per_class_leaves_the_shrinkage_that_is_believed_in():
+    shots, codes, text, *_ = problem(1)
+    assert fitted(shots, codes, text=text).shrinkage == SHRINKAGES[0]
+
+
+def test_the_shrinkage_chosen_is_that_of_the_least_held_out_cost(monkeypatch):
+    shots, codes, text, *_ = problem(6)
+    chosen, costs = fitted(shots, codes, text=text).shrinkage, []
+
+    def noted(*arguments):
+        found, cost = most_probable_weights(*arguments)
+        costs.append(cost)
+        return found, cost
+
+    monkeypatch.setattr("sktip._maths.text_prior.weights.most_probable_weights", noted)
+    fitted(shots, codes, text=text)
+    assert len(costs) == len(SHRINKAGES)
+    assert chosen == SHRINKAGES[int(np.argmin(costs))]
 
 
 def test_a_class_that_is_left_out_whole_has_no_count_and_no_sum():

@@ -21,6 +21,8 @@ DEVIATION_OF_TEMPERATURE, DEVIATION_OF_WEIGHT = 0.5, 1.0
 #: Text and discriminants tell partly the same. Where no shot can be held out that has both, their sum
 #: is taken for so much less sure than the text's temperature makes it.
 SHARED = 0.8
+#: Shrinkages whose costs differ by less than this part of them are equally good.
+INDIFFERENCE = 1e-6
 #: Logits of so many shots and classes are computed in single precision.
 MANY = 2**22
 
@@ -95,7 +97,8 @@ def choose_weights(
     if text is not None:
         parts.append((logit_scale * (shots @ text[present].T)).astype(block))
 
-    precision = _precision(len(parts) + 1)
+    deviations = [*(DEVIATION_OF_TEMPERATURE for _ in parts), DEVIATION_OF_WEIGHT]
+    precision = np.diag(np.power(deviations, -2.0))
     found = np.ones(len(parts) + 1)
     best_cost, best = np.inf, Choice(SHRINKAGES[0], 1.0, 0.0, np.zeros((len(shots), 0)))
     for shrinkage in SHRINKAGES:
@@ -111,15 +114,13 @@ def choose_weights(
             together = 1.0 if text is None else SHARED
         both = [*parts, held_out]
         found, cost = most_probable_weights(both, targets, weights, precision, found)
-        if cost < best_cost - 1e-9 * abs(cost):
+        if cost < best_cost - INDIFFERENCE * abs(cost):
             logits = float(found[-1]) * held_out
             if parts:
                 logits += float(found[0]) * parts[0]
             text_weight = together * float(found[0]) if parts else 1.0
             means_weight = together * float(found[-1] * np.mean(units))
-            precision = _precision(len(parts) + 1)
-    found = np.ones(len(parts) + 1)
-    best_cost, best = cost, Choice(shrinkage, text_weight, means_weight, logits)
+            best_cost, best = cost, Choice(shrinkage, text_weight, means_weight, logits)
     return best
 
 
@@ -162,12 +163,3 @@ def _spread(logits: NDArray, noise: NDArray) -> float:
     wrong = ~np.eye(n_classes, dtype=bool)
     competing = logits[wrong].reshape(n_classes, -1)
     return float(np.sqrt(competing.var(axis=1).mean() + noise.var(axis=0).sum()))
-
-
-def _precision(n_parts: int) -> NDArray:
-    """Of the belief: the discriminants' weight is relative to the temperature, which is that of the text."""
-    weight = DEVIATION_OF_WEIGHT**-2.0
-    if n_parts == 1:
-        return np.array([[weight]])
-    temperature = DEVIATION_OF_TEMPERATURE**-2.0
-    return np.array([[temperature + weight, -weight], [-weight, weight]])
