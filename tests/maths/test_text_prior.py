@@ -31,10 +31,8 @@ def problem(n_shots, seed=0, *, n_classes=N_CLASSES, n_queries=200, text_noise=0
     return images(codes), codes, text, images(asked), asked
 
 
-def fitted(shots, codes, weights=None, *, text, n_classes=N_CLASSES, **others):
-    return fit_text_prior(
-        shots, codes, weights, text=text, logit_scale=SCALE, n_classes=n_classes, **others
-    )
+def fitted(shots, codes, weights=None, *, text, n_classes=N_CLASSES):
+    return fit_text_prior(shots, codes, weights, text=text, logit_scale=SCALE, n_classes=n_classes)
 
 
 def logits(model, queries):
@@ -253,16 +251,6 @@ def test_equal_shots_of_each_class_give_finite_logits():
     shots, codes, text, queries, _ = problem(1)
     model = fitted(np.repeat(shots, 3, axis=0), np.repeat(codes, 3), text=text)
     assert np.isfinite(logits(model, queries)).all()
-
-
-def test_a_pool_of_certain_responsibilities_moves_the_means_as_shots_do():
-    shots, codes, text, *_ = problem(4)
-    first = codes == codes
-    first[: len(codes) // 2] = False
-    pool = Statistics.of_pool(shots[first], np.eye(N_CLASSES)[codes[first]])
-    with_pool = fitted(shots[~first], codes[~first], text=text, pool=pool)
-    labelled = fitted(shots, codes, text=text)
-    np.testing.assert_allclose(with_pool.means.posterior, labelled.means.posterior, atol=1e-12)
 
 
 def test_most_probable_weights_have_no_slope():

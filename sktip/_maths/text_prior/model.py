@@ -1,4 +1,4 @@
-"""From shots, text and statistics of a pool to one linear classifier."""
+"""From shots and text to one linear classifier."""
 
 from dataclasses import dataclass
 
@@ -27,8 +27,11 @@ class TextPriorModel:
     correction_coef, correction_intercept : ndarray of shape (C, d) and (C,)
         Of the correction.
 
+    statistics : Statistics
+        Counts, sums and moment of the shots.
+
     means : Means or None
-        Prior and posterior of the class means; None without any sample.
+        Prior and posterior of the class means; None without shots.
 
     text_weight : float
         Factor of the text logits.
@@ -57,6 +60,7 @@ class TextPriorModel:
     means_intercept: NDArray
     correction_coef: NDArray
     correction_intercept: NDArray
+    statistics: Statistics
     means: Means | None
     text_weight: float
     means_weight: float
@@ -136,7 +140,6 @@ def fit_text_prior(
     text: NDArray | None,
     logit_scale: float,
     n_classes: int,
-    pool: Statistics | None = None,
 ) -> TextPriorModel:
     """Fit the classifier; every weight is chosen on held-out shots, with a belief.
 
@@ -159,23 +162,20 @@ def fit_text_prior(
 
     n_classes : int
         Number of classes C.
-
-    pool : Statistics or None
-        Statistics of unlabelled samples, by their responsibilities.
     """
     weights = np.ones(len(shots)) if weights is None else weights.astype(np.float64)
     counted = weights > 0
     shots, codes, weights = shots[counted], codes[counted], weights[counted]
-    labelled = Statistics.of(shots, codes, weights, n_classes)
-    unlabelled = Statistics.none(n_classes, shots.shape[1]) if pool is None else pool
-    scaled = np.zeros_like(labelled.sums) if text is None else logit_scale * text.astype(np.float64)
+    statistics = Statistics.of(shots, codes, weights, n_classes)
+    scaled = (
+        np.zeros_like(statistics.sums) if text is None else logit_scale * text.astype(np.float64)
+    )
     folds = balanced_folds(shots, codes)
-    present = np.flatnonzero(labelled.counts)
-    whole = labelled + unlabelled
-    if whole.counts.sum() == 0:
-        return _zero_shot(scaled)
+    present = np.flatnonzero(statistics.counts)
+    if not len(shots):
+        return _zero_shot(scaled, statistics)
 
-    means = class_means(whole, text)
+    means = class_means(statistics, text)
     choice = choose_weights(
         shots,
         codes,
@@ -184,8 +184,7 @@ def fit_text_prior(
         text=text,
         logit_scale=logit_scale,
         means=means,
-        labelled=labelled,
-        unlabelled=unlabelled,
+        statistics=statistics,
     )
     alpha = choice.means_weight
     whitening = means.whitening(choice.shrinkage)
@@ -204,6 +203,7 @@ def fit_text_prior(
         means_intercept=alpha * intercept,
         correction_coef=correction_coef,
         correction_intercept=-correction_coef @ means.centre,
+        statistics=statistics,
         means=means,
         text_weight=choice.text_weight,
         means_weight=alpha,
@@ -215,7 +215,7 @@ def fit_text_prior(
     )
 
 
-def _zero_shot(scaled: NDArray) -> TextPriorModel:
+def _zero_shot(scaled: NDArray, statistics: Statistics) -> TextPriorModel:
     """Text alone."""
     nothing = np.zeros_like(scaled), np.zeros(len(scaled))
     none = np.zeros(0, np.intp)
@@ -225,6 +225,7 @@ def _zero_shot(scaled: NDArray) -> TextPriorModel:
         means_intercept=nothing[1],
         correction_coef=nothing[0],
         correction_intercept=nothing[1],
+        statistics=statistics,
         means=None,
         text_weight=1.0,
         means_weight=0.0,

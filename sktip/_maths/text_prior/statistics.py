@@ -1,4 +1,4 @@
-"""Sums over samples, which can be added and taken away: a fold is left out by subtraction."""
+"""Sums over samples, which can be taken away: a fold is left out by subtraction."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -38,27 +38,6 @@ class Statistics:
             weighted = features[order] * weights[order, None]
             sums[present] = np.add.reduceat(weighted, starts, axis=0, dtype=np.float64)
         return cls(counts, sums, _moment(features, weights))
-
-    @classmethod
-    def of_pool(cls, features: NDArray, responsibilities: NDArray) -> Self:
-        """Sum up unlabelled features (u, d); `responsibilities` (u, C) say how far one counts where.
-
-        A row that adds up to less than 1 counts less than a shot.
-        """
-        shares = np.asarray(responsibilities.sum(axis=1)).ravel()
-        counts = np.asarray(responsibilities.sum(axis=0)).ravel()
-        sums = np.asarray(responsibilities.T @ features)
-        return cls(counts.astype(np.float64), sums.astype(np.float64), _moment(features, shares))
-
-    @classmethod
-    def none(cls, n_classes: int, width: int) -> Self:
-        """No sample at all."""
-        return cls(np.zeros(n_classes), np.zeros((n_classes, width)), np.zeros((width, width)))
-
-    def __add__(self, other: "Statistics") -> "Statistics":
-        return Statistics(
-            self.counts + other.counts, self.sums + other.sums, self.moment + other.moment
-        )
 
     def __sub__(self, other: "Statistics") -> "Statistics":
         counts = self.counts - other.counts

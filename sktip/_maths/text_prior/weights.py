@@ -12,8 +12,8 @@ from sktip._maths.text_prior.statistics import Statistics
 #: Shrinkages that are tried, the one that is believed in first.
 SHRINKAGES = (0.85, 0.7, 0.5, 0.35, 0.2)
 #: Belief in the discriminants of one shot per class: their spread in that of the text logits. It
-#: grows with the square root of the shots, of which an unlabelled sample is a part.
-SPREAD_OF_ONE_SHOT, PART_OF_A_SHOT = 0.45, 0.3
+#: grows with the square root of the shots.
+SPREAD_OF_ONE_SHOT = 0.45
 #: Spread of CLIP's text logits, in parts of the logit scale. It stands in where there is no text.
 SPREAD_OF_TEXT = 0.03
 #: Standard deviations of the logarithms of the temperature and of the discriminants' weight.
@@ -58,8 +58,7 @@ def choose_weights(
     text: NDArray | None,
     logit_scale: float,
     means: Means,
-    labelled: Statistics,
-    unlabelled: Statistics,
+    statistics: Statistics,
 ) -> Choice:
     """Choose shrinkage and weights by the log-loss of each fold, asked of models without it.
 
@@ -77,21 +76,23 @@ def choose_weights(
         Scale of the text logits.
 
     means : Means
-        Of all samples.
+        Of all shots.
 
-    labelled, unlabelled : Statistics
-        Of the shots, and of the pool.
+    statistics : Statistics
+        Of the shots.
     """
-    present = np.flatnonzero(labelled.counts)
+    present = np.flatnonzero(statistics.counts)
     targets = np.searchsorted(present, codes)
     models = []
     for fold in range(folds.max(initial=-1) + 1):
         out = folds == fold
-        left = labelled - Statistics.of(shots[out], codes[out], weights[out], len(labelled.counts))
+        left = statistics - Statistics.of(
+            shots[out], codes[out], weights[out], len(statistics.counts)
+        )
         # The only shots of all classes leave nothing: there the text is alone.
-        if left.counts.any() or unlabelled.counts.any():
-            model = class_means(left + unlabelled, text)
-            models.append((out, model, _effective_shots(left, unlabelled)))
+        if left.counts.any():
+            model = class_means(left, text)
+            models.append((out, model, left.shots))
     block = np.float32 if len(shots) * len(present) > MANY else np.float64
     parts = []
     if text is not None:
@@ -109,7 +110,7 @@ def choose_weights(
             held_out[out] = units[-1] * (shots[out] @ coef[present].T + intercept[present])
         together = 1.0
         if not models:
-            n_shots = _effective_shots(labelled, unlabelled)
+            n_shots = statistics.shots
             units = [_believed_weight(means, shrinkage, text, logit_scale, n_shots)]
             together = 1.0 if text is None else SHARED
         both = [*parts, held_out]
@@ -122,10 +123,6 @@ def choose_weights(
             means_weight = together * float(found[-1] * np.mean(units))
             best_cost, best = cost, Choice(shrinkage, text_weight, means_weight, logits)
     return best
-
-
-def _effective_shots(labelled: Statistics, unlabelled: Statistics) -> float:
-    return labelled.shots + PART_OF_A_SHOT * float(np.median(unlabelled.counts))
 
 
 def discriminants(means: Means, shrinkage: float) -> tuple[NDArray, NDArray]:
