@@ -1,0 +1,63 @@
+"""Sums over samples, which can be taken away: a fold is left out by subtraction."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What class means and covariance are made of, in double precision.
+
+    Parameters
+    ----------
+    counts : ndarray of shape (C,)
+        Sum of the weights of each class.
+
+    sums : ndarray of shape (C, d)
+        Weighted sum of the features of each class.
+
+    moment : ndarray of shape (d, d)
+        Weighted sum of the outer products of the features of all classes.
+    """
+
+    counts: NDArray
+    sums: NDArray
+    moment: NDArray
+
+    @classmethod
+    def of(cls, features: NDArray, codes: NDArray, weights: NDArray, n_classes: int) -> Self:
+        """Sum up labelled features (m, d) with weights (m,)."""
+        counts = np.bincount(codes, weights, minlength=n_classes)
+        sums = np.zeros((n_classes, features.shape[1]))
+        order = np.argsort(codes, kind="stable")
+        if len(order):
+            present, starts = np.unique(codes[order], return_index=True)
+            weighted = features[order] * weights[order, None]
+            sums[present] = np.add.reduceat(weighted, starts, axis=0, dtype=np.float64)
+        return cls(counts, sums, _moment(features, weights))
+
+    def __sub__(self, other: "Statistics") -> "Statistics":
+        counts = self.counts - other.counts
+        # What rounding leaves of a class that is gone must not count.
+        gone = counts <= 1e-9 * self.counts
+        sums = self.sums - other.sums
+        sums[gone] = 0
+        return Statistics(np.where(gone, 0, counts), sums, self.moment - other.moment)
+
+    @property
+    def presence(self) -> NDArray:
+        """How far each class is there at all, (C,): 1 from a count of 1 on."""
+        return np.minimum(self.counts, 1)
+
+    @property
+    def shots(self) -> float:
+        """Mean count of the classes that are there."""
+        return float(self.counts.sum() / max(self.presence.sum(), 1e-12))
+
+
+def _moment(features: NDArray, weights: NDArray) -> NDArray:
+    rooted = features * np.sqrt(weights).astype(features.dtype)[:, None]
+    return (rooted.T @ rooted).astype(np.float64)
