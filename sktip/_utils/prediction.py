@@ -148,6 +148,27 @@ class BlockwisePredictionMixin:
         return whole
 
 
+class LinearPredictionMixin:
+    """Logits of a classifier that is one matrix `coef_` and `intercept_`."""
+
+    coef_: NDArray
+    intercept_: NDArray
+
+    def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray], NDArray]:
+        weights = self.coef_.astype(dtype, copy=False).T
+        intercept = self.intercept_.astype(dtype, copy=False)
+
+        def logits_of(features: NDArray) -> NDArray:
+            logits = features @ weights
+            logits += intercept
+            return logits
+
+        return logits_of
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "coef_")
+
+
 def row_blocks(n_rows: int, width: int) -> list[slice]:
     """Rows of one block after another, for matrices with so many columns."""
     size = max(MIN_ROWS, BLOCK_ELEMENTS // width)
