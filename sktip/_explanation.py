@@ -100,7 +100,7 @@ class ExplanationMixin:
             unknown = np.flatnonzero(~np.isin(labels, self.classes_))
             if len(unknown):
                 raise ValueError(
-                    f"labels has {labels[unknown[0]]!r} at index {unknown[0]}, which is no class."
+                    f"labels has {labels.tolist()[unknown[0]]!r} at index {unknown[0]}, which is no class."
                 )
             targets = codes_of(labels, self.classes_)
         shots = self._shots_part(queries, targets)

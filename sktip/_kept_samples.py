@@ -47,6 +47,8 @@ class KeptSamplesClassifier(BaseCLIPClassifier):
         labels, weights, rows = np.array([]), None, None
         has_shots = not (_is_empty(X) and _is_empty(y))
         # Everything is checked before anything is encoded.
+        if X is None and has_shots:
+            raise ValueError("y was given without X, the shots that it labels.")
         if has_shots:
             X, labels = self._start_fit(X, y, self.n_views, reset=first)
             X, labels, weights, rows = self._shots_that_count(X, labels, sample_weight)
