@@ -10,6 +10,7 @@ are the first two terms of *held-out* shots: it learns what they do not know. Nu
 """
 
 from sktip._maths.text_prior.model import TextPriorModel, fit_text_prior
+from sktip._maths.text_prior.pool import PoolAnswer, add_pool
 from sktip._maths.text_prior.statistics import Statistics
 
-__all__ = ["Statistics", "TextPriorModel", "fit_text_prior"]
+__all__ = ["PoolAnswer", "Statistics", "TextPriorModel", "add_pool", "fit_text_prior"]
