@@ -247,6 +247,18 @@ def test_two_classes(n_shots):
     assert accuracy(logits(model, queries), asked) > 0.8
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("n_classes", [1, 3])
+def test_texts_without_a_difference_are_no_text(n_classes):
+    shots, codes, *_ = problem(3, n_classes=n_classes)
+    text = np.repeat(unit(np.ones((1, WIDTH))), n_classes, axis=0)
+    same = fitted(shots, codes, text=text, n_classes=n_classes)
+    assert np.isfinite(same.coef).all()
+    assert same.means.scale == 0
+    expected = class_means(same.statistics, None)
+    np.testing.assert_allclose(same.means.posterior, expected.posterior, rtol=1e-12)
+
+
 def test_equal_shots_of_each_class_give_finite_logits():
     shots, codes, text, queries, _ = problem(1)
     model = fitted(np.repeat(shots, 3, axis=0), np.repeat(codes, 3), text=text)

@@ -13,6 +13,8 @@ KAPPA = 3.0
 RIDGE = 3.0
 #: Belief in its scale, worth so many classes. It is 0.25 to 0.4 on many data sets.
 SCALE, SCALE_CLASSES = 0.3, 2.0
+#: Unit text features that differ by a smaller mean square than this differ by rounding.
+SAME = 1e-12
 #: Deviations of class means from their prior count so much beside deviations of shots from class means.
 MEANS_IN_COVARIANCE = 0.03
 
@@ -87,8 +89,11 @@ def _predicted(means: NDArray, known: NDArray, text: NDArray | None) -> tuple[ND
     if text is None:
         return np.zeros_like(means), 0.0
     text = text.astype(np.float64) - known @ text / known.sum()
-    certainty = known / known.max()
     length = float((text**2).sum() / len(text))
+    # A single class, or texts that are all the same, tell no class from another.
+    if length < SAME:
+        return np.zeros_like(means), 0.0
+    certainty = known / known.max()
     weighted = certainty[:, None] * text
     belief = SCALE_CLASSES * length
     scale = float(((weighted * means).sum() + SCALE * belief) / ((weighted * text).sum() + belief))

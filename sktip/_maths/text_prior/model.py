@@ -11,6 +11,9 @@ from sktip._maths.text_prior.means import KAPPA, Means, class_means
 from sktip._maths.text_prior.statistics import Statistics
 from sktip._maths.text_prior.weights import choose_weights, discriminants
 
+#: Prior variance of a correction of discriminants that say nothing.
+LEAST_VARIANCE = 1e-12
+
 
 @dataclass(frozen=True)
 class TextPriorModel:
@@ -190,7 +193,7 @@ def fit_text_prior(
     whitening = means.whitening(choice.shrinkage)
     white = (shots - means.centre) @ whitening
     # As far as the means are uncertain, and as far as one covariance for all classes is wrong.
-    variances = alpha / (KAPPA + means.counts[present]) + alpha**2
+    variances = np.maximum(alpha / (KAPPA + means.counts[present]) + alpha**2, LEAST_VARIANCE)
     correction = fit_correction(
         white, np.searchsorted(present, codes), weights, choice.logits, variances
     )

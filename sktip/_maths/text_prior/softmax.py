@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 
 #: Newton's method ends when the logarithms of the weights are known to this, or after so many steps.
 PRECISION, LONGEST_STEP, MAX_STEPS = 1e-4, 1.0, 30
+#: Part of the cost that may be rounding, in single precision.
+ROUNDING = 1e-6
 
 
 def log_loss(logits: NDArray, codes: NDArray, weights: NDArray) -> tuple[float, NDArray]:
@@ -59,7 +61,7 @@ def most_probable_weights(
             break
         while True:
             following = expansion(u + step)
-            if following[0] <= cost + 1e-9 * abs(cost) or np.abs(step).max() < PRECISION:
+            if following[0] <= cost + ROUNDING * abs(cost) or np.abs(step).max() < PRECISION:
                 break
             step /= 2
         u, (cost, slope, curvature) = u + step, following

@@ -6,6 +6,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+#: Features that are copied at once.
+ROWS = 8192
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -37,7 +40,12 @@ class Statistics:
             present, starts = np.unique(codes[order], return_index=True)
             weighted = features[order] * weights[order, None]
             sums[present] = np.add.reduceat(weighted, starts, axis=0, dtype=np.float64)
-        return cls(counts, sums, _moment(features, weights))
+        return cls(counts, sums, second_moment(features, weights))
+
+    def __add__(self, other: "Statistics") -> "Statistics":
+        return Statistics(
+            self.counts + other.counts, self.sums + other.sums, self.moment + other.moment
+        )
 
     def __sub__(self, other: "Statistics") -> "Statistics":
         counts = self.counts - other.counts
@@ -58,6 +66,11 @@ class Statistics:
         return float(self.counts.sum() / max(self.presence.sum(), 1e-12))
 
 
-def _moment(features: NDArray, weights: NDArray) -> NDArray:
-    rooted = features * np.sqrt(weights).astype(features.dtype)[:, None]
-    return (rooted.T @ rooted).astype(np.float64)
+def second_moment(features: NDArray, weights: NDArray) -> NDArray:
+    """Weighted sum (d, d) of the outer products of features (m, d), a block of rows at a time."""
+    total = np.zeros((features.shape[1], features.shape[1]))
+    for start in range(0, len(features), ROWS):
+        rows = slice(start, start + ROWS)
+        rooted = features[rows] * np.sqrt(weights[rows]).astype(features.dtype)[:, None]
+        total += rooted.T @ rooted
+    return total

@@ -154,6 +154,8 @@ def _believed_weight(
 def _spread(logits: NDArray, noise: NDArray) -> float:
     """Compute the standard deviation between wrong classes, from logits (C, C) of means and of noise."""
     n_classes = len(logits)
+    if n_classes == 1:
+        return 0.0
     if n_classes == 2:
         difference = noise[0] - noise[1]
         return float(np.sqrt(difference @ difference / 2))
