@@ -280,3 +280,17 @@ def test_most_probable_weights_have_no_slope():
     np.testing.assert_allclose(at(found), cost, rtol=1e-9)
     for step in ([1.01, 1], [0.99, 1], [1, 1.01], [1, 0.99]):
         assert at(found * step) > cost
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [1, 0, 2, 3], [3, 2, 1, 0], [2, 3, 0, 1]])
+def test_without_text_a_fold_of_one_class_says_nothing(order):
+    """Its means differ by rounding alone, which must not be blown up."""
+    rng = np.random.default_rng(0)
+    shots, codes = (
+        unit(rng.normal(size=(4, 6)) + 2 * np.eye(2, 6)[[0, 1, 1, 1]]),
+        np.array([0, 1, 1, 1]),
+    )
+    first = fitted(shots, codes, text=None, n_classes=2)
+    assert 0 < first.means_weight < 100
+    again = fitted(shots[order], codes[order], text=None, n_classes=2)
+    np.testing.assert_allclose(again.coef, first.coef, rtol=1e-6)

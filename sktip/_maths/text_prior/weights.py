@@ -23,6 +23,8 @@ DEVIATION_OF_TEMPERATURE, DEVIATION_OF_WEIGHT = 0.5, 1.0
 SHARED = 0.8
 #: Shrinkages whose costs differ by less than this part of them are equally good.
 INDIFFERENCE = 1e-6
+#: Spreads up to this part of the whitened features' length are rounding.
+ROUNDING = 1e-9
 #: Logits of so many shots and classes are computed in single precision.
 MANY = 2**22
 
@@ -120,7 +122,8 @@ def choose_weights(
             if parts:
                 logits += float(found[0]) * parts[0]
             text_weight = together * float(found[0]) if parts else 1.0
-            means_weight = together * float(found[-1] * np.mean(units))
+            told = [unit for unit in units if unit > 0]
+            means_weight = together * float(found[-1] * np.mean(told)) if told else 0.0
             best_cost, best = cost, Choice(shrinkage, text_weight, means_weight, logits)
     return best
 
@@ -148,7 +151,10 @@ def _believed_weight(
     if text is not None:
         noise = text @ (means.vectors * np.sqrt(means.values))
         spread = _spread(means.posterior @ text.T, noise)
-    return SPREAD_OF_ONE_SHOT * np.sqrt(shots) * logit_scale * spread / own if own > 0 else 0.0
+    # Means that differ by rounding alone, as without text those of a single class do, say nothing.
+    if own <= ROUNDING * max(1.0, np.linalg.norm(means.centre @ whitening)):
+        return 0.0
+    return SPREAD_OF_ONE_SHOT * np.sqrt(shots) * logit_scale * spread / own
 
 
 def _spread(logits: NDArray, noise: NDArray) -> float:
