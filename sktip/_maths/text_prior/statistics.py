@@ -40,7 +40,8 @@ class Statistics:
             present, starts = np.unique(codes[order], return_index=True)
             weighted = features[order] * weights[order, None]
             sums[present] = np.add.reduceat(weighted, starts, axis=0, dtype=np.float64)
-        return cls(counts, sums, second_moment(features, weights))
+        # Scatter within classes is what is left of the moment when most of it is taken away.
+        return cls(counts, sums, second_moment(features.astype(np.float64, copy=False), weights))
 
     def __add__(self, other: "Statistics") -> "Statistics":
         return Statistics(
