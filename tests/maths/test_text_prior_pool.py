@@ -104,6 +104,15 @@ def test_a_pool_of_one_class_of_many_changes_nothing(n_shots):
     assert_same_answer(add_pool(model, world.pool(300, [3]), world.text), model)
 
 
+def test_uneven_counts_of_a_small_sample_are_partly_forgiven(monkeypatch):
+    world = World(30, noise=0.3, text_noise=0.2)
+    model = world.model(1)
+    images = world.images(world.rng.integers(30, size=60))
+    found = add_pool(model, images, world.text)
+    monkeypatch.setattr(pool, "NOISE", 0)
+    assert found.trust > 1.2 * add_pool(model, images, world.text).trust > 0
+
+
 def test_an_image_that_is_repeated_changes_nothing():
     world = World(12)
     model = world.model(1)
@@ -217,12 +226,14 @@ def test_statistics_of_blocks_are_those_of_the_whole(monkeypatch):
 
 def test_soft_statistics_are_capped_sums_by_probability():
     world = World()
-    model, images = world.model(1), world.pool(30)
+    # Class 3 has many more images than the others.
+    model, images = world.model(1), np.vstack([world.pool(30), world.pool(400, [3])])
     weights = world.rng.uniform(0.1, 1, len(images)).astype(np.float32)
     logits = images @ model.coef.T + model.intercept
     p = np.exp(logits - logits.max(axis=1, keepdims=True))
     p /= p.sum(axis=1, keepdims=True)
     p *= (weights * p.max(axis=1))[:, None]
+    assert p.sum(axis=0).max() > pool.CAP * np.median(p.sum(axis=0))
     p *= np.minimum(1, pool.CAP * np.median(p.sum(axis=0)) / p.sum(axis=0))
     found = _soft_statistics(pool._Pool(images, weights), model.coef, model.intercept)
     np.testing.assert_allclose(found.counts, p.sum(axis=0), rtol=1e-4)
