@@ -79,7 +79,7 @@ for seed, (shots, _) in enumerate(splits.split(features[pool], labels[pool])):
 
 n_test = len(labels) - N_POOL
 print(f"\nAccuracy in % on {n_test} test images, mean and standard deviation over {SEEDS} draws\n")
-print("| shots a class |" + "".join(f" {n} |" for n in SHOTS))
+print("| shots per class |" + "".join(f" {n} |" for n in SHOTS))
 print("| --- |" + " --- |" * len(SHOTS))
 for method, values in scores.items():
     cells = [

@@ -1,5 +1,6 @@
 """What all classifiers share: reading X, class names, the text prior, probabilities."""
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Mapping
 from numbers import Real
@@ -13,11 +14,12 @@ from sklearn.utils._param_validation import Interval, InvalidParameterError, Str
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sktip._encoder import CLIPFeatureTransformer
+from sktip._encoding.session import EncoderSession, open_encoder
 from sktip._images.pictures import as_image_list, describe, looks_like_images
 from sktip._maths.unit import unit_norm
 from sktip._utils.classes import given_names, resolve_classes
 from sktip._utils.doc_links import DocumentedMixin
-from sktip._utils.fitted_with import RecordedMixin
+from sktip._utils.fitted_with import check_format, check_same_model
 from sktip._utils.labels import check_labels, check_weights, codes_of, join_labels
 from sktip._utils.magnitudes import check_magnitudes
 from sktip._utils.prediction import BlockwisePredictionMixin, type_of, unit_rows
@@ -25,8 +27,11 @@ from sktip._utils.warn import warn
 from sktip.exceptions import ImageReadError
 from sktip.prompts import fill_prompts
 
-#: Parameters that logits are made with.
-MAGNITUDES = ("logit_scale", "alpha", "alphas", "beta", "betas", "gamma", "lam")
+#: Parameters of any classifier that are numbers of any size.
+MAGNITUDES = (
+    *("logit_scale", "alpha", "alphas", "beta", "betas", "gamma", "lam"),
+    *("learning_rate", "weight_decay"),
+)
 
 NO_PRIOR = (
     "neither `encoder` nor `text_features` was given, so there is no text prior: {consequence}. To use "
@@ -37,9 +42,7 @@ NO_PRIOR = (
 NOTHING = "there are neither shots nor text: pass X and y, or an encoder or text_features for the class names."
 
 
-class BaseCLIPClassifier(
-    BlockwisePredictionMixin, RecordedMixin, DocumentedMixin, ClassifierMixin, BaseEstimator
-):
+class BaseCLIPClassifier(BlockwisePredictionMixin, DocumentedMixin, ClassifierMixin, BaseEstimator):
     """Inputs, classes, text prior and probabilities of a classifier on CLIP features.
 
     A subclass is its `fit` and its `_logit_function(dtype)`.
@@ -57,6 +60,9 @@ class BaseCLIPClassifier(
     classes_: NDArray
     text_features_: Any
     logit_scale_: float
+    encoder_probe_: NDArray | None
+    # Of the object that a method works on, see `sktip._utils.fitting`.
+    _call: dict[str, Any]
 
     # What a subclass without a text prior does instead; shown in the warning.
     _without_prior = "predictions come from the cached shots alone"
@@ -75,6 +81,14 @@ class BaseCLIPClassifier(
     @property
     def _reads_images(self) -> bool:
         return self.encoder is not None and self.input == "image"
+
+    def _open_encoder(self) -> EncoderSession:
+        """Open the encoder, once in a call; it must be of the model that `fit` used."""
+        if "encoder" not in self._call:
+            session = open_encoder(self.encoder)
+            check_same_model(self, session)
+            self._call["encoder"] = session
+        return self._call["encoder"]
 
     def _query_rows(self, X: Any) -> NDArray:
         check_is_fitted(self)
@@ -207,11 +221,10 @@ class BaseCLIPClassifier(
         self, images: Any, n_views: int = 1, random_state: Any = None, rows: NDArray | None = None
     ) -> NDArray[np.float32]:
         """Un-normalised features of images: (n, n_views, d)."""
-        self._check_encoder()
-        shape = (len(images), n_views, self.encoder._clip().embed_dim)
-        features = np.empty(shape, np.float32)
+        session = self._open_encoder()
+        features = np.empty((len(images), n_views, session.width), np.float32)
         on_failure = None if rows is None else _called_by(rows, images)
-        encoded = self.encoder._encode(images, n_views, random_state, on_failure)
+        encoded = session.views(images, n_views, random_state, on_failure)
         for row, views in enumerate(encoded):
             features[row] = views
         unread = np.flatnonzero(np.isnan(features).any(axis=(1, 2)))
@@ -220,6 +233,12 @@ class BaseCLIPClassifier(
                 f"{describe(images[unread[0]], unread[0])} could not be read ({len(unread)} in all), and a "
                 "classifier needs every image. Remove it, or encode with the transformer and drop its rows "
                 "of NaN."
+            )
+        endless = np.flatnonzero(~np.isfinite(features).all(axis=(1, 2)))
+        if len(endless):
+            raise ValueError(
+                f"the encoder makes infinite features of {describe(images[endless[0]], endless[0])} "
+                f"({len(endless)} in all); set its precision to 'fp32', or look at its weights."
             )
         return features
 
@@ -235,16 +254,16 @@ class BaseCLIPClassifier(
         )
         if encodes:
             prompts = fill_prompts(names or (), self.templates, labels=self.classes_.tolist())
-            rows = self.encoder._encode_prompts(prompts, self.classes_.tolist())
+            rows = self._open_encoder().class_features(prompts, self.classes_.tolist())
         elif rows is None:
             warn(NO_PRIOR.format(consequence=self._without_prior))
         self.text_features_ = rows
         scale = self.logit_scale
         if scale is None:
-            scale = 100.0 if self.encoder is None else self.encoder._clip().logit_scale
+            scale = 100.0 if self.encoder is None else self._open_encoder().logit_scale
         self.logit_scale_ = float(scale)
         uses_model = encodes or self._reads_images
-        self.encoder_probe_ = self.encoder._clip().probe.copy() if uses_model else None
+        self.encoder_probe_ = self._open_encoder().probe.copy() if uses_model else None
 
     def _learn_named_classes(self) -> None:
         """Set classes and text from `class_names` or `text_features` alone."""
@@ -293,7 +312,7 @@ class BaseCLIPClassifier(
                 self.logit_scale_ = float(self.logit_scale)
             return np.arange(len(before))
         if self.encoder_probe_ is not None:
-            self._check_encoder()
+            self._open_encoder()
         self._learn_classes(seen)
         moved = codes_of(before, self.classes_)
         if text is not None and self.text_features_ is not None:
@@ -314,6 +333,10 @@ class BaseCLIPClassifier(
             raise ValueError(f"text_features has a row of zeros, row {empty[0]}.")
         return unit_norm(text)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        check_format(type(self).__name__, state)
+        super().__setstate__(state)
+
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         if self._reads_images:
@@ -321,6 +344,12 @@ class BaseCLIPClassifier(
             tags.input_tags.three_d_array = True
             tags.input_tags.string = True
         return tags
+
+
+def on_features(classifier: Any, encoder: EncoderSession) -> Any:
+    """Return a fitted classifier of images as one of the features that its open encoder makes."""
+    check_same_model(classifier, encoder)
+    return copy.copy(classifier).set_params(input="features")
 
 
 def _called_by(rows: NDArray, images: Any) -> Callable[[int, ImageReadError], None]:

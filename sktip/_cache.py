@@ -121,9 +121,9 @@ class BaseCacheClassifier(BaseCLIPClassifier):
         self.n_iter_ = self.n_epochs
 
     def _learned_keys(
-        self, views: NDArray, alpha: float, beta: float, visible: NDArray, examples: NDArray
+        self, views: NDArray, alpha: float, beta: float, cached: NDArray, examples: NDArray
     ) -> tuple[NDArray, list[float]]:
-        """Keys of the `visible` shots after learning from the views of the `examples`; losses."""
+        """Keys of the `cached` shots after learning from the views of the `examples`; losses."""
         import torch
 
         from sktip._maths.cache import Shots
@@ -135,11 +135,11 @@ class BaseCacheClassifier(BaseCLIPClassifier):
             learned, losses = fine_tune_keys(
                 torch.as_tensor(views[examples], device=keys.device),
                 shots.codes[examples],
-                keys[visible],
+                keys[cached],
                 Shots(
-                    shots.codes[visible],
+                    shots.codes[cached],
                     len(self.classes_),
-                    None if weights is None else weights[visible],
+                    None if weights is None else weights[cached],
                 ),
                 text,
                 logit_scale=self.logit_scale_,

@@ -1,33 +1,26 @@
 """The CLIP feature transformer: images in, unit-norm features out."""
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
-from joblib import effective_n_jobs
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from sktip._encoding.clip import ClipModel
-from sktip._encoding.loop import OnFailure, ViewEncoder
-from sktip._encoding.memory import PLAIN, FeatureMemory, FeatureStore, Space
+from sktip._encoding.memory import FeatureMemory
 from sktip._encoding.model import load_clip
-from sktip._encoding.paths import PathsMixin
-from sktip._images.pictures import PIXELS_VERSION, as_image_list
-from sktip._maths.unit import unit_norm
+from sktip._encoding.paths import Located, locate
+from sktip._encoding.session import EncoderSession, open_encoder
+from sktip._images.pictures import as_image_list
 from sktip._utils.doc_links import DocumentedMixin
-from sktip._utils.progress import progress
-from sktip._utils.warn import warn
-from sktip.exceptions import ImageReadError
 from sktip.prompts import fill_prompts
 
 
-class CLIPFeatureTransformer(PathsMixin, DocumentedMixin, TransformerMixin, BaseEstimator):
+class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
     """Encode images, and class names, with a pretrained CLIP.
 
     A stateless transformer: it learns nothing, needs no `fit`, and holds nothing but its
@@ -35,6 +28,8 @@ class CLIPFeatureTransformer(PathsMixin, DocumentedMixin, TransformerMixin, Base
     use and shared by the whole process. A relative path among the parameters keeps the meaning
     that it has at the first use, or when the transformer is pickled, whatever the working
     directory is later; `set_params` starts afresh.
+
+    Read more in the :ref:`User Guide <guide_encoding_once>`.
 
     Parameters
     ----------
@@ -52,7 +47,7 @@ class CLIPFeatureTransformer(PathsMixin, DocumentedMixin, TransformerMixin, Base
 
     device : str, default=None
         Torch device, such as ``"cpu"`` or ``"cuda:0"``. None is CUDA where there is one, else
-        the processor, decided anew at each use.
+        the CPU, decided anew at each use.
 
     precision : {"fp32", "fp16", "bf16"}, default="fp32"
         Numbers that the model computes in. The features are float32 in any case.
@@ -62,7 +57,7 @@ class CLIPFeatureTransformer(PathsMixin, DocumentedMixin, TransformerMixin, Base
 
     n_jobs : int, default=None
         Threads that read and prepare images while the model works on earlier ones. None means
-        1, without threads; -1 means one a processor.
+        1, without threads; -1 means one per CPU.
 
     n_views : int, default=1
         1 encodes an image once, with the model's own evaluation preprocessing. A larger number
@@ -160,18 +155,21 @@ class CLIPFeatureTransformer(PathsMixin, DocumentedMixin, TransformerMixin, Base
         "verbose": ["verbose"],
     }
 
+    # Only of an encoder that has a relative path among its parameters.
+    _absolute: Located
+
     def __init__(
         self,
         model_name: str = "ViT-B-32",
         pretrained: str | None = None,
         *,
         device: str | None = None,
-        precision: str = "fp32",
+        precision: Literal["fp32", "fp16", "bf16"] = "fp32",
         batch_size: int = 64,
         n_jobs: int | None = None,
         n_views: int = 1,
         memory: str | os.PathLike | FeatureMemory | None = None,
-        on_error: str = "raise",
+        on_error: Literal["raise", "nan"] = "raise",
         max_pixels: int = 89_478_485,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -206,7 +204,9 @@ class CLIPFeatureTransformer(PathsMixin, DocumentedMixin, TransformerMixin, Base
             This transformer, unchanged.
         """
         self._validate_params()
-        self._locate()
+        located = self._located()
+        if located != vars(self).get("_absolute", {}):
+            self._absolute = located
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -230,7 +230,7 @@ class CLIPFeatureTransformer(PathsMixin, DocumentedMixin, TransformerMixin, Base
         TypeError
             If X is a single image, path or string instead of a collection.
         """
-        return self._features(as_image_list(X))
+        return open_encoder(self).features(as_image_list(X))
 
     def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
         """Encode images; the same as `transform`.
@@ -290,7 +290,7 @@ class CLIPFeatureTransformer(PathsMixin, DocumentedMixin, TransformerMixin, Base
         prompts = fill_prompts(names, templates)
         if not prompts:
             raise ValueError("class_names is empty; give at least one class name.")
-        return self._encode_prompts(prompts, names)
+        return open_encoder(self).class_features(prompts, names)
 
     # Not by scikit-learn's mixin: that reads the width from an attribute, and an attribute that loads
     # the model would do so whenever a notebook lists or shows the transformer.
@@ -308,111 +308,63 @@ class CLIPFeatureTransformer(PathsMixin, DocumentedMixin, TransformerMixin, Base
             ``clipfeaturetransformer0`` and so on.
         """
         prefix = type(self).__name__.lower()
-        return np.array([f"{prefix}{i}" for i in range(self._clip().embed_dim)], dtype=object)
+        return np.array([f"{prefix}{i}" for i in range(open_encoder(self).width)], dtype=object)
 
-    def _clip(self) -> ClipModel:
-        """Model of these parameters; everything that this class does begins here."""
-        self._validate_params()
-        self._locate()
-        model_name, pretrained = self._path("model_name"), self._path("pretrained")
-        return load_clip(model_name, pretrained, self.device, self.precision)
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters; a relative path is resolved anew at the next use.
 
-    def _encode_prompts(
-        self, prompts: Sequence[Sequence[str]], labels: Iterable[Any]
-    ) -> NDArray[np.float32]:
-        clip = self._clip()
-        cut = [
-            f"{prompt!r} (class {label!r})"
-            for label, own in zip(labels, prompts, strict=True)
-            for prompt in own
-            if clip.is_cut_off(prompt)
-        ]
-        if cut:
-            warn(
-                f"Prompts longer than the context of {self.model_name!r} were cut off ({len(cut)} in all): "
-                f"{'; '.join(cut[:3])}{'; ...' if len(cut) > 3 else ''}. Shorten class name or template.",
-            )
-        return clip.encode_classes(prompts)
+        Parameters
+        ----------
+        **params : dict
+            Parameters and their values.
 
-    def _features(
-        self, images: Sequence[Any], on_failure: OnFailure | None = None
-    ) -> NDArray[np.float32]:
-        """Unit-norm features of images; those that `on_failure` was told of are rows of NaN."""
-        features = np.empty((len(images), self._clip().embed_dim), np.float32)
-        encoded = self._encode(images, self.n_views, self.random_state, on_failure)
-        for row, views in enumerate(encoded):
-            features[row] = unit_norm(views.mean(axis=0))
-        return features
-
-    def _encode(
-        self,
-        images: Sequence[Any],
-        n_views: int,
-        random_state: Any,
-        on_failure: OnFailure | None = None,
-    ) -> Iterator[NDArray]:
-        """Yield the un-normalised features of each image's views, (n_views, d), in order.
-
-        Without `on_failure`, `on_error` says what to do about an image that cannot be read.
+        Returns
+        -------
+        self : estimator instance
+            This transformer.
         """
-        clip = self._clip()
-        seed = int(check_random_state(random_state).randint(2**31)) if n_views > 1 else PLAIN
-        fresh = n_views > 1 and random_state is None
-        store = None if fresh else self._open_memory(clip)
-        failures: list[str] = []
+        super().set_params(**params)
+        known = vars(self).get("_absolute", {})
+        if known.keys() & params.keys():
+            self._absolute = {name: own for name, own in known.items() if name not in params}
+        return self
 
-        def remember(index: int, error: ImageReadError) -> None:
-            failures.append(str(error))
+    def _located(self) -> Located:
+        params = {name: getattr(self, name) for name in ("model_name", "pretrained", "memory")}
+        return locate(params, vars(self).get("_absolute", {}))
 
-        if on_failure is None and self.on_error == "nan":
-            on_failure = remember
-        encoder = ViewEncoder(
-            clip,
-            n_views=n_views,
-            seed=seed,
+    def _path(self, name: str) -> Any:
+        """Value of a parameter, with an absolute path in place of a relative one."""
+        return vars(self).get("_absolute", {}).get(name, (None, getattr(self, name)))[1]
+
+    def __sktip_open__(self) -> EncoderSession:
+        """Open this encoder for one call: what classifiers, displays and Ray's workers use of it."""
+        self.fit()
+        model_name, pretrained = self._path("model_name"), self._path("pretrained")
+        return EncoderSession(
+            load_clip(model_name, pretrained, self.device, self.precision),
+            model_name=self.model_name,
+            precision=self.precision,
             batch_size=self.batch_size,
-            n_threads=effective_n_jobs(self.n_jobs),
+            n_jobs=self.n_jobs,
+            n_views=self.n_views,
+            memory=self._path("memory"),
+            on_error=self.on_error,
             max_pixels=self.max_pixels,
-            store=store,
-            on_failure=on_failure,
+            random_state=self.random_state,
+            verbose=self.verbose,
         )
-        warned = False
 
-        def warn_of_memory() -> None:
-            nonlocal warned
-            if store is not None and store.problem and not warned:
-                warned = True
-                warn(
-                    f"{store.problem}. The features are returned all the same, but not all of "
-                    "them are kept.",
-                )
+    def __getstate__(self) -> dict[str, Any]:
+        # Now, since another process may have another working directory.
+        located = self._located()
+        state: dict[str, Any] = super().__getstate__()
+        return {**state, "_absolute": located} if located else state
 
-        try:
-            with progress("Encoding", "image", len(images), verbose=self.verbose) as step:
-                for views in encoder.encode(images):
-                    # At once: a long run that keeps nothing is better known about early.
-                    warn_of_memory()
-                    yield views
-                    step()
-        finally:
-            if store is not None:
-                store.close()
-        warn_of_memory()
-        if failures:
-            warn(
-                f"{len(failures)} of {len(images)} images could not be read and are rows of NaN. "
-                f"The first: {failures[0]}",
-            )
-
-    def _open_memory(self, clip: ClipModel) -> FeatureStore | None:
-        if self.memory is None:
-            return None
-        memory = self._path("memory")
-        if not isinstance(memory, FeatureMemory):
-            memory = FeatureMemory(memory)
-        preprocessing = json.dumps({**clip.preprocessing, "pixels": PIXELS_VERSION}, sort_keys=True)
-        space = Space(clip.architecture, clip.weights_hash, preprocessing, self.precision)
-        return FeatureStore(memory, space)
+    def __sklearn_clone__(self) -> Self:
+        twin = super().__sklearn_clone__()
+        vars(twin).update({k: v for k, v in vars(self).items() if k == "_absolute"})
+        return twin
 
     def __sklearn_is_fitted__(self) -> bool:
         return True

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,7 +10,6 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sktip._base import BaseCLIPClassifier
 from sktip._encoder import CLIPFeatureTransformer
-from sktip._left_out import place_in_class
 from sktip._maths.unit import unit_norm
 from sktip._utils.fitting import extends_fit, fits
 from sktip._utils.labels import codes_of, joined_weights
@@ -31,30 +30,36 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
     where s is CLIP's logit scale, W the text features, :math:`\mu` the class means and
     :math:`\Sigma` the covariance of the N samples about them.
 
+    Read more in the :ref:`User Guide <guide_family>`.
+
     Parameters
     ----------
     encoder : CLIPFeatureTransformer, default=None
         Encodes images and class names. None makes X a feature matrix.
 
     input : {"image", "features"}, default="image"
-        What X is when there is an `encoder`: images, or features that it has made.
+        What X is when there is an `encoder`: images, or features that it has made. With
+        features, the encoder is used in `fit` only, for the text and the logit scale.
 
     text_features : array-like of shape (C, d), default=None
-        Text features of the classes, instead of an encoder's; normalised here.
+        Text features of the classes, instead of an encoder's; normalised here. Rows follow the
+        classes. Without `class_names`, integer labels index the rows and every row is a class.
 
     class_names : mapping or sequence of str, default=None
-        What the classes are called; see :class:`TipAdapterClassifier`.
+        What the classes are called. None: the labels are the names. A mapping goes from label to
+        name; its keys are classes, with images or without. A sequence is indexed by integer
+        labels, and every index is a class; labels of another type take it in sorted order.
 
     templates : str, sequence of str, or mapping, default="a photo of a {}."
-        Sentences that the names are put into; several are averaged. A mapping goes from label
-        to the templates of that class.
+        Sentences that the names are put into; several are averaged. A mapping goes from label to
+        the templates of that class.
 
     alpha : "auto" or float, default="auto"
-        Weight of the discriminants beside CLIP's prior. ``"auto"`` is chosen on left-out shots,
+        Weight of the discriminants beside CLIP's prior. ``"auto"`` is chosen on held-out shots,
         see Notes.
 
     logit_scale : float, default=None
-        Scale s of the text prior. None is the model's own, or 100 without an encoder.
+        Scale s of CLIP's logits. None is the model's own, or 100 without an encoder.
 
     n_views : int, default=1
         Random views of each training image, each of which is a sample. Images only. Queries are
@@ -101,7 +106,7 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
         Unit-norm text features of the classes, None without a text prior.
 
     logit_scale_ : float
-        Scale of the text prior.
+        Scale s of CLIP's logits.
 
     n_features_in_ : int
         Width of X. Only when X is features.
@@ -133,23 +138,23 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
 
     .. math:: N \, \ell(\alpha, t) + \ln^2 (\alpha / \alpha_0) / 2 + \ln^2 t / 2
 
-    over alpha and t, where :math:`\ell` is the mean log-loss of t times the logits of N left-out
-    shots, every class counting the same. Without the temperature t, a text prior that is too sure
+    over alpha and t, where :math:`\ell` is the mean log-loss of t times the logits of N held-out
+    shots, every class counting the same. Without the temperature t, a text prior that is too confident
     of its errors would hold alpha down. The other terms are beliefs within a factor of e. At
     :math:`\alpha_0` the discriminants of wrong classes spread as widely as their text logits do with
-    six shots a class and more, and in proportion to the shots with fewer; times
+    six shots per class and more, and in proportion to the shots with fewer; times
     :math:`\max(1, (3 / \sigma)^2)` if the text deserves less trust: :math:`\sigma` is how widely its
     logits spread at the temperature at which it tells the shots, which it has not seen, best, and
     what calibrated logits know grows with the square. In detail:
 
     - The shots of each class are dealt into at most 4 folds, the classes into at most 4 groups.
-      A left-out shot is asked about among the classes of its group, with means of the other
-      folds and a covariance that has not seen it. With two shots a class the folds leave no
+      A held-out shot is a query among the classes of its group, with means of the other
+      folds and a covariance that has not seen it. With two shots per class the folds leave no
       covariance, and means whose own shots shaped it look nearer than they are: hence the groups.
     - A shot short counts: the weight found is multiplied by the ratio of :math:`\alpha_0` with all
       shots to that with those left.
-    - Where nothing can be left out, as with one shot a class, the weight is :math:`\alpha_0`.
-    - Without a text prior alpha changes no prediction, only how sure they are. The discriminants
+    - Where no shot can be held out, as with one shot per class, the weight is :math:`\alpha_0`.
+    - Without a text prior alpha changes no prediction, only their confidence. The discriminants
       then spread as CLIP's text logits mostly do, by 3 % of the logit scale.
 
     t is not kept: logits stay on the scale of CLIP's. For probabilities to rely on, calibrate them
@@ -194,7 +199,7 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
         self,
         encoder: CLIPFeatureTransformer | None = None,
         *,
-        input: str = "image",
+        input: Literal["image", "features"] = "image",
         text_features: ArrayLike | None = None,
         class_names: Mapping | Sequence[str] | None = None,
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",
@@ -227,7 +232,7 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
 
         sample_weight : array-like of shape (m,), default=None
             Non-negative weight of each shot: a weight of 2 is the shot given twice. For the
-            choice of alpha it is one shot whose answer counts twice. A shot of weight 0 is no shot:
+            choice of alpha it is one held-out shot that counts twice. A shot of weight 0 is no shot:
             it is neither encoded nor kept, and makes no class.
 
         Returns
@@ -353,35 +358,18 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
 
     def _chosen_alpha(self, statistics: Any) -> float:
         """Most probable alpha; see the notes of the class."""
-        from sktip._maths.discriminant_weight import (
-            SPREAD_OF_TEXT,
-            chosen_weight,
-            spread_of_rivals,
-        )
+        from sktip._maths.selection.discriminant import chosen_weight, weight_without_text
 
         if self.text_features_ is None:
-            own = np.flatnonzero(statistics.counts)
-            scores, intercepts = statistics.discriminants()
-            spread = spread_of_rivals(statistics.means[own] @ scores.T + intercepts, own)
-            # CLIP's scale is mostly 100.
-            wanted = SPREAD_OF_TEXT * self.logit_scale_ / 100
-            return wanted / float(np.sqrt(spread)) if spread > 0 else 1.0
-        shots, codes, weights = self.shots_, self.shot_codes_, self.shot_weights_
-        n_views = shots.shape[1]
-        text = self.logit_scale_ * self.text_features_.astype(np.float64, copy=False)
-        # Classes are dealt into groups in the order of their text features, so that the choice
-        # does not depend on what their labels are.
-        order = np.lexsort(text.T[::-1])
-        place = np.argsort(order)
-        codes = place[codes]
+            return weight_without_text(statistics, self.logit_scale_).alpha
         return chosen_weight(
-            statistics.spread_to(len(text), place),
-            shots.reshape(-1, shots.shape[2]).astype(np.float64, copy=False),
-            codes.repeat(n_views),
-            place_in_class(codes).repeat(n_views),
-            weights=None if weights is None else weights.repeat(n_views),
-            text=text[order],
-        )
+            statistics,
+            self.shots_,
+            self.shot_codes_,
+            self.shot_weights_,
+            text=self.text_features_,
+            logit_scale=self.logit_scale_,
+        ).alpha
 
     def _magnitudes(self) -> dict[str, float]:
         return {**super()._magnitudes(), "alpha": self.alpha_}

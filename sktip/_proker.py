@@ -1,8 +1,9 @@
-"""ProKeR: kernel ridge regression on what CLIP's text prior leaves over."""
+"""ProKeR: kernel ridge regression on the residuals of CLIP's text prior."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,16 +11,10 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sktip._base import BaseCLIPClassifier
 from sktip._encoder import CLIPFeatureTransformer
-from sktip._left_out import place_in_class
 from sktip._maths.unit import unit_norm
 from sktip._utils.fitting import fits
 from sktip._utils.labels import codes_of
 from sktip._utils.progress import progress
-
-#: Published values for 1, 2, 4, 8 and 16 shots a class.
-PUBLISHED_SHOTS = np.array([1, 2, 4, 8, 16])
-PUBLISHED_BETA = np.array([3, 2.6, 1.5, 1.66, 1.7])
-PUBLISHED_LAMBDA = np.array([0.05, 0.05, 0.05, 0.07, 0.1])
 
 
 class ProKeRClassifier(BaseCLIPClassifier):
@@ -37,26 +32,32 @@ class ProKeRClassifier(BaseCLIPClassifier):
     where W are the text features, K those of the shots, L their one-hot labels and T is a fitted
     temperature. The published method has :math:`\gamma = \lambda`.
 
+    Read more in the :ref:`User Guide <guide_family>`.
+
     Parameters
     ----------
     encoder : CLIPFeatureTransformer, default=None
         Encodes images and class names. None makes X a feature matrix.
 
     input : {"image", "features"}, default="image"
-        What X is when there is an `encoder`: images, or features that it has made.
+        What X is when there is an `encoder`: images, or features that it has made. With
+        features, the encoder is used in `fit` only, for the text and the logit scale.
 
     text_features : array-like of shape (C, d), default=None
-        Text features of the classes, instead of an encoder's; normalised here.
+        Text features of the classes, instead of an encoder's; normalised here. Rows follow the
+        classes. Without `class_names`, integer labels index the rows and every row is a class.
 
     class_names : mapping or sequence of str, default=None
-        What the classes are called; see :class:`TipAdapterClassifier`.
+        What the classes are called. None: the labels are the names. A mapping goes from label to
+        name; its keys are classes, with images or without. A sequence is indexed by integer
+        labels, and every index is a class; labels of another type take it in sorted order.
 
     templates : str, sequence of str, or mapping, default="a photo of a {}."
-        Sentences that the names are put into; several are averaged. A mapping goes from label
-        to the templates of that class.
+        Sentences that the names are put into; several are averaged. A mapping goes from label to
+        the templates of that class.
 
     beta : "auto" or float, default="auto"
-        Sharpness of the kernel. ``"auto"`` is chosen on left-out shots, see Notes.
+        Sharpness of the kernel. ``"auto"`` is chosen on held-out shots, see Notes.
 
     lam : "auto" or float, default="auto"
         Strength :math:`\lambda` of the ridge.
@@ -78,14 +79,14 @@ class ProKeRClassifier(BaseCLIPClassifier):
         never augmented.
 
     device : str, default=None
-        Torch device of the arithmetic. None is CUDA where there is one, else the processor. The
+        Torch device of the arithmetic. None is CUDA where there is one, else the CPU. The
         encoder has a device of its own.
 
     random_state : int, RandomState instance or None, default=None
         Seed of the views.
 
     verbose : int, default=0
-        Above 0, show the values that are tried.
+        Above 0, show a progress bar.
 
     Attributes
     ----------
@@ -146,15 +147,15 @@ class ProKeRClassifier(BaseCLIPClassifier):
         N \, \ell(\beta, \lambda, \gamma) + \frac{\ln^2 (\beta / \beta_0) +
         \ln^2 (\lambda / \lambda_0) + \ln^2 (\gamma / \lambda_0)}{2 \cdot 0.7^2}
 
-    where :math:`\ell` is the mean log-loss, at the logit scale, of N left-out shots, every class
+    where :math:`\ell` is the mean log-loss, at the logit scale, of N held-out shots, every class
     counting the same, and :math:`\beta_0` and :math:`\lambda_0` are the published values for the
-    mean number of shots, interpolated in the logarithm. One shot of every class is left out at a
+    mean number of shots, interpolated in the logarithm. One shot of every class is held out at a
     time, with all its views, and predicted in closed form from one inverse; the best gamma is a
     minimum in one dimension; beta and lambda are searched for by at most 20 inverses (Nelder-Mead).
-    With one shot a class nothing can be left out, and the published values stand.
+    With one shot per class none can be held out, and the published values stand.
 
-    The temperature is the most probable one for the left-out logits, about 1 / s within a factor of
-    2. Where nothing was left out it is that of the text prior alone, which has not seen the shots.
+    The temperature is the most probable one for the held-out logits, about 1 / s within a factor of
+    2. Where nothing was held out it is that of the text prior alone, which has not seen the shots.
 
     A class without shots takes part with a target of 0 for every shot, as the formula says.
 
@@ -191,7 +192,7 @@ class ProKeRClassifier(BaseCLIPClassifier):
         self,
         encoder: CLIPFeatureTransformer | None = None,
         *,
-        input: str = "image",
+        input: Literal["image", "features"] = "image",
         text_features: ArrayLike | None = None,
         class_names: Mapping | Sequence[str] | None = None,
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",
@@ -246,19 +247,38 @@ class ProKeRClassifier(BaseCLIPClassifier):
         ImageReadError
             If an image cannot be read. The estimator stays as it was before the call.
         """
+        import torch
+
         from sktip._maths.kernel_ridge import dual_coefficients, residual_targets
+        from sktip._maths.selection.kernel_ridge import chosen_values
 
         X, y = self._start_fit(X, y, self.n_views)
         self._check_size(len(X))
         self._learn_classes(np.unique(y))
         views = unit_norm(self._shot_features(X, self.n_views))
-        codes = codes_of(y, self.classes_)
+        codes, n_classes = codes_of(y, self.classes_), len(self.classes_)
         self.cache_keys_ = views.reshape(-1, views.shape[2])
         self.cache_codes_ = codes.repeat(self.n_views)
         keys, text = self._tensors(np.float64)
-        self._choose(codes, keys, text)
-        codes = self._codes(keys)
-        targets = residual_targets(keys, codes, text, len(self.classes_))
+        beta, lam, gamma = (
+            None if value == "auto" else float(value) for value in (self.beta, self.lam, self.gamma)
+        )
+        chosen = chosen_values(
+            keys,
+            codes,
+            text,
+            n_views=self.n_views,
+            n_classes=n_classes,
+            logit_scale=self.logit_scale_,
+            beta=beta,
+            lam=lam,
+            gamma=gamma,
+            progress=partial(progress, "Choosing", "try", None, verbose=self.verbose),
+        )
+        self.beta_, self.lam_, self.gamma_ = chosen.beta, chosen.lam, chosen.gamma
+        self.temperature_ = chosen.temperature
+        row_codes = torch.as_tensor(self.cache_codes_, device=keys.device)
+        targets = residual_targets(keys, row_codes, text, n_classes)
         duals = dual_coefficients(keys, targets, self.beta_, self.lam_)
         self.dual_coef_ = duals.cpu().numpy().astype(views.dtype)
         return self
@@ -272,65 +292,6 @@ class ProKeRClassifier(BaseCLIPClassifier):
                 f"their cube, and {16 * rows**2 / 1e9:.1f} GB of memory are needed. Use fewer shots or "
                 "views, or GDAClassifier, whose cost is linear; or raise max_shots."
             )
-
-    def _choose(self, codes: NDArray, keys: Any, text: Any) -> None:
-        """Set `beta_`, `lam_`, `gamma_` and `temperature_`."""
-        import torch
-
-        from sktip._maths import kernel_ridge
-
-        n_classes = len(self.classes_)
-        counts = np.bincount(codes, minlength=n_classes)
-        given = [self.beta, self.lam, self.gamma]
-        free = [value == "auto" for value in given]
-        beta, lam = _published(len(codes) / np.count_nonzero(counts))
-        beta = beta if free[0] else float(self.beta)
-        lam = lam if free[1] else float(self.lam)
-        gamma = lam if free[2] else float(self.gamma)
-        # All that is left to choose, gamma, has a published value.
-        free[2] = free[2] and (free[0] or free[1])
-
-        # A class's only shot cannot be left out.
-        places = np.where(counts[codes] > 1, place_in_class(codes), -1)
-        row_places = places.repeat(self.n_views)
-        folds = [
-            torch.as_tensor(np.flatnonzero(row_places == place), device=keys.device)
-            for place in range(places.max() + 1)
-        ]
-        all_codes = self._codes(keys)
-        # Every class counts the same, and so do the text's own answers where nothing is left out.
-        asked = torch.cat(folds) if folds else torch.arange(len(keys), device=keys.device)
-        weights = 1 / keys.new_tensor(counts)[all_codes[asked]]
-        weights /= weights.sum()
-        n_shots = len(asked) // self.n_views
-        if folds and any(free):
-            with progress("Choosing", "try", None, verbose=self.verbose) as on_try:
-                beta, lam, gamma = kernel_ridge.chosen_values(
-                    keys,
-                    all_codes,
-                    text,
-                    folds,
-                    weights=weights,
-                    n_shots=n_shots,
-                    n_classes=n_classes,
-                    logit_scale=self.logit_scale_,
-                    start=(beta, lam, gamma),
-                    free=(free[0], free[1], free[2]),
-                    on_try=on_try,
-                )
-        self.beta_, self.lam_, self.gamma_ = beta, lam, gamma
-        logits = keys.new_zeros(()) if text is None else keys[asked] @ text.T
-        if folds:
-            targets = kernel_ridge.residual_targets(keys, all_codes, text, n_classes)
-            logits = logits + gamma * kernel_ridge.left_out_predictions(
-                keys, targets, folds, beta, lam
-            )
-        elif text is None:
-            self.temperature_ = 1 / self.logit_scale_
-            return
-        self.temperature_ = kernel_ridge.fitted_temperature(
-            logits, all_codes[asked], weights, n_shots, logit_scale=self.logit_scale_
-        )
 
     def _magnitudes(self) -> dict[str, float]:
         return {**super()._magnitudes(), "beta": self.beta_, "gamma": self.gamma_}
@@ -373,20 +334,5 @@ class ProKeRClassifier(BaseCLIPClassifier):
             None if text is None else as_tensor(text, dtype, device),
         )
 
-    def _codes(self, keys: Any) -> Any:
-        from sktip._maths.device import as_tensor
-
-        return as_tensor(self.cache_codes_, np.int64, keys.device)
-
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "dual_coef_")
-
-
-def _published(n_shots: float) -> tuple[float, float]:
-    """Interpolate the published beta and lambda in the logarithm of the number of shots."""
-    at, shots = np.log(n_shots), np.log(PUBLISHED_SHOTS)
-    beta, lam = (
-        np.exp(np.interp(at, shots, np.log(values)))
-        for values in (PUBLISHED_BETA, PUBLISHED_LAMBDA)
-    )
-    return float(beta), float(lam)

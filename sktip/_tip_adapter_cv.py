@@ -1,25 +1,41 @@
-"""Tip-Adapter that chooses alpha and beta on its own shots."""
+"""Tip-Adapter that chooses alpha and beta on held-out shots."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import get_scorer_names
+from sklearn.model_selection import LeaveOneOut
 from sklearn.utils._param_validation import StrOptions
 
+from sktip._cache import BaseCacheClassifier
 from sktip._encoder import CLIPFeatureTransformer
+from sktip._maths.selection import beliefs
+from sktip._maths.selection.folds import (
+    Fold,
+    balanced_folds,
+    class_balanced_weights,
+    fold_balanced_weights,
+    one_by_one,
+)
 from sktip._maths.unit import unit_norm
-from sktip._search import PAPER_ALPHA, PAPER_BETA, BaseSearchingClassifier, default_betas
+from sktip._utils.cross_validation import folds_of, score_of_logits, search_values
 from sktip._utils.fitting import fits
+from sktip._utils.warn import warn
+
+if TYPE_CHECKING:
+    from sktip._maths.selection.alpha_beta import AlphaBeta
 
 
-class TipAdapterClassifierCV(BaseSearchingClassifier):
-    r"""Tip-Adapter that chooses alpha and beta by leaving its own shots out.
+class TipAdapterClassifierCV(BaseCacheClassifier):
+    r"""Tip-Adapter that chooses alpha and beta on held-out shots.
 
-    No validation set is needed: a shot that is left out of the cache is a query that the cache
+    No validation set is needed: a shot that is held out of the cache is a query that the cache
     has not seen. The similarities of the shots are computed once and masked; for each beta all
     alphas are scored in one pass, since the logits are linear in alpha.
+
+    Read more in the :ref:`User Guide <guide_alpha_beta>`.
 
     Parameters
     ----------
@@ -27,16 +43,21 @@ class TipAdapterClassifierCV(BaseSearchingClassifier):
         Encodes images and class names. None makes X a feature matrix.
 
     input : {"image", "features"}, default="image"
-        What X is when there is an `encoder`: images, or features that it has made.
+        What X is when there is an `encoder`: images, or features that it has made. With
+        features, the encoder is used in `fit` only, for the text and the logit scale.
 
     text_features : array-like of shape (C, d), default=None
-        Text features of the classes, instead of an encoder's.
+        Text features of the classes, instead of an encoder's; normalised here. Rows follow the
+        classes. Without `class_names`, integer labels index the rows and every row is a class.
 
     class_names : mapping or sequence of str, default=None
-        What the classes are called; see :class:`TipAdapterClassifier`.
+        What the classes are called. None: the labels are the names. A mapping goes from label to
+        name; its keys are classes, with images or without. A sequence is indexed by integer
+        labels, and every index is a class; labels of another type take it in sorted order.
 
     templates : str, sequence of str, or mapping, default="a photo of a {}."
-        Sentences that the names are put into; several are averaged.
+        Sentences that the names are put into; several are averaged. A mapping goes from label to
+        the templates of that class.
 
     alphas : array-like of shape (n_alphas,), default=None
         Residual ratios to try, none of them negative. None considers all alpha >= 0.
@@ -51,25 +72,25 @@ class TipAdapterClassifierCV(BaseSearchingClassifier):
         of a grid at a time (21 values of alpha from 0.1 to 30 if `alphas` is None).
 
     cv : int, cross-validation generator, iterable or None, default=None
-        Which shots are left out together. None is balanced: no class is a shot short of the
-        others. With a `scoring`, one shot of every class is left out at a time and the votes of
+        Which shots are held out together. None is balanced: no class is a shot short of the
+        others. With a `scoring`, one shot of every class is held out at a time and the votes of
         a class are scaled up to its full number of shots; the default rule averages that over all
-        ways to pair the shots, see Notes. ``LeaveOneOut()`` leaves out single shots without
+        ways to pair the shots, see Notes. ``LeaveOneOut()`` holds out single shots without
         scaling, which drives alpha towards 0 at few shots. Anything else is split as scikit-learn
         splits it, a held-out set by ``PredefinedSplit`` for example, and scored as
         `GridSearchCV` scores it.
 
     logit_scale : float, default=None
-        Scale s of the text prior. None is the model's own, or 100 without an encoder.
+        Scale s of CLIP's logits. None is the model's own, or 100 without an encoder.
 
     n_views : int, default=1
-        Random views of each training image that are averaged to its cache key. A left-out shot
-        is asked about as the plain image.
+        Random views of each training image that are averaged to its cache key; the paper uses
+        10. Images only. Queries are never augmented.
 
     fine_tune : bool, default=False
         Whether the cache keys learn from the shots (Tip-Adapter-F), at alpha 1 and beta 5.5.
         alpha and beta are then chosen for learned keys: the keys learn once more for each of
-        at most 4 folds, without the shots that are left out. That makes `fit` about four times
+        at most 4 folds, without the shots that are held out. That makes `fit` about four times
         as long.
 
     n_epochs : int, default=20
@@ -85,14 +106,14 @@ class TipAdapterClassifierCV(BaseSearchingClassifier):
         Shots in one step of fine-tuning.
 
     device : str, default=None
-        Torch device of the cache's arithmetic. None is CUDA where there is one, else the
-        processor.
+        Torch device of the arithmetic. None is CUDA where there is one, else the CPU. The
+        encoder has a device of its own.
 
     random_state : int, RandomState instance or None, default=None
         Seed of the views and of the order of the shots in fine-tuning.
 
     verbose : int, default=0
-        Above 0, show the progress of fine-tuning.
+        Above 0, show a progress bar.
 
     Attributes
     ----------
@@ -103,7 +124,7 @@ class TipAdapterClassifierCV(BaseSearchingClassifier):
         The sharpness chosen.
 
     best_score_ : float
-        Its score on the left-out shots.
+        Its score on the held-out shots.
 
     betas_ : ndarray of shape (n_betas,)
         The sharpnesses tried, ascending.
@@ -118,7 +139,8 @@ class TipAdapterClassifierCV(BaseSearchingClassifier):
         The classes, sorted.
 
     cache_keys_ : ndarray of shape (m, d)
-        Features of the shots, in the order given; unit rows unless fine-tuned.
+        Features of the shots, in the order given, without those of weight 0; unit rows unless
+        fine-tuned.
 
     cache_codes_ : ndarray of shape (m,), int
         Index into `classes_` of each key.
@@ -130,7 +152,7 @@ class TipAdapterClassifierCV(BaseSearchingClassifier):
         Unit-norm text features of the classes, None without a text prior.
 
     logit_scale_ : float
-        Scale of the text prior.
+        Scale s of CLIP's logits.
 
     loss_curve_ : list of float of length n_epochs
         Mean training loss of each epoch. Only after fine-tuning.
@@ -162,19 +184,19 @@ class TipAdapterClassifierCV(BaseSearchingClassifier):
 
     .. math:: N \, \ell(\alpha, \beta) + \frac{\ln^2 \alpha + \ln^2 (\beta / 5.5)}{2 \cdot 1.5^2}
 
-    where :math:`\ell` is the mean log-loss of the N left-out shots, every class counting the same.
+    where :math:`\ell` is the mean log-loss of the N held-out shots, every class counting the same.
     The second term is a belief in the paper's values, within a factor of :math:`e^{1.5}`: a
     handful of shots hardly moves them, hundreds do. In detail:
 
     - With ``cv=None`` each shot is hidden from itself, and the votes of its own class are scaled
-      by n / (n - 1). That is the mean, over all ways to pair the shots, of leaving out one shot of
+      by n / (n - 1). That is the mean, over all ways to pair the shots, of holding out one shot of
       every class, so that it does not depend on the order of the rows. A class with one shot has
       nothing to scale: its shot gets the geometric mean of what a shot of the other classes gets
       from one of its own.
     - The log-loss is that of logits times a factor, 1 unless the zero-shot classifier, which has
       not seen the shots, is over- or underconfident on them by more than a factor of 2.
     - Without a text prior alpha changes no prediction; beta is then the one nearest to 5.5 among
-      those whose accuracy on the left-out shots is within two standard errors of the best.
+      those whose accuracy on the held-out shots is within two standard errors of the best.
     - With ``fine_tune=True`` the belief is narrower, a factor of :math:`e^{0.5}`, since the keys
       were trained at the paper's values.
 
@@ -182,7 +204,7 @@ class TipAdapterClassifierCV(BaseSearchingClassifier):
     in the logarithm; accuracies count as equal between betas if one shot decides. Where accuracy is
     the same over an interval of alphas, its point nearest to 1 is taken, a little off the ends.
 
-    Where no class has a second shot, nothing can be left out: the paper's values are used, and
+    Where no class has a second shot, none can be held out: the paper's values are used, and
     a warning says so.
 
     References
@@ -208,7 +230,7 @@ class TipAdapterClassifierCV(BaseSearchingClassifier):
     """
 
     _parameter_constraints: dict = {
-        **BaseSearchingClassifier._parameter_constraints,
+        **BaseCacheClassifier._parameter_constraints,
         "alphas": ["array-like", None],
         "betas": ["array-like", None],
         "scoring": [StrOptions(set(get_scorer_names())), callable, None],
@@ -219,7 +241,7 @@ class TipAdapterClassifierCV(BaseSearchingClassifier):
         self,
         encoder: CLIPFeatureTransformer | None = None,
         *,
-        input: str = "image",
+        input: Literal["image", "features"] = "image",
         text_features: ArrayLike | None = None,
         class_names: Mapping | Sequence[str] | None = None,
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",
@@ -260,7 +282,7 @@ class TipAdapterClassifierCV(BaseSearchingClassifier):
 
     @fits
     def fit(self, X: Any, y: ArrayLike) -> Self:
-        """Build the cache, choose alpha and beta on left-out shots, and fine-tune if asked to.
+        """Build the cache, choose alpha and beta on held-out shots, and fine-tune if asked to.
 
         Parameters
         ----------
@@ -283,29 +305,92 @@ class TipAdapterClassifierCV(BaseSearchingClassifier):
         ImageReadError
             If an image cannot be read. The estimator stays as it was before the call.
         """
-        alphas, betas = _grid(self.alphas, "alphas"), _grid(self.betas, "betas")
-        X, y = self._start_fit(X, y, self.n_views)
-        splits = self._splits(X, y)
-        self._learn_classes(np.unique(y))
+        alphas, betas = search_values(self.alphas, "alphas"), search_values(self.betas, "betas")
+        X, labels = self._start_fit(X, y, self.n_views)
+        folds = self._folds(X, labels)
+        self._learn_classes(np.unique(labels))
         views = self._shot_features(X, self.n_views)
         queries = views[:, 0] if self.n_views == 1 else self._encode_images(X)[:, 0]
-        self._fill_cache(views, y, None)
+        self._fill_cache(views, labels, None)
         views = unit_norm(views)
-        self.betas_ = default_betas() if betas is None else betas
-        self._choose(alphas, unit_norm(queries), views, splits)
+        self.betas_ = beliefs.default_betas() if betas is None else betas
+        chosen = self._choose(alphas, unit_norm(queries), views, folds)
+        self.alpha_, self.beta_, self.best_score_ = chosen.alpha, chosen.beta, chosen.score
+        self.alphas_, self.scores_ = chosen.alphas, chosen.scores
         if self.fine_tune:
-            self._fine_tune(views, PAPER_ALPHA, PAPER_BETA)
+            self._fine_tune(views, beliefs.PAPER_ALPHA, beliefs.PAPER_BETA)
         return self
 
+    def _folds(self, X: Any, labels: NDArray) -> list[Fold]:
+        """Which shots are held out together."""
+        if self.cv is not None:
+            # Learned keys have seen all shots that stay in; others can be hidden one by one.
+            alone = isinstance(self.cv, LeaveOneOut) and not self.fine_tune
+            return one_by_one(len(labels)) if alone else folds_of(self.cv, X, labels)
+        codes = np.unique(labels, return_inverse=True)[1]
+        if self.fine_tune:
+            return balanced_folds(codes, beliefs.LEARNED_FOLDS)
+        return one_by_one(len(labels)) if self.scoring is None else balanced_folds(codes)
 
-def _grid(values: ArrayLike | None, name: str) -> NDArray | None:
-    """Check the values of a parameter, and sort them."""
-    if values is None:
-        return None
-    grid = np.asarray(values, dtype=float)
-    if grid.ndim != 1 or len(grid) == 0:
-        raise ValueError(f"{name} has shape {grid.shape}; it is a list of at least one number.")
-    wrong = grid[~(np.isfinite(grid) & (grid >= 0))]
-    if len(wrong):
-        raise ValueError(f"{name} holds {wrong[0]!r}; values are finite and not negative.")
-    return np.unique(grid)
+    def _choose(
+        self, alphas: NDArray | None, queries: NDArray, views: NDArray, folds: list[Fold]
+    ) -> "AlphaBeta":
+        """Values of least cost, or of the best score, on the held-out shots."""
+        import torch
+
+        from sktip._maths.selection import alpha_beta
+        from sktip._maths.selection.held_out import HeldOutVotes
+
+        betas = self.betas_
+        if self.cv is None and np.bincount(self.cache_codes_).max() == 1:
+            chosen = alpha_beta.papers_values(alphas, betas)
+            warn(
+                "every class has one shot, so that none can be held out to choose alpha and beta; "
+                f"{chosen.alpha:g} and {chosen.beta:g} are used, the paper's values or the nearest of those to "
+                "try. Give some class a second shot, or pass a held-out set by cv=PredefinedSplit(...).",
+            )
+            return chosen
+        codes = self.cache_codes_[np.concatenate([fold.held_out for fold in folds])]
+        # Means over all held-out shots; or of the means of the folds, as GridSearchCV has them.
+        sizes = [len(codes)] if self.cv is None else [len(fold.held_out) for fold in folds]
+        weights = fold_balanced_weights(sizes)
+        if self.scoring is None:
+            weights = class_balanced_weights(codes)
+        keys, shots, text, _ = self._tensors(queries.dtype)
+        held_out = HeldOutVotes(
+            folds,
+            torch.as_tensor(queries, device=keys.device),
+            [self._fold_keys(keys, views, fold) for fold in folds],
+            shots.codes,
+            text=text,
+            weights=weights,
+            logit_scale=self.logit_scale_,
+            n_classes=len(self.classes_),
+            balanced=self.cv is None,
+        )
+        if self.scoring is None:
+            spread = beliefs.SPREAD_LEARNED if self.fine_tune else beliefs.SPREAD
+            return alpha_beta.most_probable_values(
+                held_out, alphas=alphas, betas=betas, spread=spread
+            )
+        scoring = self.scoring
+        if scoring not in ("accuracy", "neg_log_loss"):
+            scoring = score_of_logits(scoring, self.classes_, codes, sizes)
+        return alpha_beta.best_values(held_out, scoring, alphas=alphas, betas=betas)
+
+    def _fold_keys(self, keys: Any, views: NDArray, fold: Fold) -> Any:
+        """Keys of the cached shots of a fold, which have not seen the held-out ones."""
+        if not self.fine_tune:
+            return keys[fold.cached]
+        # A larger alpha makes up for the smaller cache: the logits start as they will in full.
+        learned, _ = self._learned_keys(
+            views,
+            beliefs.PAPER_ALPHA * len(keys) / len(fold.cached),
+            beliefs.PAPER_BETA,
+            fold.cached,
+            np.setdiff1d(fold.cached, fold.held_out),
+        )
+        return keys.new_tensor(learned)
+
+    def _alpha_beta(self) -> tuple[float, float]:
+        return self.alpha_, self.beta_

@@ -1,7 +1,7 @@
 """Zero-shot CLIP: the class names alone."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,27 +18,32 @@ class ZeroShotClassifier(BaseCLIPClassifier):
     features of the classes ([1]_, section 3.1.2). It is the prior that the few-shot classifiers
     start from, and what they are to be compared with.
 
+    Read more in the :ref:`User Guide <guide_family>`.
+
     Parameters
     ----------
     encoder : CLIPFeatureTransformer, default=None
         Encodes images and class names. None makes X a feature matrix.
 
     input : {"image", "features"}, default="image"
-        What X is when there is an `encoder`: images, or features that it has made.
+        What X is when there is an `encoder`: images, or features that it has made. With
+        features, the encoder is used in `fit` only, for the text and the logit scale.
 
     text_features : array-like of shape (C, d), default=None
-        Text features of the classes, instead of an encoder's; normalised here.
+        Text features of the classes, instead of an encoder's; normalised here. Rows follow the
+        classes. Without `class_names`, integer labels index the rows and every row is a class.
 
     class_names : mapping or sequence of str, default=None
-        What the classes are called; see :class:`TipAdapterClassifier`. In ``fit()`` without
-        labels, the keys of a mapping are the labels, and the names of a sequence are its own.
+        What the classes are called. None: the labels are the names. A mapping goes from label to
+        name; its keys are classes, with images or without. A sequence is indexed by integer
+        labels, and every index is a class; labels of another type take it in sorted order.
 
     templates : str, sequence of str, or mapping, default="a photo of a {}."
-        Sentences that the names are put into; several are averaged. A mapping goes from label
-        to the templates of that class.
+        Sentences that the names are put into; several are averaged. A mapping goes from label to
+        the templates of that class.
 
     logit_scale : float, default=None
-        Scale s of the logits. None is the model's own, or 100 without an encoder.
+        Scale s of CLIP's logits. None is the model's own, or 100 without an encoder.
 
     Attributes
     ----------
@@ -46,14 +51,14 @@ class ZeroShotClassifier(BaseCLIPClassifier):
         The classes, sorted.
 
     class_features_ : ndarray of shape (C, d)
-        What queries are compared with: the text features or, without a text prior, the
+        What features are compared with: the text features or, without a text prior, the
         normalised means of the classes' shots.
 
     text_features_ : ndarray of shape (C, d) or None
         Unit-norm text features of the classes, None without a text prior.
 
     logit_scale_ : float
-        Scale of the logits.
+        Scale s of CLIP's logits.
 
     n_features_in_ : int
         Width of X. Only when X is features.
@@ -96,7 +101,7 @@ class ZeroShotClassifier(BaseCLIPClassifier):
         self,
         encoder: CLIPFeatureTransformer | None = None,
         *,
-        input: str = "image",
+        input: Literal["image", "features"] = "image",
         text_features: ArrayLike | None = None,
         class_names: Mapping | Sequence[str] | None = None,
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",

@@ -1,5 +1,7 @@
 """Which estimators there are: for tests, tables and scripts that run over all of them."""
 
+from typing import Literal
+
 from sklearn.base import BaseEstimator, is_classifier
 
 import sktip
@@ -7,8 +9,12 @@ import sktip
 __all__ = ["all_estimators"]
 
 
-def all_estimators(*, type_filter: str | None = None) -> list[tuple[str, type[BaseEstimator]]]:
+def all_estimators(
+    *, type_filter: Literal["classifier", "transformer"] | None = None
+) -> list[tuple[str, type[BaseEstimator]]]:
     """List the estimators of sktip, as :func:`sklearn.utils.discovery.all_estimators` does.
+
+    Read more in the :ref:`User Guide <guide_family>`.
 
     Parameters
     ----------

@@ -1,5 +1,6 @@
 """A transformer that counts what its model sees, run in processes of its own."""
 
+import dataclasses
 import hashlib
 import multiprocessing
 import os
@@ -14,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from sktip import CLIPFeatureTransformer
+from sktip._encoding.session import open_encoder
 
 if "forkserver" in multiprocessing.get_all_start_methods():
     # Torch is imported once, in a server that the processes are forked from.
@@ -26,8 +28,9 @@ else:
 class CountingTransformer(CLIPFeatureTransformer):
     """Writes a line for each image that goes through the model, whichever process it is in."""
 
-    def _clip(self):
-        return _Counting(super()._clip(), f"{self.memory}.log")
+    def __sktip_open__(self):
+        session = super().__sktip_open__()
+        return dataclasses.replace(session, clip=_Counting(session.clip, f"{self.memory}.log"))
 
 
 class _Counting:
@@ -121,7 +124,7 @@ def check_killed_runs(folder, n_kills, n_images=300, batch_size=8):
     paths = make_images(folder, n_images)
     hashes = list(map(file_hash, paths))
     whole = CLIPFeatureTransformer("tiny", device="cpu", batch_size=batch_size)
-    expected = np.stack([views[0] for views in whole._encode(paths, 1, None)])
+    expected = np.stack([views[0] for views in open_encoder(whole).views(paths, 1, None)])
     expected = dict(zip(hashes, expected, strict=True))
     seconds = _seconds(paths, folder / "timed.sqlite", batch_size)
 

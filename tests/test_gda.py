@@ -2,23 +2,11 @@
 
 import numpy as np
 import pytest
+from formulas import ALPHA, SCALE, plain_logits
 from sklearn.base import clone
 
 from sktip import GDAClassifier
-
-ALPHA, SCALE = 0.4, 30.0
-
-
-def plain_logits(f, X, y, W, *, alpha=ALPHA, scale=SCALE):
-    """The published formula, with the pseudo-inverse."""
-    n_classes, d = len(W), X.shape[1]
-    mu = np.stack([X[y == code].mean(axis=0) for code in range(n_classes)])
-    centred = X - mu[y]
-    covariance = centred.T @ centred / len(X)
-    shrunken = (len(X) - 1) * covariance + np.trace(covariance) * np.eye(d)
-    P = d * np.linalg.pinv(shrunken)
-    b = np.log(1 / n_classes) - np.einsum("cd,de,ce->c", mu, P, mu) / 2
-    return scale * f @ W.T + alpha * (f @ (P @ mu.T) + b)
+from sktip._encoding.session import open_encoder
 
 
 @pytest.mark.parametrize("shots", [(3, 3, 3), (2, 2, 2), (1, 4, 2, 7), (20, 30, 17)])
@@ -93,7 +81,7 @@ def test_every_view_is_a_sample(clip, digits):
     clf = GDAClassifier(clip, alpha=ALPHA, n_views=3, random_state=0)
     clf.fit(images[:40], labels[:40])
     assert clf.class_counts_.sum() == 120
-    views = np.stack(list(clip._encode(images[:40], 3, 0))).reshape(120, -1)
+    views = np.stack(list(open_encoder(clip).views(images[:40], 3, 0))).reshape(120, -1)
     views /= np.linalg.norm(views, axis=1, keepdims=True)
     single = GDAClassifier(clip, input="features", alpha=ALPHA).fit(views, labels[:40].repeat(3))
     np.testing.assert_allclose(
@@ -123,50 +111,11 @@ def test_shots_are_kept_for_a_later_choice_only(features):
     assert auto.set_params(alpha=1.0).partial_fit(X, y).shots_ is None
 
 
-@pytest.mark.parametrize("shots", [(5, 6, 4, 8, 5), (2, 2, 2, 2, 2, 2), (9, 9), (1, 3, 1, 2)])
-def test_left_out_shots_are_not_seen(features, shots):
-    from sktip._left_out import place_in_class
-    from sktip._maths.discriminant_weight import leave_out
-
-    X, y, W = features(shots, d=6)
-    pieces = list(leave_out(X, y, place_in_class(y), None, len(shots)))
-    asked = np.concatenate([piece.rows for piece in pieces])
-    several = np.flatnonzero(np.array(shots)[y] > 1)
-    np.testing.assert_array_equal(np.sort(asked), several)
-    for piece in pieces:
-        assert set(y[piece.rows]) <= set(piece.classes)
-        kept = np.setdiff1d(np.arange(len(y)), piece.rows)
-        plain = plain_logits(X[piece.rows], X[kept], y[kept], 0 * W, alpha=1)
-        np.testing.assert_allclose(piece.votes, plain[:, piece.classes], atol=1e-8)
-
-
-def test_two_shots_do_not_shape_the_covariance_they_are_judged_by(features):
-    """With two shots, one left out, the covariance is that of classes that do not compete."""
-    from sktip._left_out import place_in_class
-    from sktip._maths.discriminant_weight import leave_out
-
-    X, y, _ = features((2,) * 8, d=6)
-    for piece in leave_out(X, y, place_in_class(y), None, 8):
-        moved = X.copy()
-        inside = np.setdiff1d(np.flatnonzero(np.isin(y, piece.classes)), piece.rows)
-        # Other means, the same spread: discriminants change by the means alone.
-        moved[inside] += 0.3
-        after = {tuple(p.rows): p for p in leave_out(moved, y, place_in_class(y), None, 8)}
-        others = np.flatnonzero(~np.isin(y, piece.classes))
-        scatter = sum(np.cov(X[y == c].T, bias=True) * 2 for c in set(y[others]))
-        n = len(X) - len(piece.rows)
-        P = 6 * np.linalg.inv((n - 1) * scatter / n + np.trace(scatter) / n * np.eye(6))
-        mu = np.stack([moved[inside][y[inside] == c][0] for c in piece.classes])
-        own = np.log(8) + np.einsum("cd,de,ce->c", mu, P, mu) / 2
-        votes = X[piece.rows] @ P @ mu.T - own
-        np.testing.assert_allclose(after[tuple(piece.rows)].votes, votes, atol=1e-8)
-
-
 @pytest.mark.filterwarnings("ignore:neither `encoder`")
 @pytest.mark.parametrize("n_shots", [1, 4])
 @pytest.mark.parametrize("scale", [10.0, 100.0, 1000.0])
 def test_text_that_says_nothing_is_not_trusted(features, n_shots, scale):
-    """However sure useless text is of its answers, those of the shots are given."""
+    """However confident useless text is, the answers of the shots are given."""
     shots = (n_shots,) * 20
     X, y, _ = features(shots, d=32)
     Q, target, _ = features((10,) * 20, d=32)

@@ -1,22 +1,13 @@
-"""ProKeR: its formula, its closed form for left-out shots, and the choice of its values."""
+"""ProKeR: its formula, and the choice of its values."""
 
 import numpy as np
 import pytest
+from formulas import BETA, LAMBDA, SCALE, kernel, plain_correction
 from sklearn.base import clone
 
 from sktip import ProKeRClassifier
 
-BETA, LAMBDA, GAMMA, SCALE = 2.2, 0.07, 0.3, 30.0
-
-
-def kernel(a, b, beta=BETA):
-    return np.exp(-beta * (1 - a @ b.T))
-
-
-def plain_correction(f, X, y, W, n_classes, *, beta=BETA, lam=LAMBDA):
-    """The regression without the weight gamma, by a plain inverse."""
-    residual = np.eye(n_classes)[y] - (0 if W is None else X @ W.T)
-    return kernel(f, X, beta) @ np.linalg.inv(kernel(X, X, beta) + lam * np.eye(len(X))) @ residual
+GAMMA = 0.3
 
 
 @pytest.mark.parametrize("shots", [(3, 3, 3), (1, 1, 1), (1, 4, 2, 7), (5, 5)])
@@ -40,37 +31,10 @@ def test_published_form(features):
     np.testing.assert_allclose(clf.decision_function(X) * clf.temperature_, published, atol=1e-9)
 
 
-def test_left_out_shots_in_closed_form(features):
-    import torch
-
-    from sktip._maths.kernel_ridge import left_out_predictions, residual_targets
-
-    X, y, W = features((3, 3, 4))
-    folds = [np.array([0, 4, 7]), np.array([2, 3]), np.array([9])]
-    keys, codes, text = (torch.as_tensor(array) for array in (X, y, W))
-    targets = residual_targets(keys, codes, text, 3)
-    rows = [torch.as_tensor(fold) for fold in folds]
-    found = left_out_predictions(keys, targets, rows, BETA, LAMBDA)
-    for fold, predictions in zip(folds, found.split([3, 2, 1]), strict=True):
-        kept = np.setdiff1d(np.arange(len(X)), fold)
-        refitted = plain_correction(X[fold], X[kept], y[kept], W, 3)
-        np.testing.assert_allclose(predictions.numpy(), refitted, atol=1e-9)
-
-
 def test_one_shot_takes_the_published_values(features):
     X, y, W = features((1,) * 5)
     clf = ProKeRClassifier(text_features=W).fit(X, y)
     assert (clf.beta_, clf.lam_, clf.gamma_) == pytest.approx((3, 0.05, 0.05))
-
-
-@pytest.mark.parametrize(
-    ("n_shots", "beta", "lam"),
-    [(1, 3, 0.05), (16, 1.7, 0.1), (8, 1.66, 0.07), (100, 1.7, 0.1), (2**1.5, 1.975, 0.05)],
-)
-def test_published_values_are_interpolated(n_shots, beta, lam):
-    from sktip._proker import _published
-
-    assert _published(n_shots) == pytest.approx((beta, lam), rel=1e-3)
 
 
 def test_auto_is_better_than_the_published_values(features):

@@ -10,8 +10,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from sktip import TipAdapterClassifier
-from sktip._left_out import place_in_class
 from sktip._maths import cache, kernel_ridge
+from sktip._maths.selection.folds import positions_in_class
 from sktip._maths.unit import unit_norm
 
 every_classifier = pytest.mark.parametrize("name", CLASSIFIERS)
@@ -61,7 +61,7 @@ def test_order_of_shots(name, prior, problem):
     order = rng.permutation(len(y))
     if name in CHOSEN_ON_FOLDS:
         # A shuffle of the rows that leaves the shots of each class in their order.
-        order = np.lexsort((place_in_class(y), rng.permutation(y.max() + 1)[y]))
+        order = np.lexsort((positions_in_class(y), rng.permutation(y.max() + 1)[y]))
     clf, shuffled = fit(name, X, y, text), fit(name, X[order], y[order], text)
     assert_close(shuffled.predict_proba(Q), clf.predict_proba(Q), X.dtype)
 
@@ -325,7 +325,7 @@ class TestSizes:
         np.testing.assert_array_equal(clf.predict(X), y)
 
     @every_classifier
-    # Of one shot a class, scikit-learn would ask whether it is a regression.
+    # Of one shot per class, scikit-learn would ask whether it is a regression.
     @pytest.mark.filterwarnings("error:.*regression problem")
     def test_a_thousand_classes(self, name):
         rng = np.random.default_rng(0)

@@ -5,6 +5,7 @@ import pytest
 from scipy.special import log_softmax, softmax
 
 from sktip import TipAdapterClassifier
+from sktip._encoding.session import open_encoder
 
 ALPHA, BETA, SCALE = 1.7, 4.2, 30.0
 
@@ -335,7 +336,7 @@ class TestImages:
         images, labels = digits
         clf = TipAdapterClassifier(clip, n_views=4, random_state=0).fit(images[:20], labels[:20])
         seeds = np.random.RandomState(0)
-        raw = np.stack(list(clip._encode(images[:20], 4, seeds)))
+        raw = np.stack(list(open_encoder(clip).views(images[:20], 4, seeds)))
         mean = raw.mean(axis=1)
         expected = mean / np.linalg.norm(mean, axis=1, keepdims=True)
         np.testing.assert_allclose(clf.cache_keys_, expected, atol=1e-6)

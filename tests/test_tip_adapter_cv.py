@@ -38,7 +38,7 @@ def search(W, **parameters):
     return TipAdapterClassifierCV(text_features=W, logit_scale=SCALE, **parameters)
 
 
-def left_out(X, y, beta, n_classes, fold_of, rescale):
+def votes_without_own_fold(X, y, beta, n_classes, fold_of, rescale):
     """Votes of each shot's cache without the shots of its own fold, one query at a time."""
     votes = np.zeros((len(y), n_classes))
     for i in range(len(y)):
@@ -62,13 +62,13 @@ class TestScores:
     """Scores are those of brute force."""
 
     @pytest.mark.parametrize("cv", ["balanced", "leave one out"])
-    def test_left_out_shots(self, shots, cv):
+    def test_held_out_shots(self, shots, cv):
         X, y, W = shots
         folds = place_in_class(y) if cv == "balanced" else np.arange(len(y))
         splitter = None if cv == "balanced" else LeaveOneOut()
         loss, accuracy = np.empty((2, len(ALPHAS), len(BETAS)))
         for b, beta in enumerate(BETAS):
-            votes = left_out(X, y, beta, 4, folds, rescale=cv == "balanced")
+            votes = votes_without_own_fold(X, y, beta, 4, folds, rescale=cv == "balanced")
             for a, alpha in enumerate(ALPHAS):
                 logits = SCALE * X @ W.T + alpha * votes
                 loss[a, b] = mean_loss(logits, y)
@@ -84,7 +84,11 @@ class TestScores:
     def test_balanced_with_unequal_shots(self, features):
         X, y, W = noisy(features, (2, 5, 3, 7))
         expected = [
-            -mean_loss(SCALE * X @ W.T + 2 * left_out(X, y, beta, 4, place_in_class(y), True), y)
+            -mean_loss(
+                SCALE * X @ W.T
+                + 2 * votes_without_own_fold(X, y, beta, 4, place_in_class(y), True),
+                y,
+            )
             for beta in BETAS
         ]
         clf = search(W, alphas=[2.0], betas=BETAS, scoring="neg_log_loss").fit(X, y)
@@ -128,13 +132,13 @@ class TestScores:
         assert grid.best_score_ == clf.best_score_
 
     def test_kept_and_recomputed_similarities_agree(self, shots, monkeypatch):
-        from sktip._maths import selection
+        from sktip._maths.selection import held_out
 
         X, y, W = shots
         expected = search(W, scoring="neg_log_loss").fit(X, y).scores_
-        monkeypatch.setattr(selection, "KEPT_ELEMENTS", 0)
-        monkeypatch.setattr(selection, "BLOCK_ELEMENTS", 1)
-        monkeypatch.setattr(selection, "CHUNK_ELEMENTS", 1)
+        monkeypatch.setattr(held_out, "KEPT_ELEMENTS", 0)
+        monkeypatch.setattr(held_out, "BLOCK_ELEMENTS", 1)
+        monkeypatch.setattr(held_out, "CHUNK_ELEMENTS", 1)
         np.testing.assert_allclose(search(W, scoring="neg_log_loss").fit(X, y).scores_, expected)
 
 
@@ -146,7 +150,7 @@ class TestAllAlphas:
         clf = search(W, betas=BETAS, scoring="neg_log_loss").fit(X, y)
         assert clf.alphas_.shape == clf.scores_.shape == BETAS.shape
         for beta, alpha, score in zip(BETAS, clf.alphas_, clf.scores_, strict=True):
-            votes = left_out(X, y, beta, 4, place_in_class(y), True)
+            votes = votes_without_own_fold(X, y, beta, 4, place_in_class(y), True)
             best = minimize_scalar(
                 lambda a, votes=votes: mean_loss(SCALE * X @ W.T + a * votes, y),
                 bounds=(0, 1000), method="bounded", options={"xatol": 1e-9},
@@ -154,44 +158,11 @@ class TestAllAlphas:
             assert alpha == pytest.approx(best.x, rel=1e-3, abs=1e-3)
             assert score == pytest.approx(-best.fun, abs=1e-7)
 
-    def test_log_loss_that_only_grows_gives_zero(self):
-        import torch
-
-        from sktip._maths.selection import Questions, best_alpha
-
-        votes = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
-        wrong = Questions(torch.zeros(2, 2), torch.tensor([0, 1]), torch.full((2,), 0.5))
-        assert best_alpha(wrong, votes)[0] == 0
-        right = Questions(torch.zeros(2, 2), torch.tensor([1, 0]), torch.full((2,), 0.5))
-        assert best_alpha(right, votes)[0] > 5
-
-    @pytest.mark.parametrize("seed", range(5))
-    def test_accuracy_is_a_step_function_of_alpha(self, seed):
-        import torch
-
-        from sktip._maths.selection import Questions, accuracy_steps
-
-        rng = np.random.default_rng(seed)
-        z, c = rng.normal(size=(2, 5, 40)).round(1)
-        target = rng.integers(5, size=40)
-        weights = rng.dirichlet(np.ones(40))
-        questions = Questions(torch.tensor(z), torch.tensor(target), torch.tensor(weights))
-        points, accuracies = (t.numpy() for t in accuracy_steps(questions, torch.tensor(c)))
-        assert points[0] == 0
-        assert (np.diff(points) > 0).all()
-        for alpha in np.linspace(0.0003, 40, 4001):
-            logits = z + alpha * c
-            others = np.where(np.arange(5)[:, None] == target, -np.inf, logits).max(axis=0)
-            right = logits[target, np.arange(40)] > others
-            step = np.searchsorted(points, alpha, side="right") - 1
-            if abs(points - alpha).min() > 1e-9:
-                assert accuracies[step] == pytest.approx((weights * right).sum(), abs=1e-9)
-
     def test_accuracy_takes_the_alpha_nearest_to_one(self, shots):
         X, y, W = shots
         clf = search(W, betas=BETAS, scoring="accuracy").fit(X, y)
         for beta, alpha, score in zip(BETAS, clf.alphas_, clf.scores_, strict=True):
-            votes = left_out(X, y, beta, 4, place_in_class(y), True)
+            votes = votes_without_own_fold(X, y, beta, 4, place_in_class(y), True)
             grid = np.geomspace(1e-3, 1e3, 2000)
             accuracies = [((SCALE * X @ W.T + a * votes).argmax(1) == y).mean() for a in grid]
             assert score == pytest.approx(max(accuracies))
@@ -311,7 +282,7 @@ class TestFineTuning:
         np.testing.assert_array_equal(first.scores_, again.scores_)
         assert abs(first.scores_ - search(W).fit(X, y).scores_).max() > 1e-6
 
-    def test_left_out_shots_are_not_learned_from(self, shots):
+    def test_held_out_shots_are_not_learned_from(self, shots):
         X, y, W = shots
         cv = StratifiedKFold(2)
         clf = search(

@@ -57,7 +57,7 @@ def fit_and_score(method, shots, labels, queries, query_labels, *, images=None):
     start = time.perf_counter()
     reads_images = getattr(method, "input", "features") == "image"
     with warnings.catch_warnings():
-        # With one shot a class there is nothing to choose by, and the paper's values are used.
+        # With one shot per class there is nothing to choose by, and the paper's values are used.
         warnings.filterwarnings("ignore", message="every class has one shot")
         # Few shots of many classes look like a regression to scikit-learn.
         warnings.filterwarnings("ignore", message="The number of unique classes is greater")

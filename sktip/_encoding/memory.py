@@ -41,6 +41,8 @@ class FeatureMemory:
     adds a limit, and the means to look at the file and to empty it. It holds nothing but its
     parameters; the file is opened where it is used, and made at its first feature.
 
+    Read more in the :ref:`User Guide <guide_encoding_once>`.
+
     Parameters
     ----------
     path : str or path-like
@@ -96,12 +98,6 @@ class FeatureMemory:
                 f"max_bytes={self.max_bytes!r}; a file of features needs at least {MIN_BYTES:,} bytes."
             )
 
-    @property
-    def _file(self) -> str:
-        """The file, looked for in the working directory again where its folder is gone."""
-        known: str = self.__dict__["_absolute"]
-        return known if os.path.isdir(os.path.dirname(known)) else os.path.abspath(self.path)
-
     def __len__(self) -> int:
         """Count the features in the file."""
         with self._maintenance() as db:
@@ -124,14 +120,15 @@ class FeatureMemory:
 
     @contextmanager
     def _maintenance(self) -> Iterator[sqlite3.Connection | None]:
-        if not os.path.exists(self._file):
+        path = _path_of(self)
+        if not os.path.exists(path):
             yield None
             return
         try:
-            with closing(connect(self._file)) as db:
+            with closing(connect(path)) as db:
                 yield db
         except sqlite3.Error as error:
-            raise OSError(f"the feature file {self._file!r}: {cause(error)}.") from error
+            raise OSError(f"the feature file {path!r}: {cause(error)}.") from error
 
 
 class FeatureStore:
@@ -150,7 +147,7 @@ class FeatureStore:
         self._reads = self._writes = False
         self._space_id: int | None = None
         self._db: sqlite3.Connection | None = None
-        self._path = memory._file
+        self._path = _path_of(memory)
         try:
             self._db = connect(self._path)
             self._place = os.stat(self._path)
@@ -260,6 +257,12 @@ class FeatureStore:
         if self.problem is None:
             path = self._path
             self.problem = f"memory={path!r} could not be {what}: {cause(error)}"
+
+
+def _path_of(memory: FeatureMemory) -> str:
+    """Path of the file, looked for in the working directory again where its folder is gone."""
+    known: str = vars(memory)["_absolute"]
+    return known if os.path.isdir(os.path.dirname(known)) else os.path.abspath(memory.path)
 
 
 def _checksum(space: int, key: Key, blob: bytes) -> int:

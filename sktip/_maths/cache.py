@@ -3,7 +3,7 @@
 Everything here takes and returns torch tensors. Affinities are laid out keys by queries, so that
 the shots of a class are summed as whole rows: an embedding bag, whose indices list each class's
 keys, does that for shots in any order and number, with or without weights. Queries come in blocks
-whose affinities stay in the processor's cache, and memory does not grow with n x m.
+whose affinities stay in the CPU's cache, and memory does not grow with n x m.
 """
 
 from collections.abc import Iterator
@@ -71,7 +71,7 @@ def blocks(n_queries: int, n_keys: int, n_elements: int) -> Iterator[slice]:
     """Rows of the queries, so many at a time that their affinities are about `n_elements`."""
     size = max(16, min(1024, n_elements // max(1, n_keys)))
     if size > 64:
-        # Products with 262 columns take a third longer than with 256 on some processors.
+        # Products with 262 columns take a third longer than with 256 on some CPUs.
         size -= size % 64
     for start in range(0, n_queries, size):
         yield slice(start, start + size)

@@ -1,5 +1,7 @@
 """Where tensors live: resolved at use, never stored."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import DTypeLike, NDArray
@@ -30,7 +32,7 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
     return resolved
 
 
-def as_tensor(array: NDArray, dtype: DTypeLike, device: torch.device) -> torch.Tensor:
+def as_tensor(array: NDArray[Any], dtype: DTypeLike, device: torch.device) -> torch.Tensor:
     """Tensor of an array, which is not copied where it need not be."""
     # Arrays that joblib has memory-mapped are read-only, which torch warns about.
     return torch.as_tensor(np.require(array, dtype, "W"), device=device)

@@ -5,6 +5,7 @@ are merged later, and a covariance of few shots is nearly singular.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,13 +33,17 @@ class ClassStatistics:
         Sum over all samples of the outer products of their differences from the class means.
     """
 
-    counts: NDArray
-    means: NDArray
-    scatter: NDArray
+    counts: NDArray[Any]
+    means: NDArray[Any]
+    scatter: NDArray[Any]
 
     @classmethod
     def of(
-        cls, samples: NDArray, codes: NDArray, n_classes: int, weights: NDArray | None = None
+        cls,
+        samples: NDArray[Any],
+        codes: NDArray[Any],
+        n_classes: int,
+        weights: NDArray[Any] | None = None,
     ) -> "ClassStatistics":
         """Sum up samples (n, d) of the classes `codes`."""
         weights = np.ones(len(samples)) if weights is None else weights
@@ -62,7 +67,7 @@ class ClassStatistics:
             self.scatter + other.scatter + between.T @ between,
         )
 
-    def spread_to(self, n_classes: int, codes: NDArray) -> "ClassStatistics":
+    def spread_to(self, n_classes: int, codes: NDArray[Any]) -> "ClassStatistics":
         """Make room for more classes; the present ones become those of `codes`."""
         counts, means = np.zeros(n_classes), np.zeros((n_classes, self.means.shape[1]))
         counts[codes], means[codes] = self.counts, self.means
@@ -71,9 +76,9 @@ class ClassStatistics:
     @property
     def has_spread(self) -> bool:
         """Whether the samples of some class differ."""
-        return np.trace(self.scatter) > NO_SPREAD * self.counts.sum()
+        return bool(np.trace(self.scatter) > NO_SPREAD * self.counts.sum())
 
-    def discriminants(self) -> tuple[NDArray, NDArray]:
+    def discriminants(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Weights (C, d) and intercepts (C,) of ``f P mu_c - mu_c P mu_c / 2 - log C``.
 
         P is the shrunken precision ``d inv((N - 1) Sigma + trace(Sigma) I)``, the identity where
@@ -98,7 +103,7 @@ class ClassStatistics:
             ridge = np.trace(covariance) * np.eye(d)
             shrunken = torch.from_numpy(max(n - 1, 0) * covariance + ridge)
             # torch's threads wait asleep; SciPy's do not, which takes many times as long where the
-            # processor has other work too.
+            # CPU has other work too.
             factor = torch.linalg.cholesky(shrunken)
             weights = d * torch.cholesky_solve(torch.from_numpy(means.T), factor).numpy()
         own = (means.T * weights).sum(axis=0) / 2

@@ -1,10 +1,12 @@
 """Rows of length 1."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 
-def unit_norm(features: NDArray) -> NDArray:
+def unit_norm(features: NDArray[Any]) -> NDArray[Any]:
     """Divide rows by their norm; rows of zeros stay zero."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         norms = np.linalg.norm(features, axis=-1, keepdims=True)

@@ -47,8 +47,8 @@ def given_names(class_names: Any) -> dict[Any, str] | list[str] | None:
 
 
 def resolve_classes(
-    labels: NDArray, class_names: Any, n_text_rows: int | None, *, needs_names: bool
-) -> tuple[NDArray, list[str] | None]:
+    labels: NDArray[Any], class_names: Any, n_text_rows: int | None, *, needs_names: bool
+) -> tuple[NDArray[Any], list[str] | None]:
     """Return the sorted classes, and their names where these are known.
 
     Parameters
@@ -109,7 +109,7 @@ def resolve_classes(
     return classes, names
 
 
-def _union(labels: NDArray, class_names: dict, *, is_series: bool) -> NDArray:
+def _union(labels: NDArray[Any], class_names: dict[Any, str], *, is_series: bool) -> NDArray[Any]:
     if not class_names:
         raise ValueError("class_names is an empty mapping.")
     keys = check_labels(list(class_names), "the keys of class_names")
@@ -129,15 +129,16 @@ def _union(labels: NDArray, class_names: dict, *, is_series: bool) -> NDArray:
     return join_labels(labels, keys, "class_names")
 
 
-def _own_name(label: Any, class_names: dict) -> str:
+def _own_name(label: Any, class_names: dict[Any, str]) -> str:
     if label in class_names:
         return class_names[label]
     if isinstance(label, str):
-        return label
+        own: str = label
+        return own
     raise ValueError(f"class_names has no name for the label {label!r}.")
 
 
-def _indexed(labels: NDArray, n_rows: int, parameter: str) -> NDArray:
+def _indexed(labels: NDArray[Any], n_rows: int, parameter: str) -> NDArray[Any]:
     if n_rows == 0:
         raise ValueError(f"{parameter} is empty.")
     if labels.dtype.kind in "iu":
@@ -157,6 +158,6 @@ def _indexed(labels: NDArray, n_rows: int, parameter: str) -> NDArray:
     return labels
 
 
-def _some(values: Sequence | NDArray) -> str:
+def _some(values: Sequence[Any] | NDArray[Any]) -> str:
     shown = [str(value) for value in list(values)[:5]]
     return "[" + ", ".join(shown) + (", ...]" if len(values) > 5 else "]")

@@ -31,33 +31,29 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("numpy", "scikit-learn", "torch", "open_clip_torch")}
 
 
-class RecordedMixin:
-    """Refuse what a newer sktip has saved in another layout, and an encoder of another model."""
+def check_format(name: str, state: dict[str, Any]) -> None:
+    """Refuse the state of an estimator that a newer sktip has saved in another layout."""
+    made = state.get("fitted_with_", {})
+    if made.get("format", FORMAT) > FORMAT:
+        raise ValueError(
+            f"this {name} was saved by sktip {made['sktip']} in format {made['format']}; "
+            f"sktip {__version__} reads formats up to {FORMAT}. Install sktip {made['sktip']} or newer."
+        )
 
-    encoder: Any
-    encoder_probe_: NDArray | None
-    fitted_with_: dict[str, Any]
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        made = state.get("fitted_with_", {})
-        if made.get("format", FORMAT) > FORMAT:
-            raise ValueError(
-                f"this {type(self).__name__} was saved by sktip {made['sktip']} in format {made['format']}; "
-                f"sktip {__version__} reads formats up to {FORMAT}. Install sktip {made['sktip']} or newer."
-            )
-        super().__setstate__(state)  # type: ignore[misc]
-
-    def _check_encoder(self) -> None:
-        """Refuse another model than that of `fit`: its features mean something else."""
-        probe = self.encoder._clip().probe
-        known = self.encoder_probe_
-        if known is not None and (known.shape != probe.shape or known @ probe < SAME_MODEL):
-            names = ("model_name", "pretrained")
-            then, now = (
-                ", ".join(f"{name}={source[name]!r}" for name in names)
-                for source in (self.fitted_with_, record(self.encoder))
-            )
-            raise ValueError(
-                f"the encoder is not the model that this {type(self).__name__} was fitted with: {then} then, "
-                f"{now} now, and their features differ. Set the encoder back, or call fit."
-            )
+def check_same_model(classifier: Any, session: Any) -> None:
+    """Refuse an open encoder of another model than that of `fit`: its features mean something else."""
+    known: NDArray[Any] | None = getattr(classifier, "encoder_probe_", None)
+    if known is None:
+        return
+    probe = session.probe
+    if known.shape != probe.shape or known @ probe < SAME_MODEL:
+        names = ("model_name", "pretrained")
+        then, now = (
+            ", ".join(f"{name}={source[name]!r}" for name in names)
+            for source in (classifier.fitted_with_, record(classifier.encoder))
+        )
+        raise ValueError(
+            f"the encoder is not the model that this {type(classifier).__name__} was fitted with: {then} "
+            f"then, {now} now, and their features differ. Set the encoder back, or call fit."
+        )

@@ -16,7 +16,7 @@ TEXT, BOOLEANS, INTEGERS, FLOATS = "text", "booleans", "integers", "floating-poi
 _KINDS = {"U": TEXT, "O": TEXT, "b": BOOLEANS, "i": INTEGERS, "u": INTEGERS, "f": FLOATS}
 
 
-def check_labels(y: Any, name: str = "y") -> NDArray:
+def check_labels(y: Any, name: str = "y") -> NDArray[Any]:
     """Check labels, and return them as an array that says the same.
 
     Parameters
@@ -53,12 +53,12 @@ def check_labels(y: Any, name: str = "y") -> NDArray:
     return labels
 
 
-def kind_of(labels: NDArray) -> str:
+def kind_of(labels: NDArray[Any]) -> str:
     """Say what labels that were checked are, in words."""
     return _KINDS.get(labels.dtype.kind, str(labels.dtype))
 
 
-def join_labels(known: NDArray, new: NDArray, name: str = "y") -> NDArray:
+def join_labels(known: NDArray[Any], new: NDArray[Any], name: str = "y") -> NDArray[Any]:
     """Join labels of the same kind: sorted, each once, of a type that holds them all.
 
     Parameters
@@ -108,7 +108,7 @@ def integer_type(dtype: np.dtype, least: int, largest: int) -> np.dtype:
     )
 
 
-def codes_of(labels: ArrayLike, classes: NDArray) -> NDArray[np.intp]:
+def codes_of(labels: ArrayLike, classes: NDArray[Any]) -> NDArray[np.intp]:
     """Place of each label in the sorted classes, which have all of them."""
     # Of two types NumPy would compare a third, such as floats of large integers.
     return np.searchsorted(classes, np.asarray(labels).astype(classes.dtype, copy=False))
@@ -120,7 +120,7 @@ def check_weights(
     """Check the weights of shots: (n_shots,), none of them negative. They may all be 0."""
     if isinstance(sample_weight, Real):
         sample_weight = np.full(n_shots, sample_weight)
-    weights = check_array(
+    weights: NDArray[np.float64] = check_array(
         sample_weight, ensure_2d=False, dtype=np.float64, copy=True, input_name=name
     )
     if weights.shape != (n_shots,):
@@ -136,8 +136,8 @@ def check_weights(
 
 
 def joined_weights(
-    old: NDArray | None, n_old: int, new: NDArray | None, n_new: int
-) -> NDArray | None:
+    old: NDArray[Any] | None, n_old: int, new: NDArray[Any] | None, n_new: int
+) -> NDArray[Any] | None:
     """Weights of old and new shots; None, where all weigh the same, is a weight of 1."""
     if old is None and new is None:
         return None
@@ -146,7 +146,7 @@ def joined_weights(
     )
 
 
-def _as_array(y: Any, name: str) -> NDArray:
+def _as_array(y: Any, name: str) -> NDArray[Any]:
     """Labels in one dimension, of the type that each of them has."""
     given = y
     if not isinstance(y, Sequence) or isinstance(y, str | bytes):
@@ -182,7 +182,7 @@ def _as_array(y: Any, name: str) -> NDArray:
     return array
 
 
-def _kinds(items: list, name: str) -> set[str]:
+def _kinds(items: list[Any], name: str) -> set[str]:
     """Kinds of labels given one by one; raise an error where one is missing, or of another kind."""
     kind_of_type = {kind: _kind_of_type(kind) for kind in set(map(type, items))}
     kinds = set(kind_of_type.values())

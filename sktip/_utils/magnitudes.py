@@ -34,7 +34,7 @@ def check_magnitudes(dtype: DTypeLike, **values: Any) -> None:
         most = 1 / float(limits.eps) if sharp else float(limits.max / MANY) ** 0.5
         for number in (value,) if isinstance(value, float) else np.ravel(value).tolist():
             if number > most:
-                why = "rounding would decide which shots are near" if sharp else "logits overflow"
+                why = "rounding would decide which shots are near" if sharp else "results overflow"
                 raise ValueError(
                     f"{name}={number:g} is too large for {limits.dtype}: above {most:.2g}, {why}. Lower it."
                 )
@@ -44,7 +44,7 @@ def check_magnitudes(dtype: DTypeLike, **values: Any) -> None:
                 )
 
 
-def check_finite(what: str, array: NDArray, **values: Any) -> None:
+def check_finite(what: str, array: NDArray[Any], **values: Any) -> None:
     """Check that a result is finite; the error says by which parameters it may have become so.
 
     Parameters

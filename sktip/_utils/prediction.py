@@ -23,10 +23,10 @@ class BlockwisePredictionMixin:
     prepares what all blocks share; and `_magnitudes()`, the numbers that may overflow.
     """
 
-    classes_: NDArray
+    classes_: NDArray[Any]
 
     @answers
-    def decision_function(self, X: Any) -> NDArray:
+    def decision_function(self, X: Any) -> NDArray[Any]:
         """Compute the logits.
 
         Parameters
@@ -47,7 +47,7 @@ class BlockwisePredictionMixin:
         return self._ask(X, _two_as_one)
 
     @answers
-    def predict(self, X: Any) -> NDArray:
+    def predict(self, X: Any) -> NDArray[Any]:
         """Predict the class of each row.
 
         Beyond X and the answer this takes no more memory for more rows.
@@ -68,10 +68,11 @@ class BlockwisePredictionMixin:
             If logits overflow; the error names the parameters to look at.
         """
         winners = self._ask(X, _winners)
-        return self.classes_[winners]
+        labels: NDArray[Any] = self.classes_[winners]
+        return labels
 
     @answers
-    def predict_proba(self, X: Any) -> NDArray:
+    def predict_proba(self, X: Any) -> NDArray[Any]:
         """Predict the probability of each class.
 
         Parameters
@@ -92,7 +93,7 @@ class BlockwisePredictionMixin:
         return self._ask(X, _softmax)
 
     @answers
-    def predict_log_proba(self, X: Any) -> NDArray:
+    def predict_log_proba(self, X: Any) -> NDArray[Any]:
         """Predict the logarithm of the probability of each class.
 
         Parameters
@@ -112,11 +113,11 @@ class BlockwisePredictionMixin:
         """
         return self._ask(X, _log_softmax)
 
-    def _query_rows(self, X: Any) -> NDArray:
+    def _query_rows(self, X: Any) -> NDArray[Any]:
         """Make queries a matrix of numbers, neither checked nor normalised: (n, d)."""
         raise NotImplementedError
 
-    def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray], NDArray]:
+    def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray[Any]], NDArray[Any]]:
         """Make the function from unit rows of that type, (b, d), to their logits, (b, C)."""
         raise NotImplementedError
 
@@ -124,7 +125,7 @@ class BlockwisePredictionMixin:
         """Return the numbers that the logits are made with, by the parameter that sets each."""
         raise NotImplementedError
 
-    def _ask(self, X: Any, answer: Callable[[NDArray], NDArray]) -> NDArray:
+    def _ask(self, X: Any, answer: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
         """Collect what `answer` makes of the logits of each block."""
         X = self._query_rows(X)
         dtype = type_of(X)
@@ -132,7 +133,7 @@ class BlockwisePredictionMixin:
         check_magnitudes(dtype, **magnitudes)
         logits_of = self._logit_function(dtype)
 
-        def of_block(rows: slice) -> NDArray:
+        def of_block(rows: slice) -> NDArray[Any]:
             logits = logits_of(unit_rows(X, rows))
             check_finite("logits", logits, **magnitudes)
             return answer(logits)
@@ -177,12 +178,14 @@ def row_blocks(n_rows: int, width: int) -> list[slice]:
     return [slice(start, start + size) for start in range(0, n_rows, size)]
 
 
-def type_of(X: NDArray) -> np.dtype:
+def type_of(X: NDArray[Any]) -> np.dtype:
     """Type of computation: that of X if it is float32, else float64."""
     return X.dtype if X.dtype == np.float32 else np.dtype(np.float64)
 
 
-def unit_rows(X: NDArray, rows: slice = slice(None), *, called: NDArray | None = None) -> NDArray:
+def unit_rows(
+    X: NDArray[Any], rows: slice = slice(None), *, called: NDArray[Any] | None = None
+) -> NDArray[Any]:
     """Normalise some rows of X; rows of zeros stay zero.
 
     Parameters
@@ -206,7 +209,8 @@ def unit_rows(X: NDArray, rows: slice = slice(None), *, called: NDArray | None =
     squares = np.einsum("ij,ij->i", part, part)
     usual = (squares > SHORT) & (squares < LONG)
     if usual.all():
-        return part / np.sqrt(squares)[:, np.newaxis]
+        unit: NDArray[Any] = part / np.sqrt(squares)[:, np.newaxis]
+        return unit
     if not np.isfinite(part).all():
         raise ValueError(_what_is_not_finite(X, called))
     # The other rows must not depend on what they are asked with.
@@ -215,7 +219,7 @@ def unit_rows(X: NDArray, rows: slice = slice(None), *, called: NDArray | None =
     return unit
 
 
-def _what_is_not_finite(X: NDArray, called: NDArray | None) -> str:
+def _what_is_not_finite(X: NDArray[Any], called: NDArray[Any] | None) -> str:
     finite = np.concatenate(
         [
             np.isfinite(X[rows].astype(type_of(X), copy=False)).all(axis=1)
@@ -231,28 +235,31 @@ def _what_is_not_finite(X: NDArray, called: NDArray | None) -> str:
     )
 
 
-def _two_as_one(logits: NDArray) -> NDArray:
+def _two_as_one(logits: NDArray[Any]) -> NDArray[Any]:
     return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
 
 
-def _winners(logits: NDArray) -> NDArray:
-    return logits.argmax(axis=1)
+def _winners(logits: NDArray[Any]) -> NDArray[Any]:
+    winners: NDArray[np.intp] = logits.argmax(axis=1)
+    return winners
 
 
-def _below_the_largest(logits: NDArray) -> NDArray:
+def _below_the_largest(logits: NDArray[Any]) -> NDArray[Any]:
     """Logits less the largest of their row, in double precision."""
     # Small probabilities stay above 0 then, and rows sum to 1 for every scorer.
-    return np.subtract(logits, logits.max(axis=1, keepdims=True), dtype=np.float64)
+    below: NDArray[np.float64]
+    below = np.subtract(logits, logits.max(axis=1, keepdims=True), dtype=np.float64)
+    return below
 
 
-def _softmax(logits: NDArray) -> NDArray:
+def _softmax(logits: NDArray[Any]) -> NDArray[Any]:
     masses = _below_the_largest(logits)
     np.exp(masses, out=masses)
     masses /= masses.sum(axis=1, keepdims=True)
     return masses
 
 
-def _log_softmax(logits: NDArray) -> NDArray:
+def _log_softmax(logits: NDArray[Any]) -> NDArray[Any]:
     logs = _below_the_largest(logits)
     logs -= np.log(np.exp(logs).sum(axis=1, keepdims=True))
     return logs

@@ -1,12 +1,13 @@
 """Warnings that point at the user's line."""
 
 import concurrent
+import inspect
 import multiprocessing
-import sys
 import threading
 import warnings
 from pathlib import Path
 from types import FrameType
+from typing import cast
 
 import joblib
 import sklearn
@@ -36,8 +37,9 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     category : type of Warning, default=UserWarning
         Its kind.
     """
-    place = sys._getframe(1)
-    frame: FrameType | None = place
+    frame = inspect.currentframe()
+    # It is None only in an interpreter without frames.
+    place = cast(FrameType, frame)
     while frame is not None:
         path = frame.f_code.co_filename.replace("\\", "/")
         if not path.startswith((_OWN, *_TOOLS)):

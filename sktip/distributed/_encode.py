@@ -3,12 +3,13 @@
 import platform
 from collections.abc import Mapping
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sktip._encoder import CLIPFeatureTransformer
+from sktip._encoding.session import open_encoder
 from sktip._images.pictures import describe
 from sktip.distributed._columns import images_in, path_column, text_column, with_columns
 from sktip.distributed._ray import check_ray
@@ -17,6 +18,8 @@ from sktip.exceptions import ImageReadError
 
 class EncodeImages:
     """Encode a column of images: a class for ``ray.data.Dataset.map_batches``.
+
+    Read more in the :ref:`User Guide <guide_distributed>`.
 
     Parameters
     ----------
@@ -100,7 +103,7 @@ class EncodeImages:
         encoder: CLIPFeatureTransformer,
         column: str = "path",
         *,
-        on_error: str = "record",
+        on_error: Literal["record", "raise"] = "record",
         max_errors: int | None = 100,
     ):
         check_ray(type(self).__name__)
@@ -118,7 +121,7 @@ class EncodeImages:
         self.outputs: tuple[str, ...] = ("features",)
         self._n_in_a_row = 0
         # Now, so that a job that lacks the model does not begin.
-        encoder._clip()
+        open_encoder(encoder)
 
     def __call__(self, batch: Any) -> Any:
         """Add the columns to one batch.
@@ -174,7 +177,7 @@ class EncodeImages:
             # The row says which image it is; its number in the batch would tell nobody anything.
             errors[index] = str(error).removeprefix(describe(images[index], index) + ": ")
 
-        features = self.encoder._features(images, note)
+        features = open_encoder(self.encoder).features(images, note)
         self._count(images, errors)
         return features, errors
 

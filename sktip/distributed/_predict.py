@@ -1,17 +1,17 @@
 """A column of images in, columns of answers out."""
 
-import copy
 from collections.abc import Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from sktip._base import BaseCLIPClassifier
+from sktip._base import BaseCLIPClassifier, on_features
 from sktip._encoder import CLIPFeatureTransformer
+from sktip._encoding.session import open_encoder
 from sktip._utils.feature_names import with_feature_names
 from sktip.distributed._columns import label_column, number_column
 from sktip.distributed._encode import EncodeImages
@@ -23,6 +23,8 @@ OUTPUTS = ("features", "prediction", "probabilities", "top_labels", "top_probabi
 
 class PredictImages(EncodeImages):
     """Classify a column of images: a class for ``ray.data.Dataset.map_batches``.
+
+    Read more in the :ref:`User Guide <guide_distributed>`.
 
     Parameters
     ----------
@@ -124,7 +126,7 @@ class PredictImages(EncodeImages):
         *,
         outputs: Sequence[str] = OUTPUTS,
         top_k: int = 5,
-        on_error: str = "record",
+        on_error: Literal["record", "raise"] = "record",
         max_errors: int | None = 100,
     ):
         check_ray(type(self).__name__)
@@ -140,7 +142,7 @@ class PredictImages(EncodeImages):
         self.top_k: int = int(top_k)
         self._classifier: Any = classifier
         # Answers to one picture, so that a classifier that does not fit the encoder is known now.
-        self._example: dict[str, NDArray] = self._answers(encoder._clip().probe[np.newaxis])
+        self._example: dict[str, NDArray] = self._answers(open_encoder(encoder).probe[np.newaxis])
 
     def _columns(self, features: NDArray, read: NDArray) -> dict[str, Any]:
         # The example stands for answers where there are none, and lends its types.
@@ -184,5 +186,4 @@ def _parts(estimator: Any) -> tuple[CLIPFeatureTransformer, Any]:
             f"{type(estimator).__name__} has no encoder for the images. Put one in front of it, without a new "
             "fit: make_pipeline(CLIPFeatureTransformer(...), estimator)."
         )
-    estimator._check_encoder()
-    return estimator.encoder, copy.copy(estimator).set_params(input="features")
+    return estimator.encoder, on_features(estimator, open_encoder(estimator.encoder))

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from sktip._search import PAPER_ALPHA, PAPER_BETA, BaseSearchingClassifier
+from sktip._maths.selection.beliefs import PAPER_ALPHA, PAPER_BETA
+from sktip._tip_adapter_cv import TipAdapterClassifierCV
 from sktip.inspection._plot import (
     LITERAL,
     VERMILION,
@@ -33,6 +34,8 @@ class AlphaBetaDisplay:
 
     It is recommended to use `from_estimator` to create one. All parameters are stored as
     attributes.
+
+    Read more in the :ref:`User Guide <guide_alpha_beta>`.
 
     Parameters
     ----------
@@ -141,7 +144,7 @@ class AlphaBetaDisplay:
         check_matplotlib(f"{cls.__name__}.from_estimator")
         check_is_fitted(estimator)
         searching = last_step(estimator)
-        if isinstance(searching, BaseSearchingClassifier):
+        if isinstance(searching, TipAdapterClassifierCV):
             found = cls(
                 alphas=searching.alphas_,
                 betas=searching.betas_,

@@ -11,12 +11,15 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_scalar, get_tags
 from sklearn.utils.validation import check_is_fitted
 
+from sktip._base import on_features
 from sktip._cache import BaseCacheClassifier
 from sktip._encoder import CLIPFeatureTransformer
+from sktip._encoding.session import open_encoder
 from sktip._images.files import read_bytes
 from sktip._images.pictures import as_image_list, describe, to_rgb
 from sktip._utils.feature_names import with_feature_names
 from sktip._utils.prediction import unit_rows
+from sktip.exceptions import ImageReadError
 from sktip.inspection._plot import (
     BLUE,
     LITERAL,
@@ -44,6 +47,8 @@ class CacheEvidenceDisplay:
 
     It is recommended to use `from_estimator` to create one. All parameters are stored as
     attributes.
+
+    Read more in the :ref:`User Guide <guide_evidence>`.
 
     Parameters
     ----------
@@ -206,15 +211,16 @@ class CacheEvidenceDisplay:
             X: Any = [query]
         else:
             X = with_feature_names(_one_row(query), _first_step(estimator))
-        features = _features(estimator, X)
-        indices, votes = (found[0] for found in classifier._largest_votes(features, n_cached))
+        classifier, X = _as_features(estimator, X)
+        indices, votes = (found[0] for found in classifier.nearest_shots(X, n_cached)[:2])
+        feature = unit_rows(np.asarray(X))[0]
         codes, text = classifier.cache_codes_[indices], classifier.text_features_
         cache = np.bincount(codes, votes, minlength=len(classifier.classes_))
         indices = indices[:n_shots]
         max_pixels = (classifier.encoder or CLIPFeatureTransformer()).max_pixels
         display = cls(
             classes=classifier.classes_,
-            prior=None if text is None else classifier.logit_scale_ * text @ features[0],
+            prior=None if text is None else classifier.logit_scale_ * text @ feature,
             cache=cache,
             indices=indices,
             weights=votes[:n_shots],
@@ -318,11 +324,20 @@ def _first_step(estimator: Any) -> Any:
     return estimator[0] if isinstance(estimator, Pipeline) else estimator
 
 
-def _features(estimator: Any, X: Any) -> NDArray:
-    """Unit-norm features of queries, after the steps before the classifier."""
+def _as_features(estimator: Any, X: Any) -> tuple[Any, Any]:
+    """Return the last step as a classifier of features, and the features of queries that it is given."""
     if isinstance(estimator, Pipeline) and len(estimator) > 1:
         X = estimator[:-1].transform(X)
-    return unit_rows(last_step(estimator)._query_rows(X))
+    classifier = last_step(estimator)
+    if get_tags(classifier).input_tags.two_d_array:
+        return classifier, X
+    encoder = open_encoder(classifier.encoder)
+    features = np.concatenate(list(encoder.views(as_image_list(X), on_failure=_fail)))
+    return on_features(classifier, encoder), features
+
+
+def _fail(index: int, error: ImageReadError) -> None:
+    raise error
 
 
 def _one_row(query: Any) -> NDArray:

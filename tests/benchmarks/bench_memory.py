@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from sktip import CLIPFeatureTransformer
+from sktip._encoding.session import open_encoder
 
 N_IMAGES = 64
 
@@ -74,7 +75,7 @@ def bench_first_run(vit, photos, compare, report, tmp_path):
 
 
 def bench_weights_hash(vit, compare, report):
-    model = vit._clip()
+    model = open_encoder(vit).clip
 
     def anew():
         model.__dict__.pop("weights_hash", None)

@@ -28,6 +28,7 @@ from sktip import (
     clear_model_cache,
 )
 from sktip._encoding import loop, model
+from sktip._encoding.session import open_encoder
 from sktip.exceptions import ImageReadError
 
 
@@ -93,7 +94,7 @@ def test_features_are_those_without_a_memory(clip, counting, paths):
 
 def test_the_file_is_as_documented(clip, counting, memory, paths):
     counting.transform(paths)
-    raw = np.stack([views[0] for views in clip._encode(paths, 1, None)])
+    raw = np.stack([views[0] for views in open_encoder(clip).views(paths, 1, None)])
     kept = read_rows(memory)
     assert len(kept) == len(paths)
     for path, row in zip(paths, raw, strict=True):
@@ -107,7 +108,7 @@ def test_the_file_is_as_documented(clip, counting, memory, paths):
     ).fetchone()
     db.close()
     assert json.loads(model)["embed_dim"] == 128
-    assert weights == clip._clip().weights_hash
+    assert weights == open_encoder(clip).clip.weights_hash
     assert json.loads(preprocessing)["size"] == 64
     assert precision == "fp32"
 
@@ -138,10 +139,12 @@ def test_hits_do_not_pile_up_behind_a_miss(counting, clip, paths, monkeypatch):
     counting.transform(paths[1:])
     monkeypatch.setattr(loop, "MAX_WAITING", 4)
     taken = []
-    stream = counting._encode(_Noted(paths, taken), 1, None)
+    stream = open_encoder(counting).views(_Noted(paths, taken), 1, None)
     first = next(stream)
     assert len(taken) <= 5
-    np.testing.assert_allclose(first[0], next(clip._encode(paths, 1, None))[0], atol=1e-5)
+    np.testing.assert_allclose(
+        first[0], next(open_encoder(clip).views(paths, 1, None))[0], atol=1e-5
+    )
     assert len(list(stream)) == 29
 
 
@@ -307,7 +310,7 @@ class TestFailures:
 
         with monkeypatch.context() as patch:
             patch.setattr(model.ClipModel, "encode_images", overflowing)
-            assert np.isnan(next(counting._encode(paths[:8], 1, None))).any()
+            assert np.isnan(next(open_encoder(counting).views(paths[:8], 1, None))).any()
         assert len(read_rows(memory)) == 6
         assert np.isfinite(counting.transform(paths[:8])).all()
 

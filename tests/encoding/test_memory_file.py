@@ -16,6 +16,7 @@ from memory_runs import context, encode, encoded, file_hash, make_images, read_r
 from sktip import CLIPFeatureTransformer, FeatureMemory, TipAdapterClassifier
 from sktip._encoding import memory_file
 from sktip._encoding.memory import PLAIN, FeatureStore, Space
+from sktip._encoding.session import open_encoder
 from sktip.exceptions import ImageReadError
 
 SPACE = Space("model", "weights", "preprocessing", "fp32")
@@ -97,7 +98,7 @@ def test_four_processes_on_one_file(paths, memory, clip, tmp_path):
         np.testing.assert_allclose(features, clip.transform(order), atol=1e-5)
     kept = read_rows(memory)
     assert kept.keys() == set(map(file_hash, paths))
-    for path, views in zip(paths, clip._encode(paths, 1, None), strict=True):
+    for path, views in zip(paths, open_encoder(clip).views(paths, 1, None), strict=True):
         np.testing.assert_allclose(kept[file_hash(path)], views[0], rtol=1e-5, atol=1e-5)
     # No process encodes an image twice, though its copies may be prepared ahead.
     assert max(encoded(memory).values()) == 1
@@ -156,7 +157,7 @@ class TestClear:
         assert len(keeper) == 30
 
     def test_while_in_use(self, encoder, memory, paths, expected):
-        stream = encoder._encode(paths, 1, None)
+        stream = open_encoder(encoder).views(paths, 1, None)
         raw = [next(stream)[0]]
         FeatureMemory(memory).clear()
         raw += [views[0] for views in stream]

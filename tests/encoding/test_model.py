@@ -14,6 +14,7 @@ import torch
 from sktip import CLIPFeatureTransformer, clear_model_cache
 from sktip._encoding import clip as clip_module
 from sktip._encoding import model, trust
+from sktip._encoding.session import open_encoder
 from sktip.exceptions import ModelLoadError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 40, 40, 3), dtype=np.uint8)
@@ -44,8 +45,8 @@ def test_local_folder(folder):
     encoder = CLIPFeatureTransformer(f"local-dir:{folder}", device="cpu")
     assert encoder.transform(IMAGES).shape == (2, 16)
     assert encoder.encode_text(["cat", "dog"]).shape == (2, 16)
-    assert encoder._clip().logit_scale == pytest.approx(1 / 0.07)
-    assert encoder._clip().input_size == (32, 32)
+    assert open_encoder(encoder).clip.logit_scale == pytest.approx(1 / 0.07)
+    assert open_encoder(encoder).clip.input_size == (32, 32)
 
 
 def test_copy_of_the_bundled_model_is_the_bundled_model(clip, tmp_path):
@@ -110,7 +111,7 @@ def test_cache_is_bounded(folder):
 
 def test_a_class_is_encoded_once(clip, monkeypatch):
     clear_model_cache()
-    loaded = clip._clip()
+    loaded = open_encoder(clip).clip
     encoded = []
     original = model.ClipModel._encode_text
     monkeypatch.setattr(
@@ -249,7 +250,7 @@ class FromTransformers:
 
 @pytest.mark.parametrize(("n_words", "cut"), [(6, False), (7, True)])
 def test_prompts_that_are_cut_off_are_noticed_with_tokenizers_of_transformers(clip, n_words, cut):
-    loaded = dataclasses.replace(clip._clip(), tokenizer=FromTransformers())
+    loaded = dataclasses.replace(open_encoder(clip).clip, tokenizer=FromTransformers())
     assert loaded.is_cut_off("word " * n_words) is cut
     # Of a tokenizer that does not tell, nothing is known.
     assert not dataclasses.replace(loaded, tokenizer=len).is_cut_off("word " * 100)
@@ -258,7 +259,7 @@ def test_prompts_that_are_cut_off_are_noticed_with_tokenizers_of_transformers(cl
 def test_a_tokenizer_of_transformers(with_tokenizer):
     folder = with_tokenizer
     encoder = CLIPFeatureTransformer(f"local-dir:{folder}", device="cpu")
-    ids = encoder._clip().tokenizer(["a photo of a dog"])[0].tolist()
+    ids = open_encoder(encoder).clip.tokenizer(["a photo of a dog"])[0].tolist()
     assert ids[:7] == [1, 4, 5, 6, 4, 8, 2]
     rows = encoder.encode_text(["cat", "dog"], "a photo of a {}")
     assert rows.shape == (2, 16)

@@ -14,6 +14,7 @@ from model_files import edit
 from sktip import CLIPFeatureTransformer, TipAdapterClassifier, clear_model_cache
 from sktip._encoding import trust
 from sktip._encoding.model import weights_of
+from sktip._encoding.session import open_encoder
 from sktip.exceptions import ModelLoadError
 
 CONFIG = trust.CONFIG
@@ -487,7 +488,7 @@ def test_every_model_of_open_clip_passes():
 
 
 def test_a_refused_folder_leaves_what_was_loaded(clip, with_tokenizer):
-    clip._clip()
+    open_encoder(clip)
     text(with_tokenizer, tokenizer_kwargs={"trust_remote_code": True})
     for _ in range(2):
         with pytest.raises(ModelLoadError):

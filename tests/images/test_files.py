@@ -26,6 +26,7 @@ from PIL import Image
 
 from sktip import CLIPFeatureTransformer
 from sktip._encoding.clip import MAX_RATIO
+from sktip._encoding.session import open_encoder
 from sktip.exceptions import ImageReadError
 
 MAX_PIXELS = 89_478_485
@@ -316,7 +317,7 @@ def test_too_little_memory_names_the_image(good, monkeypatch):
 def test_of_a_line_only_the_middle_is_resized(clip, height, width):
     rng = np.random.default_rng(0)
     line = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
-    model = clip._clip()
+    model = open_encoder(clip).clip
     whole = model.preprocess(line).numpy()
     assert abs(model.to_input(line).numpy() - whole).max() < 0.01 * np.ptp(whole)
 

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from sktip import CLIPFeatureTransformer, TipAdapterClassifier
+from sktip._encoding.session import open_encoder
 from sktip.exceptions import ImageReadError
 
 
@@ -119,7 +120,7 @@ def test_features_are_unit_norm_float32_whatever_the_batch(clip, digits):
 def test_features_are_those_of_open_clip(clip, photo):
     import torch
 
-    model = clip._clip()
+    model = open_encoder(clip).clip
     with torch.inference_mode():
         pixels = model.preprocess(Image.fromarray(photo))[None]
         expected = model.model.encode_image(pixels, normalize=True).numpy()
@@ -181,7 +182,7 @@ def test_exif_orientation_is_applied(clip, photo, tmp_path):
 
 
 def test_views_average_raw_features_of_random_crops(clip, photo):
-    views = clip.set_params()._encode([photo], 5, 3)
+    views = open_encoder(clip.set_params()).views([photo], 5, 3)
     raw = next(views)
     assert raw.shape == (5, 128)
     assert len(np.unique(raw.round(4), axis=0)) == 5

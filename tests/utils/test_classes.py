@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sktip import TipAdapterClassifier
+from sktip._encoding.session import open_encoder
 
 X = np.eye(4)
 TEXT = np.eye(3, 4) + 0.1
@@ -40,7 +41,7 @@ def test_string_labels_are_the_names(clip, digit_features):
     assert clf.classes_.tolist() == sorted(set(labels))
     expected = clip.encode_text(sorted(set(labels)), ["the digit {}", "{}"])
     np.testing.assert_array_equal(clf.text_features_, expected)
-    assert clf.logit_scale_ == clip._clip().logit_scale
+    assert clf.logit_scale_ == open_encoder(clip).logit_scale
 
 
 def test_sequence_is_indexed_by_integers_and_every_index_is_a_class(clip, digit_features):

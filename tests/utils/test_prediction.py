@@ -193,10 +193,10 @@ def test_memory(n, d, n_classes, dtype, computed):
     argv = [str(n), str(d), str(n_classes), dtype, computed]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", MEMORY, *argv],
-        cwd=Path(__file__).parents[1],  # where `classifiers` is
         check=False,
         capture_output=True,
         text=True,
+        cwd=Path(__file__).parents[1],  # where `classifiers` is
     )
     assert done.returncode == 0, done.stderr
     extra = {}

@@ -1,0 +1,172 @@
+"""An encoder, open for one call: the one door by which the rest of the package uses a CLIP."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from joblib import effective_n_jobs
+from numpy.typing import NDArray
+from sklearn.utils import check_random_state
+
+from sktip._encoding.clip import ClipModel
+from sktip._encoding.loop import OnFailure, ViewEncoder
+from sktip._encoding.memory import PLAIN, FeatureMemory, FeatureStore, Space
+from sktip._images.pictures import PIXELS_VERSION
+from sktip._maths.unit import unit_norm
+from sktip._utils.progress import progress
+from sktip._utils.warn import warn
+from sktip.exceptions import ImageReadError
+
+
+def open_encoder(encoder: Any) -> "EncoderSession":
+    """Look up the model of an encoder, once for all that a call does with it.
+
+    An encoder is what has the method ``__sktip_open__()``.
+    """
+    session: EncoderSession = encoder.__sktip_open__()
+    return session
+
+
+@dataclass(frozen=True)
+class EncoderSession:
+    """A loaded CLIP and the parameters of the encoder that opened it, for the length of one call.
+
+    Parameters other than these are those of `CLIPFeatureTransformer`, with absolute paths.
+
+    Parameters
+    ----------
+    clip : ClipModel
+        The model.
+    """
+
+    clip: ClipModel
+    model_name: str
+    precision: str
+    batch_size: int
+    n_jobs: int | None
+    n_views: int
+    memory: Any
+    on_error: str
+    max_pixels: int
+    random_state: Any
+    verbose: int
+
+    @property
+    def width(self) -> int:
+        """Number of features."""
+        return self.clip.embed_dim
+
+    @property
+    def logit_scale(self) -> float:
+        """The model's own factor from cosines to logits."""
+        return self.clip.logit_scale
+
+    @property
+    def probe(self) -> NDArray[np.float32]:
+        """Unit-norm feature of a fixed picture, (d,): it tells models apart."""
+        return self.clip.probe
+
+    def class_features(
+        self, prompts: Sequence[Sequence[str]], labels: Iterable[Any]
+    ) -> NDArray[np.float32]:
+        """Unit-norm features of classes, (C, d), each from its own prompts.
+
+        A prompt that the model cuts off is a warning, which names the class by its label.
+        """
+        cut = [
+            f"{prompt!r} (class {label!r})"
+            for label, own in zip(labels, prompts, strict=True)
+            for prompt in own
+            if self.clip.is_cut_off(prompt)
+        ]
+        if cut:
+            warn(
+                f"Prompts longer than the context of {self.model_name!r} were cut off ({len(cut)} in all): "
+                f"{'; '.join(cut[:3])}{'; ...' if len(cut) > 3 else ''}. Shorten class name or template.",
+            )
+        return self.clip.encode_classes(prompts)
+
+    def features(
+        self, images: Sequence[Any], on_failure: OnFailure | None = None
+    ) -> NDArray[np.float32]:
+        """Unit-norm features of images, (n, d), of as many views as the encoder has been given.
+
+        Images that `on_failure` was told of are rows of NaN.
+        """
+        features = np.empty((len(images), self.width), np.float32)
+        encoded = self.views(images, self.n_views, self.random_state, on_failure)
+        for row, views in enumerate(encoded):
+            features[row] = unit_norm(views.mean(axis=0))
+        return features
+
+    def views(
+        self,
+        images: Sequence[Any],
+        n_views: int = 1,
+        random_state: Any = None,
+        on_failure: OnFailure | None = None,
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yield the un-normalised features of each image's views, (n_views, d), in order.
+
+        Without `on_failure`, `on_error` says what to do about an image that cannot be read.
+        """
+        seed = int(check_random_state(random_state).randint(2**31)) if n_views > 1 else PLAIN
+        fresh = n_views > 1 and random_state is None
+        store = None if fresh else self._open_memory()
+        failures: list[str] = []
+
+        def remember(index: int, error: ImageReadError) -> None:
+            failures.append(str(error))
+
+        if on_failure is None and self.on_error == "nan":
+            on_failure = remember
+        encoder = ViewEncoder(
+            self.clip,
+            n_views=n_views,
+            seed=seed,
+            batch_size=self.batch_size,
+            n_threads=effective_n_jobs(self.n_jobs),
+            max_pixels=self.max_pixels,
+            store=store,
+            on_failure=on_failure,
+        )
+        warned = False
+
+        def warn_of_memory() -> None:
+            nonlocal warned
+            if store is not None and store.problem and not warned:
+                warned = True
+                warn(
+                    f"{store.problem}. The features are returned all the same, but not all of "
+                    "them are kept.",
+                )
+
+        try:
+            with progress("Encoding", "image", len(images), verbose=self.verbose) as step:
+                for views in encoder.encode(images):
+                    # At once: a long run that keeps nothing is better known about early.
+                    warn_of_memory()
+                    yield views
+                    step()
+        finally:
+            if store is not None:
+                store.close()
+        warn_of_memory()
+        if failures:
+            warn(
+                f"{len(failures)} of {len(images)} images could not be read and are rows of NaN. "
+                f"The first: {failures[0]}",
+            )
+
+    def _open_memory(self) -> FeatureStore | None:
+        if self.memory is None:
+            return None
+        memory = self.memory
+        if not isinstance(memory, FeatureMemory):
+            memory = FeatureMemory(memory)
+        clip = self.clip
+        preprocessing = json.dumps({**clip.preprocessing, "pixels": PIXELS_VERSION}, sort_keys=True)
+        space = Space(clip.architecture, clip.weights_hash, preprocessing, self.precision)
+        return FeatureStore(memory, space)

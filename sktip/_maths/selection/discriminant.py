@@ -1,0 +1,288 @@
+"""How much Gaussian discriminants are worth beside the text prior, chosen on held-out shots."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+
+from sktip._maths.discriminant import ClassStatistics
+from sktip._maths.selection.beliefs import (
+    GDA_FOLDS,
+    GDA_GROUPS,
+    GDA_SPREAD,
+    LEAST_TRUST,
+    SHOTS_OF_FULL_BELIEF,
+    SPREAD_OF_TEXT,
+    precision,
+)
+from sktip._maths.selection.folds import class_balanced_weights, fold_numbers
+from sktip._maths.selection.minimum import inverse_temperature
+
+#: How far around the belief the weight is looked for, in the logarithm, and how exactly.
+RANGE, TOLERANCE = (-7.0, 7.0), 1e-2
+#: Logit of a class that does not compete: its probability is 0 at any temperature.
+NEVER = -1e30
+
+
+@dataclass(frozen=True)
+class DiscriminantWeight:
+    """What was chosen.
+
+    Parameters
+    ----------
+    alpha : float
+        Weight of the discriminants beside the text logits.
+
+    logits : ndarray of shape (q, g) or None
+        Logits with which it was chosen: for each held-out sample those of the classes that compete
+        for it, -1e30 in the place of a class where it has fewer than others; None if no shot could be
+        held out.
+    """
+
+    alpha: float
+    logits: NDArray | None = None
+
+
+@dataclass(frozen=True)
+class HeldOutGroup:
+    """Held-out samples, and the classes that compete for them.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (q,)
+        Which samples.
+
+    classes : ndarray of shape (g,)
+        Codes of the competing classes, ascending.
+
+    votes : ndarray of shape (q, g)
+        Their discriminants.
+
+    n_shots : float
+        Shots per class that are not held out, on average.
+    """
+
+    rows: NDArray
+    classes: NDArray
+    votes: NDArray
+    n_shots: float
+
+
+def chosen_weight(
+    statistics: ClassStatistics,
+    shots: NDArray,
+    codes: NDArray,
+    weights: NDArray | None,
+    *,
+    text: NDArray,
+    logit_scale: float,
+) -> DiscriminantWeight:
+    """Most probable weight of the discriminants beside the text prior.
+
+    Parameters
+    ----------
+    statistics : ClassStatistics
+        Of all samples, the views of the shots.
+
+    shots : ndarray of shape (m, n_views, d)
+        Unit features.
+
+    codes : ndarray of shape (m,)
+        Class codes of the shots.
+
+    weights : ndarray of shape (m,) or None
+        Weight of each.
+
+    text : ndarray of shape (C, d)
+        Unit text features.
+
+    logit_scale : float
+        Scale of the text logits.
+    """
+    text = logit_scale * text.astype(np.float64, copy=False)
+    # Classes are dealt into groups in the order of their text features, so that the choice does not
+    # depend on what their labels are.
+    order = np.lexsort(text.T[::-1])
+    place = np.argsort(order)
+    codes, text, statistics = place[codes], text[order], statistics.spread_to(len(text), place)
+    shots = shots.astype(np.float64, copy=False)
+    belief = _believed_weight(len(codes) / len(np.unique(codes)))
+    groups = list(held_out_groups(shots, codes, weights, len(text)))
+    is_held_out, n_views = bool(groups), shots.shape[1]
+    if is_held_out:
+        samples, codes = shots.reshape(-1, shots.shape[2]), codes.repeat(n_views)
+        weights = None if weights is None else weights.repeat(n_views)
+    else:
+        # The means themselves are queries: of their discriminants, only the wrong classes' count.
+        present = np.unique(codes)
+        scores, intercepts = statistics.discriminants()
+        samples, codes, weights, n_views = statistics.means, np.arange(len(text)), None, 1
+        votes = samples[present] @ scores.T + intercepts
+        groups = [HeldOutGroup(present, np.arange(len(text)), votes, belief)]
+    priors = [samples[group.rows] @ text[group.classes].T for group in groups]
+    spread_of_text, spread_of_votes = _spreads(groups, priors, codes)
+    if spread_of_votes == 0:
+        return DiscriminantWeight(belief)
+    prior, votes, targets, counted = _side_by_side(groups, priors, codes, weights)
+    strength = precision(GDA_SPREAD, len(targets) / n_views)
+    # The text has not seen the shots, so its log-loss on them says how far it can be trusted.
+    confidence, _ = inverse_temperature(prior, targets, counted, precision=strength)
+    trust = min(max(confidence * spread_of_text / SPREAD_OF_TEXT, LEAST_TRUST), 1.0)
+    unit = spread_of_text / spread_of_votes / trust**2
+    if not is_held_out:
+        return DiscriminantWeight(unit * belief)
+    start = unit * float(np.mean([_believed_weight(group.n_shots) for group in groups]))
+    votes *= start
+    factor = _best_factor(prior, votes, targets, counted, strength)
+    return DiscriminantWeight(factor * unit * belief, (prior + factor * votes).T.numpy())
+
+
+def weight_without_text(statistics: ClassStatistics, logit_scale: float) -> DiscriminantWeight:
+    """Weight at which the discriminants spread as CLIP's text logits mostly do."""
+    own = np.flatnonzero(statistics.counts)
+    scores, intercepts = statistics.discriminants()
+    spread = variance_of_competing(statistics.means[own] @ scores.T + intercepts, own)
+    # CLIP's scale is mostly 100.
+    wanted = SPREAD_OF_TEXT * logit_scale / 100
+    return DiscriminantWeight(wanted / float(np.sqrt(spread)) if spread > 0 else 1.0)
+
+
+def held_out_groups(
+    shots: NDArray, codes: NDArray, weights: NDArray | None, n_classes: int
+) -> Iterator[HeldOutGroup]:
+    """Classify held-out samples by statistics that have not seen them.
+
+    Some shots of every class are held out together, so that no class is a shot short. With few
+    shots that leaves no covariance: it must come from classes that do not compete, since a mean
+    whose own shots shaped the covariance looks nearer than it is. So the classes are dealt into
+    groups; those of a group compete with one another, and the covariance is that of all other
+    groups' shots and of the shots in the group that are not held out.
+
+    Parameters
+    ----------
+    shots : ndarray of shape (m, n_views, d)
+        Unit features.
+
+    codes : ndarray of shape (m,)
+        Class codes of the shots.
+
+    weights : ndarray of shape (m,) or None
+        Weight of each.
+
+    n_classes : int
+        Number of classes C.
+    """
+    n_shots = np.bincount(codes, minlength=n_classes)
+    present = np.flatnonzero(n_shots)
+    if len(present) < 2:
+        # There are no competing classes.
+        return
+    n_groups = max(1, min(GDA_GROUPS, len(present) // 2))
+    group_of = np.full(n_classes, -1)
+    group_of[present] = np.arange(len(present)) % n_groups
+    n_views = shots.shape[1]
+    folds = fold_numbers(codes, GDA_FOLDS).repeat(n_views)
+    samples, codes = shots.reshape(-1, shots.shape[2]), codes.repeat(n_views)
+
+    def statistics(rows: NDArray) -> ClassStatistics:
+        own = None if weights is None else weights.repeat(n_views)[rows]
+        return ClassStatistics.of(samples[rows], codes[rows], n_classes, own)
+
+    for group in range(n_groups):
+        inside = group_of[codes] == group
+        others = statistics(~inside)
+        classes = np.flatnonzero(group_of == group)
+        for fold in range(folds.max() + 1):
+            held_out = inside & (folds == fold)
+            whole = others + statistics(inside & ~held_out)
+            can_tell = whole.has_spread and (whole.counts[classes] > 0).all()
+            if not held_out.any() or not can_tell:
+                continue
+            scores, intercepts = whole.discriminants()
+            rows = np.flatnonzero(held_out)
+            votes = samples[rows] @ scores[classes].T + intercepts[classes]
+            left = (inside & ~held_out).sum() / inside.sum() * n_shots[classes].mean()
+            yield HeldOutGroup(rows, classes, votes, left)
+
+
+def variance_of_competing(logits: NDArray, own: NDArray) -> float:
+    """Mean variance of the logits (q, g) of the classes other than each row's `own`.
+
+    What a right answer adds is left aside; of two classes, there is only the difference.
+    """
+    if logits.shape[1] > 2:
+        kept = np.ones_like(logits, dtype=bool)
+        kept[np.arange(len(logits)), own] = False
+        logits = logits[kept].reshape(len(logits), -1)
+    return float(logits.var(axis=1, ddof=1).mean())
+
+
+def _best_factor(
+    prior: Tensor, votes: Tensor, codes: Tensor, weights: Tensor, strength: float
+) -> float:
+    """Factor of the votes with which, at its own best temperature, the sum has the least cost.
+
+    At a fixed temperature the log-loss would keep the votes of a weak prior small only because
+    the sum, at the prior's scale, would be too confident of its errors.
+    """
+
+    def cost(u: float) -> float:
+        logits = torch.add(prior, votes, alpha=math.exp(u))
+        _, value = inverse_temperature(logits, codes, weights, precision=strength)
+        return value + strength * u * u / 2
+
+    found = minimize_scalar(cost, bounds=RANGE, method="bounded", options={"xatol": TOLERANCE})
+    return math.exp(found.x)
+
+
+def _believed_weight(n_shots: float) -> float:
+    """Weight believed in at first, in units of the text prior's spread."""
+    return float(min(1.0, n_shots / SHOTS_OF_FULL_BELIEF))
+
+
+def _spreads(
+    groups: Sequence[HeldOutGroup], priors: Sequence[NDArray], codes: NDArray
+) -> tuple[float, float]:
+    """Spread of the wrong classes' text logits, and of their discriminants."""
+    variances, n_rows = np.zeros(2), 0
+    for group, prior in zip(groups, priors, strict=True):
+        own = np.searchsorted(group.classes, codes[group.rows])
+        n_rows += len(own)
+        both = variance_of_competing(prior, own), variance_of_competing(group.votes, own)
+        variances += len(own) * np.array(both)
+    text, votes = np.sqrt(variances / n_rows).tolist()
+    return text, votes
+
+
+def _side_by_side(
+    groups: Sequence[HeldOutGroup],
+    priors: Sequence[NDArray],
+    codes: NDArray,
+    weights: NDArray | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Text logits and discriminants of all groups, each (g, q), with classes and weights (q,).
+
+    A group that is a class short gets one that cannot win.
+    """
+    rows = np.concatenate([group.rows for group in groups])
+    width = max(len(group.classes) for group in groups)
+    prior, votes = np.full((width, len(rows)), NEVER), np.zeros((width, len(rows)))
+    targets = np.empty(len(rows), np.intp)
+    start = 0
+    for group, logits in zip(groups, priors, strict=True):
+        part = slice(len(group.classes)), slice(start, start + len(group.rows))
+        prior[part], votes[part] = logits.T, group.votes.T
+        targets[part[1]] = np.searchsorted(group.classes, codes[group.rows])
+        start = part[1].stop
+    counted = class_balanced_weights(codes[rows], None if weights is None else weights[rows])
+    return (
+        torch.as_tensor(prior),
+        torch.as_tensor(votes),
+        torch.as_tensor(targets),
+        torch.as_tensor(counted),
+    )

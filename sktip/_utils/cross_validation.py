@@ -1,0 +1,103 @@
+"""What a search is given: splitters as folds, scorers as functions of logits, values to try."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import check_cv
+
+from sktip._maths.selection.folds import Fold
+from sktip._utils.prediction import BlockwisePredictionMixin
+
+
+def folds_of(cv: Any, X: Any, y: NDArray[Any]) -> list[Fold]:
+    """Folds of a scikit-learn splitter, whose parts may be positions or boolean masks."""
+    folds = [
+        Fold(
+            _rows(test, len(y), f"test part of split {i}"),
+            _rows(train, len(y), f"train part of split {i}"),
+        )
+        for i, (train, test) in enumerate(check_cv(cv, y, classifier=True).split(X, y))
+    ]
+    if not folds:
+        raise ValueError("cv makes no splits; it must hold some shots out.")
+    return folds
+
+
+def _rows(part: Any, n_shots: int, what: str) -> NDArray[np.intp]:
+    """Positions of the shots of one part of a split."""
+    part = np.asarray(part)
+    try:
+        rows = np.arange(n_shots)[part] if part.size else np.empty(0, np.intp)
+    except IndexError as error:
+        raise ValueError(
+            f"cv: the {what} does not index {n_shots} shots ({error}). It holds positions, or is a "
+            "boolean mask of that length."
+        ) from error
+    if not len(rows):
+        raise ValueError(
+            f"cv: the {what} is empty; every split needs shots to learn from and shots to hold out."
+        )
+    return rows
+
+
+def score_of_logits(
+    scoring: Any, classes: NDArray[Any], codes: NDArray[Any], sizes: Sequence[int]
+) -> Callable[[NDArray[Any]], float]:
+    """Make a scorer a function of logits: the mean of its scores on the folds.
+
+    Parameters
+    ----------
+    scoring : str or callable
+        The scorer.
+
+    classes : ndarray of shape (C,)
+        The classes.
+
+    codes : ndarray of shape (q,)
+        Class codes of the held-out shots, fold by fold.
+
+    sizes : sequence of int
+        Held-out shots of each fold.
+
+    Returns
+    -------
+    score : callable
+        From logits of the held-out shots, (q, C), to their score.
+    """
+    scorer, ends = get_scorer(scoring), np.cumsum(sizes)[:-1]
+    labels = np.split(classes[codes], ends)
+
+    def score(logits: NDArray[Any]) -> float:
+        parts = zip(np.split(logits, ends), labels, strict=True)
+        return float(np.mean([scorer(KnownLogits(z, classes), z, own) for z, own in parts]))
+
+    return score
+
+
+class KnownLogits(BlockwisePredictionMixin, ClassifierMixin, BaseEstimator):
+    """A classifier whose logits are known already: what a scikit-learn scorer is handed."""
+
+    def __init__(self, logits: NDArray[Any], classes: NDArray[Any]):
+        self.logits = logits
+        self.classes = classes
+        self.classes_ = classes
+
+    def _ask(self, X: Any, answer: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
+        return answer(self.logits)
+
+
+def search_values(values: ArrayLike | None, name: str) -> NDArray[Any] | None:
+    """Check the alphas or betas to try, and sort them."""
+    if values is None:
+        return None
+    grid = np.asarray(values, dtype=float)
+    if grid.ndim != 1 or len(grid) == 0:
+        raise ValueError(f"{name} has shape {grid.shape}; it is a list of at least one number.")
+    wrong = grid[~(np.isfinite(grid) & (grid >= 0))]
+    if len(wrong):
+        raise ValueError(f"{name} holds {wrong[0]!r}; values are finite and not negative.")
+    return np.unique(grid)
