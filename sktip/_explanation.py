@@ -9,6 +9,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from sktip._maths.text_prior.evidence import Evidence, shot_contributions
+from sktip._maths.text_prior.means import Means
 from sktip._maths.text_prior.model import TextPriorModel
 from sktip._utils.fitting import answers
 from sktip._utils.labels import check_labels, codes_of
@@ -18,29 +19,30 @@ from sktip._utils.prediction import unit_rows
 class ExplanationMixin:
     """The parts of `FewShotClassifier`'s logits."""
 
-    classes_: NDArray
-    shots_: NDArray
-    shot_codes_: NDArray
-    text_features_: NDArray | None
+    classes_: NDArray[Any]
+    shots_: NDArray[Any]
+    shot_codes_: NDArray[Any]
+    text_features_: NDArray[Any] | None
     logit_scale_: float
-    coef_: NDArray
-    intercept_: NDArray
-    class_means_: Any
+    coef_: NDArray[Any]
+    intercept_: NDArray[Any]
     trust_: float | None
-    _query_rows: Callable[[Any], NDArray]
-    evidence_: dict[str, NDArray] | None
+    _query_rows: Callable[[Any], NDArray[Any]]
+    evidence_: dict[str, NDArray[Any]] | None
 
-    def _keep_parts(self, model: TextPriorModel, weights: NDArray, scale: float) -> None:
+    def _keep_parts(
+        self, model: TextPriorModel, weights: NDArray[Any], scale: float, means: Means | None
+    ) -> None:
         """Set the attributes that say what the logits are made of; all parts are scaled."""
         self.text_weight_ = scale * model.text_weight
         self.means_weight_ = scale * model.means_weight
         self.shrinkage_ = model.shrinkage
         self.class_counts_ = model.statistics.counts
-        self.class_means_ = None if model.means is None else model.means.posterior
-        self.predicted_means_ = None if model.means is None else model.means.prior
+        self.class_means_ = None if means is None else means.posterior
+        self.predicted_means_ = None if means is None else means.prior
         self.correction_coef_ = scale * model.correction_coef
         evidence = Evidence.of(model)
-        if evidence is None:
+        if evidence is None or model.means is None:
             self.evidence_ = None
             return
         rows = np.flatnonzero(weights)
@@ -48,6 +50,7 @@ class ExplanationMixin:
             **evidence._asdict(),
             "responses": scale * evidence.responses,
             "intercept": scale * (model.means_intercept + model.means_coef @ evidence.centre),
+            "means": model.means.posterior,
             "rows": rows,
             "weights": weights[rows],
         }
@@ -108,7 +111,7 @@ class ExplanationMixin:
         prior = (parts["means"] + parts["correction"])[asked] - shots.sum(axis=1)
         return Bunch(labels=self.classes_[targets], **parts, shots=shots, prior=prior)
 
-    def _parts(self, queries: NDArray) -> tuple[dict[str, NDArray], NDArray]:
+    def _parts(self, queries: NDArray[Any]) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
         """Parts of the logits, by name, and the logits: (n, C) each."""
         logits = queries @ self.coef_.T.astype(np.float64) + self.intercept_
         parts = {name: np.zeros_like(logits) for name in ("text", "means", "correction")}
@@ -117,7 +120,7 @@ class ExplanationMixin:
             parts["text"] = self.text_weight_ * self.logit_scale_ * (queries @ text)
         if self.evidence_ is not None:
             centre, axes = self.evidence_["centre"], self.evidence_["axes"]
-            placed = (self.class_means_ - centre) @ axes
+            placed = (self.evidence_["means"] - centre) @ axes
             asked = (queries - centre) @ axes
             parts["means"] = self.means_weight_ * asked @ placed.T + self.evidence_["intercept"]
             parts["correction"] = (queries - centre) @ self.correction_coef_.T
@@ -128,7 +131,7 @@ class ExplanationMixin:
         parts["means"] += rest
         return {**parts, "unlabeled": np.zeros_like(rest)}, logits
 
-    def _shots_part(self, queries: NDArray, targets: NDArray) -> NDArray:
+    def _shots_part(self, queries: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:
         """Sum of what each shot says through means and correction: (n, m)."""
         moved = np.zeros((len(queries), len(self.shots_)))
         if self.evidence_ is not None:
@@ -141,7 +144,7 @@ class ExplanationMixin:
                 shots=self.shots_[rows],
                 codes=self.shot_codes_[rows],
                 weights=arrays["weights"],
-                means=self.class_means_,
+                means=arrays["means"],
                 means_weight=self.means_weight_,
             )
             moved[:, rows] = through_means + through_correction

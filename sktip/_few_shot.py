@@ -33,7 +33,9 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
     and c a correction: a logistic regression on what the first two terms do not know about held-out
     shots. Unlabelled images, if there are any, move means and covariance. Everything is chosen in
     `fit`, on the shots alone, and the result is linear: predictions cost one matrix product, however
-    many shots there are. The user guide has the formulas.
+    many shots there are.
+
+    Read more in the :ref:`User Guide <guide_few_shot>`.
 
     Parameters
     ----------
@@ -41,39 +43,42 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
         Encodes images and class names. None makes X a feature matrix.
 
     input : {"image", "features"}, default="image"
-        What X is when there is an `encoder`: images, or features that it has made.
+        What X is when there is an `encoder`: images, or features that it has made. With
+        features, the encoder is used in `fit` only, for the text and the logit scale.
 
     text_features : array-like of shape (C, d), default=None
-        Text features of the classes, instead of an encoder's; normalised here.
+        Text features of the classes, instead of an encoder's; normalised here. Rows follow the
+        classes. Without `class_names`, integer labels index the rows and every row is a class.
 
     class_names : mapping or sequence of str, default=None
-        What the classes are called; see :class:`TipAdapterClassifier`.  In ``fit()`` without
-        labels, the keys of a mapping are the labels, and the names of a sequence are its own.
+        What the classes are called. None: the labels are the names. A mapping goes from label to
+        name; its keys are classes, with images or without. A sequence is indexed by integer
+        labels, and every index is a class; labels of another type take it in sorted order.
 
     templates : str, sequence of str, or mapping, default="a photo of a {}."
-        Sentences that the names are put into; several are averaged. A mapping goes from label
-        to the templates of that class.
+        Sentences that the names are put into; several are averaged. A mapping goes from label to
+        the templates of that class.
 
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, by label, which multiply `sample_weight`. ``"balanced"`` makes
         all classes with shots count the same.
 
     logit_scale : float, default=None
-        Scale s of the text prior. None is the model's own, or 100 without an encoder.
+        Scale s of CLIP's logits. None is the model's own, or 100 without an encoder.
 
     n_views : int, default=1
         Random views of each training image, whose features are averaged. Images only. Queries and
         unlabelled images are never augmented.
 
     device : str, default=None
-        Torch device of predictions. None is CUDA where there is one, else the CPU. `fit` uses the
+        Torch device of predictions; `fit` uses the CPU. None is CUDA where there is one, else the
         CPU. The encoder has a device of its own.
 
     random_state : int, RandomState instance or None, default=None
         Seed of the views.
 
     verbose : int, default=0
-        Above 0, show the steps of `fit` and what they chose.
+        Above 0, show a progress bar.
 
     Attributes
     ----------
@@ -99,7 +104,8 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
         Shots that the predicted mean of a class is worth.
 
     class_means_ : ndarray of shape (C, d) or None
-        Means of the classes, predicted from the text and updated with the shots. None without shots.
+        Means of the classes: predicted from the text, and updated with the shots and with the
+        unlabelled images. None where there is only text to go by.
 
     predicted_means_ : ndarray of shape (C, d) or None
         What the text predicts for them; without text, what all classes have in common.
@@ -126,6 +132,9 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
         How far the unlabelled images are trusted, from 0, where they change nothing, to 1. None
         without any.
 
+    evidence_ : dict of ndarray, or None
+        What `explain` traces logits to single shots with. None without shots.
+
     n_iter_ : int
         Rounds of expectation-maximisation over the unlabelled images.
 
@@ -133,7 +142,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
         Unit-norm text features of the classes, None without a text prior.
 
     logit_scale_ : float
-        Scale of the text prior.
+        Scale s of CLIP's logits.
 
     n_features_in_ : int
         Width of X. Only when X is features.
@@ -329,19 +338,21 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
                 model = replace(model, means_intercept=model.means_intercept + rare)
             on_step(text=model.text_weight, means=model.means_weight, shrinkage=model.shrinkage)
             coef, intercept, scale = model.coef, model.intercept, 1.0
+            means = model.means
             self.trust_, self.n_iter_ = None, 0
             if self.unlabeled_ is not None:
                 pool = add_pool(model, self.unlabeled_, self.text_features_)
                 coef, intercept, scale = pool.coef, pool.intercept, pool.scale
                 self.trust_, self.n_iter_ = pool.trust, pool.n_iter
+                means = pool.means or means
                 on_step(trust=pool.trust)
         dtype = self.shots_.dtype
         self.coef_, self.intercept_ = coef.astype(dtype), intercept.astype(dtype)
         for name in ("coef_", "intercept_"):
             check_finite(name, getattr(self, name), **self._magnitudes())
-        self._keep_parts(model, weights, scale)
+        self._keep_parts(model, weights, scale, means)
 
-    def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray], NDArray]:
+    def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray[Any]], NDArray[Any]]:
         from sktip._maths.device import as_tensor, resolve_device
 
         device = resolve_device(self.device)
@@ -349,7 +360,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
             return super()._logit_function(dtype)
         weights, intercept = (as_tensor(a, dtype, device) for a in (self.coef_, self.intercept_))
 
-        def logits_of(features: NDArray) -> NDArray:
+        def logits_of(features: NDArray[Any]) -> NDArray[Any]:
             rows = as_tensor(features, dtype, device)
             return (rows @ weights.T + intercept).cpu().numpy()
 

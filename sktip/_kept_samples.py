@@ -29,10 +29,10 @@ class KeptSamplesClassifier(BaseCLIPClassifier):
         "random_state": ["random_state"],
     }
 
-    shots_: NDArray
-    shot_codes_: NDArray
-    shot_weights_: NDArray | None
-    unlabeled_: NDArray | None
+    shots_: NDArray[Any]
+    shot_codes_: NDArray[Any]
+    shot_weights_: NDArray[Any] | None
+    unlabeled_: NDArray[Any] | None
 
     def _take(
         self,
@@ -88,7 +88,7 @@ class KeptSamplesClassifier(BaseCLIPClassifier):
                 self.n_features_in_ = self.text_features_.shape[1]
 
     def _add_shots(
-        self, X: Any, labels: NDArray, weights: NDArray | None, rows: NDArray | None
+        self, X: Any, labels: NDArray[Any], weights: NDArray[Any] | None, rows: NDArray[Any] | None
     ) -> None:
         shots = unit_norm(self._shot_features(X, self.n_views, rows).mean(axis=1))
         codes = codes_of(labels, self.classes_)
@@ -103,7 +103,7 @@ class KeptSamplesClassifier(BaseCLIPClassifier):
         old = self.unlabeled_
         self.unlabeled_ = new if old is None else np.concatenate([old, new])
 
-    def _total_weights(self) -> NDArray:
+    def _total_weights(self) -> NDArray[Any]:
         """Weights of the shots, with those of their classes."""
         n_shots = len(self.shot_codes_)
         weights = np.ones(n_shots) if self.shot_weights_ is None else self.shot_weights_

@@ -152,14 +152,14 @@ class BlockwisePredictionMixin:
 class LinearPredictionMixin:
     """Logits of a classifier that is one matrix `coef_` and `intercept_`."""
 
-    coef_: NDArray
-    intercept_: NDArray
+    coef_: NDArray[Any]
+    intercept_: NDArray[Any]
 
-    def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray], NDArray]:
+    def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray[Any]], NDArray[Any]]:
         weights = self.coef_.astype(dtype, copy=False).T
         intercept = self.intercept_.astype(dtype, copy=False)
 
-        def logits_of(features: NDArray) -> NDArray:
+        def logits_of(features: NDArray[Any]) -> NDArray[Any]:
             logits = features @ weights
             logits += intercept
             return logits

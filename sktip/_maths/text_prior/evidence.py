@@ -1,6 +1,6 @@
 """How far each shot moved a logit."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,10 +28,10 @@ class Evidence(NamedTuple):
         What each shot asks of the correction.
     """
 
-    centre: NDArray
-    axes: NDArray
-    gain: NDArray
-    responses: NDArray
+    centre: NDArray[Any]
+    axes: NDArray[Any]
+    gain: NDArray[Any]
+    responses: NDArray[Any]
 
     @classmethod
     def of(cls, model: TextPriorModel) -> "Evidence | None":
@@ -45,15 +45,15 @@ class Evidence(NamedTuple):
 
 def shot_contributions(
     evidence: Evidence,
-    queries: NDArray,
-    targets: NDArray,
+    queries: NDArray[Any],
+    targets: NDArray[Any],
     *,
-    shots: NDArray,
-    codes: NDArray,
-    weights: NDArray,
-    means: NDArray,
+    shots: NDArray[Any],
+    codes: NDArray[Any],
+    weights: NDArray[Any],
+    means: NDArray[Any],
     means_weight: float,
-) -> tuple[NDArray, NDArray]:
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """How far each shot moved the logit of one class for each query.
 
     Given the predicted means, the weights and the responses, a logit is a sum over shots: what is
