@@ -9,7 +9,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from sktip._maths.text_prior.evidence import Evidence, shot_contributions
-from sktip._maths.text_prior.means import Means
+from sktip._maths.text_prior.means import KAPPA, Means
 from sktip._maths.text_prior.model import TextPriorModel
 from sktip._utils.fitting import answers
 from sktip._utils.labels import check_labels, codes_of
@@ -37,6 +37,7 @@ class ExplanationMixin:
         self.text_weight_ = scale * model.text_weight
         self.means_weight_ = scale * model.means_weight
         self.shrinkage_ = model.shrinkage
+        self.kappa_ = KAPPA
         self.class_counts_ = model.statistics.counts
         self.class_means_ = None if means is None else means.posterior
         self.predicted_means_ = None if means is None else means.prior

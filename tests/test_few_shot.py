@@ -81,6 +81,9 @@ def test_answers_are_one_matrix_product(problem):
     X, y, W, pool = problem
     clf = make(W).fit(X, y, X_unlabeled=pool)
     assert clf.coef_.shape == (6, 16)
+    assert clf.kappa_ > 0
+    assert 0 < clf.shrinkage_ < 1
+    assert clf.class_means_.shape == clf.predicted_means_.shape == (6, 16)
     np.testing.assert_allclose(clf.decision_function(pool), logits(clf, pool), atol=1e-12)
 
 
