@@ -1,6 +1,7 @@
 """What is left to learn: logistic regression whose offset are the logits of held-out shots."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,18 +38,18 @@ class Correction:
         Part of each eigenvector's projection that is taken over.
     """
 
-    coef: NDArray
-    responses: NDArray
-    basis: NDArray
-    gain: NDArray
+    coef: NDArray[Any]
+    responses: NDArray[Any]
+    basis: NDArray[Any]
+    gain: NDArray[Any]
 
 
 def fit_correction(
-    features: NDArray,
-    codes: NDArray,
-    weights: NDArray,
-    offset: NDArray,
-    variances: NDArray,
+    features: NDArray[Any],
+    codes: NDArray[Any],
+    weights: NDArray[Any],
+    offset: NDArray[Any],
+    variances: NDArray[Any],
 ) -> Correction:
     """Find the most probable coefficients B of ``offset + features @ B``.
 
@@ -77,7 +78,7 @@ def fit_correction(
     # In these units all coefficients are about equally well known.
     units = 1 / np.sqrt(USUAL_CURVATURE * values + precisions)
 
-    def residuals(coef: NDArray) -> tuple[float, NDArray]:
+    def residuals(coef: NDArray[Any]) -> tuple[float, NDArray[Any]]:
         logits = projected @ coef.astype(offset.dtype)
         logits += offset
         loss, rest = log_loss(logits, codes, weights)
@@ -85,7 +86,7 @@ def fit_correction(
         rest *= weights.astype(rest.dtype)[:, None]
         return loss, rest
 
-    def cost(flat: NDArray) -> tuple[float, NDArray]:
+    def cost(flat: NDArray[Any]) -> tuple[float, NDArray[Any]]:
         coef = units * flat.reshape(shape)
         loss, rest = residuals(coef)
         slope = (projected.T @ rest).astype(np.float64) + precisions * coef

@@ -1,5 +1,7 @@
 """Which shots are left out together."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -7,7 +9,7 @@ from numpy.typing import NDArray
 MAX_FOLDS = 8
 
 
-def balanced_folds(features: NDArray, codes: NDArray) -> NDArray:
+def balanced_folds(features: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:
     """Fold of each shot, (m,): one shot of every class in each, so that no class is a shot short.
 
     The order of the shots within their class does not depend on the order of the rows, and equal

@@ -1,6 +1,7 @@
 """Class means: predicted from the text, and updated with what was seen of each class."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,24 +45,24 @@ class Means:
         Eigendecomposition of the covariance within classes.
     """
 
-    prior: NDArray
-    posterior: NDArray
-    counts: NDArray
-    centre: NDArray
+    prior: NDArray[Any]
+    posterior: NDArray[Any]
+    counts: NDArray[Any]
+    centre: NDArray[Any]
     scale: float
-    values: NDArray
-    vectors: NDArray
+    values: NDArray[Any]
+    vectors: NDArray[Any]
 
-    def whitening(self, shrinkage: float) -> NDArray:
+    def whitening(self, shrinkage: float) -> NDArray[Any]:
         """Matrix (d, d) after which the shrunken covariance is the identity."""
         return self.vectors / np.sqrt(self.shrunken(shrinkage))
 
-    def shrunken(self, shrinkage: float) -> NDArray:
+    def shrunken(self, shrinkage: float) -> NDArray[Any]:
         """Eigenvalues of the covariance, drawn towards their mean."""
         return (1 - shrinkage) * self.values + shrinkage * self.values.mean()
 
 
-def class_means(statistics: Statistics, text: NDArray | None) -> Means:
+def class_means(statistics: Statistics, text: NDArray[Any] | None) -> Means:
     """Estimate means and covariance from at least one sample; text features are (C, d) or None."""
     counts, presence = statistics.counts, statistics.presence
     own = statistics.sums / np.where(counts > 0, counts, 1)[:, None]
@@ -80,7 +81,9 @@ def class_means(statistics: Statistics, text: NDArray | None) -> Means:
     return Means(prior, posterior, counts, centre, scale, np.maximum(values, floor), vectors)
 
 
-def _predicted(means: NDArray, known: NDArray, text: NDArray | None) -> tuple[NDArray, float]:
+def _predicted(
+    means: NDArray[Any], known: NDArray[Any], text: NDArray[Any] | None
+) -> tuple[NDArray[Any], float]:
     """Predict centred means from the text features of all classes: a scale, and a ridge for the rest.
 
     The number of classes, not of shots, is the sample size. Without text every class is expected

@@ -1,6 +1,7 @@
 """From shots and text to one linear classifier."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,32 +59,32 @@ class TextPriorModel:
         Fold of each shot.
     """
 
-    text_coef: NDArray
-    means_coef: NDArray
-    means_intercept: NDArray
-    correction_coef: NDArray
-    correction_intercept: NDArray
+    text_coef: NDArray[Any]
+    means_coef: NDArray[Any]
+    means_intercept: NDArray[Any]
+    correction_coef: NDArray[Any]
+    correction_intercept: NDArray[Any]
     statistics: Statistics
     means: Means | None
     text_weight: float
     means_weight: float
     shrinkage: float
     correction: Correction | None
-    present: NDArray
-    held_out_logits: NDArray
-    folds: NDArray
+    present: NDArray[Any]
+    held_out_logits: NDArray[Any]
+    folds: NDArray[Any]
 
     @property
-    def coef(self) -> NDArray:
+    def coef(self) -> NDArray[Any]:
         """Coefficients (C, d) of the logits."""
         return self.text_coef + self.means_coef + self.correction_coef
 
     @property
-    def intercept(self) -> NDArray:
+    def intercept(self) -> NDArray[Any]:
         """Intercepts (C,) of the logits."""
         return self.means_intercept + self.correction_intercept
 
-    def parts(self, queries: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    def parts(self, queries: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Text, means and correction of queries (n, d), each (n, C)."""
         return (
             queries @ self.text_coef.T,
@@ -92,8 +93,13 @@ class TextPriorModel:
         )
 
     def shot_contributions(
-        self, query: NDArray, code: int, shots: NDArray, codes: NDArray, weights: NDArray | None
-    ) -> tuple[NDArray, NDArray]:
+        self,
+        query: NDArray[Any],
+        code: int,
+        shots: NDArray[Any],
+        codes: NDArray[Any],
+        weights: NDArray[Any] | None,
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
         """How far each shot moved the logit of one class for one query (d,).
 
         Given the predicted means, the weights and the responses, the logit is a sum over shots:
@@ -136,11 +142,11 @@ class TextPriorModel:
 
 
 def fit_text_prior(
-    shots: NDArray,
-    codes: NDArray,
-    weights: NDArray | None = None,
+    shots: NDArray[Any],
+    codes: NDArray[Any],
+    weights: NDArray[Any] | None = None,
     *,
-    text: NDArray | None,
+    text: NDArray[Any] | None,
     logit_scale: float,
     n_classes: int,
 ) -> TextPriorModel:
@@ -218,7 +224,7 @@ def fit_text_prior(
     )
 
 
-def _zero_shot(scaled: NDArray, statistics: Statistics) -> TextPriorModel:
+def _zero_shot(scaled: NDArray[Any], statistics: Statistics) -> TextPriorModel:
     """Text alone."""
     nothing = np.zeros_like(scaled), np.zeros(len(scaled))
     none = np.zeros(0, np.intp)

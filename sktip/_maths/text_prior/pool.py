@@ -10,6 +10,7 @@ classes, of foreign images and of repeated ones.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,8 +68,8 @@ class PoolAnswer:
         Class means of shots and pool together; None if the pool is not trusted.
     """
 
-    coef: NDArray
-    intercept: NDArray
+    coef: NDArray[Any]
+    intercept: NDArray[Any]
     trust: float
     scale: float
     n_iter: int
@@ -79,14 +80,14 @@ class PoolAnswer:
 class _Pool:
     """Unit features (n, d) in single precision, and the weight of each image, (n,)."""
 
-    features: NDArray
-    weights: NDArray
+    features: NDArray[Any]
+    weights: NDArray[Any]
 
     @property
     def total(self) -> float:
         return float(self.weights.sum(dtype=np.float64))
 
-    def shares(self, coef: NDArray, intercept: NDArray) -> NDArray:
+    def shares(self, coef: NDArray[Any], intercept: NDArray[Any]) -> NDArray[Any]:
         """Mean probability of each class."""
         sums = np.zeros(len(intercept))
         for rows, p in _probabilities(self.features, coef, intercept):
@@ -94,7 +95,7 @@ class _Pool:
         return sums / self.total
 
 
-def add_pool(model: TextPriorModel, pool: NDArray, text: NDArray | None) -> PoolAnswer:
+def add_pool(model: TextPriorModel, pool: NDArray[Any], text: NDArray[Any] | None) -> PoolAnswer:
     """Add unlabelled images to a fitted model.
 
     Parameters
@@ -136,8 +137,8 @@ def add_pool(model: TextPriorModel, pool: NDArray, text: NDArray | None) -> Pool
 
 
 def _probabilities(
-    features: NDArray, coef: NDArray, intercept: NDArray
-) -> Iterator[tuple[slice, NDArray]]:
+    features: NDArray[Any], coef: NDArray[Any], intercept: NDArray[Any]
+) -> Iterator[tuple[slice, NDArray[Any]]]:
     """Probabilities of a block of rows after another, in single precision."""
     columns, shift = np.ascontiguousarray(coef.T, np.float32), intercept.astype(np.float32)
     step = max(1, min(ROWS, CELLS // len(shift)))
@@ -151,7 +152,9 @@ def _probabilities(
         yield rows, p
 
 
-def _duplicate_weights(features: NDArray, coef: NDArray, intercept: NDArray) -> NDArray:
+def _duplicate_weights(
+    features: NDArray[Any], coef: NDArray[Any], intercept: NDArray[Any]
+) -> NDArray[Any]:
     """Let near duplicates share the weight of one image.
 
     Only images of one predicted class are compared, in blocks of neighbours along its coefficients,
@@ -172,7 +175,7 @@ def _duplicate_weights(features: NDArray, coef: NDArray, intercept: NDArray) -> 
     return weights
 
 
-def _trust(images: _Pool, coef: NDArray, intercept: NDArray, usual: float) -> float:
+def _trust(images: _Pool, coef: NDArray[Any], intercept: NDArray[Any], usual: float) -> float:
     """Squared ratio of the unevenness that a good pool may show to that of this one, at most 1."""
     n_classes, total = len(intercept), images.total
     sums, squares = np.zeros(n_classes), 0.0
@@ -186,7 +189,7 @@ def _trust(images: _Pool, coef: NDArray, intercept: NDArray, usual: float) -> fl
     return float(min(1.0, usual / max(uneven - NOISE * noise, 1e-9)) ** 2)
 
 
-def _even_offsets(images: _Pool, coef: NDArray, intercept: NDArray) -> NDArray:
+def _even_offsets(images: _Pool, coef: NDArray[Any], intercept: NDArray[Any]) -> NDArray[Any]:
     """Offsets of the logits after which soft counts are nearly even."""
     offset = np.zeros(len(intercept))
     for _ in range(STEPS):
@@ -195,7 +198,7 @@ def _even_offsets(images: _Pool, coef: NDArray, intercept: NDArray) -> NDArray:
     return offset
 
 
-def _soft_statistics(images: _Pool, coef: NDArray, intercept: NDArray) -> Statistics:
+def _soft_statistics(images: _Pool, coef: NDArray[Any], intercept: NDArray[Any]) -> Statistics:
     """Sum up images by their probabilities.
 
     An image counts by its largest probability, so that images of no class count little. A class
@@ -214,7 +217,9 @@ def _soft_statistics(images: _Pool, coef: NDArray, intercept: NDArray) -> Statis
     return Statistics(counts * capped, sums * capped[:, None], moment)
 
 
-def _spread(coef: NDArray, intercept: NDArray, mean: NDArray, moment: NDArray) -> float:
+def _spread(
+    coef: NDArray[Any], intercept: NDArray[Any], mean: NDArray[Any], moment: NDArray[Any]
+) -> float:
     """Deviation of logits over classes, root mean square over a pool with these two moments."""
     coef, intercept = coef - coef.mean(axis=0), intercept - intercept.mean()
     square = (coef @ moment * coef).sum() + 2 * intercept @ (coef @ mean) + intercept @ intercept
@@ -222,7 +227,9 @@ def _spread(coef: NDArray, intercept: NDArray, mean: NDArray, moment: NDArray) -
 
 
 def _confidence(
-    images: _Pool, after: tuple[NDArray, NDArray], before: tuple[NDArray, NDArray]
+    images: _Pool,
+    after: tuple[NDArray[Any], NDArray[Any]],
+    before: tuple[NDArray[Any], NDArray[Any]],
 ) -> float:
     """Find the factor, at most 1, that brings the mean confidence down to that without the pool.
 
@@ -232,7 +239,7 @@ def _confidence(
     rows = np.unique(np.linspace(0, n - 1, min(n, size)).astype(int))
     share = images.weights[rows] / images.weights[rows].sum()
 
-    def below_largest(coef: NDArray, intercept: NDArray) -> NDArray:
+    def below_largest(coef: NDArray[Any], intercept: NDArray[Any]) -> NDArray[Any]:
         logits = images.features[rows] @ coef.T.astype(np.float32) + intercept.astype(np.float32)
         return logits - logits.max(axis=1, keepdims=True)
 

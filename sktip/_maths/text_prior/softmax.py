@@ -1,5 +1,7 @@
 """Log-loss of logits, and weights of logits that make it small."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,9 @@ PRECISION, LONGEST_STEP, MAX_STEPS = 1e-4, 1.0, 30
 ROUNDING = 1e-6
 
 
-def log_loss(logits: NDArray, codes: NDArray, weights: NDArray) -> tuple[float, NDArray]:
+def log_loss(
+    logits: NDArray[Any], codes: NDArray[Any], weights: NDArray[Any]
+) -> tuple[float, NDArray[Any]]:
     """Weighted sum of the log-losses, and the probabilities (m, C)."""
     rows = np.arange(len(codes))
     shifted = logits - logits.max(axis=1, keepdims=True)
@@ -21,8 +25,12 @@ def log_loss(logits: NDArray, codes: NDArray, weights: NDArray) -> tuple[float, 
 
 
 def most_probable_weights(
-    parts: list[NDArray], codes: NDArray, weights: NDArray, precision: NDArray, start: NDArray
-) -> tuple[NDArray, float]:
+    parts: list[NDArray[Any]],
+    codes: NDArray[Any],
+    weights: NDArray[Any],
+    precision: NDArray[Any],
+    start: NDArray[Any],
+) -> tuple[NDArray[Any], float]:
     """Positive weights of parts of the logits, each (m, C), and the cost of their sum.
 
     The cost is the log-loss and a belief in the weights, normal in their logarithms: their medians
@@ -31,7 +39,7 @@ def most_probable_weights(
     rows = np.arange(len(codes))
     u = np.log(start)
 
-    def expansion(u: NDArray) -> tuple[float, NDArray, NDArray]:
+    def expansion(u: NDArray[Any]) -> tuple[float, NDArray[Any], NDArray[Any]]:
         scaled = np.exp(u)
         logits = sum(
             (float(w) * part for w, part in zip(scaled[1:], parts[1:], strict=True)),

@@ -1,7 +1,7 @@
 """Sums over samples, which can be taken away: a fold is left out by subtraction."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +26,14 @@ class Statistics:
         Weighted sum of the outer products of the features of all classes.
     """
 
-    counts: NDArray
-    sums: NDArray
-    moment: NDArray
+    counts: NDArray[Any]
+    sums: NDArray[Any]
+    moment: NDArray[Any]
 
     @classmethod
-    def of(cls, features: NDArray, codes: NDArray, weights: NDArray, n_classes: int) -> Self:
+    def of(
+        cls, features: NDArray[Any], codes: NDArray[Any], weights: NDArray[Any], n_classes: int
+    ) -> Self:
         """Sum up labelled features (m, d) with weights (m,)."""
         counts = np.bincount(codes, weights, minlength=n_classes)
         sums = np.zeros((n_classes, features.shape[1]))
@@ -57,7 +59,7 @@ class Statistics:
         return Statistics(np.where(gone, 0, counts), sums, self.moment - other.moment)
 
     @property
-    def presence(self) -> NDArray:
+    def presence(self) -> NDArray[Any]:
         """How far each class is there at all, (C,): 1 from a count of 1 on."""
         return np.minimum(self.counts, 1)
 
@@ -67,7 +69,7 @@ class Statistics:
         return float(self.counts.sum() / max(self.presence.sum(), 1e-12))
 
 
-def second_moment(features: NDArray, weights: NDArray) -> NDArray:
+def second_moment(features: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
     """Weighted sum (d, d) of the outer products of features (m, d), a block of rows at a time."""
     total = np.zeros((features.shape[1], features.shape[1]))
     for start in range(0, len(features), ROWS):

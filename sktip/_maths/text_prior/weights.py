@@ -1,6 +1,7 @@
 """Weights of the text and of the discriminants, chosen on held-out shots with a belief."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,16 +49,16 @@ class Choice:
     shrinkage: float
     text_weight: float
     means_weight: float
-    logits: NDArray
+    logits: NDArray[Any]
 
 
 def choose_weights(
-    shots: NDArray,
-    codes: NDArray,
-    weights: NDArray,
-    folds: NDArray,
+    shots: NDArray[Any],
+    codes: NDArray[Any],
+    weights: NDArray[Any],
+    folds: NDArray[Any],
     *,
-    text: NDArray | None,
+    text: NDArray[Any] | None,
     logit_scale: float,
     means: Means,
     statistics: Statistics,
@@ -128,7 +129,7 @@ def choose_weights(
     return best
 
 
-def discriminants(means: Means, shrinkage: float) -> tuple[NDArray, NDArray]:
+def discriminants(means: Means, shrinkage: float) -> tuple[NDArray[Any], NDArray[Any]]:
     """Coefficients and intercepts of ``(x - centre) P (mu_c - centre) - |mu_c - centre|_P^2 / 2``."""
     whitening = means.whitening(shrinkage)
     white = (means.posterior - means.centre) @ whitening
@@ -137,7 +138,7 @@ def discriminants(means: Means, shrinkage: float) -> tuple[NDArray, NDArray]:
 
 
 def _believed_weight(
-    means: Means, shrinkage: float, text: NDArray | None, logit_scale: float, shots: float
+    means: Means, shrinkage: float, text: NDArray[Any] | None, logit_scale: float, shots: float
 ) -> float:
     """Weight at which the discriminants spread as is believed of so many shots per class.
 
@@ -157,7 +158,7 @@ def _believed_weight(
     return SPREAD_OF_ONE_SHOT * np.sqrt(shots) * logit_scale * spread / own
 
 
-def _spread(logits: NDArray, noise: NDArray) -> float:
+def _spread(logits: NDArray[Any], noise: NDArray[Any]) -> float:
     """Compute the standard deviation between wrong classes, from logits (C, C) of means and of noise."""
     n_classes = len(logits)
     if n_classes == 1:
