@@ -160,7 +160,7 @@ class LinearPredictionMixin:
         intercept = self.intercept_.astype(dtype, copy=False)
 
         def logits_of(features: NDArray[Any]) -> NDArray[Any]:
-            logits = features @ weights
+            logits: NDArray[Any] = features @ weights
             logits += intercept
             return logits
 

@@ -24,4 +24,5 @@ def balanced_folds(features: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:
     distinct = np.cumsum(starts | np.append(True, keys[1:] != keys[:-1]))
     places = np.empty(len(order), np.intp)
     places[order] = distinct - np.maximum.accumulate(np.where(starts, distinct, 0))
-    return places % min(MAX_FOLDS, places.max(initial=0) + 1)
+    result: NDArray[Any] = places % min(MAX_FOLDS, places.max(initial=0) + 1)
+    return result

@@ -55,11 +55,13 @@ class Means:
 
     def whitening(self, shrinkage: float) -> NDArray[Any]:
         """Matrix (d, d) after which the shrunken covariance is the identity."""
-        return self.vectors / np.sqrt(self.shrunken(shrinkage))
+        result: NDArray[Any] = self.vectors / np.sqrt(self.shrunken(shrinkage))
+        return result
 
     def shrunken(self, shrinkage: float) -> NDArray[Any]:
         """Eigenvalues of the covariance, drawn towards their mean."""
-        return (1 - shrinkage) * self.values + shrinkage * self.values.mean()
+        result: NDArray[Any] = (1 - shrinkage) * self.values + shrinkage * self.values.mean()
+        return result
 
 
 def class_means(statistics: Statistics, text: NDArray[Any] | None) -> Means:

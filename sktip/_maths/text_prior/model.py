@@ -77,12 +77,14 @@ class TextPriorModel:
     @property
     def coef(self) -> NDArray[Any]:
         """Coefficients (C, d) of the logits."""
-        return self.text_coef + self.means_coef + self.correction_coef
+        result: NDArray[Any] = self.text_coef + self.means_coef + self.correction_coef
+        return result
 
     @property
     def intercept(self) -> NDArray[Any]:
         """Intercepts (C,) of the logits."""
-        return self.means_intercept + self.correction_intercept
+        result: NDArray[Any] = self.means_intercept + self.correction_intercept
+        return result
 
     def parts(self, queries: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Text, means and correction of queries (n, d), each (n, C)."""

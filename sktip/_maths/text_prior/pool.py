@@ -241,7 +241,8 @@ def _confidence(
 
     def below_largest(coef: NDArray[Any], intercept: NDArray[Any]) -> NDArray[Any]:
         logits = images.features[rows] @ coef.T.astype(np.float32) + intercept.astype(np.float32)
-        return logits - logits.max(axis=1, keepdims=True)
+        result: NDArray[Any] = logits - logits.max(axis=1, keepdims=True)
+        return result
 
     target = share @ (1 / np.exp(below_largest(*before)).sum(axis=1))
     logits, low, high = below_largest(*after), 0.1, 1.0

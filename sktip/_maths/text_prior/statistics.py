@@ -61,7 +61,8 @@ class Statistics:
     @property
     def presence(self) -> NDArray[Any]:
         """How far each class is there at all, (C,): 1 from a count of 1 on."""
-        return np.minimum(self.counts, 1)
+        result: NDArray[Any] = np.minimum(self.counts, 1)
+        return result
 
     @property
     def shots(self) -> float:

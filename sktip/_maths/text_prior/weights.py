@@ -153,9 +153,9 @@ def _believed_weight(
         noise = text @ (means.vectors * np.sqrt(means.values))
         spread = _spread(means.posterior @ text.T, noise)
     # Means that differ by rounding alone, as without text those of a single class do, say nothing.
-    if own <= ROUNDING * max(1.0, np.linalg.norm(means.centre @ whitening)):
+    if own <= ROUNDING * max(1.0, float(np.linalg.norm(means.centre @ whitening))):
         return 0.0
-    return SPREAD_OF_ONE_SHOT * np.sqrt(shots) * logit_scale * spread / own
+    return float(SPREAD_OF_ONE_SHOT * np.sqrt(shots) * logit_scale * spread / own)
 
 
 def _spread(logits: NDArray[Any], noise: NDArray[Any]) -> float:
