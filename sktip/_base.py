@@ -91,7 +91,8 @@ class BaseCLIPClassifier(BlockwisePredictionMixin, DocumentedMixin, ClassifierMi
         return self._call["encoder"]
 
     def _query_rows(self, X: Any) -> NDArray:
-        check_is_fitted(self)
+        if not self.__sklearn_is_fitted__():
+            check_is_fitted(self)  # Builds the tags, which takes as long as a query.
         if self._reads_images:
             return self._encode_images(as_image_list(X))[:, 0]
         return self._validate_features(X, reset=False)

@@ -12,8 +12,8 @@ from sktip._utils.magnitudes import check_finite, check_magnitudes
 
 #: Squared lengths between which a row of any float type is safely divided by its length.
 SHORT, LONG = 1e-20, 1e20
-#: Numbers in one block of queries or of their logits, 8 MB of float64, and its fewest rows.
-BLOCK_ELEMENTS, MIN_ROWS = 1 << 20, 128
+#: Size of one block of queries or of their logits, and its fewest rows.
+BLOCK_BYTES, MIN_ROWS = 1 << 23, 128
 
 
 class BlockwisePredictionMixin:
@@ -138,7 +138,7 @@ class BlockwisePredictionMixin:
             check_finite("logits", logits, **magnitudes)
             return answer(logits)
 
-        first, *others = row_blocks(len(X), max(X.shape[1], len(self.classes_)))
+        first, *others = row_blocks(len(X), max(X.shape[1], len(self.classes_)), dtype)
         part = of_block(first)
         if not others:
             return part
@@ -170,9 +170,9 @@ class LinearPredictionMixin:
         return hasattr(self, "coef_")
 
 
-def row_blocks(n_rows: int, width: int) -> list[slice]:
-    """Rows of one block after another, for matrices with so many columns."""
-    size = max(MIN_ROWS, BLOCK_ELEMENTS // width)
+def row_blocks(n_rows: int, width: int, dtype: np.dtype) -> list[slice]:
+    """Rows of one block after another, for matrices of that type with so many columns."""
+    size = max(MIN_ROWS, BLOCK_BYTES // (width * dtype.itemsize))
     # A multiple of 64, as the blocks of the cache are, so that they fit into these.
     size -= size % 64
     return [slice(start, start + size) for start in range(0, n_rows, size)]
@@ -207,12 +207,12 @@ def unit_rows(
     part = X[rows].astype(type_of(X), copy=False)
     # Odd rows show in the squared lengths, which need one pass and no temporary of the block's size.
     squares = np.einsum("ij,ij->i", part, part)
-    usual = (squares > SHORT) & (squares < LONG)
-    if usual.all():
+    if len(squares) == 0 or (squares.min() > SHORT and squares.max() < LONG):
         unit: NDArray[Any] = part / np.sqrt(squares)[:, np.newaxis]
         return unit
     if not np.isfinite(part).all():
         raise ValueError(_what_is_not_finite(X, called))
+    usual = (squares > SHORT) & (squares < LONG)
     # The other rows must not depend on what they are asked with.
     unit = part / np.sqrt(np.where(usual, squares, 1))[:, np.newaxis]
     unit[~usual] = unit_norm(part[~usual])
@@ -223,7 +223,7 @@ def _what_is_not_finite(X: NDArray[Any], called: NDArray[Any] | None) -> str:
     finite = np.concatenate(
         [
             np.isfinite(X[rows].astype(type_of(X), copy=False)).all(axis=1)
-            for rows in row_blocks(len(X), X.shape[1])
+            for rows in row_blocks(len(X), X.shape[1], X.dtype)
         ]
     )
     row = int(finite.argmin())

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sktip._maths.text_prior import Statistics, fit_text_prior
+from sktip._maths.text_prior.evidence import Evidence, shot_contributions
 from sktip._maths.text_prior.folds import balanced_folds
 from sktip._maths.text_prior.means import class_means
 from sktip._maths.text_prior.softmax import log_loss, most_probable_weights
@@ -61,13 +62,23 @@ def test_shots_contributions_add_up_to_their_parts(n_shots):
     shots, codes, text, queries, _ = problem(n_shots)
     weights = np.ones(len(shots))
     weights[3], weights[4] = 0, 2
+    counted = weights > 0
     model = fitted(shots, codes, weights, text=text)
     _, through_means, correction = model.parts(queries)
     whitening = model.means.whitening(model.shrinkage)
     for code in (0, 4):
-        of_means, of_correction = model.shot_contributions(queries[0], code, shots, codes, weights)
+        (of_means,), (of_correction,) = shot_contributions(
+            Evidence.of(model),
+            queries[:1],
+            np.array([code]),
+            shots=shots[counted],
+            codes=codes[counted],
+            weights=weights[counted],
+            means=model.means.posterior,
+            means_weight=model.means_weight,
+        )
         np.testing.assert_allclose(of_correction.sum(), correction[0, code], atol=1e-9)
-        assert of_means[codes != code].tolist() == [0] * (codes != code).sum()
+        assert not of_means[codes[counted] != code].any()
         # What the shots do not give comes from the predicted mean.
         predicted, mean = model.means.prior[code], model.means.posterior[code]
         asked = queries[0] - (model.means.centre + mean) / 2

@@ -28,7 +28,7 @@ def fitted(name, features, prior="text", dtype=np.float64, **parameters):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks of 64 queries."""
-    monkeypatch.setattr(prediction, "BLOCK_ELEMENTS", 1)
+    monkeypatch.setattr(prediction, "BLOCK_BYTES", 1)
 
 
 @every_classifier
@@ -56,13 +56,13 @@ def test_the_answer_to_a_row_does_not_depend_on_its_block(name, features, dtype,
     Q = np.random.default_rng(seed).normal(size=(n, 8)).astype(dtype)
     whole = clf.decision_function(Q)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prediction, "BLOCK_ELEMENTS", 1)
+        patch.setattr(prediction, "BLOCK_BYTES", 1)
         in_blocks = clf.decision_function(Q)
     tolerance = 1e-4 if dtype == np.float32 else 1e-11
     np.testing.assert_allclose(in_blocks, whole, atol=tolerance)
     if hasattr(clf, "nearest_shots"):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(prediction, "BLOCK_ELEMENTS", 1)
+            patch.setattr(prediction, "BLOCK_BYTES", 1)
             votes = clf.nearest_shots(Q)[1]
         np.testing.assert_allclose(votes, clf.nearest_shots(Q)[1], atol=tolerance)
 

@@ -94,54 +94,6 @@ class TextPriorModel:
             queries @ self.correction_coef.T + self.correction_intercept,
         )
 
-    def shot_contributions(
-        self,
-        query: NDArray[Any],
-        code: int,
-        shots: NDArray[Any],
-        codes: NDArray[Any],
-        weights: NDArray[Any] | None,
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """How far each shot moved the logit of one class for one query (d,).
-
-        Given the predicted means, the weights and the responses, the logit is a sum over shots:
-        what is left of it is the text and the mean that it predicts.
-
-        Parameters
-        ----------
-        query : ndarray of shape (d,)
-            Features of the query.
-
-        code : int
-            The class.
-
-        shots, codes, weights : ndarray of shape (m, d), (m,) and (m,) or None
-            As given to the fit.
-
-        Returns
-        -------
-        through_means, through_correction : ndarray of shape (m,)
-            The second adds up to the part of the correction, the first to the part of the means less
-            what the prior mean of the class contributes.
-        """
-        if self.means is None or self.correction is None:
-            return np.zeros(len(shots)), np.zeros(len(shots))
-        weights = np.ones(len(shots)) if weights is None else weights
-        whitening = self.means.whitening(self.shrinkage)
-        white = (shots - self.means.centre) @ whitening
-        asked = (query - self.means.centre) @ whitening
-        mean = (self.means.posterior[code] - self.means.centre) @ whitening
-        own = np.where(codes == code, weights, 0) / (KAPPA + self.means.counts[code])
-        through_means = self.means_weight * own * (white @ (asked - mean / 2))
-        through_correction = np.zeros(len(shots))
-        for column in np.flatnonzero(self.present == code):
-            # A shot of weight 0 has no response.
-            basis, gain = self.correction.basis, self.correction.gain[:, column]
-            similarity = white[weights > 0] @ basis @ (gain * (asked @ basis))
-            responses = self.correction.responses[:, column]
-            through_correction[weights > 0] = similarity * responses
-        return through_means, through_correction
-
 
 def fit_text_prior(
     shots: NDArray[Any],
