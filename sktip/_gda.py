@@ -1,6 +1,6 @@
 """Gaussian discriminant analysis beside CLIP's text prior."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, Literal, Self
 
@@ -14,9 +14,10 @@ from sktip._maths.unit import unit_norm
 from sktip._utils.fitting import extends_fit, fits
 from sktip._utils.labels import codes_of, joined_weights
 from sktip._utils.magnitudes import check_finite
+from sktip._utils.prediction import LinearPredictionMixin
 
 
-class GDAClassifier(BaseCLIPClassifier):
+class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
     r"""Few-shot classification by Gaussian class densities beside CLIP's text prior.
 
     The shots of each class are taken as a Gaussian about the class mean, with one covariance for
@@ -372,17 +373,3 @@ class GDAClassifier(BaseCLIPClassifier):
 
     def _magnitudes(self) -> dict[str, float]:
         return {**super()._magnitudes(), "alpha": self.alpha_}
-
-    def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray], NDArray]:
-        weights = self.coef_.astype(dtype, copy=False).T
-        intercept = self.intercept_.astype(dtype, copy=False)
-
-        def logits_of(features: NDArray) -> NDArray:
-            logits = features @ weights
-            logits += intercept
-            return logits
-
-        return logits_of
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "coef_")

@@ -1,6 +1,5 @@
 """Zero-shot CLIP: the class names alone."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Self
 
@@ -9,9 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sktip._base import BaseCLIPClassifier
 from sktip._encoder import CLIPFeatureTransformer
-from sktip._utils.classes import given_names
 from sktip._utils.fitting import fits
-from sktip._utils.labels import check_labels
 
 
 class ZeroShotClassifier(BaseCLIPClassifier):
@@ -154,34 +151,6 @@ class ZeroShotClassifier(BaseCLIPClassifier):
             self._check_width(X)
             self.class_features_ = self.text_features_
         return self
-
-    def _learn_named_classes(self) -> None:
-        """Set classes and text from `class_names` or `text_features` alone."""
-        if self.encoder is None and self.text_features is None:
-            raise ValueError(
-                "there are neither shots nor text: pass X and y, or an encoder or text_features for the "
-                "class names."
-            )
-        names = given_names(self.class_names)
-        if isinstance(names, dict):
-            self._learn_classes(np.unique(check_labels(list(names), "the keys of class_names")))
-        elif names is not None:
-            twice = [name for name, n in Counter(names).items() if n > 1]
-            if twice:
-                raise ValueError(
-                    f"class_names has {twice[0]!r} more than once; without y the names are the labels. Pass "
-                    "a mapping {label: name}."
-                )
-            labels = check_labels(names, "class_names")
-            order = np.argsort(labels)
-            self._learn_classes(labels[order], dict(zip(names, names, strict=True)))
-            if self.text_features is not None:
-                # Its rows follow the names as they were given, the classes are sorted.
-                self.text_features_ = self.text_features_[order]
-        elif self.text_features is not None:
-            self._learn_classes(np.arange(len(np.asarray(self.text_features))))
-        else:
-            raise ValueError("without X and y, class_names must say which classes there are.")
 
     def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray], NDArray]:
         weights = self.class_features_.astype(dtype, copy=False).T

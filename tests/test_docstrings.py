@@ -17,10 +17,13 @@ GUIDE = Path(__file__).parents[1] / "docs" / "guide"
 CLASSIFIERS = dict(all_estimators(type_filter="classifier"))
 #: What a class describes in its own words, because it means something of its own there.
 EXCEPTIONS = {
+    # Shots are averaged, unlabelled images are read once in a round, and only predictions use torch.
+    "shots_": {"FewShotClassifier"},
+    "device": {"FewShotClassifier"},
     # A weight, a sharpness and views play another part in each method.
     "alpha": {"GDAClassifier"},
     "beta": {"ProKeRClassifier"},
-    "n_views": {"CLIPAdapterClassifier", "GDAClassifier", "ProKeRClassifier"},
+    "n_views": {"CLIPAdapterClassifier", "FewShotClassifier", "GDAClassifier", "ProKeRClassifier"},
     "logit_scale": {"ProKeRClassifier"},
     "logit_scale_": {"ProKeRClassifier"},
     "alpha_": {"GDAClassifier"},
@@ -31,9 +34,14 @@ EXCEPTIONS = {
     "weight_decay": {"CLIPAdapterClassifier"},
     "batch_size": {"CLIPAdapterClassifier"},
     "loss_curve_": {"CLIPAdapterClassifier"},
-    "n_iter_": {"CLIPAdapterClassifier"},
+    "n_iter_": {"CLIPAdapterClassifier", "FewShotClassifier"},
     # What is drawn at random.
-    "random_state": {"CLIPAdapterClassifier", "GDAClassifier", "ProKeRClassifier"},
+    "random_state": {
+        "CLIPAdapterClassifier",
+        "FewShotClassifier",
+        "GDAClassifier",
+        "ProKeRClassifier",
+    },
     # Rows are views, not shots.
     "cache_keys_": {"ProKeRClassifier"},
     "cache_codes_": {"ProKeRClassifier"},
