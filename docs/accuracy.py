@@ -18,6 +18,18 @@ from pathlib import Path
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
 FIELDS = ("dataset", "method", "shots", "draws", "mean", "std")
+#: How the tables name what was measured.
+NAMES = {
+    "zero-shot": "`ZeroShotClassifier`",
+    "Tip-Adapter": "`TipAdapterClassifier`",
+    "Tip-Adapter, tuned": "`TipAdapterClassifierCV`",
+    "Tip-Adapter-F": "`TipAdapterClassifier(fine_tune=True)`",
+    "Tip-Adapter-F, tuned": "`TipAdapterClassifierCV(fine_tune=True)`",
+    "CLIP-Adapter": "`CLIPAdapterClassifier`",
+    "GDA": "`GDAClassifier`",
+    "ProKeR": "`ProKeRClassifier`",
+    "linear probe": "logistic regression, C = 100",
+}
 #: Where README has the table of a data set.
 BEGIN, END = "<!-- accuracy of {} -->\n", "<!-- end -->\n"
 
@@ -39,7 +51,7 @@ def table(dataset):
     best = {k: max(cells[k][0] for cells in methods.values() if k in cells) for k in shots}
     rows = [["shots per class", *map(str, shots)]]
     for method, cells in methods.items():
-        row = [method]
+        row = [NAMES.get(method, method)]
         for k in shots:
             mean, std = cells.get(k, (math.nan, math.nan))
             shown = "-" if math.isnan(mean) else f"{mean:.1f}"
@@ -72,7 +84,9 @@ def write_wide(folder):
     folder.mkdir(exist_ok=True)
     for dataset in read():
         with (folder / f"accuracy_{dataset}.csv").open("w", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(table(dataset))
+            # Two backticks are code in reStructuredText.
+            rows = [[row[0].replace("`", "``"), *row[1:]] for row in table(dataset)]
+            csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 def take(measured):

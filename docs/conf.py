@@ -134,6 +134,7 @@ sphinx_gallery_conf = {
             "shots_curve_openmoji.py",
             "choose_alpha_beta.py",
             "evidence.py",
+            "few_shot.py",
             "new_class.py",
             "calibration.py",
             "linear_probe.py",

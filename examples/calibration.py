@@ -62,12 +62,12 @@ print("            accuracy  log-loss  mean probability of the answers")
 for name, model in methods.items():
     probabilities = model.predict_proba(features[test])
     right = model.predict(features[test]) == labels[test]
-    sureness = probabilities.max(axis=1)
+    confidence = probabilities.max(axis=1)
     CalibrationDisplay.from_predictions(
-        right, sureness, n_bins=10, strategy="quantile", name=name, ax=ax
+        right, confidence, n_bins=10, strategy="quantile", name=name, ax=ax
     )
     loss = log_loss(labels[test], probabilities, labels=model.classes_)
-    print(f"{name:11} {100 * right.mean():6.1f} % {loss:9.3f} {100 * sureness.mean():8.1f} %")
+    print(f"{name:11} {100 * right.mean():6.1f} % {loss:9.3f} {100 * confidence.mean():8.1f} %")
 ax.set_xlabel("probability of the answer")
 ax.set_ylabel("share of the answers that are right")
 plt.show()

@@ -3,7 +3,7 @@ Choosing alpha and beta: grid search and leave-one-out
 ======================================================
 
 Two numbers decide what Tip-Adapter makes of its shots: the weight alpha of the cache and its
-sharpness beta. Here the same eight shots a class choose them in two ways, side by side:
+sharpness beta. Here the same eight shots per class choose them in two ways, side by side:
 scikit-learn's :class:`~sklearn.model_selection.GridSearchCV`, which cross-validates a grid, and
 :class:`~sktip.TipAdapterClassifierCV`, which leaves shots out and considers every alpha.
 """

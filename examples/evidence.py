@@ -59,8 +59,8 @@ print(f"a {labels[query]}; wrote evidence.png")
 # query belong to another class. Their labels would show if one of them were wrong, which is the first
 # thing to look for in one's own data.
 
-sureness = clf.predict_proba(features[test]).max(axis=1)
-query = test[np.where(right, -1, sureness).argmax()]
+confidence = clf.predict_proba(features[test]).max(axis=1)
+query = test[np.where(right, -1, confidence).argmax()]
 CacheEvidenceDisplay.from_estimator(
     clf, features[query], query_image=images[query], shots=images[shots]
 )

@@ -52,7 +52,7 @@ def main(argv=None):
         name: cross_val_score(method, features, photos.target, cv=draws)
         for name, method in methods.items()
     }
-    print(f"\nAccuracy in % with {args.shots} shots a class, over 3 draws")
+    print(f"\nAccuracy in % with {args.shots} shots per class, over 3 draws")
     for name, values in scores.items():
         print(f"{name:20} {100 * values.mean():5.1f} ± {100 * values.std():.1f}")
 
@@ -73,7 +73,7 @@ def parse_arguments(argv):
     parser = argparse.ArgumentParser(description="Few-shot classification of your own photos.")
     parser.add_argument("folder", help="folder that holds a folder of photos for each class")
     parser.add_argument("--new", nargs="*", default=[], help="new photos to name")
-    parser.add_argument("--shots", type=int, default=8, help="shots a class when scoring")
+    parser.add_argument("--shots", type=int, default=8, help="shots per class when scoring")
     parser.add_argument("--template", default="a photo of a {}.", help="what names are put into")
     parser.add_argument("--model", default="ViT-B-32", help="model of open_clip, or tiny")
     parser.add_argument("--memory", default="features.sqlite", help="file of features")

@@ -5,7 +5,7 @@ Quickstart
 Classify handwritten digits from a handful of examples each.
 
 It encodes every image once, draws 1 to 16 shots of each digit from a pool, three times over, and
-scores five classifiers on test images that no choice was made on. It ends with a table and a picture
+scores six classifiers on test images that no choice was made on. It ends with a table and a picture
 of it, ``quickstart.png``. Nothing is downloaded: the images are scikit-learn's digits, the CLIP is
 the small one that comes with sktip.
 """
@@ -33,12 +33,12 @@ features = clip.fit_transform(images)
 print(f"encoded {len(images)} images in {time.perf_counter() - start:.1f} s")
 
 # %%
-# Five classifiers
-# ----------------
+# Six classifiers
+# ---------------
 # Zero-shot CLIP is Tip-Adapter without its cache. "Tuned" means alpha and beta chosen by leaving out
-# the shots themselves.
+# the shots themselves. FewShotClassifier has nothing to tune, and is the one to start with.
 
-from sktip import TipAdapterClassifier, TipAdapterClassifierCV
+from sktip import FewShotClassifier, TipAdapterClassifier, TipAdapterClassifierCV
 
 common = {
     "input": "features",
@@ -51,6 +51,7 @@ methods = {
     "Tip-Adapter, tuned": TipAdapterClassifierCV(clip, **common),
     "Tip-Adapter-F": TipAdapterClassifier(clip, fine_tune=True, **common),
     "Tip-Adapter-F, tuned": TipAdapterClassifierCV(clip, fine_tune=True, **common),
+    "FewShotClassifier": FewShotClassifier(clip, **common),
 }
 
 # %%
@@ -79,7 +80,7 @@ for seed, (shots, _) in enumerate(splits.split(features[pool], labels[pool])):
 
 n_test = len(labels) - N_POOL
 print(f"\nAccuracy in % on {n_test} test images, mean and standard deviation over {SEEDS} draws\n")
-print("| shots a class |" + "".join(f" {n} |" for n in SHOTS))
+print("| shots per class |" + "".join(f" {n} |" for n in SHOTS))
 print("| --- |" + " --- |" * len(SHOTS))
 for method, values in scores.items():
     cells = [

@@ -103,7 +103,7 @@ def main(model):
 
     print(f"\nAccuracy in %, mean and standard deviation over {SEEDS} draws of shots\n")
     cells = {name: [f"{r.mean():.1f} ± {r.std():.1f}" for r in own] for name, own in scores.items()}
-    header = ["shots a class", *map(str, SHOTS)]
+    header = ["shots per class", *map(str, SHOTS)]
     print("\n".join(markdown([header, *([name, *own] for name, own in cells.items())])))
     display = ShotsCurveDisplay(SHOTS, scores, score_name="accuracy on test images (%)").plot()
     display.ax_.set_title("OpenMoji, 18 groups" + ", with the bundled CLIP" * (model == "tiny"))

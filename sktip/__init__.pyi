@@ -10,6 +10,7 @@ from ._clip_adapter import CLIPAdapterClassifier as CLIPAdapterClassifier
 from ._encoder import CLIPFeatureTransformer as CLIPFeatureTransformer
 from ._encoding.memory import FeatureMemory as FeatureMemory
 from ._encoding.model import clear_model_cache as clear_model_cache
+from ._few_shot import FewShotClassifier as FewShotClassifier
 from ._gda import GDAClassifier as GDAClassifier
 from ._proker import ProKeRClassifier as ProKeRClassifier
 from ._tip_adapter import TipAdapterClassifier as TipAdapterClassifier

@@ -1,6 +1,7 @@
 """What all classifiers share: reading X, class names, the text prior, probabilities."""
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any
@@ -16,7 +17,7 @@ from sktip._encoder import CLIPFeatureTransformer
 from sktip._encoding.session import EncoderSession, open_encoder
 from sktip._images.pictures import as_image_list, describe, looks_like_images
 from sktip._maths.unit import unit_norm
-from sktip._utils.classes import resolve_classes
+from sktip._utils.classes import given_names, resolve_classes
 from sktip._utils.doc_links import DocumentedMixin
 from sktip._utils.fitted_with import check_format, check_same_model
 from sktip._utils.labels import check_labels, check_weights, codes_of, join_labels
@@ -37,6 +38,8 @@ NO_PRIOR = (
     "class names, pass encoder=CLIPFeatureTransformer(...) with string labels or class_names=..., or "
     "text_features=encoder.encode_text(names)."
 )
+
+NOTHING = "there are neither shots nor text: pass X and y, or an encoder or text_features for the class names."
 
 
 class BaseCLIPClassifier(BlockwisePredictionMixin, DocumentedMixin, ClassifierMixin, BaseEstimator):
@@ -262,6 +265,31 @@ class BaseCLIPClassifier(BlockwisePredictionMixin, DocumentedMixin, ClassifierMi
         self.logit_scale_ = float(scale)
         uses_model = encodes or self._reads_images
         self.encoder_probe_ = self._open_encoder().probe.copy() if uses_model else None
+
+    def _learn_named_classes(self) -> None:
+        """Set classes and text from `class_names` or `text_features` alone."""
+        if self.encoder is None and self.text_features is None:
+            raise ValueError(NOTHING)
+        names = given_names(self.class_names)
+        if isinstance(names, dict):
+            self._learn_classes(np.unique(check_labels(list(names), "the keys of class_names")))
+        elif names is not None:
+            twice = [name for name, n in Counter(names).items() if n > 1]
+            if twice:
+                raise ValueError(
+                    f"class_names has {twice[0]!r} more than once; without y the names are the labels. Pass "
+                    "a mapping {label: name}."
+                )
+            labels = check_labels(names, "class_names")
+            order = np.argsort(labels)
+            self._learn_classes(labels[order], dict(zip(names, names, strict=True)))
+            if self.text_features is not None:
+                # Its rows follow the names as they were given, the classes are sorted.
+                self.text_features_ = self.text_features_[order]
+        elif self.text_features is not None:
+            self._learn_classes(np.arange(len(np.asarray(self.text_features))))
+        else:
+            raise ValueError("without X and y, class_names must say which classes there are.")
 
     def _learn_more_classes(self, y: NDArray, classes: ArrayLike | None) -> NDArray:
         """Learn the classes of more shots; return where in `classes_` those known before are now.

@@ -30,29 +30,35 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
 
     It is the trained method that Tip-Adapter was proposed to do without.
 
+    Read more in the :ref:`User Guide <guide_family>`.
+
     Parameters
     ----------
     encoder : CLIPFeatureTransformer, default=None
         Encodes images and class names. None makes X a feature matrix.
 
     input : {"image", "features"}, default="image"
-        What X is when there is an `encoder`: images, or features that it has made.
+        What X is when there is an `encoder`: images, or features that it has made. With
+        features, the encoder is used in `fit` only, for the text and the logit scale.
 
     text_features : array-like of shape (C, d), default=None
-        Text features of the classes, instead of an encoder's; normalised here.
+        Text features of the classes, instead of an encoder's; normalised here. Rows follow the
+        classes. Without `class_names`, integer labels index the rows and every row is a class.
 
     class_names : mapping or sequence of str, default=None
-        What the classes are called; see :class:`TipAdapterClassifier`.
+        What the classes are called. None: the labels are the names. A mapping goes from label to
+        name; its keys are classes, with images or without. A sequence is indexed by integer
+        labels, and every index is a class; labels of another type take it in sorted order.
 
     templates : str, sequence of str, or mapping, default="a photo of a {}."
-        Sentences that the names are put into; several are averaged. A mapping goes from label
-        to the templates of that class.
+        Sentences that the names are put into; several are averaged. A mapping goes from label to
+        the templates of that class.
 
     ratio : float, default=0.2
         Share r of the adapter in the features, between 0 (zero-shot CLIP) and 1.
 
     logit_scale : float, default=None
-        Scale s of the logits. None is the model's own, or 100 without an encoder.
+        Scale s of CLIP's logits. None is the model's own, or 100 without an encoder.
 
     n_views : int, default=1
         Random views of each training image, of which an epoch draws one. Images only.
@@ -71,14 +77,14 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
         Shots in one step.
 
     device : str, default=None
-        Torch device of the training and of the predictions. None is CUDA where there is one,
-        else the processor. The encoder has a device of its own.
+        Torch device of the arithmetic. None is CUDA where there is one, else the CPU. The
+        encoder has a device of its own.
 
     random_state : int, RandomState instance or None, default=None
         Seed of the views, of the first weights and of the order of the shots.
 
     verbose : int, default=0
-        Above 0, show the progress of the training.
+        Above 0, show a progress bar.
 
     Attributes
     ----------
@@ -89,14 +95,14 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
         Weights D into the bottleneck and U out of it.
 
     class_features_ : ndarray of shape (C, d)
-        What adapted features are compared with: the text features or, without a text prior, the
+        What features are compared with: the text features or, without a text prior, the
         normalised means of the classes' shots.
 
     text_features_ : ndarray of shape (C, d) or None
         Unit-norm text features of the classes, None without a text prior.
 
     logit_scale_ : float
-        Scale of the logits.
+        Scale s of CLIP's logits.
 
     loss_curve_ : list of float of length n_epochs
         Mean training loss of each epoch.

@@ -29,6 +29,8 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
     that it has at the first use, or when the transformer is pickled, whatever the working
     directory is later; `set_params` starts afresh.
 
+    Read more in the :ref:`User Guide <guide_encoding_once>`.
+
     Parameters
     ----------
     model_name : str, default="ViT-B-32"
@@ -45,7 +47,7 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
 
     device : str, default=None
         Torch device, such as ``"cpu"`` or ``"cuda:0"``. None is CUDA where there is one, else
-        the processor, decided anew at each use.
+        the CPU, decided anew at each use.
 
     precision : {"fp32", "fp16", "bf16"}, default="fp32"
         Numbers that the model computes in. The features are float32 in any case.
@@ -55,7 +57,7 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
 
     n_jobs : int, default=None
         Threads that read and prepare images while the model works on earlier ones. None means
-        1, without threads; -1 means one a processor.
+        1, without threads; -1 means one per CPU.
 
     n_views : int, default=1
         1 encodes an image once, with the model's own evaluation preprocessing. A larger number

@@ -1,6 +1,6 @@
 """Gaussian discriminant analysis beside CLIP's text prior."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, Literal, Self
 
@@ -14,9 +14,10 @@ from sktip._maths.unit import unit_norm
 from sktip._utils.fitting import extends_fit, fits
 from sktip._utils.labels import codes_of, joined_weights
 from sktip._utils.magnitudes import check_finite
+from sktip._utils.prediction import LinearPredictionMixin
 
 
-class GDAClassifier(BaseCLIPClassifier):
+class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
     r"""Few-shot classification by Gaussian class densities beside CLIP's text prior.
 
     The shots of each class are taken as a Gaussian about the class mean, with one covariance for
@@ -29,30 +30,36 @@ class GDAClassifier(BaseCLIPClassifier):
     where s is CLIP's logit scale, W the text features, :math:`\mu` the class means and
     :math:`\Sigma` the covariance of the N samples about them.
 
+    Read more in the :ref:`User Guide <guide_family>`.
+
     Parameters
     ----------
     encoder : CLIPFeatureTransformer, default=None
         Encodes images and class names. None makes X a feature matrix.
 
     input : {"image", "features"}, default="image"
-        What X is when there is an `encoder`: images, or features that it has made.
+        What X is when there is an `encoder`: images, or features that it has made. With
+        features, the encoder is used in `fit` only, for the text and the logit scale.
 
     text_features : array-like of shape (C, d), default=None
-        Text features of the classes, instead of an encoder's; normalised here.
+        Text features of the classes, instead of an encoder's; normalised here. Rows follow the
+        classes. Without `class_names`, integer labels index the rows and every row is a class.
 
     class_names : mapping or sequence of str, default=None
-        What the classes are called; see :class:`TipAdapterClassifier`.
+        What the classes are called. None: the labels are the names. A mapping goes from label to
+        name; its keys are classes, with images or without. A sequence is indexed by integer
+        labels, and every index is a class; labels of another type take it in sorted order.
 
     templates : str, sequence of str, or mapping, default="a photo of a {}."
-        Sentences that the names are put into; several are averaged. A mapping goes from label
-        to the templates of that class.
+        Sentences that the names are put into; several are averaged. A mapping goes from label to
+        the templates of that class.
 
     alpha : "auto" or float, default="auto"
         Weight of the discriminants beside CLIP's prior. ``"auto"`` is chosen on held-out shots,
         see Notes.
 
     logit_scale : float, default=None
-        Scale s of the text prior. None is the model's own, or 100 without an encoder.
+        Scale s of CLIP's logits. None is the model's own, or 100 without an encoder.
 
     n_views : int, default=1
         Random views of each training image, each of which is a sample. Images only. Queries are
@@ -99,7 +106,7 @@ class GDAClassifier(BaseCLIPClassifier):
         Unit-norm text features of the classes, None without a text prior.
 
     logit_scale_ : float
-        Scale of the text prior.
+        Scale s of CLIP's logits.
 
     n_features_in_ : int
         Width of X. Only when X is features.
@@ -366,17 +373,3 @@ class GDAClassifier(BaseCLIPClassifier):
 
     def _magnitudes(self) -> dict[str, float]:
         return {**super()._magnitudes(), "alpha": self.alpha_}
-
-    def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray], NDArray]:
-        weights = self.coef_.astype(dtype, copy=False).T
-        intercept = self.intercept_.astype(dtype, copy=False)
-
-        def logits_of(features: NDArray) -> NDArray:
-            logits = features @ weights
-            logits += intercept
-            return logits
-
-        return logits_of
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "coef_")

@@ -32,23 +32,29 @@ class ProKeRClassifier(BaseCLIPClassifier):
     where W are the text features, K those of the shots, L their one-hot labels and T is a fitted
     temperature. The published method has :math:`\gamma = \lambda`.
 
+    Read more in the :ref:`User Guide <guide_family>`.
+
     Parameters
     ----------
     encoder : CLIPFeatureTransformer, default=None
         Encodes images and class names. None makes X a feature matrix.
 
     input : {"image", "features"}, default="image"
-        What X is when there is an `encoder`: images, or features that it has made.
+        What X is when there is an `encoder`: images, or features that it has made. With
+        features, the encoder is used in `fit` only, for the text and the logit scale.
 
     text_features : array-like of shape (C, d), default=None
-        Text features of the classes, instead of an encoder's; normalised here.
+        Text features of the classes, instead of an encoder's; normalised here. Rows follow the
+        classes. Without `class_names`, integer labels index the rows and every row is a class.
 
     class_names : mapping or sequence of str, default=None
-        What the classes are called; see :class:`TipAdapterClassifier`.
+        What the classes are called. None: the labels are the names. A mapping goes from label to
+        name; its keys are classes, with images or without. A sequence is indexed by integer
+        labels, and every index is a class; labels of another type take it in sorted order.
 
     templates : str, sequence of str, or mapping, default="a photo of a {}."
-        Sentences that the names are put into; several are averaged. A mapping goes from label
-        to the templates of that class.
+        Sentences that the names are put into; several are averaged. A mapping goes from label to
+        the templates of that class.
 
     beta : "auto" or float, default="auto"
         Sharpness of the kernel. ``"auto"`` is chosen on held-out shots, see Notes.
@@ -73,14 +79,14 @@ class ProKeRClassifier(BaseCLIPClassifier):
         never augmented.
 
     device : str, default=None
-        Torch device of the arithmetic. None is CUDA where there is one, else the CPU. The encoder
-        has a device of its own.
+        Torch device of the arithmetic. None is CUDA where there is one, else the CPU. The
+        encoder has a device of its own.
 
     random_state : int, RandomState instance or None, default=None
         Seed of the views.
 
     verbose : int, default=0
-        Above 0, show the values that are tried.
+        Above 0, show a progress bar.
 
     Attributes
     ----------

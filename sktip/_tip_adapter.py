@@ -38,6 +38,8 @@ class TipAdapterClassifier(BaseCacheClassifier):
     L the one-hot labels ([1]_, equations 4 to 6). Nothing is trained. With ``fine_tune=True``
     the keys learn for a few epochs: Tip-Adapter-F.
 
+    Read more in the :ref:`User Guide <guide_method>`.
+
     Parameters
     ----------
     encoder : CLIPFeatureTransformer, default=None
@@ -52,13 +54,13 @@ class TipAdapterClassifier(BaseCacheClassifier):
         classes. Without `class_names`, integer labels index the rows and every row is a class.
 
     class_names : mapping or sequence of str, default=None
-        What the classes are called. None: the labels are the names. A mapping goes from label
-        to name; its keys are classes, with images or without. A sequence is indexed by integer
+        What the classes are called. None: the labels are the names. A mapping goes from label to
+        name; its keys are classes, with images or without. A sequence is indexed by integer
         labels, and every index is a class; labels of another type take it in sorted order.
 
     templates : str, sequence of str, or mapping, default="a photo of a {}."
-        Sentences that the names are put into; several are averaged. A mapping goes from label
-        to the templates of that class.
+        Sentences that the names are put into; several are averaged. A mapping goes from label to
+        the templates of that class.
 
     alpha : float, default=1.0
         Residual ratio: the weight of the cache beside CLIP's prior. 0 is zero-shot CLIP.
@@ -67,7 +69,7 @@ class TipAdapterClassifier(BaseCacheClassifier):
         Sharpness: how fast the vote of a shot falls with its distance from the query.
 
     logit_scale : float, default=None
-        Scale s of the text prior. None is the model's own, or 100 without an encoder.
+        Scale s of CLIP's logits. None is the model's own, or 100 without an encoder.
 
     n_views : int, default=1
         Random views of each training image that are averaged to its cache key; the paper uses
@@ -89,14 +91,14 @@ class TipAdapterClassifier(BaseCacheClassifier):
         Shots in one step of fine-tuning.
 
     device : str, default=None
-        Torch device of the cache's arithmetic. None is CUDA where there is one, else the
-        processor. The encoder has a device of its own.
+        Torch device of the arithmetic. None is CUDA where there is one, else the CPU. The
+        encoder has a device of its own.
 
     random_state : int, RandomState instance or None, default=None
         Seed of the views and of the order of the shots in fine-tuning.
 
     verbose : int, default=0
-        Above 0, show the progress of fine-tuning.
+        Above 0, show a progress bar.
 
     Attributes
     ----------
@@ -117,7 +119,7 @@ class TipAdapterClassifier(BaseCacheClassifier):
         Unit-norm text features of the classes, None without a text prior.
 
     logit_scale_ : float
-        Scale of the text prior.
+        Scale s of CLIP's logits.
 
     loss_curve_ : list of float of length n_epochs
         Mean training loss of each epoch. Only after fine-tuning.

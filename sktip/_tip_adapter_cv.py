@@ -35,22 +35,29 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
     has not seen. The similarities of the shots are computed once and masked; for each beta all
     alphas are scored in one pass, since the logits are linear in alpha.
 
+    Read more in the :ref:`User Guide <guide_alpha_beta>`.
+
     Parameters
     ----------
     encoder : CLIPFeatureTransformer, default=None
         Encodes images and class names. None makes X a feature matrix.
 
     input : {"image", "features"}, default="image"
-        What X is when there is an `encoder`: images, or features that it has made.
+        What X is when there is an `encoder`: images, or features that it has made. With
+        features, the encoder is used in `fit` only, for the text and the logit scale.
 
     text_features : array-like of shape (C, d), default=None
-        Text features of the classes, instead of an encoder's.
+        Text features of the classes, instead of an encoder's; normalised here. Rows follow the
+        classes. Without `class_names`, integer labels index the rows and every row is a class.
 
     class_names : mapping or sequence of str, default=None
-        What the classes are called; see :class:`TipAdapterClassifier`.
+        What the classes are called. None: the labels are the names. A mapping goes from label to
+        name; its keys are classes, with images or without. A sequence is indexed by integer
+        labels, and every index is a class; labels of another type take it in sorted order.
 
     templates : str, sequence of str, or mapping, default="a photo of a {}."
-        Sentences that the names are put into; several are averaged.
+        Sentences that the names are put into; several are averaged. A mapping goes from label to
+        the templates of that class.
 
     alphas : array-like of shape (n_alphas,), default=None
         Residual ratios to try, none of them negative. None considers all alpha >= 0.
@@ -74,11 +81,11 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         `GridSearchCV` scores it.
 
     logit_scale : float, default=None
-        Scale s of the text prior. None is the model's own, or 100 without an encoder.
+        Scale s of CLIP's logits. None is the model's own, or 100 without an encoder.
 
     n_views : int, default=1
-        Random views of each training image that are averaged to its cache key. A held-out shot
-        is queried as the plain image.
+        Random views of each training image that are averaged to its cache key; the paper uses
+        10. Images only. Queries are never augmented.
 
     fine_tune : bool, default=False
         Whether the cache keys learn from the shots (Tip-Adapter-F), at alpha 1 and beta 5.5.
@@ -99,13 +106,14 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         Shots in one step of fine-tuning.
 
     device : str, default=None
-        Torch device of the cache's arithmetic. None is CUDA where there is one, else the CPU.
+        Torch device of the arithmetic. None is CUDA where there is one, else the CPU. The
+        encoder has a device of its own.
 
     random_state : int, RandomState instance or None, default=None
         Seed of the views and of the order of the shots in fine-tuning.
 
     verbose : int, default=0
-        Above 0, show the progress of fine-tuning.
+        Above 0, show a progress bar.
 
     Attributes
     ----------
@@ -131,7 +139,8 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         The classes, sorted.
 
     cache_keys_ : ndarray of shape (m, d)
-        Features of the shots, in the order given; unit rows unless fine-tuned.
+        Features of the shots, in the order given, without those of weight 0; unit rows unless
+        fine-tuned.
 
     cache_codes_ : ndarray of shape (m,), int
         Index into `classes_` of each key.
@@ -143,7 +152,7 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         Unit-norm text features of the classes, None without a text prior.
 
     logit_scale_ : float
-        Scale of the text prior.
+        Scale s of CLIP's logits.
 
     loss_curve_ : list of float of length n_epochs
         Mean training loss of each epoch. Only after fine-tuning.

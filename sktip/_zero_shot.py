@@ -1,6 +1,5 @@
 """Zero-shot CLIP: the class names alone."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Self
 
@@ -9,9 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sktip._base import BaseCLIPClassifier
 from sktip._encoder import CLIPFeatureTransformer
-from sktip._utils.classes import given_names
 from sktip._utils.fitting import fits
-from sktip._utils.labels import check_labels
 
 
 class ZeroShotClassifier(BaseCLIPClassifier):
@@ -21,27 +18,32 @@ class ZeroShotClassifier(BaseCLIPClassifier):
     features of the classes ([1]_, section 3.1.2). It is the prior that the few-shot classifiers
     start from, and what they are to be compared with.
 
+    Read more in the :ref:`User Guide <guide_family>`.
+
     Parameters
     ----------
     encoder : CLIPFeatureTransformer, default=None
         Encodes images and class names. None makes X a feature matrix.
 
     input : {"image", "features"}, default="image"
-        What X is when there is an `encoder`: images, or features that it has made.
+        What X is when there is an `encoder`: images, or features that it has made. With
+        features, the encoder is used in `fit` only, for the text and the logit scale.
 
     text_features : array-like of shape (C, d), default=None
-        Text features of the classes, instead of an encoder's; normalised here.
+        Text features of the classes, instead of an encoder's; normalised here. Rows follow the
+        classes. Without `class_names`, integer labels index the rows and every row is a class.
 
     class_names : mapping or sequence of str, default=None
-        What the classes are called; see :class:`TipAdapterClassifier`. In ``fit()`` without
-        labels, the keys of a mapping are the labels, and the names of a sequence are its own.
+        What the classes are called. None: the labels are the names. A mapping goes from label to
+        name; its keys are classes, with images or without. A sequence is indexed by integer
+        labels, and every index is a class; labels of another type take it in sorted order.
 
     templates : str, sequence of str, or mapping, default="a photo of a {}."
-        Sentences that the names are put into; several are averaged. A mapping goes from label
-        to the templates of that class.
+        Sentences that the names are put into; several are averaged. A mapping goes from label to
+        the templates of that class.
 
     logit_scale : float, default=None
-        Scale s of the logits. None is the model's own, or 100 without an encoder.
+        Scale s of CLIP's logits. None is the model's own, or 100 without an encoder.
 
     Attributes
     ----------
@@ -49,14 +51,14 @@ class ZeroShotClassifier(BaseCLIPClassifier):
         The classes, sorted.
 
     class_features_ : ndarray of shape (C, d)
-        What queries are compared with: the text features or, without a text prior, the
+        What features are compared with: the text features or, without a text prior, the
         normalised means of the classes' shots.
 
     text_features_ : ndarray of shape (C, d) or None
         Unit-norm text features of the classes, None without a text prior.
 
     logit_scale_ : float
-        Scale of the logits.
+        Scale s of CLIP's logits.
 
     n_features_in_ : int
         Width of X. Only when X is features.
@@ -149,34 +151,6 @@ class ZeroShotClassifier(BaseCLIPClassifier):
             self._check_width(X)
             self.class_features_ = self.text_features_
         return self
-
-    def _learn_named_classes(self) -> None:
-        """Set classes and text from `class_names` or `text_features` alone."""
-        if self.encoder is None and self.text_features is None:
-            raise ValueError(
-                "there are neither shots nor text: pass X and y, or an encoder or text_features for the "
-                "class names."
-            )
-        names = given_names(self.class_names)
-        if isinstance(names, dict):
-            self._learn_classes(np.unique(check_labels(list(names), "the keys of class_names")))
-        elif names is not None:
-            twice = [name for name, n in Counter(names).items() if n > 1]
-            if twice:
-                raise ValueError(
-                    f"class_names has {twice[0]!r} more than once; without y the names are the labels. Pass "
-                    "a mapping {label: name}."
-                )
-            labels = check_labels(names, "class_names")
-            order = np.argsort(labels)
-            self._learn_classes(labels[order], dict(zip(names, names, strict=True)))
-            if self.text_features is not None:
-                # Its rows follow the names as they were given, the classes are sorted.
-                self.text_features_ = self.text_features_[order]
-        elif self.text_features is not None:
-            self._learn_classes(np.arange(len(np.asarray(self.text_features))))
-        else:
-            raise ValueError("without X and y, class_names must say which classes there are.")
 
     def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray], NDArray]:
         weights = self.class_features_.astype(dtype, copy=False).T

@@ -7,8 +7,13 @@ class ImageReadError(ValueError):
     """An image cannot be used: missing, unreadable, not an image, or too large.
 
     The message names the image by its index, and by its path where it has one.
+
+    Read more in the :ref:`User Guide <guide_limits>`.
     """
 
 
 class ModelLoadError(RuntimeError):
-    """The weights of a CLIP model cannot be had: no network, no file, or a broken one."""
+    """The weights of a CLIP model cannot be had: no network, no file, or a broken one.
+
+    Read more in the :ref:`User Guide <guide_other_clips>`.
+    """

@@ -20,6 +20,8 @@ class FewShotSplit(BaseShuffleSplit):
     indices come shot by shot, one of each class and then the next, so that the first
     ``C * k`` of them are the k-shot split of the same seed.
 
+    Read more in the :ref:`User Guide <guide_own_photos>`.
+
     Parameters
     ----------
     n_shots : int, default=16

@@ -45,6 +45,8 @@ def fill_prompts(
 ) -> list[list[str]]:
     """Make the prompts of every class.
 
+    Read more in the :ref:`User Guide <guide_class_names>`.
+
     Parameters
     ----------
     class_names : iterable of str of length n_classes

@@ -14,6 +14,8 @@ def all_estimators(
 ) -> list[tuple[str, type[BaseEstimator]]]:
     """List the estimators of sktip, as :func:`sklearn.utils.discovery.all_estimators` does.
 
+    Read more in the :ref:`User Guide <guide_family>`.
+
     Parameters
     ----------
     type_filter : {"classifier", "transformer"}, default=None

@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def clip():
-    """The bundled model on the processor."""
+    """The bundled model on the CPU."""
     return CLIPFeatureTransformer("tiny", device="cpu")
 
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-N_METHODS = 9
+N_METHODS = 10
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from sklearn.pipeline import make_pipeline
 
 from sktip import (
     CLIPAdapterClassifier,
+    FewShotClassifier,
     GDAClassifier,
     ProKeRClassifier,
     TipAdapterClassifier,
@@ -22,6 +23,7 @@ FAMILY = [
     TipAdapterClassifier(),
     CLIPAdapterClassifier(n_epochs=20, random_state=0),
     GDAClassifier(),
+    FewShotClassifier(),
     ProKeRClassifier(),
 ]
 TEMPLATES = ["a picture of the number {}", "the digit {}"]

@@ -39,7 +39,7 @@ def test_many_queries_come_in_blocks(features, shots, monkeypatch):
     Q = features((40,) * 5, seed=1)[0]
     clf = classifier(W).fit(X, y)
     whole = clf.nearest_shots(Q, 3)
-    monkeypatch.setattr(cache, "BLOCK_ELEMENTS", 16 * len(X))
+    monkeypatch.setattr(cache, "BLOCK_BYTES", 8 * 16 * len(X))
     sizes = []
     affinity = cache.affinity
 

@@ -10,7 +10,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from sktip import TipAdapterClassifier
-from sktip._maths import cache, kernel_ridge
+from sktip._maths import cache
 from sktip._maths.selection.folds import positions_in_class
 from sktip._maths.unit import unit_norm
 
@@ -88,8 +88,7 @@ def test_batches_and_blocks(name, problem, size, monkeypatch):
     parts = [clf.predict_proba(Q[start : start + size]) for start in range(0, len(Q), size)]
     assert_close(np.concatenate(parts), expected, X.dtype)
     with monkeypatch.context() as patch:
-        for module in (cache, kernel_ridge):
-            patch.setattr(module, "BLOCK_ELEMENTS", 16)
+        patch.setattr(cache, "BLOCK_BYTES", 16)
         assert_close(fit(name, X, y, text).predict_proba(Q), expected, X.dtype)
 
 
@@ -325,7 +324,7 @@ class TestSizes:
         np.testing.assert_array_equal(clf.predict(X), y)
 
     @every_classifier
-    # Of one shot a class, scikit-learn would ask whether it is a regression.
+    # Of one shot per class, scikit-learn would ask whether it is a regression.
     @pytest.mark.filterwarnings("error:.*regression problem")
     def test_a_thousand_classes(self, name):
         rng = np.random.default_rng(0)

@@ -59,7 +59,7 @@ def test_many_queries_and_shots_come_in_blocks(features, monkeypatch):
     X, y, W = features((40,) * 5)
     Q = features((50,) * 5, seed=1)[0]
     expected = plain_logits(Q, W, X, y)
-    monkeypatch.setattr(cache, "BLOCK_ELEMENTS", 200 * 16)
+    monkeypatch.setattr(cache, "BLOCK_BYTES", 8 * 200 * 16)
     np.testing.assert_allclose(classifier(W).fit(X, y).decision_function(Q), expected, atol=1e-9)
 
 

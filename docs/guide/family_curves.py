@@ -1,16 +1,17 @@
 """Draw the accuracies measured on Stanford Cars, of the page on the family."""
 
+import sys
+from pathlib import Path
+
 from sktip.inspection import ShotsCurveDisplay
 
-unknown = float("nan")
-accuracy = {
-    "zero-shot": [58.9] * 5,
-    "Tip-Adapter": [60.7, 60.8, 62.5, 64.4, 67.7],
-    "Tip-Adapter, tuned": [unknown, 63.1, 65.4, 67.5, 69.7],
-    "Tip-Adapter-F, tuned": [unknown, 65.1, 68.0, 72.2, 77.3],
-    "CLIP-Adapter": [60.4, 60.6, 61.8, 63.7, 67.0],
-    "GDA": [61.7, 63.4, 69.6, 73.5, 77.7],
-    "ProKeR": [61.7, 63.5, 68.4, 74.5, 79.8],
+# The script runs in its own folder.
+sys.path.insert(0, str(Path.cwd().parent))
+import accuracy
+
+methods = accuracy.read()["stanford_cars_vitb32"]
+shots = [1, 2, 4, 8, 16]
+means = {
+    name: [[cells.get(k, (float("nan"),))[0]] for k in shots] for name, cells in methods.items()
 }
-one_draw = {name: [[value] for value in values] for name, values in accuracy.items()}
-ShotsCurveDisplay([1, 2, 4, 8, 16], one_draw, score_name="accuracy on Stanford Cars (%)").plot()
+ShotsCurveDisplay(shots, means, score_name="accuracy on Stanford Cars (%)").plot()

@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from paper.methods import PROBE_C
+from paper.methods import PROBE_CS
 from sktip import __version__
 
 
@@ -35,7 +35,7 @@ class Results:
 
     def check_settings(self, name, settings):
         """Refuse to mix results of one data set that were made in different ways."""
-        settings = {**settings, "sktip": __version__, "linear probe": f"C={PROBE_C}"}
+        settings = {**settings, "sktip": __version__, "linear probe": f"C of {PROBE_CS}"}
         for what, value in self.settings.setdefault(name, settings).items():
             if value != settings.get(what):
                 raise ValueError(

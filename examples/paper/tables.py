@@ -105,7 +105,7 @@ def is_published_model(settings):
 def text_table(cells):
     """Lines of one data set: our accuracies, and below them the published ones they repeat."""
     shots = sorted({k for _, k in cells})
-    rows = [["shots a class", *map(str, shots)]]
+    rows = [["shots per class", *map(str, shots)]]
 
     def add(label, method, column, form):
         row = [cells.get((method, k), {}).get(column, np.nan) for k in shots]

@@ -1,4 +1,4 @@
-"""Train the bundled CLIP from scratch, in under an hour on two processor cores.
+"""Train the bundled CLIP from scratch, in under an hour on two CPU cores.
 
     python train.py DATA OUT
 

@@ -41,6 +41,8 @@ class FeatureMemory:
     adds a limit, and the means to look at the file and to empty it. It holds nothing but its
     parameters; the file is opened where it is used, and made at its first feature.
 
+    Read more in the :ref:`User Guide <guide_encoding_once>`.
+
     Parameters
     ----------
     path : str or path-like

@@ -61,6 +61,8 @@ def clear_model_cache() -> None:
     shared by all estimators. Nothing else needs to be done after this call: the next use loads
     the model again.
 
+    Read more in the :ref:`User Guide <guide_scaling>`.
+
     Examples
     --------
     >>> from sktip import clear_model_cache

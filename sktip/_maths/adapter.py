@@ -84,7 +84,7 @@ def train_adapter(
         Images a step.
 
     generator : torch.Generator
-        Draws the first weights, the order of the images and their views, on the processor.
+        Draws the first weights, the order of the images and their views, on the CPU.
 
     on_epoch : callable
         Called with the mean `loss` after each epoch.

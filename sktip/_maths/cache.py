@@ -3,7 +3,7 @@
 Everything here takes and returns torch tensors. Affinities are laid out keys by queries, so that
 the shots of a class are summed as whole rows: an embedding bag, whose indices list each class's
 keys, does that for shots in any order and number, with or without weights. Queries come in blocks
-whose affinities stay in the processor's cache, and memory does not grow with n x m.
+whose affinities stay in the CPU's cache, and memory does not grow with n x m.
 """
 
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-#: Affinities in one block, 16 MB of float32.
-BLOCK_ELEMENTS = 1 << 22
+#: Size of the affinities in one block.
+BLOCK_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,15 @@ def blocks(n_queries: int, n_keys: int, n_elements: int) -> Iterator[slice]:
     """Rows of the queries, so many at a time that their affinities are about `n_elements`."""
     size = max(16, min(1024, n_elements // max(1, n_keys)))
     if size > 64:
-        # Products with 262 columns take a third longer than with 256 on some processors.
+        # Products with 262 columns take a third longer than with 256 on some CPUs.
         size -= size % 64
     for start in range(0, n_queries, size):
         yield slice(start, start + size)
+
+
+def query_blocks(queries: Tensor, keys: Tensor) -> Iterator[slice]:
+    """Rows of the queries, so many at a time that their affinities take `BLOCK_BYTES`."""
+    return blocks(len(queries), len(keys), BLOCK_BYTES // queries.element_size())
 
 
 def cache_logits(
@@ -118,7 +123,7 @@ def cache_logits(
         In the type of the queries.
     """
     logits = queries.new_empty((len(queries), shots.n_classes))
-    for rows in blocks(len(queries), len(keys), BLOCK_ELEMENTS):
+    for rows in query_blocks(queries, keys):
         votes = shots.sums(affinity(queries[rows], keys, beta))
         if text is None:
             logits[rows] = votes.T.mul_(alpha)
@@ -164,7 +169,7 @@ def nearest_shots(
     """
     found = torch.empty((len(queries), n), dtype=torch.int64, device=queries.device)
     votes = queries.new_empty((len(queries), n))
-    for block in blocks(len(queries), len(keys), BLOCK_ELEMENTS):
+    for block in query_blocks(queries, keys):
         values = affinity(queries[block], keys, beta)
         if weights is not None:
             values.mul_(weights[:, None])

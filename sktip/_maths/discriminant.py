@@ -103,7 +103,7 @@ class ClassStatistics:
             ridge = np.trace(covariance) * np.eye(d)
             shrunken = torch.from_numpy(max(n - 1, 0) * covariance + ridge)
             # torch's threads wait asleep; SciPy's do not, which takes many times as long where the
-            # processor has other work too.
+            # CPU has other work too.
             factor = torch.linalg.cholesky(shrunken)
             weights = d * torch.cholesky_solve(torch.from_numpy(means.T), factor).numpy()
         own = (means.T * weights).sum(axis=0) / 2

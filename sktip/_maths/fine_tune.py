@@ -133,7 +133,7 @@ def fine_tune_keys(
         Images a step.
 
     generator : torch.Generator
-        Draws the order of the images and their views, on the processor.
+        Draws the order of the images and their views, on the CPU.
 
     weights : Tensor of shape (n,) or None
         Weights of the images in the loss; their mean becomes 1.

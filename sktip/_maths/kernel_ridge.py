@@ -7,7 +7,7 @@ unit features are all positive, so that their largest eigenvalue grows with the 
 import torch
 from torch import Tensor
 
-from sktip._maths.cache import BLOCK_ELEMENTS, affinity, blocks
+from sktip._maths.cache import affinity, query_blocks
 
 
 def residual_targets(keys: Tensor, codes: Tensor, text: Tensor | None, n_classes: int) -> Tensor:
@@ -51,7 +51,7 @@ def ridge_logits(
 ) -> Tensor:
     """Logits ``f W' + gamma k(f, K) a`` of unit queries: (n, C), in blocks of queries."""
     logits = queries.new_empty((len(queries), duals.shape[1]))
-    for rows in blocks(len(queries), len(keys), BLOCK_ELEMENTS):
+    for rows in query_blocks(queries, keys):
         votes = affinity(queries[rows], keys, beta).T @ duals
         logits[rows] = votes.mul_(gamma)
         if text is not None:

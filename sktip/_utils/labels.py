@@ -114,21 +114,23 @@ def codes_of(labels: ArrayLike, classes: NDArray[Any]) -> NDArray[np.intp]:
     return np.searchsorted(classes, np.asarray(labels).astype(classes.dtype, copy=False))
 
 
-def check_weights(sample_weight: ArrayLike, n_shots: int) -> NDArray[np.float64]:
+def check_weights(
+    sample_weight: ArrayLike, n_shots: int, name: str = "sample_weight"
+) -> NDArray[np.float64]:
     """Check the weights of shots: (n_shots,), none of them negative. They may all be 0."""
     if isinstance(sample_weight, Real):
         sample_weight = np.full(n_shots, sample_weight)
     weights: NDArray[np.float64] = check_array(
-        sample_weight, ensure_2d=False, dtype=np.float64, copy=True, input_name="sample_weight"
+        sample_weight, ensure_2d=False, dtype=np.float64, copy=True, input_name=name
     )
     if weights.shape != (n_shots,):
         raise ValueError(
-            f"sample_weight has the shape {weights.shape}, expected {(n_shots,)}: one weight per shot."
+            f"{name} has the shape {weights.shape}, expected {(n_shots,)}: one weight per shot."
         )
     negative = np.flatnonzero(weights < 0)
     if len(negative):
         raise ValueError(
-            f"Negative sample_weight: {weights[negative[0]]:g} at index {negative[0]}. Weights are 0 or more."
+            f"Negative {name}: {weights[negative[0]]:g} at index {negative[0]}. Weights are 0 or more."
         )
     return weights
 

@@ -76,8 +76,9 @@ def check_finite(what: str, array: NDArray[Any], **values: Any) -> None:
     """
     flat = array.reshape(-1)
     # The sum of squares is fast; where it overflows, each number is looked at.
-    if math.isfinite(flat.dot(flat)) or np.isfinite(flat).all():
-        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        if math.isfinite(flat.dot(flat)) or np.isfinite(flat).all():
+            return
     shown = ", ".join(f"{name}={value:g}" for name, value in values.items())
     raise ValueError(
         f"{what} are not finite: the numbers overflow {array.dtype}. Look at {shown}, at sample_weight, and at "

@@ -149,6 +149,27 @@ class BlockwisePredictionMixin:
         return whole
 
 
+class LinearPredictionMixin:
+    """Logits of a classifier that is one matrix `coef_` and `intercept_`."""
+
+    coef_: NDArray[Any]
+    intercept_: NDArray[Any]
+
+    def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray[Any]], NDArray[Any]]:
+        weights = self.coef_.astype(dtype, copy=False).T
+        intercept = self.intercept_.astype(dtype, copy=False)
+
+        def logits_of(features: NDArray[Any]) -> NDArray[Any]:
+            logits: NDArray[Any] = features @ weights
+            logits += intercept
+            return logits
+
+        return logits_of
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "coef_")
+
+
 def row_blocks(n_rows: int, width: int, dtype: np.dtype) -> list[slice]:
     """Rows of one block after another, for matrices of that type with so many columns."""
     size = max(MIN_ROWS, BLOCK_BYTES // (width * dtype.itemsize))

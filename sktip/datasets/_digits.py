@@ -16,6 +16,8 @@ def load_digit_images(*, return_X_y: bool = False) -> Any:
     For examples and tests that need neither a network nor a file: the bundled model ``"tiny"``
     knows these digits. They are drawn dark on white, each of their 8 x 8 pixels as a square.
 
+    Read more in the :ref:`User Guide <guide_own_photos>`.
+
     Parameters
     ----------
     return_X_y : bool, default=False

@@ -40,6 +40,8 @@ def load_image_folder(
     Images are listed, not opened: one that is damaged is an error of the transformer that
     reads it.
 
+    Read more in the :ref:`User Guide <guide_own_photos>`.
+
     Parameters
     ----------
     root : str or path

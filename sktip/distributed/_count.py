@@ -11,6 +11,8 @@ def count_errors(dataset: Any) -> dict[str, int]:
     Ray counts, on all its workers. Count what was written, ``ray.data.read_parquet(folder)``:
     a dataset that was not, is computed for it.
 
+    Read more in the :ref:`User Guide <guide_distributed>`.
+
     Parameters
     ----------
     dataset : ray.data.Dataset

@@ -19,6 +19,8 @@ from sktip.exceptions import ImageReadError
 class EncodeImages:
     """Encode a column of images: a class for ``ray.data.Dataset.map_batches``.
 
+    Read more in the :ref:`User Guide <guide_distributed>`.
+
     Parameters
     ----------
     encoder : CLIPFeatureTransformer

@@ -24,6 +24,8 @@ OUTPUTS = ("features", "prediction", "probabilities", "top_labels", "top_probabi
 class PredictImages(EncodeImages):
     """Classify a column of images: a class for ``ray.data.Dataset.map_batches``.
 
+    Read more in the :ref:`User Guide <guide_distributed>`.
+
     Parameters
     ----------
     estimator : estimator

@@ -35,6 +35,8 @@ class AlphaBetaDisplay:
     It is recommended to use `from_estimator` to create one. All parameters are stored as
     attributes.
 
+    Read more in the :ref:`User Guide <guide_alpha_beta>`.
+
     Parameters
     ----------
     alphas : array-like of shape (n_alphas,) or (n_betas,)

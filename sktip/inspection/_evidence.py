@@ -48,6 +48,8 @@ class CacheEvidenceDisplay:
     It is recommended to use `from_estimator` to create one. All parameters are stored as
     attributes.
 
+    Read more in the :ref:`User Guide <guide_evidence>`.
+
     Parameters
     ----------
     classes : array-like of shape (C,)

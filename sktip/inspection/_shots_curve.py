@@ -41,6 +41,8 @@ class ShotsCurveDisplay:
     Create one by `from_estimator`, or from scores that are known already. All parameters are
     stored as attributes.
 
+    Read more in the :ref:`User Guide <guide_family>`.
+
     Parameters
     ----------
     shots : array-like of shape (n_shots,), int

@@ -37,7 +37,7 @@ def one_machine():
 
 @pytest.fixture
 def new_cluster():
-    """Start nodes with so many processors each, connect, and stop them at the end."""
+    """Start nodes with so many CPUs each, connect, and stop them at the end."""
     clusters = []
 
     def start(*n_cpus):

@@ -3,8 +3,8 @@
     python tests/distributed/rates.py
 
 The same files, the same batches and as many processes, in turn, several times. A rate is that of
-the time in which all processes work: their start is not in it. Beside it, the images a second of
-processor time, of all processes and Ray's own together: where others use the machine, time says more
+the time in which all processes work: their start is not in it. Beside it, the images per second of
+CPU time, of all processes and Ray's own together: where others use the machine, time says more
 about what share of it one gets.
 """
 
@@ -35,7 +35,7 @@ CLIP = CLIPFeatureTransformer("tiny", device="cpu")
 
 
 class Known(EncodeImages):
-    """Says which process made a batch, when, and what time of a processor it had used by then."""
+    """Says which process made a batch, when, and what time of a CPU it had used by then."""
 
     def __call__(self, batch):
         batch = super().__call__(batch)
@@ -59,7 +59,7 @@ def used_by_others(workers):
 
 
 def measured(batches, n_processes):
-    """Images a second, and a second of processor time, from when all processes have begun."""
+    """Images a second, and a second of CPU time, from when all processes have begun."""
     rows, n_first = [], 0
     for now in batches:
         rows.append(now)
@@ -112,10 +112,10 @@ def main():
                     rates.setdefault((name, n), []).append(own)
                     print(
                         f"round {number + 1}, {name:5} {n}: {own[0]:5.0f} images/s, {own[1]:5.0f} a "
-                        f"processor second, load {os.getloadavg()[0]:.1f}",
+                        f"CPU second, load {os.getloadavg()[0]:.1f}",
                         flush=True,
                     )
-    for place, unit in enumerate(("by time", "by processor time")):
+    for place, unit in enumerate(("by time", "by CPU time")):
         for title, one, other in (
             ("Ray / plain, 1 process", ("Ray", 1), ("plain", 1)),
             ("Ray / plain, 2 processes", ("Ray", 2), ("plain", 2)),

@@ -293,3 +293,12 @@ def test_query_that_is_no_image(clip, digits):
     clf = TipAdapterClassifier(clip).fit(digits[0][:20], digits[1][:20])
     with pytest.raises(ImageReadError, match="image 0: a list is not an image"):
         CacheEvidenceDisplay.from_estimator(clf, [digits[0][0]])
+
+
+def test_an_unreadable_query_is_named_whatever_the_encoder_does(clip, digits, tmp_path):
+    images, labels = digits
+    encoder = clone(clip).set_params(on_error="nan")
+    clf = TipAdapterClassifier(encoder).fit(images[:30], labels[:30])
+    missing = tmp_path / "missing.png"
+    with pytest.raises(ImageReadError, match="image 0 .*missing.png.*no such file"):
+        CacheEvidenceDisplay.from_estimator(clf, missing)

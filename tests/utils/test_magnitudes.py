@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sktip import GDAClassifier, TipAdapterClassifierCV
+from sktip._encoding.session import EncoderSession
 from sktip._utils.magnitudes import check_finite, check_magnitudes
 
 pytestmark = pytest.mark.filterwarnings(
@@ -189,14 +190,14 @@ def test_a_nan_is_no_score(features):
 
 def test_infinite_features_of_an_encoder(clip, digits, monkeypatch):
     images, labels = digits
-    encode = type(clip)._encode
+    views_of = EncoderSession.views
 
     def endless(self, images, *args, **kwargs):
-        for row, views in enumerate(encode(self, images, *args, **kwargs)):
+        for row, views in enumerate(views_of(self, images, *args, **kwargs)):
             yield views * np.float32(np.inf if row == 2 else 1)
 
     clf = make("tip", clip).fit(images[:20], labels[:20])
-    monkeypatch.setattr(type(clip), "_encode", endless)
+    monkeypatch.setattr(EncoderSession, "views", endless)
     with pytest.raises(ValueError, match=r"infinite features of .*image 2 \(1 in all\)"):
         clf.predict(images[:5])
 

@@ -1,0 +1,89 @@
+"""
+Names, a few shots, and photos without labels
+=============================================
+
+The same ten digits, learnt from their names alone, from one image of each, and from four, with and
+without 500 images that nobody has labelled. Nothing is tuned: ``FewShotClassifier`` chooses
+everything in ``fit``.
+"""
+
+# %%
+# Digits
+# ------
+# Every image is encoded once. 500 of them lose their labels; the test images are others.
+
+import numpy as np
+
+from sktip import CLIPFeatureTransformer, FewShotClassifier
+from sktip.datasets import load_digit_images
+
+images, labels = load_digit_images(return_X_y=True)
+clip = CLIPFeatureTransformer("tiny")
+features = clip.transform(images)
+names = sorted(set(labels))
+
+clf = FewShotClassifier(
+    clip,
+    input="features",
+    class_names=names,
+    templates=["a picture of the number {}", "the digit {}"],
+)
+
+# %%
+# 0, 1 and 4 shots
+# ----------------
+# Three draws of shots, of unlabelled images and of test images.
+
+SHOTS, SEEDS = [0, 1, 4], 3
+scores = {name: np.empty((len(SHOTS), SEEDS)) for name in ("labels only", "with unlabelled images")}
+for seed in range(SEEDS):
+    order = np.random.default_rng(seed).permutation(len(labels))
+    labelled, pool, test = order[:200], order[200:700], order[700:]
+    for row, n_shots in enumerate(SHOTS):
+        shots = np.concatenate([labelled[labels[labelled] == name][:n_shots] for name in names])
+        clf.fit(features[shots], labels[shots])
+        scores["labels only"][row, seed] = 100 * clf.score(features[test], labels[test])
+        clf.fit(features[shots], labels[shots], X_unlabeled=features[pool])
+        scores["with unlabelled images"][row, seed] = 100 * clf.score(features[test], labels[test])
+
+for name, values in scores.items():
+    cells = ", ".join(f"{n} shots {mean:.1f} %" for n, mean in zip(SHOTS, values.mean(axis=1)))
+    print(f"{name}: {cells}")
+
+# %%
+# Unlabelled images are worth most where there are no shots. With four shots of each digit there is
+# less left for them to say.
+
+from sktip.inspection import ShotsCurveDisplay
+
+display = ShotsCurveDisplay(SHOTS, scores, score_name="accuracy on test images (%)").plot()
+
+# %%
+# Why an answer
+# -------------
+# The logits are a sum of what text, class means, correction and unlabelled images say, and each
+# shot's part in them is known. The last query, and the shots that spoke most for its answer:
+
+import matplotlib.pyplot as plt
+
+query = test[-1]
+why = clf.explain(features[[query]])
+answer = names.index(why.labels[0])
+for part in ("text", "means", "correction", "unlabeled"):
+    print(f"{part:>10} {why[part][0, answer] - why[part][0].mean():+.2f} above the mean class")
+assert np.allclose(
+    why.text + why.means + why.correction + why.unlabeled,
+    clf.decision_function(features[[query]]),
+    atol=1e-4,
+)
+
+nearest = why.shots[0].argsort()[::-1][:4]
+figure, axes = plt.subplots(1, 5, figsize=(7, 1.8), layout="constrained")
+axes[0].imshow(images[query], cmap="gray")
+axes[0].set_title(f"read as {why.labels[0]}", fontsize="medium")
+for ax, row in zip(axes[1:], nearest):
+    ax.imshow(images[shots[row]], cmap="gray")
+    ax.set_title(f"{labels[shots[row]]}: {why.shots[0, row]:+.2f}", fontsize="medium")
+for ax in axes:
+    ax.set_axis_off()
+plt.show()

@@ -1,0 +1,367 @@
+"""The recommended classifier: text, shots and unlabelled images, and nothing to tune."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sktip._base import NOTHING
+from sktip._encoder import CLIPFeatureTransformer
+from sktip._kept_samples import KeptSamplesClassifier
+from sktip._utils.explanation import ExplanationMixin
+from sktip._utils.fitting import extends_fit, fits
+from sktip._utils.magnitudes import check_finite
+from sktip._utils.prediction import LinearPredictionMixin
+from sktip._utils.progress import progress
+
+#: Part of a shot below which a class without text is as good as absent.
+RAREST = 1e-6
+
+
+class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClassifier):
+    r"""Few-shot classification by a text prior on class means: the classifier to start with.
+
+    The text features of the class names say where the image features of the classes lie. The mean of
+    a class is predicted from its text, and updated with its shots. A query f gets the logits
+
+    .. math::
+        a s f W^\top + \alpha \, g(f) + c(f)
+
+    where s is CLIP's logit scale, W the text features, g the linear discriminant of the class means,
+    and c a correction: a logistic regression on what the first two terms do not know about held-out
+    shots. Unlabelled images, if there are any, move means and covariance. Everything is chosen in
+    `fit`, on the shots alone, and the result is linear: predictions cost one matrix product, however
+    many shots there are.
+
+    Read more in the :ref:`User Guide <guide_few_shot>`.
+
+    Parameters
+    ----------
+    encoder : CLIPFeatureTransformer, default=None
+        Encodes images and class names. None makes X a feature matrix.
+
+    input : {"image", "features"}, default="image"
+        What X is when there is an `encoder`: images, or features that it has made. With
+        features, the encoder is used in `fit` only, for the text and the logit scale.
+
+    text_features : array-like of shape (C, d), default=None
+        Text features of the classes, instead of an encoder's; normalised here. Rows follow the
+        classes. Without `class_names`, integer labels index the rows and every row is a class.
+
+    class_names : mapping or sequence of str, default=None
+        What the classes are called. None: the labels are the names. A mapping goes from label to
+        name; its keys are classes, with images or without. A sequence is indexed by integer
+        labels, and every index is a class; labels of another type take it in sorted order.
+
+    templates : str, sequence of str, or mapping, default="a photo of a {}."
+        Sentences that the names are put into; several are averaged. A mapping goes from label to
+        the templates of that class.
+
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, by label, which multiply `sample_weight`. ``"balanced"`` makes
+        all classes with shots count the same.
+
+    logit_scale : float, default=None
+        Scale s of CLIP's logits. None is the model's own, or 100 without an encoder.
+
+    n_views : int, default=1
+        Random views of each training image, whose features are averaged. Images only. Queries and
+        unlabelled images are never augmented.
+
+    device : str, default=None
+        Torch device of predictions; `fit` uses the CPU. None is CUDA where there is one, else the
+        CPU. The encoder has a device of its own.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of the views.
+
+    verbose : int, default=0
+        Above 0, show a progress bar.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (C,)
+        The classes, sorted.
+
+    coef_ : ndarray of shape (C, d)
+        Weights of the logits, text prior included: they are ``f @ coef_.T + intercept_``.
+
+    intercept_ : ndarray of shape (C,)
+        Intercepts of the logits.
+
+    text_weight_ : float
+        Factor a of the text logits.
+
+    means_weight_ : float
+        Factor :math:`\alpha` of the discriminants; 0 without shots.
+
+    shrinkage_ : float
+        Part of the covariance that is replaced by its mean variance.
+
+    kappa_ : float
+        Shots that the predicted mean of a class is worth.
+
+    class_means_ : ndarray of shape (C, d) or None
+        Means of the classes: predicted from the text, and updated with the shots and with the
+        unlabelled images. None where there is only text to go by.
+
+    predicted_means_ : ndarray of shape (C, d) or None
+        What the text predicts for them; without text, what all classes have in common.
+
+    correction_coef_ : ndarray of shape (C, d)
+        Coefficients of the correction c, which is 0 at the centre of all classes.
+
+    class_counts_ : ndarray of shape (C,)
+        Samples of each class, or the sum of their weights.
+
+    shots_ : ndarray of shape (m, d)
+        Unit features of the shots, in the order given, without those of weight 0.
+
+    shot_codes_ : ndarray of shape (m,), int, or None
+        Index into `classes_` of each of them.
+
+    shot_weights_ : ndarray of shape (m,) or None
+        Weight of each of them, None if all weigh the same.
+
+    unlabeled_ : ndarray of shape (n, d), float32, or None
+        Unit features of the unlabelled images, kept for `partial_fit`.
+
+    trust_ : float or None
+        How far the unlabelled images are trusted, from 0, where they change nothing, to 1. None
+        without any.
+
+    evidence_ : dict of ndarray, or None
+        What `explain` traces logits to single shots with. None without shots.
+
+    n_iter_ : int
+        Rounds of expectation-maximisation over the unlabelled images.
+
+    text_features_ : ndarray of shape (C, d) or None
+        Unit-norm text features of the classes, None without a text prior.
+
+    logit_scale_ : float
+        Scale s of CLIP's logits.
+
+    n_features_in_ : int
+        Width of X. Only when X is features.
+
+    feature_names_in_ : ndarray of shape (d,)
+        Column names of X. Only when X is a table of features with string column names.
+
+    encoder_probe_ : ndarray of shape (d,) or None
+        What the encoder made of a fixed picture, by which another model is noticed. None if no
+        encoder was used.
+
+    fitted_with_ : dict
+        Versions of sktip, of its file format and of the libraries below it, and the encoder's
+        model, at the time of `fit`.
+
+    See Also
+    --------
+    ZeroShotClassifier : What this is without shots and unlabelled images.
+    TipAdapterClassifier : The cache model of the paper.
+
+    Notes
+    -----
+    A class without shots is predicted from its text and, if there are any, the unlabelled images.
+
+    `X_unlabeled` cannot be routed as metadata: scikit-learn's tools slice metadata like samples
+    wherever it has as many rows as X, and would hand each fold a part of the images without a word.
+    With a fixed set of unlabelled images, fit inside the loop yourself.
+
+    Examples
+    --------
+    Names alone, then unlabelled images, then a few shots:
+
+    >>> from sktip import CLIPFeatureTransformer, FewShotClassifier
+    >>> from sktip.datasets import load_digit_images
+    >>> images, names = load_digit_images(return_X_y=True)
+    >>> clip = CLIPFeatureTransformer("tiny")
+    >>> X = clip.transform(images[:600])
+    >>> clf = FewShotClassifier(
+    ...     clip, input="features", class_names=sorted(set(names)), templates="the digit {}"
+    ... )
+    >>> text = clf.fit().score(X[300:], names[300:600])
+    >>> pool = clf.fit(X_unlabeled=X[:300]).score(X[300:], names[300:600])
+    >>> shots = clf.fit(X[:40], names[:40], X_unlabeled=X[:300]).score(X[300:], names[300:600])
+    >>> text < pool < shots
+    True
+    """
+
+    _parameter_constraints: dict = {
+        **KeptSamplesClassifier._parameter_constraints,
+        "device": [str, None],
+        "verbose": ["verbose"],
+    }
+
+    _without_prior = (
+        "all classes are expected in the same place, and the shots alone tell them apart"
+    )
+
+    def __init__(
+        self,
+        encoder: CLIPFeatureTransformer | None = None,
+        *,
+        input: str = "image",
+        text_features: ArrayLike | None = None,
+        class_names: Mapping | Sequence[str] | None = None,
+        templates: str | Sequence[str] | Mapping = "a photo of a {}.",
+        class_weight: Mapping | str | None = None,
+        logit_scale: float | None = None,
+        n_views: int = 1,
+        device: str | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ):
+        self.encoder = encoder
+        self.input = input
+        self.text_features = text_features
+        self.class_names = class_names
+        self.templates = templates
+        self.class_weight = class_weight
+        self.logit_scale = logit_scale
+        self.n_views = n_views
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @fits
+    def fit(
+        self,
+        X: Any = None,
+        y: ArrayLike | None = None,
+        *,
+        X_unlabeled: Any = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Learn from class names, shots and unlabelled images, whichever there are.
+
+        Parameters
+        ----------
+        X : sequence of images of length m, or array-like of shape (m, d), default=None
+            The shots: images if there is an `encoder` and ``input="image"``, else features. Without
+            shots, `class_names` or `text_features` say which classes there are.
+
+        y : array-like of shape (m,), default=None
+            Their labels. Classes may have any number of shots, none included.
+
+        X_unlabeled : sequence of images of length n, or array-like of shape (n, d), default=None
+            Images without labels, of the kind that will be predicted; features where X is features.
+
+        sample_weight : array-like of shape (m,), default=None
+            Non-negative weight of each shot: a weight of 2 is the shot given twice. A shot of
+            weight 0 is no shot: it is neither encoded nor kept, and makes no class.
+
+        Returns
+        -------
+        self : FewShotClassifier
+            The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            If there are neither shots nor text, or what is given does not fit together; nothing is
+            encoded then. Messages about unlabelled images begin with ``X_unlabeled``.
+
+        ImageReadError
+            If an image cannot be read. The estimator stays as it was before the call.
+        """
+        self._take(X, y, None, X_unlabeled, sample_weight)
+        self._solve()
+        return self
+
+    @extends_fit
+    def partial_fit(
+        self,
+        X: Any = None,
+        y: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        *,
+        X_unlabeled: Any = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Add shots, new classes and unlabelled images: the result is that of `fit` with all.
+
+        Parameters
+        ----------
+        X : sequence of images of length m, or array-like of shape (m, d), default=None
+            More shots.
+
+        y : array-like of shape (m,), default=None
+            Their labels, of known classes or new ones.
+
+        classes : array-like of shape (n,), default=None
+            Classes to know about even if `y` does not have them.
+
+        X_unlabeled : sequence of images of length n, or array-like of shape (n, d), default=None
+            More images without labels.
+
+        sample_weight : array-like of shape (m,), default=None
+            Non-negative weight of each new shot; one of weight 0 is no shot.
+
+        Returns
+        -------
+        self : FewShotClassifier
+            The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            As in `fit`, or if the labels are not of the kind known.
+        """
+        self._take(X, y, classes, X_unlabeled, sample_weight)
+        self._solve()
+        return self
+
+    def _solve(self) -> None:
+        """Fit the model to all shots and unlabelled images that are kept."""
+        from sktip._maths.text_prior import add_pool, fit_text_prior
+
+        if self.text_features_ is None and not len(self.shot_codes_):
+            raise ValueError(NOTHING)
+        weights = self._total_weights()
+        steps = 1 if self.unlabeled_ is None else 2
+        with progress("Fitting", "step", steps, verbose=self.verbose) as on_step:
+            model = fit_text_prior(
+                self.shots_,
+                self.shot_codes_,
+                weights,
+                text=self.text_features_,
+                logit_scale=self.logit_scale_,
+                n_classes=len(self.classes_),
+            )
+            if self.text_features_ is None:
+                # Nothing else speaks for a class that has less than one shot.
+                rare = np.log(np.maximum(model.statistics.presence, RAREST))
+                model = replace(model, means_intercept=model.means_intercept + rare)
+            on_step(text=model.text_weight, means=model.means_weight, shrinkage=model.shrinkage)
+            coef, intercept, scale = model.coef, model.intercept, 1.0
+            means = model.means
+            self.trust_, self.n_iter_ = None, 0
+            if self.unlabeled_ is not None:
+                pool = add_pool(model, self.unlabeled_, self.text_features_)
+                coef, intercept, scale = pool.coef, pool.intercept, pool.scale
+                self.trust_, self.n_iter_ = pool.trust, pool.n_iter
+                means = pool.means or means
+                on_step(trust=pool.trust)
+        dtype = self.shots_.dtype
+        self.coef_, self.intercept_ = coef.astype(dtype), intercept.astype(dtype)
+        for name in ("coef_", "intercept_"):
+            check_finite(name, getattr(self, name), **self._magnitudes())
+        self._keep_parts(model, weights, scale, means)
+
+    def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray[Any]], NDArray[Any]]:
+        from sktip._maths.device import as_tensor, resolve_device
+
+        device = resolve_device(self.device)
+        if device.type == "cpu":
+            return super()._logit_function(dtype)
+        weights, intercept = (as_tensor(a, dtype, device) for a in (self.coef_, self.intercept_))
+
+        def logits_of(features: NDArray[Any]) -> NDArray[Any]:
+            rows = as_tensor(features, dtype, device)
+            return (rows @ weights.T + intercept).cpu().numpy()
+
+        return logits_of

@@ -1,0 +1,99 @@
+"""How far each shot moved a logit."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sktip._maths.text_prior.means import KAPPA
+from sktip._maths.text_prior.model import TextPriorModel
+
+
+class Evidence(NamedTuple):
+    """Shots, in coordinates in which class means and correction are sums over them.
+
+    Parameters
+    ----------
+    centre : ndarray of shape (d,)
+        Origin of the coordinates.
+
+    axes : ndarray of shape (d, d)
+        Coordinates of x are ``(x - centre) @ axes``. The covariance within classes is the identity
+        there, and the shots' second moment is diagonal.
+
+    gain : ndarray of shape (d, p)
+        Weight of each coordinate in the correction of the p classes that have shots.
+
+    responses : ndarray of shape (m, p)
+        What each shot asks of the correction.
+    """
+
+    centre: NDArray[Any]
+    axes: NDArray[Any]
+    gain: NDArray[Any]
+    responses: NDArray[Any]
+
+    @classmethod
+    def of(cls, model: TextPriorModel) -> "Evidence | None":
+        """Collect it from a fitted model; None without shots."""
+        if model.means is None or model.correction is None:
+            return None
+        correction = model.correction
+        axes = model.means.whitening(model.shrinkage) @ correction.basis
+        return cls(model.means.centre, axes, correction.gain, correction.responses)
+
+
+def shot_contributions(
+    evidence: Evidence,
+    queries: NDArray[Any],
+    targets: NDArray[Any],
+    *,
+    shots: NDArray[Any],
+    codes: NDArray[Any],
+    weights: NDArray[Any],
+    means: NDArray[Any],
+    means_weight: float,
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """How far each shot moved the logit of one class for each query.
+
+    Given the predicted means, the weights and the responses, a logit is a sum over shots: what is
+    left of it is the text and the mean that it predicts.
+
+    Parameters
+    ----------
+    evidence : Evidence
+        Of the fit.
+
+    queries, targets : ndarray of shape (n, d) and (n,)
+        Unit features of the queries, and the code of the class that each is about.
+
+    shots, codes, weights : ndarray of shape (m, d), (m,) and (m,)
+        Those of the fit, all of positive weight.
+
+    means : ndarray of shape (C, d)
+        Class means, the shots included.
+
+    means_weight : float
+        Factor of the discriminants.
+
+    Returns
+    -------
+    through_means, through_correction : ndarray of shape (n, m)
+        The second adds up to the part of the correction, the first to the part of the means less
+        what the prior mean of the class contributes.
+    """
+    present, columns = np.unique(codes, return_inverse=True)
+    counts = np.bincount(columns, weights)
+    placed = (shots - evidence.centre) @ evidence.axes
+    asked = (queries - evidence.centre) @ evidence.axes
+    through_means = np.zeros((len(queries), len(shots)))
+    through_correction = np.zeros_like(through_means)
+    for column in np.flatnonzero(np.isin(present, targets)):
+        code = present[column]
+        rows, own = np.flatnonzero(targets == code), np.flatnonzero(codes == code)
+        mean = (means[code] - evidence.centre) @ evidence.axes
+        share = means_weight * weights[own] / (KAPPA + counts[column])
+        through_means[np.ix_(rows, own)] = (asked[rows] - mean / 2) @ placed[own].T * share
+        similarity = (asked[rows] * evidence.gain[:, column]) @ placed.T
+        through_correction[rows] = similarity * evidence.responses[:, column]
+    return through_means, through_correction

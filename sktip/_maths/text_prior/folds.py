@@ -1,0 +1,28 @@
+"""Which shots are left out together."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: More folds leave more shots in, but the means and the covariance are computed once for each.
+MAX_FOLDS = 8
+
+
+def balanced_folds(features: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:
+    """Fold of each shot, (m,): one shot of every class in each, so that no class is a shot short.
+
+    The order of the shots within their class does not depend on the order of the rows, and equal
+    rows share a fold: a shot given twice is left out as one.
+    """
+    mix = np.random.RandomState(0).normal(size=features.shape[1])
+    # The digits of a projection that no property of the features decides.
+    keys = np.round(features.astype(np.float64) @ mix * 4096 % 1, 6)
+    order = np.lexsort((keys, codes))
+    codes, keys = codes[order], keys[order]
+    starts = np.append(True, codes[1:] != codes[:-1])
+    distinct = np.cumsum(starts | np.append(True, keys[1:] != keys[:-1]))
+    places = np.empty(len(order), np.intp)
+    places[order] = distinct - np.maximum.accumulate(np.where(starts, distinct, 0))
+    result: NDArray[Any] = places % min(MAX_FOLDS, places.max(initial=0) + 1)
+    return result

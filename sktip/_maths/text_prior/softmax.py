@@ -1,0 +1,76 @@
+"""Log-loss of logits, and weights of logits that make it small."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Newton's method ends when the logarithms of the weights are known to this, or after so many steps.
+PRECISION, LONGEST_STEP, MAX_STEPS = 1e-4, 1.0, 30
+#: Part of the cost that may be rounding, in single precision.
+ROUNDING = 1e-6
+
+
+def log_loss(
+    logits: NDArray[Any], codes: NDArray[Any], weights: NDArray[Any]
+) -> tuple[float, NDArray[Any]]:
+    """Weighted sum of the log-losses, and the probabilities (m, C)."""
+    rows = np.arange(len(codes))
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    own = shifted[rows, codes].astype(np.float64)
+    probabilities = np.exp(shifted, out=shifted)
+    totals = probabilities.sum(axis=1, keepdims=True)
+    probabilities /= totals
+    return float(weights @ (np.log(totals[:, 0]) - own)), probabilities
+
+
+def most_probable_weights(
+    parts: list[NDArray[Any]],
+    codes: NDArray[Any],
+    weights: NDArray[Any],
+    precision: NDArray[Any],
+    start: NDArray[Any],
+) -> tuple[NDArray[Any], float]:
+    """Positive weights of parts of the logits, each (m, C), and the cost of their sum.
+
+    The cost is the log-loss and a belief in the weights, normal in their logarithms: their medians
+    are 1, `precision` is given. It is made least by Newton's method in the logarithms, from `start`.
+    """
+    rows = np.arange(len(codes))
+    u = np.log(start)
+
+    def expansion(u: NDArray[Any]) -> tuple[float, NDArray[Any], NDArray[Any]]:
+        scaled = np.exp(u)
+        logits = sum(
+            (float(w) * part for w, part in zip(scaled[1:], parts[1:], strict=True)),
+            float(scaled[0]) * parts[0],
+        )
+        loss, p = log_loss(logits, codes, weights)
+        moments = [np.einsum("ij,ij->i", p, part) for part in parts]
+        slope = np.array(
+            [weights @ (e - part[rows, codes]) for e, part in zip(moments, parts, strict=True)]
+        )
+        curvature = np.empty((len(parts), len(parts)))
+        for i, first in enumerate(parts):
+            for j, second in enumerate(parts[: i + 1]):
+                both = np.einsum("ij,ij,ij->i", p, first, second) - moments[i] * moments[j]
+                curvature[i, j] = curvature[j, i] = weights @ both
+        cost = loss + u @ precision @ u / 2
+        # Of the curvature of the logarithm only the part that is always positive is kept.
+        slope = scaled * slope
+        curvature = scaled[:, None] * curvature * scaled + precision
+        return cost, slope + precision @ u, curvature
+
+    cost, slope, curvature = expansion(u)
+    for _ in range(MAX_STEPS):
+        step = -np.linalg.solve(curvature, slope)
+        step *= min(1.0, LONGEST_STEP / max(np.abs(step).max(), 1e-300))
+        if np.abs(step).max() < PRECISION:
+            break
+        while True:
+            following = expansion(u + step)
+            if following[0] <= cost + ROUNDING * abs(cost) or np.abs(step).max() < PRECISION:
+                break
+            step /= 2
+        u, (cost, slope, curvature) = u + step, following
+    return np.exp(u), cost

@@ -1,0 +1,475 @@
+"""The recommended classifier: what it takes, what it keeps, and that more knowledge makes it better."""
+
+from contextlib import nullcontext
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import StackingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+
+from sktip import FewShotClassifier, ZeroShotClassifier
+from sktip.datasets import load_digit_images
+from sktip.exceptions import ImageReadError
+
+SCALE = 30.0
+TEMPLATES = ["a picture of the number {}", "the digit {}"]
+
+
+def make(text, **parameters):
+    return FewShotClassifier(text_features=text, logit_scale=SCALE, **parameters)
+
+
+def logits(clf, X):
+    """Logits of all classes, of two classes too."""
+    return X @ clf.coef_.T + clf.intercept_
+
+
+@pytest.fixture
+def problem(features):
+    """Shots, labels, text and a pool of six classes."""
+    X, y, W = features((3, 1, 4, 2, 5, 3), d=16)
+    return X, y, W, features((20,) * 6, d=16)[0]
+
+
+@pytest.fixture
+def on_digits(clip):
+    def make(**parameters):
+        return FewShotClassifier(clip, templates=TEMPLATES, **parameters)
+
+    return make
+
+
+# What it learns from.
+
+
+def test_text_alone_is_zero_shot(problem):
+    X, y, W, _ = problem
+    expected = ZeroShotClassifier(text_features=W, logit_scale=SCALE).fit().decision_function(X)
+    for shots in ((), (None, None), ([], []), (X[:0], y[:0])):
+        clf = make(W).fit(*shots)
+        np.testing.assert_allclose(clf.decision_function(X), expected, atol=1e-9)
+        assert clf.n_features_in_ == 16
+        assert clf.class_means_ is None
+        assert (clf.means_weight_, clf.n_iter_, clf.trust_) == (0, 0, None)
+
+
+@pytest.mark.parametrize("pool", [False, True])
+@pytest.mark.parametrize("shots", [False, True])
+def test_images_and_features_agree(on_digits, clip, digits, digit_features, pool, shots):
+    (images, labels), F = digits, digit_features[0]
+    names = sorted(set(labels))
+    given = (images[:40], labels[:40]) if shots else ()
+    unlabeled = images[60:200] if pool else None
+    of_images = on_digits(class_names=names).fit(*given, X_unlabeled=unlabeled)
+    given = (F[:40], labels[:40]) if shots else ()
+    unlabeled = F[60:200] if pool else None
+    of_features = on_digits(class_names=names, input="features")
+    of_features.fit(*given, X_unlabeled=unlabeled)
+    assert of_images.classes_.tolist() == names
+    expected = of_features.predict_proba(F[40:60])
+    np.testing.assert_allclose(of_images.predict_proba(images[40:60]), expected, atol=1e-3)
+    assert (of_features.trust_ is not None) == pool
+    assert of_features.n_iter_ == (2 if pool else 0)
+
+
+def test_answers_are_one_matrix_product(problem):
+    X, y, W, pool = problem
+    clf = make(W).fit(X, y, X_unlabeled=pool)
+    assert clf.coef_.shape == (6, 16)
+    assert clf.kappa_ > 0
+    assert 0 < clf.shrinkage_ < 1
+    assert clf.class_means_.shape == clf.predicted_means_.shape == (6, 16)
+    np.testing.assert_allclose(clf.decision_function(pool), logits(clf, pool), atol=1e-12)
+
+
+def test_float32_stays_float32(problem):
+    X, y, W, pool = (
+        array.astype(np.float32) if array.dtype == float else array for array in problem
+    )
+    clf = make(W).fit(X, y, X_unlabeled=pool)
+    assert clf.coef_.dtype == clf.intercept_.dtype == clf.decision_function(X).dtype == np.float32
+
+
+def test_views_are_averaged(on_digits, clip, digits):
+    images, labels = digits
+    clf = on_digits(n_views=3, random_state=0).fit(images[:30], labels[:30])
+    assert clf.shots_.shape == (30, 128)
+    np.testing.assert_allclose(np.linalg.norm(clf.shots_, axis=1), 1, atol=1e-5)
+    again = on_digits(n_views=3, random_state=0).fit(images[:30], labels[:30])
+    np.testing.assert_array_equal(again.coef_, clf.coef_)
+    assert np.abs(clf.shots_ - clip.transform(images[:30])).max() > 0.01
+
+
+def test_a_class_without_shots_is_predicted_by_its_text_and_better_with_a_pool(features):
+    X, y, W = features((6,) * 8, d=32)
+    Q, asked, _ = features((40,) * 8, d=32)
+    seen = y != 2
+    labels_only = make(W).fit(X[seen], y[seen])
+    assert labels_only.class_counts_[2] == 0
+    assert (labels_only.predict(Q[asked == 2]) == 2).mean() > 0.5
+    pooled = make(W).fit(X[seen], y[seen], X_unlabeled=Q[::2])
+    assert pooled.score(Q[1::2], asked[1::2]) >= labels_only.score(Q[1::2], asked[1::2])
+
+
+def test_without_text_shots_and_pool_answer(features):
+    X, y, _ = features((4,) * 5, d=16)
+    Q, asked, _ = features((30,) * 5, d=16)
+    with pytest.warns(UserWarning, match="there is no text prior"):
+        alone = FewShotClassifier().fit(X, y)
+    with pytest.warns(UserWarning, match="there is no text prior"):
+        pooled = FewShotClassifier().fit(X, y, X_unlabeled=Q)
+    assert alone.score(Q, asked) > 0.8
+    assert pooled.score(Q, asked) >= alone.score(Q, asked) - 0.01
+    # A class that was only announced is not predicted.
+    with pytest.warns(UserWarning, match="there is no text prior"):
+        more = FewShotClassifier().partial_fit(X, y, classes=np.arange(6))
+    assert more.predict_proba(Q)[:, 5].max() < 1e-3
+
+
+# Shots and unlabelled images that come later.
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_partial_fit_is_a_refit(problem, weighted):
+    X, y, W, pool = problem
+    weights = np.random.default_rng(0).uniform(0, 2, len(y)).round(1) if weighted else None
+    whole = make(W).fit(X, y, X_unlabeled=pool, sample_weight=weights)
+    parts = make(W).partial_fit()
+    for rows, more in zip(
+        np.array_split(np.arange(len(y)), 4), np.array_split(pool, 4), strict=True
+    ):
+        own = weights[rows] if weighted else None
+        parts.partial_fit(X[rows], y[rows], X_unlabeled=more, sample_weight=own)
+    np.testing.assert_allclose(parts.coef_, whole.coef_, atol=1e-9)
+    np.testing.assert_allclose(parts.intercept_, whole.intercept_, atol=1e-9)
+    np.testing.assert_array_equal(parts.shots_, whole.shots_)
+    # Only a pool, and only shots.
+    parts = make(W).partial_fit(X_unlabeled=pool).partial_fit(X, y, sample_weight=weights)
+    np.testing.assert_allclose(parts.coef_, whole.coef_, atol=1e-9)
+
+
+def test_partial_fit_with_new_classes(on_digits, digit_features):
+    F, labels = digit_features
+    first = np.isin(labels, ["three", "one"])
+    order = np.argsort(~first, kind="stable")
+    F, labels = F[order], labels[order]
+    whole = on_digits(input="features").fit(F[:120], labels[:120], X_unlabeled=F[120:])
+    parts = on_digits(input="features").partial_fit(F[:30], labels[:30])
+    assert parts.classes_.tolist() == ["one", "three"]
+    parts.partial_fit(classes=whole.classes_, X_unlabeled=F[120:])
+    parts.partial_fit(F[30:120], labels[30:120])
+    np.testing.assert_array_equal(parts.classes_, whole.classes_)
+    np.testing.assert_array_equal(parts.shot_codes_, whole.shot_codes_)
+    np.testing.assert_allclose(parts.decision_function(F), whole.decision_function(F), atol=1e-3)
+
+
+def test_a_new_class_keeps_the_codes_of_shots(features):
+    X, y, _ = features((3, 3, 3), d=8)
+    names = np.array(["b", "d", "e"])
+    text = dict(zip("abcde", features((1,) * 5)[2], strict=True))
+    rows = np.stack(list(text.values()))
+    clf = FewShotClassifier(class_names={name: name for name in "abcde"}, text_features=rows)
+    clf.partial_fit(X, names[y]).partial_fit(classes=["c"])
+    assert clf.classes_[clf.shot_codes_].tolist() == names[y].tolist()
+
+
+# Weights.
+
+
+@pytest.mark.parametrize("pool", [False, True])
+def test_weights_are_repeats(problem, pool):
+    X, y, W, unlabeled = problem
+    unlabeled = unlabeled if pool else None
+    weights = np.random.default_rng(3).integers(0, 3, len(y))
+    weighted = make(W).fit(X, y, sample_weight=weights, X_unlabeled=unlabeled)
+    repeated = make(W).fit(X.repeat(weights, axis=0), y.repeat(weights), X_unlabeled=unlabeled)
+    np.testing.assert_allclose(weighted.coef_, repeated.coef_, atol=1e-6)
+    assert len(weighted.shots_) == np.count_nonzero(weights)
+
+
+def test_a_shot_of_weight_0_is_not_even_read(on_digits, digits):
+    images, labels = digits
+    weights = np.ones(41)
+    weights[40] = 0
+    given = [*images[:40], "no such file.png"]
+    clf = on_digits().fit(given, [*labels[:40], "zeppelin"], sample_weight=weights)
+    np.testing.assert_array_equal(clf.coef_, on_digits().fit(images[:40], labels[:40]).coef_)
+
+
+@pytest.mark.parametrize("given", ["balanced", {0: 2.0, 3: 0.5, 99: 7.0}, {1: 0.0}])
+def test_class_weight_multiplies_the_weights_of_shots(problem, given):
+    from sklearn.utils.class_weight import compute_sample_weight
+
+    X, y, W, pool = problem
+    own = np.linspace(0.5, 2, len(y))
+    if given == "balanced":
+        counts = np.bincount(y, own)
+        expected = own * (own.sum() / (len(counts) * counts))[y]
+        np.testing.assert_allclose(
+            make(W, class_weight=given).fit(X, y).coef_,
+            make(W).fit(X, y, sample_weight=compute_sample_weight("balanced", y)).coef_,
+            atol=1e-9,
+        )
+    else:
+        expected = own * [given.get(label, 1) for label in y]
+    clf = make(W, class_weight=given).fit(X, y, X_unlabeled=pool, sample_weight=own)
+    np.testing.assert_allclose(
+        clf.coef_, make(W).fit(X, y, X_unlabeled=pool, sample_weight=expected).coef_, atol=1e-9
+    )
+    # The weights belong to all shots, those that come later too.
+    parts = make(W, class_weight=given).partial_fit(X[:9], y[:9], sample_weight=own[:9])
+    parts.partial_fit(X[9:], y[9:], X_unlabeled=pool, sample_weight=own[9:])
+    np.testing.assert_allclose(parts.coef_, clf.coef_, atol=1e-9)
+    explained = clf.explain(X)
+    assert not explained.shots[:, expected == 0].any()
+
+
+# Why it answers so.
+
+
+@pytest.mark.parametrize("shots", [0, 1])
+@pytest.mark.parametrize("pool", [0, 1])
+@pytest.mark.parametrize("text", [0, 1])
+def test_parts_and_shots_add_up_to_the_logits(problem, shots, pool, text):
+    X, y, W, unlabeled = problem
+    if not (shots or text):
+        return
+    Q = unlabeled[:7]
+    clf = make(W) if text else FewShotClassifier(logit_scale=SCALE)
+    weights = np.linspace(0, 2, len(y))
+    given = {"X": X, "y": y, "sample_weight": weights} if shots else {}
+    with nullcontext() if text else pytest.warns(UserWarning, match="no text prior"):
+        clf.fit(**given, X_unlabeled=unlabeled if pool else None)
+    for labels in (None, np.arange(7) % 6):
+        why = clf.explain(5 * Q, labels)
+        total = why.text + why.means + why.correction + why.unlabeled
+        np.testing.assert_allclose(total, logits(clf, Q), atol=1e-9)
+        asked = np.arange(7), np.searchsorted(clf.classes_, why.labels)
+        one_by_one = (why.text + why.unlabeled)[asked] + why.prior + why.shots.sum(axis=1)
+        np.testing.assert_allclose(one_by_one, logits(clf, Q)[asked], atol=1e-9)
+        assert why.shots.shape == (7, len(clf.shots_))
+    np.testing.assert_array_equal(clf.explain(Q).labels, clf.predict(Q))
+    if text and not pool:
+        text_part = clf.text_weight_ * SCALE * Q @ W.T
+        np.testing.assert_allclose(why.text, text_part, atol=1e-9)
+    assert bool(np.any(why.unlabeled)) == bool(pool)
+    assert bool(np.any(why.correction)) == bool(shots)
+
+
+def test_what_a_shot_says_is_what_is_missing_without_it(problem):
+    """Through the class means, to first order, with everything that was chosen held fixed."""
+    X, y, W, _ = problem
+    clf = make(W).fit(X, y)
+    own = y == 4
+    why = clf.explain(X[own][:1], [4])
+    # A shot speaks for its own class, and most of all for itself.
+    assert why.shots[0].argmax() == np.flatnonzero(own)[0]
+    assert why.shots[0, own].min() > np.median(why.shots[0, ~own])
+
+
+def test_explain_errors(problem):
+    X, y, W, _ = problem
+    clf = make(W).fit(X, y)
+    with pytest.raises(ValueError, match="labels has 2 classes for 3 queries"):
+        clf.explain(X[:3], [0, 1])
+    with pytest.raises(ValueError, match="labels has 9 at index 1, which is no class"):
+        clf.explain(X[:2], [0, 9])
+
+
+# Errors.
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda pool: pool[:, :5], "X_unlabeled: X has 5 features, but .* 16"),
+        (lambda pool: pool[0], "X_unlabeled: Expected 2D array"),
+        (
+            lambda pool: np.where(np.arange(len(pool))[:, None] == 3, np.nan, pool),
+            "X_unlabeled: .*row 3",
+        ),
+        (lambda pool: pool * (np.arange(len(pool)) != 4)[:, None], "X_unlabeled: .*zeros, row 4"),
+        (lambda pool: "photos", "X_unlabeled: "),
+        (lambda pool: [np.zeros((8, 8), np.uint8)] * 3, "X_unlabeled: "),
+    ],
+)
+@pytest.mark.parametrize("with_shots", [False, True])
+def test_bad_pools_are_named(problem, change, message, with_shots):
+    X, y, W, pool = problem
+    clf = make(W).fit(X, y)
+    before = dict(vars(clf))
+    with pytest.raises(ValueError, match=message):
+        clf.fit(*((X, y) if with_shots else ()), X_unlabeled=change(pool))
+    assert vars(clf) == before
+
+
+def test_bad_images_in_a_pool_are_named(on_digits, digits, tmp_path):
+    images, labels = digits
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    with pytest.raises(ImageReadError, match=r"X_unlabeled: .*1.*broken\.png"):
+        on_digits().fit(images[:20], labels[:20], X_unlabeled=[images[0], str(broken)])
+    with pytest.raises((TypeError, ValueError), match="X_unlabeled: "):
+        on_digits().fit(images[:20], labels[:20], X_unlabeled=images[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "neither shots nor text"),
+        ({"X_unlabeled": np.eye(3)}, "neither shots nor text"),
+        ({"X": np.eye(3)}, "requires y to be passed"),
+        ({"y": [0, 1, 2]}, "y was given without X"),
+    ],
+)
+def test_nothing_to_learn_from(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        FewShotClassifier().fit(**arguments)
+
+
+def test_weights_without_shots_and_negative_class_weights(problem):
+    X, y, W, _ = problem
+    with pytest.raises(ValueError, match="sample_weight was given, but no shots"):
+        make(W).fit(sample_weight=[1.0])
+    with pytest.raises(ValueError, match="Negative class_weight: -1"):
+        make(W, class_weight={2: -1.0}).fit(X, y)
+    with pytest.raises(ValueError, match="device='nowhere' is not"):
+        make(W, device="nowhere").fit(X, y).predict(X)
+
+
+# scikit-learn's tools.
+
+
+def test_saved_and_loaded(problem, tmp_path):
+    skops = pytest.importorskip("skops.io")
+    X, y, W, pool = problem
+    clf = make(W).fit(X, y, X_unlabeled=pool)
+    joblib.dump(clf, tmp_path / "model.joblib")
+    skops.dump(clf, tmp_path / "model.skops")
+    untrusted = skops.get_untrusted_types(file=tmp_path / "model.skops")
+    assert untrusted == ["sktip._few_shot.FewShotClassifier"]
+    for loaded in (
+        joblib.load(tmp_path / "model.joblib", mmap_mode="r"),
+        skops.load(tmp_path / "model.skops", trusted=untrusted),
+    ):
+        np.testing.assert_array_equal(loaded.decision_function(X), clf.decision_function(X))
+        np.testing.assert_array_equal(loaded.explain(X).shots, clf.explain(X).shots)
+        more = loaded.partial_fit(X[:4], y[:4], X_unlabeled=pool[:3])
+        np.testing.assert_array_equal(
+            more.coef_,
+            clone(clf)
+            .fit(
+                np.concatenate([X, X[:4]]),
+                np.concatenate([y, y[:4]]),
+                X_unlabeled=np.concatenate([pool, pool[:3]]),
+            )
+            .coef_,
+        )
+
+
+def test_pipeline_and_search(on_digits, clip, digits, digit_features):
+    (images, labels), F = digits, digit_features[0]
+    clf = on_digits(input="features")
+    pipe = make_pipeline(clip, clf).fit(images[:40], labels[:40])
+    assert pipe.score(images[40:80], labels[40:80]) > 0.6
+    # Unlabelled images pass through a Pipeline as they are: features for a step that reads features.
+    pipe.fit(images[:40], labels[:40], fewshotclassifier__X_unlabeled=F[100:])
+    assert pipe[-1].trust_ > 0
+    grid = {"logit_scale": [10.0, 100.0], "templates": ["a photo of a {}.", TEMPLATES]}
+    search = GridSearchCV(clf, grid, cv=2).fit(F[:80], labels[:80])
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_calibration_and_stacking(on_digits, digit_features):
+    F, labels = digit_features
+    clf = on_digits(input="features", class_names=sorted(set(labels)))
+    calibrated = CalibratedClassifierCV(clf, cv=2).fit(F[:100], labels[:100])
+    assert calibrated.score(F[100:], labels[100:]) > 0.7
+    stack = StackingClassifier([("few", clf)], LogisticRegression(), cv=2)
+    assert stack.fit(F[:100], labels[:100]).score(F[100:], labels[100:]) > 0.6
+
+
+def test_steps_are_shown(problem, capsys):
+    X, y, W, pool = problem
+    make(W, verbose=1).fit(X, y, X_unlabeled=pool)
+    shown = capsys.readouterr().err
+    assert "Fitting" in shown
+    assert "trust" in shown
+    make(W).fit(X, y, X_unlabeled=pool)
+    assert not capsys.readouterr().err
+
+
+# More knowledge is better.
+
+
+@pytest.fixture(scope="module")
+def all_digits(clip):
+    images, labels = load_digit_images(return_X_y=True)
+    return clip.transform(images), labels
+
+
+@pytest.mark.parametrize("n_shots", [0, 1, 2, 4])
+def test_pool_is_better_than_labels_only_is_better_than_zero_shot(clip, all_digits, n_shots):
+    F, labels = all_digits
+    zero_shot = ZeroShotClassifier(
+        clip, input="features", class_names=sorted(set(labels)), templates=TEMPLATES
+    ).fit()
+    clf = FewShotClassifier(
+        clip, input="features", class_names=sorted(set(labels)), templates=TEMPLATES
+    )
+    scores = []
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(len(labels))
+        drawn, pool, test = order[:200], order[200:700], order[900:]
+        shots = [
+            row for name in zero_shot.classes_ for row in drawn[labels[drawn] == name][:n_shots]
+        ]
+        given = F[shots], labels[shots]
+        scores.append(
+            [
+                zero_shot.score(F[test], labels[test]),
+                clf.fit(*given).score(F[test], labels[test]),
+                clf.fit(*given, X_unlabeled=F[pool]).score(F[test], labels[test]),
+            ]
+        )
+    zero, alone, pooled = np.mean(scores, axis=0)
+    assert alone >= zero + (0.03 if n_shots else 0)
+    assert pooled >= alone + 0.003
+
+
+@pytest.mark.parametrize("n_shots", [0, 2])
+def test_a_useless_pool_does_no_harm(clip, all_digits, n_shots):
+    F, labels = all_digits
+    clf = FewShotClassifier(
+        clip, input="features", class_names=sorted(set(labels)), templates=TEMPLATES
+    )
+    shots = [row for name in set(labels) for row in np.flatnonzero(labels[:200] == name)[:n_shots]]
+    test = slice(900, None)
+    alone = clf.fit(F[shots], labels[shots]).score(F[test], labels[test])
+    noise = np.random.default_rng(0).normal(size=(300, F.shape[1])).astype(np.float32)
+    pools = {
+        "two classes": F[200:900][np.isin(labels[200:900], ["one", "four"])],
+        "one image a thousand times": F[[300]].repeat(1000, axis=0),
+        "one image": F[[300]],
+        "noise": noise,
+    }
+    for name, pool in pools.items():
+        pooled = clf.fit(F[shots], labels[shots], X_unlabeled=pool).score(F[test], labels[test])
+        # Noise looks even over classes, so that it is trusted: it is the worst of these.
+        assert pooled >= alone - (0.01 if name == "noise" else 0.006), name
+
+
+def test_the_same_twice(problem):
+    X, y, W, pool = problem
+    once, twice = (make(W).fit(X, y, X_unlabeled=pool) for _ in range(2))
+    np.testing.assert_array_equal(once.coef_, twice.coef_)
+    order = np.random.default_rng(0).permutation(len(y))
+    shuffled = make(W).fit(X[order], y[order], X_unlabeled=pool[::-1])
+    # The confidence is found by halving, to less than a thousandth.
+    np.testing.assert_allclose(shuffled.coef_, once.coef_, rtol=1e-3, atol=1e-6)
+    np.testing.assert_array_equal(shuffled.predict(pool), once.predict(pool))
