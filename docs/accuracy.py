@@ -28,7 +28,8 @@ NAMES = {
     "CLIP-Adapter": "`CLIPAdapterClassifier`",
     "GDA": "`GDAClassifier`",
     "ProKeR": "`ProKeRClassifier`",
-    "linear probe": "logistic regression, C = 100",
+    "FewShotClassifier": "`FewShotClassifier`",
+    "linear probe": "logistic regression on features",
 }
 #: Where README has the table of a data set.
 BEGIN, END = "<!-- accuracy of {} -->\n", "<!-- end -->\n"
