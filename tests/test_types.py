@@ -1,6 +1,7 @@
 """What type checkers, and the completion of an editor, know of an estimator."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,12 @@ def check(tmp_path_factory):
         found = re.findall(r"^\S*used\.py:(\d+): (?:note|error): (.*)$", out, re.MULTILINE)
         return {int(line) - 2: said for line, said in reversed(found)}
 
+    # A copy, since mypy does not look into the folder that packages are installed in.
+    package = Path(sktip.__file__).parent
+    unread = shutil.ignore_patterns("tiny", "__pycache__")
+    shutil.copytree(package, folder / "source" / "sktip", ignore=unread)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MYPYPATH", str(Path(sktip.__file__).parents[1]))
+        patch.setenv("MYPYPATH", str(folder / "source"))
         yield run
 
 

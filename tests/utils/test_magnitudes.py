@@ -27,6 +27,7 @@ NUMBERS = {
     "gda-auto": ["logit_scale"],
     "proker": ["logit_scale", "beta", "lam", "gamma"],
     "proker-auto": ["logit_scale"],
+    "FewShotClassifier": ["logit_scale"],
 }
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 priors = pytest.mark.parametrize("prior", ["text", "no text"])

@@ -95,7 +95,7 @@ def test_where_there_is_no_line_of_the_user():
 
 
 @pytest.mark.parametrize("backend", ["threading", "loky"])
-def test_in_workers(backend):
+def test_in_workers(backend, tmp_path):
     """Printed by a worker: a line of the package, not one in the depths of joblib."""
     program = textwrap.dedent(f"""
         import joblib, numpy as np
@@ -105,8 +105,9 @@ def test_in_workers(backend):
         with joblib.parallel_backend({backend!r}, n_jobs=2):
             cross_val_score(TipAdapterClassifier(), X, y, cv=2)
     """)
+    # Elsewhere, since a folder called sktip beside the program would come first.
     run = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+        [sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True, text=True
     )
     places = [line for line in run.stderr.splitlines() if "neither `encoder`" in line]
     assert places
