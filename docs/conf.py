@@ -96,9 +96,9 @@ intersphinx_mapping = fetch_inventories(HERE / "_build" / "inventories")
 # parameters, attributes and methods, and expressions.
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:.*", r"(sklearn|numpy|matplotlib|torch|joblib|open_clip|pandas|ray)(\..*)?"),
+    ("py:.*", r"(sklearn|numpy|matplotlib|torch|joblib|open_clip|pandas|ray|os|pathlib)(\..*)?"),
     ("py:obj", r"[a-z][A-Za-z0-9_]*"),
-    ("py:obj", r"[A-Z][A-Za-z]*CV|PredefinedSplit|Pipeline|X|LeaveOneOut"),
+    ("py:obj", r"[A-Z][A-Za-z]*CV|PredefinedSplit|Pipeline|X|X_unlabeled|LeaveOneOut"),
 ]
 
 # -- API reference --------------------------------------------------------------------------
