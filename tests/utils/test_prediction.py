@@ -207,4 +207,7 @@ def test_memory(n, d, n_classes, dtype, computed):
         name, method, megabytes = line.split()
         extra[name, method] = float(megabytes)
     assert len(extra) == 15
-    assert max(extra.values()) <= 64, extra
+    # What holds a matrix of its result may hold a block of it in double precision besides.
+    limits = {"predict": 64, "predict_proba": 128, "decision_function": 128}
+    above = {what: peak for what, peak in extra.items() if peak > limits[what[1]]}
+    assert not above, extra
