@@ -1,5 +1,8 @@
 """The recommended classifier: text, shots and unlabelled images, and nothing to tune."""
 
+# The annotations of nested functions would be evaluated anew in every call.
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self

@@ -1,5 +1,8 @@
 """From the rows of queries to answers: block after block, in memory that does not grow with them."""
 
+# The annotations of nested functions would be evaluated anew in every call.
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 
@@ -144,6 +147,7 @@ class BlockwisePredictionMixin:
             return part
         whole = np.empty((len(X), *part.shape[1:]), part.dtype)
         whole[first] = part
+        del part  # Two blocks would be held at a time.
         for rows in others:
             whole[rows] = of_block(rows)
         return whole
