@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sktip._base import NOTHING
 from sktip._encoder import CLIPFeatureTransformer
-from sktip._kept_samples import KeptSamplesClassifier
+from sktip._shots.kept import KeptSamplesClassifier
 from sktip._utils.explanation import ExplanationMixin
 from sktip._utils.fitting import extends_fit, fits
 from sktip._utils.magnitudes import check_finite

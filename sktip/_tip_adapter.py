@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import Interval
 
-from sktip._cache import BaseCacheClassifier
 from sktip._encoder import CLIPFeatureTransformer
 from sktip._maths.unit import unit_norm
+from sktip._shots.cache import BaseCacheClassifier
 from sktip._utils.fitting import available_if, extends_fit, fits
 from sktip._utils.labels import codes_of, joined_weights
 

@@ -9,7 +9,6 @@ from sklearn.metrics import get_scorer_names
 from sklearn.model_selection import LeaveOneOut
 from sklearn.utils._param_validation import StrOptions
 
-from sktip._cache import BaseCacheClassifier
 from sktip._encoder import CLIPFeatureTransformer
 from sktip._maths.selection import beliefs
 from sktip._maths.selection.folds import (
@@ -20,6 +19,7 @@ from sktip._maths.selection.folds import (
     one_by_one,
 )
 from sktip._maths.unit import unit_norm
+from sktip._shots.cache import BaseCacheClassifier
 from sktip._utils.cross_validation import folds_of, score_of_logits, search_values
 from sktip._utils.fitting import fits
 from sktip._utils.warn import warn

@@ -12,11 +12,11 @@ from sklearn.utils import check_scalar, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from sktip._base import on_features
-from sktip._cache import BaseCacheClassifier
 from sktip._encoder import CLIPFeatureTransformer
 from sktip._encoding.session import open_encoder
 from sktip._images.files import read_bytes
 from sktip._images.pictures import as_image_list, describe, to_rgb
+from sktip._shots.cache import BaseCacheClassifier
 from sktip._utils.feature_names import with_feature_names
 from sktip._utils.prediction import unit_rows
 from sktip.exceptions import ImageReadError

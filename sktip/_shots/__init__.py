@@ -1,0 +1,1 @@
+"""What classifiers keep of their shots."""
