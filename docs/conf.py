@@ -23,6 +23,7 @@ import api_page
 # What is made from other sources: the API page from the public names, tables from accuracy.csv.
 (HERE / "api.rst").write_text(api_page.text(), encoding="utf-8")
 accuracy.write_wide(HERE / "generated")
+accuracy.write_chart(HERE / "generated")
 
 # The examples use the bundled model, so that a build needs no network.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -44,7 +45,7 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "generated"]
 templates_path = ["_templates"]
 default_role = "py:obj"
 toc_object_entries_show_parents = "hide"
