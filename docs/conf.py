@@ -44,6 +44,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
+    "sphinxext.opengraph",
 ]
 exclude_patterns = ["_build", "generated"]
 templates_path = ["_templates"]
@@ -131,6 +132,7 @@ sphinx_gallery_conf = {
     # One that is not listed comes last; one that is not there yet does no harm.
     "within_subsection_order": ExplicitOrder(
         [
+            "first_classifier.py",
             "quickstart.py",
             "shots_curve_openmoji.py",
             "choose_alpha_beta.py",
@@ -193,8 +195,15 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-html_sidebars = {"index": [], "getting_started": [], "benchmarks": [], "migrating": []}
-html_sidebars |= {"changelog": [], "contributing": []}
+html_sidebars = {"index": [], "changelog": [], "contributing": []}
+
+# -- Previews of links ----------------------------------------------------------------------
+
+ogp_site_url = html_baseurl
+ogp_site_name = "sktip"
+ogp_image = "_static/preview.png"
+ogp_image_alt = "Three labelled pictures per class, and new ones with their answers"
+ogp_social_cards = {"enable": False}
 
 # -- Formulae -------------------------------------------------------------------------------
 # As MathML, which browsers draw themselves: no script, and nothing is fetched when a page is read.

@@ -44,7 +44,7 @@ def apart(heights, least):
 def chart(page):
     """Accuracy on Stanford Cars against shots: few lines, each with its name, and bands of one deviation."""
     methods = accuracy.read()["stanford_cars_vitb32"]
-    figure, ax = plt.subplots(figsize=(7, 4.3), layout="constrained")
+    figure, ax = plt.subplots(figsize=(7, 3.7), layout="constrained")
     ends = []
     for place, (method, colour) in enumerate(zip(accuracy.LINES, COLOURS[page])):
         shots = np.array(sorted(methods[method]))
@@ -57,7 +57,7 @@ def chart(page):
         ax.fill_between(shots, mean - std, mean + std, color=colour, alpha=0.25, linewidth=0)
         ends.append(mean[-1])
     for place, (height, end, name, colour) in enumerate(
-        zip(apart(ends, 3.4), ends, accuracy.LINES.values(), COLOURS[page])
+        zip(apart(ends, 4.2), ends, accuracy.LINES.values(), COLOURS[page])
     ):
         ax.annotate(
             f"{name} {end:.1f}", (shots[-1], end), (shots[-1] * 1.12, height), color=colour, va="center",
@@ -99,7 +99,7 @@ def main():
             IMAGES / f"accuracy-{page}.svg", transparent=True,
             metadata={"Date": None, "Description": accuracy.digest()},
         )  # fmt: skip
-    preview(IMAGES / "strip-light.png").savefig(IMAGES / "preview.png", dpi=150)
+    preview(IMAGES / "strip-light.png").savefig(HERE / "_static" / "preview.png", dpi=150)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ def draw(emoji):
 
 photos = draw("🦉🦆🐧🍎🍌🍇🚗🚌🚲👕👗🧦")
 labels = np.repeat(["bird", "fruit", "vehicle", "clothing"], 3)
-clf = FewShotClassifier(CLIPFeatureTransformer("tiny"))  # for photos: "ViT-B-32"
-clf.fit(photos, labels)
+clip = CLIPFeatureTransformer("tiny")  # for photos: "ViT-B-32"
+clf = FewShotClassifier(clip).fit(photos, labels)
 print(clf.predict(draw("🚜🦚🧥🥝")))
 
 # %%

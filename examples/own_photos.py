@@ -57,7 +57,7 @@ def main(argv=None):
         print(f"{name:20} {100 * values.mean():5.1f} ± {100 * values.std():.1f}")
 
     best = max(scores, key=lambda name: scores[name].mean())
-    # With image input from here on: what is saved is asked about photos.
+    # With image input from here on: what is saved classifies photos.
     clf = methods[best].set_params(input="image").fit(photos.data, photos.target)
     joblib.dump(clf, args.output)
     print(f"\n{best}, fitted on all photos, is in {args.output}")
