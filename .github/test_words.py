@@ -32,7 +32,8 @@ INSTEAD = {
 def texts():
     """The files that are read: those that git knows, in README, docs, examples and package."""
     kinds = ["*.md", "docs/*.rst", "docs/*.py", "examples/*.py", "examples/*.rst", "sktip/*.py"]
-    names = subprocess.check_output(["git", "ls-files", *kinds], cwd=ROOT, text=True).split()
+    git = ["git", "ls-files", *kinds]
+    names = subprocess.check_output(git, cwd=ROOT, text=True).split()
     assert len(names) > 100
     return names
 
@@ -42,10 +43,16 @@ def test_what_is_not_written(pattern):
     found = []
     for name in texts():
         # A phrase may go on in the next line, after what comments begin with.
-        text = re.sub(r"\n[ #>]*", lambda gap: "\n" + " " * (len(gap[0]) - 1), (ROOT / name).read_text("utf-8"))
+        text = re.sub(
+            r"\n[ #>]*",
+            lambda gap: "\n" + " " * (len(gap[0]) - 1),
+            (ROOT / name).read_text("utf-8"),
+        )
         for match in re.finditer(pattern.replace(" ", r"\s+"), text, re.IGNORECASE | re.MULTILINE):
             line = text.count("\n", 0, match.start()) + 1
-            found.append(f"{name}:{line}: {' '.join(match[0].split())!r}; instead: {INSTEAD[pattern]}")
+            found.append(
+                f"{name}:{line}: {' '.join(match[0].split())!r}; instead: {INSTEAD[pattern]}"
+            )
     assert not found, "\n".join(found)
 
 

@@ -1,10 +1,8 @@
-"""The measured accuracies: one file, from which README, guide and figures have their tables.
+"""The measured accuracies: one file, from which README and guide have their tables and chart.
 
-    tox -e accuracy -- FILE.npz ...      measure from files of features, then write the tables
-    python docs/accuracy.py              write the tables again
+    tox -e accuracy -- FILE.npz ...      measure from files of features, then write tables and chart
+    python docs/accuracy.py              write tables and chart again
     python docs/accuracy.py --check      fail if README or the chart is not what the file says
-
-``docs/figures.py`` draws the chart.
 
 The file is ``docs/accuracy.csv``: mean and standard deviation over draws of shots, of each data set,
 classifier and number of shots. ``examples/reproduce_paper.py`` says what a file of features holds.
@@ -57,9 +55,10 @@ def read(file=HERE / "accuracy.csv"):
     return {name: dict(methods) for name, methods in found.items()}
 
 
-def digest(file=HERE / "accuracy.csv"):
-    """What the charts carry of the file that they were drawn from, so that an old one is noticed."""
-    return "accuracy.csv " + hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
+def digest():
+    """What the charts carry of the figures that they were drawn from, so that an old one is noticed."""
+    drawn = {method: read()["stanford_cars_vitb32"][method] for method in LINES}
+    return "accuracy.csv " + hashlib.sha256(repr(drawn).encode()).hexdigest()[:16]
 
 
 def table(dataset):
@@ -151,12 +150,17 @@ def main(arguments=None):
     text = README.read_text(encoding="utf-8")
     if not options.check:
         README.write_text(with_tables(text), encoding="utf-8")
+        from figures import write_charts
+
+        write_charts()
     elif with_tables(text) != text:
         sys.exit(
             "README.md has other accuracies than docs/accuracy.csv: run python docs/accuracy.py"
         )
     elif any(digest() not in chart.read_text("utf-8") for chart in CHARTS):
-        sys.exit("docs/images/ has an older chart than docs/accuracy.csv: run docs/figures.py")
+        sys.exit(
+            "docs/images/ has an older chart than docs/accuracy.csv: run python docs/accuracy.py"
+        )
 
 
 if __name__ == "__main__":

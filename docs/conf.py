@@ -216,7 +216,7 @@ def visit_math(translator, node):
 
 def visit_math_block(translator, node):
     formula = tex2mathml(node.astext(), as_block=True)
-    translator.body.append(f'<div class="formula">{formula}</div>')
+    translator.body.append(f'<div class="formula" tabindex="0">{formula}</div>')
     raise SkipNode
 
 

@@ -1,23 +1,19 @@
 """Draw the pictures of README and of the first page; `python docs/figures.py`, for light and dark pages.
 
-The strip comes from the first example, the chart from ``accuracy.csv``. They are committed, since README shows them.
+The strip comes from the first example, the chart from ``accuracy.csv`` (``python docs/accuracy.py`` draws it alone). They
+are committed, since README shows them.
 """
 
 import sys
+from itertools import pairwise
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("agg")
-
+import accuracy
 import matplotlib.pyplot as plt
 import numpy as np
 
 HERE = Path(__file__).parent
 IMAGES = HERE / "images"
-sys.path[:0] = [str(HERE), str(HERE.parent / "examples")]
-
-import accuracy
 
 #: Colours of text on a light and on a dark page.
 TEXT = {"light": "#1f2328", "dark": "#e6edf3"}
@@ -33,7 +29,7 @@ def apart(heights, least):
     order = np.argsort(heights)
     heights = np.array(heights, float)
     for _ in range(100):
-        for low, high in zip(order, order[1:]):
+        for low, high in pairwise(order):
             lack = least - (heights[high] - heights[low])
             if lack > 1e-6:
                 heights[low] -= lack / 2
@@ -67,13 +63,22 @@ def chart(page):
     ax.set_xticks(shots, map(str, shots), fontsize=13)
     ax.tick_params(colors=TEXT[page], labelsize=13)
     ax.set_xlabel("labelled photos per class", color=TEXT[page], fontsize=13)
-    ax.set_title("Accuracy on Stanford Cars, 196 classes (%)", color=TEXT[page], fontsize=14, loc="left")
+    ax.set_title(
+        "Accuracy on Stanford Cars, 196 classes (%)", color=TEXT[page], fontsize=14, loc="left"
+    )
     ax.grid(axis="y", color=TEXT[page], alpha=0.15)
     ax.set_axisbelow(True)
     for side in ("top", "right", "left"):
         ax.spines[side].set_visible(False)
     ax.spines["bottom"].set_color(TEXT[page])
     return figure
+
+
+def write_charts():
+    """Write the chart for both kinds of page, with what it was drawn from."""
+    for page in TEXT:
+        metadata = {"Date": None, "Description": accuracy.digest()}
+        chart(page).savefig(IMAGES / f"accuracy-{page}.svg", transparent=True, metadata=metadata)
 
 
 def preview(strip):
@@ -89,16 +94,14 @@ def preview(strip):
 
 
 def main():
+    sys.path.insert(0, str(HERE.parent / "examples"))
     import first_classifier
 
     for page, colour in TEXT.items():
         first_classifier.strip(colour).savefig(
             IMAGES / f"strip-{page}.png", dpi=200, transparent=True
         )
-        chart(page).savefig(
-            IMAGES / f"accuracy-{page}.svg", transparent=True,
-            metadata={"Date": None, "Description": accuracy.digest()},
-        )  # fmt: skip
+    write_charts()
     preview(IMAGES / "strip-light.png").savefig(HERE / "_static" / "preview.png", dpi=150)
 
 
