@@ -12,6 +12,8 @@ page, since it needs photos and downloads the weights of ViT-B-32 (600 MB) at th
 The features are kept in ``features.sqlite``, so that a second run encodes new photos only.
 """
 
+# sphinx_gallery_thumbnail_path = "images/strip-light.png"
+
 # %%
 # The program
 # -----------
