@@ -159,8 +159,7 @@ sphinx_gallery_conf = {
     "doc_module": ("sktip",),
     "backreferences_dir": "_backreferences",
     "inspect_global_variables": False,
-    # Elsewhere than in a clone, a notebook has to install what it uses.
-    "first_notebook_cell": '%pip install -q "sktip[examples]"\n%matplotlib inline',
+    "first_notebook_cell": '# Needs sktip with its extra "examples".\n%matplotlib inline',
 }
 
 # -- Figures --------------------------------------------------------------------------------
