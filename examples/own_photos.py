@@ -3,9 +3,9 @@ Your own photos, with ViT-B-32
 ==============================
 
 A program for a folder that holds a folder of photos for each class, ``photos/golden_retriever/1.jpg``
-and so on. It draws shots of each class, scores a tuned Tip-Adapter and its stronger relatives on the
-other photos, saves the best one fitted on all photos, and names new ones. It was not run for this
-page, since it needs photos and downloads the weights of ViT-B-32 (600 MB) at the first use::
+and so on. It draws shots of each class, scores five classifiers on the other photos, saves the best
+one fitted on all photos, and names new ones. It was not run for this page, since it needs photos and
+downloads the weights of ViT-B-32 (600 MB) at the first use::
 
     python own_photos.py photos --shots 8 --new new_1.jpg new_2.jpg
 
@@ -26,6 +26,7 @@ from sklearn.model_selection import cross_val_score
 
 from sktip import (
     CLIPFeatureTransformer,
+    FewShotClassifier,
     GDAClassifier,
     ProKeRClassifier,
     TipAdapterClassifierCV,
@@ -44,6 +45,7 @@ def main(argv=None):
 
     common = {"input": "features", "templates": args.template}
     methods = {
+        "FewShotClassifier": FewShotClassifier(clip, **common),
         "zero-shot": ZeroShotClassifier(clip, **common),
         "Tip-Adapter, tuned": TipAdapterClassifierCV(clip, **common),
         "GDA": GDAClassifier(clip, **common),
