@@ -1,4 +1,7 @@
-"""Draw the pictures of README and of the first page; `python docs/figures.py`, for light and dark pages.
+"""Draw the pictures of README and of the first page, for light and dark pages.
+
+    python docs/figures.py              draw them again
+    python docs/figures.py --check      fail if what README and the first page say of the strip is not what it shows
 
 The strip comes from the first example, the chart from ``accuracy.csv`` (``python docs/accuracy.py`` draws it alone). They
 are committed, since README shows them.
@@ -95,10 +98,21 @@ def preview(strip):
     return figure
 
 
-def main():
+def seen(example):
+    """What the strip shows below, in the words of the alternative texts."""
+    answers = zip(("tractor", "peacock", "coat", "kiwi"), example.answers, example.probabilities)
+    return "; ".join(f"{thing}, {answer} {100 * share:.0f} %" for thing, answer, share in answers)
+
+
+def main(arguments):
     sys.path.insert(0, str(HERE.parent / "examples"))
     import first_classifier
 
+    for page in (HERE.parent / "README.md", HERE / "index.rst"):
+        if seen(first_classifier) not in " ".join(page.read_text("utf-8").split()):
+            sys.exit(f"{page.name} should say of the strip: {seen(first_classifier)}")
+    if arguments == ["--check"]:
+        return
     for page, colour in TEXT.items():
         first_classifier.strip(colour).savefig(
             IMAGES / f"strip-{page}.png", dpi=200, transparent=True
@@ -108,4 +122,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

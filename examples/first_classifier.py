@@ -37,6 +37,7 @@ new = "🚜🦚🧥🥝"
 answers, probabilities = clf.predict(draw(new)), clf.predict_proba(draw(new)).max(axis=1)
 for answer, probability in zip(answers, probabilities):
     print(f"{answer:8} {probability:.0%}")
+assert answers.tolist() == ["vehicle", "bird", "clothing", "fruit"]
 
 # %%
 # Above, the shots; below, the new pictures with their answers.
