@@ -96,10 +96,16 @@ class EncoderSession:
         Images that `on_failure` was told of are rows of NaN.
         """
         features = np.empty((len(images), self.width), np.float32)
-        encoded = self.views(images, self.n_views, self.random_state, on_failure)
-        for row, views in enumerate(encoded):
-            features[row] = unit_norm(views.mean(axis=0))
+        for index, row in enumerate(self.rows(images, on_failure)):
+            features[index] = row
         return features
+
+    def rows(
+        self, images: Sequence[Any], on_failure: OnFailure | None = None
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yield the rows of `features` one by one, (d,): for more images than memory has room for."""
+        for views in self.views(images, self.n_views, self.random_state, on_failure):
+            yield unit_norm(views.mean(axis=0))
 
     def views(
         self,

@@ -28,7 +28,7 @@ def load_image_table(
     return_X_y: bool = False,
     as_frame: bool = False,
 ) -> Any:
-    """Load images whose labels stand in a CSV file.
+    r"""Load images whose labels stand in a CSV file.
 
     For photos that lie in one folder, or anywhere, with a table of what they show::
 
@@ -107,7 +107,7 @@ def load_image_table(
     ...     for name in ("1.png", "2.png"):
     ...         Image.new("RGB", (8, 8)).save(Path(photos, name))
     ...     labels = Path(photos, "labels.csv")
-    ...     _ = labels.write_text("path,label\\n1.png,pug\\n2.png,beagle\\n")
+    ...     _ = labels.write_text("path,label\n1.png,pug\n2.png,beagle\n")
     ...     X, y = load_image_table(labels, return_X_y=True)
     >>> print(y)
     ['pug' 'beagle']

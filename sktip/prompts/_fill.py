@@ -1,15 +1,8 @@
-"""Prompts: sentences made of a template and a class name, and the published templates.
-
-CLIP reads a class as a sentence. A template such as ``"a photo of a {}."`` becomes a prompt
-when its braces are filled with a class name, underscores replaced by spaces; several templates
-make several prompts of one class, whose text features are averaged.
-"""
+"""Prompts: templates filled with class names, and the published templates."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
-
-__all__ = ["TEMPLATES", "fill_prompts"]
 
 #: Templates of Tip-Adapter's official code for the paper's eleven data sets.
 TEMPLATES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -157,7 +150,3 @@ def _as_sequence(templates: Any, where: str) -> list[str]:
         if not _is_unicode(template):
             raise ValueError(f"{where} holds {template!r}, which is not valid Unicode.")
     return templates
-
-
-def __dir__() -> list[str]:
-    return __all__
