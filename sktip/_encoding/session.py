@@ -15,6 +15,7 @@ from sktip._encoding.loop import OnFailure, ViewEncoder
 from sktip._encoding.memory import PLAIN, FeatureMemory, FeatureStore, Space
 from sktip._images.pictures import PIXELS_VERSION
 from sktip._maths.unit import unit_norm
+from sktip._utils.labels import plain
 from sktip._utils.progress import progress
 from sktip._utils.warn import warn
 from sktip.exceptions import ImageReadError
@@ -76,7 +77,7 @@ class EncoderSession:
         A prompt that the model cuts off is a warning, which names the class by its label.
         """
         cut = [
-            f"{prompt!r} (class {label!r})"
+            f"{prompt!r} (class {plain(label)!r})"
             for label, own in zip(labels, prompts, strict=True)
             for prompt in own
             if self.clip.is_cut_off(prompt)
