@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 from image_files import exif, picture
-from PIL import Image, features
+from PIL import Image
 
 from sktip import CLIPFeatureTransformer
 from sktip._images.heif import is_heif, unread_suffixes
@@ -78,7 +78,6 @@ def test_without_the_package(monkeypatch):
 
 
 def test_avif_is_left_to_pillow():
-    assert ".avif" not in unread_suffixes() or not features.check("avif")
     for brand in (b"avif", b"avis"):
         assert not is_heif(b"\x00\x00\x00\x18ftyp" + brand + bytes(4) + b"mif1avif")
     assert not is_heif(b"\x00\x00\x00\x1cftypmif1\x00\x00\x00\x00mif1avifmiaf")
