@@ -518,7 +518,7 @@ class TestImageFolder:
         for name in (".a.png", "Thumbs.db", "notes.txt", "rejected/more.TXT", "LICENCE"):
             (photos / "pug" / name).touch()
         (photos / "README.md").touch()
-        with pytest.warns(UserWarning) as caught:
+        with pytest.warns(UserWarning, match="^Left out in ") as caught:
             data = load_image_folder(photos)
         (warning,) = caught
         assert warning.filename == __file__
@@ -535,7 +535,7 @@ class TestImageFolder:
             (photos / "pug" / name).touch()
         monkeypatch.setattr(heif, "find_spec", lambda name: None)
         monkeypatch.setattr(heif, "_reads_avif", lambda: False)
-        with pytest.warns(UserWarning) as caught:
+        with pytest.warns(UserWarning, match="^Left out in ") as caught:
             data = load_image_folder(photos)
         (warning,) = caught
         assert "2 .heic, 1 .hif, which this installation does not read: pip install " in (
@@ -666,7 +666,7 @@ class TestImageFolder:
         (photos / "back").symlink_to(photos)
         (photos / "golden_retriever/up").symlink_to(tmp_path)
         (photos / "golden_retriever/here").symlink_to(photos / "golden_retriever")
-        with pytest.warns(UserWarning) as caught:
+        with pytest.warns(UserWarning, match="^Left out in ") as caught:
             data = load_image_folder(photos)
         (warning,) = caught
         message = str(warning.message)
@@ -759,7 +759,7 @@ class TestImageTable:
         [
             "path;label\n1.png;a, b\n",
             "path\tlabel\n1.png\ta, b\n",
-            b"\xef\xbb\xbfpath,label\r\n1.png,\"a, b\"\r\n",
+            b'\xef\xbb\xbfpath,label\r\n1.png,"a, b"\r\n',
             'note,label,path\n"of two\nlines","a, b",./deep/../1.png\n',
         ],
     )
@@ -799,7 +799,10 @@ class TestImageTable:
             ("path,label\n1.png,a,b\n", "line 2: 3 columns"),
             ("path,label\n1.png,\n", "line 2: there is no label. Fill it in, or remove"),
             ("path,label\n1.png,a\n,b\n", "line 3: there is no path"),
-            ("path,label\n1.png,a\n2.png,b\n./1.png,b\n", "'./1.png' 'a' in line 2 and 'b' in line 4"),
+            (
+                "path,label\n1.png,a\n2.png,b\n./1.png,b\n",
+                "'./1.png' 'a' in line 2 and 'b' in line 4",
+            ),
         ],
     )
     def test_what_is_wrong_with_a_file(self, load, content, message):
@@ -813,7 +816,9 @@ class TestImageTable:
             r"\(line 4\)\. Relative paths start at .*photos",
         ):
             load("path,label\n1.png,a\n4.png,b\ndeep/5.png,b\n")
-        with pytest.raises(FileNotFoundError, match=r"nothing.csv: no such file.*'path' and 'label'"):
+        with pytest.raises(
+            FileNotFoundError, match=r"nothing.csv: no such file.*'path' and 'label'"
+        ):
             load_image_table(photos / "nothing.csv")
         with pytest.raises(ValueError, match="is a folder; load_image_folder"):
             load_image_table(photos)

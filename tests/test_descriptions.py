@@ -13,12 +13,17 @@ SENTENCES = {
     "maine coon": [
         "A maine coon is a large cat with a bushy tail.",
         "It has tufts on its ears!",
-        'People say "what a mane."',
+        'People say "what a tail."',
     ],
     "Pug": ["A pug is a small dog (with a wrinkled face).", "Short muzzle and curled tail."],
 }
 PHRASES = {
-    "maine coon": ["long fur", "which is large.", "may have tufts on its ears", "with a bushy tail"],
+    "maine coon": [
+        "long fur",
+        "which is large.",
+        "may have tufts on its ears",
+        "with a bushy tail",
+    ],
     "Pug": ["a wrinkled face", "has a curled tail", "a pug on a sofa", "one {} alone"],
 }
 
@@ -133,7 +138,9 @@ def test_prompts_that_were_written_without_full_stops(file):
 def test_a_sentence_that_is_longer_than_the_context(file, clip):
     path = file({"hen": ["A hen is a bird" + 90 * " and more" + "."], "pug": ["A pug is a dog."]})
     with pytest.warns(UserWarning, match=r"cut off \(1 in all\): 'A hen .*\(class 'hen'\)"):
-        ZeroShotClassifier(clip, templates=read_descriptions(path), class_names=["hen", "pug"]).fit()
+        ZeroShotClassifier(
+            clip, templates=read_descriptions(path), class_names=["hen", "pug"]
+        ).fit()
 
 
 @pytest.mark.parametrize(

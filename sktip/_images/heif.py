@@ -17,7 +17,7 @@ AVIF_SUFFIXES = frozenset({".avif"})
 
 def unread_suffixes() -> dict[str, str]:
     """Suffixes of images that this installation does not read, and the command that changes it."""
-    commands = {}
+    commands: dict[str, str] = {}
     if find_spec("pillow_heif") is None:
         commands |= dict.fromkeys(HEIF_SUFFIXES, 'pip install "sktip[heif]"')
     if not _reads_avif():

@@ -23,7 +23,9 @@ def fits(method: Callable[Params, Answer]) -> Callable[Params, Answer]:
     of the estimator in one step at the end. So whatever stops it, an interrupt included, leaves no
     trace, and nobody sees half a state. The estimator is returned.
     """
-    return _published(method, lambda state: {k: v for k, v in state.items() if not is_fitted_name(k)})
+    return _published(
+        method, lambda state: {k: v for k, v in state.items() if not is_fitted_name(k)}
+    )
 
 
 def extends_fit(method: Callable[Params, Answer]) -> Callable[Params, Answer]:

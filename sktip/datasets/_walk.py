@@ -80,9 +80,11 @@ def find_images(folder: str, left_out: LeftOut, seen: Iterable[Identity] = ()) -
         Absolute paths, sorted by the names on the way to them, so that the order is the same
         whatever stands between these names.
     """
-    seen, found = set(seen), []
+    seen = set(seen)
+    found: list[str] = []
+    links: list[str] = []
     # Links come last, so that a folder is known by its own path if it has one below `folder`.
-    waiting, links = [folder], []
+    waiting = [folder]
     while waiting or links:
         current = waiting.pop() if waiting else links.pop(0)
         try:

@@ -64,7 +64,9 @@ def test_limits_and_damage():
     with pytest.raises(ImageReadError, match=r"image 3 \('a.heic'\): 48 x 32 pixels are more than"):
         read(content, max_pixels=1000)
     for damaged in (content[: len(content) // 2], content[:40], HEADER):
-        with pytest.raises(ImageReadError, match="image 3 .*cannot be decoded, the file is damaged"):
+        with pytest.raises(
+            ImageReadError, match="image 3 .*cannot be decoded, the file is damaged"
+        ):
             read(damaged)
 
 

@@ -27,7 +27,7 @@ def test_the_fitted_value_instead_of_the_parameter():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("aplha", "Did you mean 'alpha'?"),
+        ("alpa", "Did you mean 'alpha'?"),
         ("class_", "Did you mean 'classes_'? What fit has set: cache_codes_, cache_keys_, "),
         ("alpha_", "Did you mean 'alpha'? What fit has set: "),
         ("predictt", "Did you mean 'predict'?"),
@@ -40,7 +40,7 @@ def test_misspelt(name, message):
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("name, cls", all_estimators(type_filter="classifier"))
+@pytest.mark.parametrize(("name", "cls"), all_estimators(type_filter="classifier"))
 def test_unfitted(name, cls):
     clf = cls()
     with pytest.raises(AttributeError, match=f"This {name} is not fitted yet: call fit"):
