@@ -236,7 +236,7 @@ class BaseCLIPClassifier(
             raise ImageReadError(
                 f"{describe(images[unread[0]], unread[0])} could not be read ({len(unread)} in all), and a "
                 "classifier needs every image. Remove it, or encode with the transformer and drop its rows "
-                "of NaN."
+                "of NaN. sktip.predict_images goes on without it."
             )
         endless = np.flatnonzero(~np.isfinite(features).all(axis=(1, 2)))
         if len(endless):

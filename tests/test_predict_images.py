@@ -181,7 +181,7 @@ def test_a_file_is_replaced_only_when_asked_and_never_left_half_written(
     before = sorted(tmp_path.iterdir())
     monkeypatch.setattr(predict, "BLOCK", 8)
     with monkeypatch.context() as patch:
-        patch.setattr(predict, "_warn_of_errors", interrupted)
+        patch.setattr(predict, "_as_text", interrupted)
         with pytest.raises(KeyboardInterrupt):
             predict_images(clf, images, output, overwrite=True, verbose=0)
     assert output.read_text() == "mine"

@@ -8,7 +8,6 @@ import joblib
 import sktip
 from sktip._utils.files import replacing
 from sktip._utils.warn import warn
-from sktip.utils import all_estimators
 
 SUFFIXES = (".skops", ".joblib")
 _RUNS = (
@@ -63,7 +62,8 @@ def load_model(path: str) -> Any:
 
 def _own_types() -> list[type]:
     """Public classes of sktip, which are all that a classifier is made of."""
-    return [*(cls for _, cls in all_estimators()), sktip.FeatureMemory]
+    public = (getattr(sktip, name) for name in dir(sktip))
+    return [value for value in public if isinstance(value, type)]
 
 
 def _skops() -> Any:

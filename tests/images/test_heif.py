@@ -1,6 +1,7 @@
 """Photos of phones: read by pillow-heif for sktip alone, or an error that names the command."""
 
 import io
+import struct
 import sys
 
 import numpy as np
@@ -63,7 +64,11 @@ def test_limits_and_damage():
     content = saved(picture().convert("RGB"))
     with pytest.raises(ImageReadError, match=r"image 3 \('a.heic'\): 48 x 32 pixels are more than"):
         read(content, max_pixels=1000)
-    for damaged in (content[: len(content) // 2], content[:40], HEADER):
+    # More pixels than its header says, which libheif refuses before it has them.
+    larger, size = saved(Image.new("RGB", (2048, 1024))), struct.pack(">II", 2048, 1024)
+    assert larger.count(size) == 1
+    lying = larger.replace(size, struct.pack(">II", 64, 32))
+    for damaged in (lying, content[: len(content) // 2], content[:40], HEADER):
         with pytest.raises(
             ImageReadError, match="image 3 .*cannot be decoded, the file is damaged"
         ):
