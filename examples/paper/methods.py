@@ -20,7 +20,7 @@ from sktip import (
 
 #: Inverse strengths of the linear probe's penalty, for unit-norm features, and the one that is taken
 #: where there is one shot per class, so that none can be held out.
-PROBE_CS, ONE_SHOT_C = (1, 10, 100, 1000), 100
+PROBE_CS, ONE_SHOT_C = (1, 10, 100, 1000, 10_000), 100
 
 
 class LinearProbe(ClassifierMixin, BaseEstimator):
