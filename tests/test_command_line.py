@@ -124,7 +124,7 @@ def test_joblib_when_asked_with_a_warning(home, tmp_path, capsys):
     [
         (["fit", "photos", "--output", "model.pkl"], "model.pkl: the name of a model's file ends"),
         (["fit", "photos", "--output", "model.skops"], "is there already.*--overwrite"),
-        (["fit", "nowhere", "--output", "new.skops"], "nowhere: no such file"),
+        (["fit", "nowhere", "--output", "new.skops"], "nowhere: there is no such folder or CSV"),
         (["fit", "photos", "--output", "new.skops", "--model", "tiny2"], "unknown model_name"),
         (["fit", "new", "--output", "none/new.skops"], "there is no folder .*none. Make it"),
         (["predict", "none.skops", "new", "--output", "a.csv"], "none.skops: no such file"),

@@ -83,7 +83,10 @@ def predict_images(
         If `output` is there already, before anything is encoded.
 
     FileNotFoundError
-        If the folder of `output` is not there.
+        If the folder of images, or that of `output`, is not there.
+
+    NotADirectoryError
+        If `images` is the path of a file.
 
     ModelLoadError
         If the weights cannot be had.
@@ -142,9 +145,13 @@ def predict_images(
 
 def _listed(images: Any) -> Sequence[Any]:
     """Images one by one; a folder is listed, with one warning of what is left out."""
-    if not (isinstance(images, str | os.PathLike) and os.path.isdir(os.path.expanduser(images))):
+    if not isinstance(images, str | os.PathLike):
         return as_image_list(images)
     folder, left_out = os.path.abspath(os.path.expanduser(images)), LeftOut()
+    if not os.path.exists(folder):
+        raise FileNotFoundError(f"{printable(folder)}: no such folder.")
+    if not os.path.isdir(folder):
+        raise NotADirectoryError(f"{printable(folder)} is not a folder; for one image pass a list.")
     paths = find_images(folder, left_out)
     reasons = str(left_out)
     if not paths:

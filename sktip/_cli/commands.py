@@ -75,6 +75,8 @@ def _fit(args: argparse.Namespace) -> int:
 
 
 def _photos(args: argparse.Namespace) -> Any:
+    if not os.path.exists(args.photos):
+        raise FileNotFoundError(f"{args.photos}: there is no such folder or CSV file.")
     if os.path.isdir(args.photos):
         return load_image_folder(args.photos)
     return load_image_table(

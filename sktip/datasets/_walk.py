@@ -18,10 +18,12 @@ class LeftOut:
     """What was left out, by the reason."""
 
     others: Counter[str] = field(default_factory=Counter)  # suffix -> files that are no images
-    unread: Counter[str] = field(default_factory=Counter)  # suffix -> images that need a package
+    unread: Counter[str] = field(default_factory=Counter)  # suffix -> images in `commands`
     closed: list[str] = field(default_factory=list)  # folders that cannot be read, and why
     repeated: list[str] = field(default_factory=list)  # links to a folder that was listed
     dead: list[str] = field(default_factory=list)  # links that lead nowhere
+    #: What installs the package that a suffix needs and that is not here.
+    commands: dict[str, str] = field(default_factory=unread_suffixes)
 
     def add(self, other: "LeftOut") -> None:
         """Add what was left out elsewhere."""
@@ -34,12 +36,10 @@ class LeftOut:
     def __str__(self) -> str:
         """Say what it was, and why; empty if it was nothing."""
         reasons = []
-        commands: dict[str, Counter[str]] = {}
-        for suffix, command in unread_suffixes().items():
-            if self.unread[suffix]:
-                commands.setdefault(command, Counter())[suffix] = self.unread[suffix]
-        for command, suffixes in commands.items():
-            reasons.append(f"{_kinds(suffixes)}, which this installation does not read: {command}")
+        for command in dict.fromkeys(self.commands.values()):
+            own = Counter({s: n for s, n in self.unread.items() if self.commands[s] == command})
+            if own:
+                reasons.append(f"{_kinds(own)}, which this installation does not read: {command}")
         if self.others:
             reasons.append(f"files that are no images: {_kinds(self.others)}")
         for paths, what in (
@@ -105,7 +105,7 @@ def find_images(folder: str, left_out: LeftOut, seen: Iterable[Identity] = ()) -
 
 def list_folder(folder: str, left_out: LeftOut) -> Listing:
     """List one folder; what is neither a folder nor an image is noted as left out."""
-    listing, unread = Listing([], [], []), unread_suffixes()
+    listing = Listing([], [], [])
     with os.scandir(folder) as entries:
         for entry in entries:
             suffix = os.path.splitext(entry.name)[1].lower()
@@ -113,7 +113,7 @@ def list_folder(folder: str, left_out: LeftOut) -> Listing:
                 continue
             if _is_folder(entry):
                 (listing.links if entry.is_symlink() else listing.folders).append(entry.name)
-            elif suffix in unread:
+            elif suffix in left_out.commands:
                 left_out.unread[suffix] += 1
             elif suffix in IMAGE_SUFFIXES:
                 listing.images.append(entry.name)
