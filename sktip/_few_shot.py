@@ -353,7 +353,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
         self.coef_, self.intercept_ = coef.astype(dtype), intercept.astype(dtype)
         for name in ("coef_", "intercept_"):
             check_finite(name, getattr(self, name), **self._magnitudes())
-        self._keep_parts(model, weights, scale, means)
+        self._keep_parts(model, model.weights, scale, means)
 
     def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray[Any]], NDArray[Any]]:
         from sktip._maths.device import as_tensor, resolve_device

@@ -84,7 +84,7 @@ def test_shots_contributions_add_up_to_their_parts(n_shots):
         asked = queries[0] - (model.means.centre + mean) / 2
         share = 3 / (3 + model.means.counts[code])
         rest = share * asked @ whitening @ whitening.T @ (predicted - model.means.centre)
-        expected = through_means[0, code] - model.means_weight * rest
+        expected = through_means[0, code] - model.offsets[code] - model.means_weight * rest
         np.testing.assert_allclose(of_means.sum(), expected, atol=1e-9)
 
 
@@ -108,7 +108,7 @@ def test_statistics_without_a_fold_are_those_of_the_others():
 def test_held_out_logits_are_those_of_models_that_never_saw_the_fold():
     shots, codes, text, *_ = problem(3)
     model = fitted(shots, codes, text=text)
-    rest = model.held_out_logits - model.text_weight * SCALE * shots @ text.T
+    rest = model.held_out_logits - model.text_weight / model.factor * SCALE * shots @ text.T
     for fold in range(3):
         out = model.folds == fold
         ones = np.ones((~out).sum())

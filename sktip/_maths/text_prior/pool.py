@@ -30,6 +30,10 @@ SHRINKAGE = 0.6
 UNEVEN, UNEVEN_SHOTS = 0.15, 4.0
 #: Part of the sampling variance of soft counts that is forgiven.
 NOISE = 0.5
+#: Standard deviations by which images must vary more along the classes' differences than by chance.
+CHANCE = 3.0
+#: Variances of unit features up to this are rounding.
+ROUNDING = 1e-9
 #: A pool that is trusted less is not used at all.
 LEAST_TRUST = 0.02
 #: The most that a pool adds to a class, in median classes.
@@ -112,11 +116,17 @@ def add_pool(model: TextPriorModel, pool: NDArray[Any], text: NDArray[Any] | Non
     shots, before = model.statistics, (model.coef, model.intercept)
     per_class = float(shots.counts.mean())
     images = _Pool(pool, _duplicate_weights(pool, *before))
-    trust = _trust(images, *before, UNEVEN / (1 + per_class / UNEVEN_SHOTS)) if len(pool) else 0.0
-    if trust < LEAST_TRUST:
-        return PoolAnswer(*before, trust=0.0, scale=1.0, n_iter=0, means=None)
+    untouched = PoolAnswer(*before, trust=0.0, scale=1.0, n_iter=0, means=None)
+    if not len(pool):
+        return untouched
     weighted_mean = images.weights @ pool / images.total
     moments = weighted_mean, second_moment(pool, images.weights) / images.total
+    differ = text if text is not None else model.means and model.means.posterior
+    if differ is not None and not _differ_along(*moments, differ.astype(np.float64)):
+        return untouched
+    trust = _trust(images, *before, UNEVEN / (1 + per_class / UNEVEN_SHOTS))
+    if trust < LEAST_TRUST:
+        return untouched
     # Offsets of classes with few images are noise.
     certainty = trust * images.total / (images.total + len(before[1]))
     believed = _Pool(pool, images.weights * np.float32(trust))
@@ -187,6 +197,31 @@ def _trust(images: _Pool, coef: NDArray[Any], intercept: NDArray[Any], usual: fl
     uneven = 2 * (np.log(n_classes) + shares @ np.log(shares + 1e-12))
     noise = n_classes * (squares - (images.weights**2).sum() * (shares @ shares)) / total**2
     return float(min(1.0, usual / max(uneven - NOISE * noise, 1e-9)) ** 2)
+
+
+def _differ_along(
+    mean: NDArray[Any], moment: NDArray[Any], classes: NDArray[Any]
+) -> bool:
+    """Whether images differ along the directions in which texts, or class means, (C, d) do.
+
+    Images of the classes vary several times as much along these as along others. Noise, and many an
+    image of something else, vary by chance alone: the ratio is 1 then, and known to the deviation
+    that two covariances of random orientation have.
+    """
+    covariance = moment - np.outer(mean, mean)
+    differences = classes - classes.mean(axis=0)
+    of_classes = differences.T @ differences
+    images_total, classes_total = np.trace(covariance), np.trace(of_classes)
+    # A single class, or texts that are all the same, tell no direction.
+    if classes_total < ROUNDING:
+        return True
+    # So do images that are all the same tell nothing.
+    if images_total < ROUNDING:
+        return False
+    ratio = len(mean) * (of_classes * covariance).sum() / (classes_total * images_total)
+    chance = 2 * (of_classes**2).sum() * (covariance**2).sum()
+    deviation = np.sqrt(chance) / (classes_total * images_total)
+    return bool(ratio - 1 > CHANCE * deviation)
 
 
 def _even_offsets(images: _Pool, coef: NDArray[Any], intercept: NDArray[Any]) -> NDArray[Any]:
