@@ -117,7 +117,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
         Coefficients of the correction c, which is 0 at the centre of all classes.
 
     class_counts_ : ndarray of shape (C,)
-        Samples of each class, or the sum of their weights.
+        Samples of each class, or the sum of their weights, as far as their labels are believed.
 
     shots_ : ndarray of shape (m, d)
         Unit features of the shots, in the order given, without those of weight 0.
@@ -127,6 +127,10 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
 
     shot_weights_ : ndarray of shape (m,) or None
         Weight of each of them, None if all weigh the same.
+
+    label_beliefs_ : ndarray of shape (m,)
+        Probability of each shot's label that it is right, by which the shot counts. All are 1 where
+        fewer than one label in a hundred seems wrong.
 
     unlabeled_ : ndarray of shape (n, d), float32, or None
         Unit features of the unlabelled images, kept for `partial_fit`.
@@ -350,6 +354,9 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
                 means = pool.means or means
                 on_step(trust=pool.trust)
         dtype = self.shots_.dtype
+        self.label_beliefs_ = np.divide(
+            model.weights, weights, out=np.ones(len(weights)), where=weights > 0
+        )
         self.coef_, self.intercept_ = coef.astype(dtype), intercept.astype(dtype)
         for name in ("coef_", "intercept_"):
             check_finite(name, getattr(self, name), **self._magnitudes())

@@ -61,9 +61,7 @@ def enough(folds: NDArray[Any], n_shots: int) -> NDArray[Any]:
     return result
 
 
-def even_weights(
-    codes: NDArray[Any], weights: NDArray[Any], counts: NDArray[Any]
-) -> NDArray[Any]:
+def even_weights(codes: NDArray[Any], weights: NDArray[Any], counts: NDArray[Any]) -> NDArray[Any]:
     """Weights (m,) after which all classes that have shots count the same, as they do in queries.
 
     In total they weigh what an even sample as informative as this one does.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from sktip._maths.text_prior.means import Means, class_means
 from sktip._maths.text_prior.model import TextPriorModel
+from sktip._maths.text_prior.softmax import LEAST_LOGIT
 from sktip._maths.text_prior.statistics import ROWS, Statistics, second_moment
 from sktip._maths.text_prior.weights import discriminants
 
@@ -94,7 +95,7 @@ class _Pool:
     def shares(self, coef: NDArray[Any], intercept: NDArray[Any]) -> NDArray[Any]:
         """Mean probability of each class."""
         sums = np.zeros(len(intercept))
-        for rows, p in _probabilities(self.features, coef, intercept):
+        for rows, p in probabilities(self.features, coef, intercept):
             sums += self.weights[rows] @ p
         return sums / self.total
 
@@ -146,7 +147,7 @@ def add_pool(model: TextPriorModel, pool: NDArray[Any], text: NDArray[Any] | Non
     return PoolAnswer(scale * after[0], scale * after[1], trust, scale, ROUNDS, means)
 
 
-def _probabilities(
+def probabilities(
     features: NDArray[Any], coef: NDArray[Any], intercept: NDArray[Any]
 ) -> Iterator[tuple[slice, NDArray[Any]]]:
     """Probabilities of a block of rows after another, in single precision."""
@@ -157,6 +158,7 @@ def _probabilities(
         p = features[rows] @ columns
         p += shift
         p -= p.max(axis=1, keepdims=True)
+        np.maximum(p, LEAST_LOGIT, out=p)
         np.exp(p, out=p)
         p /= p.sum(axis=1, keepdims=True)
         yield rows, p
@@ -173,7 +175,7 @@ def _duplicate_weights(
     n = len(features)
     weights, predicted = np.ones(n, np.float32), np.zeros(n, np.intp)
     along = np.zeros(n, np.float32)
-    for rows, p in _probabilities(features, coef, intercept):
+    for rows, p in probabilities(features, coef, intercept):
         predicted[rows] = p.argmax(axis=1)
         along[rows] = np.einsum("ij,ij->i", features[rows], coef[predicted[rows]])
     order = np.lexsort((along, predicted))
@@ -189,7 +191,7 @@ def _trust(images: _Pool, coef: NDArray[Any], intercept: NDArray[Any], usual: fl
     """Squared ratio of the unevenness that a good pool may show to that of this one, at most 1."""
     n_classes, total = len(intercept), images.total
     sums, squares = np.zeros(n_classes), 0.0
-    for rows, p in _probabilities(images.features, coef, intercept):
+    for rows, p in probabilities(images.features, coef, intercept):
         weights = images.weights[rows]
         sums += weights @ p
         squares += float(weights**2 @ np.einsum("ij,ij->i", p, p))
@@ -199,9 +201,7 @@ def _trust(images: _Pool, coef: NDArray[Any], intercept: NDArray[Any], usual: fl
     return float(min(1.0, usual / max(uneven - NOISE * noise, 1e-9)) ** 2)
 
 
-def _differ_along(
-    mean: NDArray[Any], moment: NDArray[Any], classes: NDArray[Any]
-) -> bool:
+def _differ_along(mean: NDArray[Any], moment: NDArray[Any], classes: NDArray[Any]) -> bool:
     """Whether images differ along the directions in which texts, or class means, (C, d) do.
 
     Images of the classes vary several times as much along these as along others. Noise, and many an
@@ -240,13 +240,13 @@ def _soft_statistics(images: _Pool, coef: NDArray[Any], intercept: NDArray[Any])
     counts up to a cap, so that one that draws in images of others does not.
     """
     counts, sums = np.zeros(len(intercept)), np.zeros(coef.shape)
-    for rows, p in _probabilities(images.features, coef, intercept):
+    for rows, p in probabilities(images.features, coef, intercept):
         weights = images.weights[rows] * p.max(axis=1)
         counts += weights @ p
         sums += p.T @ (images.features[rows] * weights[:, None])
     capped = np.minimum(1, CAP * np.median(counts) / np.maximum(counts, 1e-12))
     weights = np.empty(len(images.features), np.float32)
-    for rows, p in _probabilities(images.features, coef, intercept):
+    for rows, p in probabilities(images.features, coef, intercept):
         weights[rows] = images.weights[rows] * p.max(axis=1) * (p @ capped.astype(np.float32))
     moment = second_moment(images.features, weights)
     return Statistics(counts * capped, sums * capped[:, None], moment)

@@ -99,9 +99,7 @@ def choose_weights(
     texts = None if text is None else logit_scale * text[present].T.astype(block)
     spreads = [_text_spread(model.means, text, logit_scale) for model in models]
 
-    def held_out(
-        shrinkage: float, rows: NDArray[Any]
-    ) -> tuple[list[NDArray[Any]], list[float]]:
+    def held_out(shrinkage: float, rows: NDArray[Any]) -> tuple[list[NDArray[Any]], list[float]]:
         """Parts of the logits of some shots, and the believed weights of the discriminants."""
         logits, units = np.zeros((len(shots), len(present)), block), []
         wanted = np.zeros(len(shots), bool)
