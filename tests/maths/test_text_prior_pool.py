@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sktip._maths.text_prior import add_pool, fit_text_prior, pool
-from sktip._maths.text_prior.pool import _duplicate_weights, probabilities, _soft_statistics
+from sktip._maths.text_prior.pool import _duplicate_weights, _soft_statistics, probabilities
 
 WIDTH, SCALE = 16, 20.0
 

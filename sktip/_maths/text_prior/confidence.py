@@ -34,8 +34,9 @@ def variances(means_weight: float, counts: NDArray[Any]) -> NDArray[Any]:
 
     As far as the means are uncertain, and as far as one covariance for all classes is wrong.
     """
-    result: NDArray[Any] = means_weight / (KAPPA + counts) + means_weight**2
-    return np.maximum(result, LEAST_VARIANCE)
+    believed = means_weight / (KAPPA + counts) + means_weight**2
+    result: NDArray[Any] = np.maximum(believed, LEAST_VARIANCE)
+    return result
 
 
 def offset_of_uncertain_classes(
@@ -57,8 +58,10 @@ def offset_of_uncertain_classes(
     to offset.
     """
     counts = statistics.counts
-    if np.ptp(counts) == 0:
-        return np.zeros(len(counts))
+    of_prior = KAPPA / (KAPPA + counts)
+    of_prior -= of_prior.min()
+    if not of_prior.any():
+        return of_prior
     present = np.flatnonzero(counts)
     share = 1 - len(present) / len(counts)
     n_groups = int(np.clip(np.ceil(1 / share), LEAST_GROUPS, MOST_GROUPS)) if share else 0
@@ -68,11 +71,12 @@ def offset_of_uncertain_classes(
         order = np.lexsort((text[present].sum(axis=1), -counts[present]))
         groups[present[order]] = np.arange(len(present)) % n_groups
     n_folds, evenly = folds.max() + 1, even_weights(codes, weights, counts)
-    logits, uncertain, targets, told, absent = [], [], [], [], []
+    logits: list[NDArray[Any]] = []
+    uncertain, targets, told, absent, n_out = [], [], [], [], 0
     for i in range(max(n_folds, n_groups)):
         gone = (groups == i % n_groups)[codes] if n_groups else np.zeros(len(codes), bool)
         out = gone | (folds == i % n_folds) if n_folds > 1 else gone
-        if out.all() or not out.any() or sum(map(len, targets)) > MOST_HELD_OUT:
+        if out.all() or not out.any() or n_out > MOST_HELD_OUT:
             continue
         rest = Statistics.of(shots[~out], codes[~out], weights[~out], len(counts))
         coef, intercept = discriminants(class_means(rest, text), choice.shrinkage)
@@ -81,13 +85,14 @@ def offset_of_uncertain_classes(
             choice.means_weight * (asked @ coef[present].T + intercept[present])
             + choice.text_weight * logit_scale * (asked @ text[present].T)
         )
-        of_prior = KAPPA / (KAPPA + rest.counts[present])
-        uncertain.append(np.broadcast_to(of_prior, logits[-1].shape))
+        shares = KAPPA / (KAPPA + rest.counts[present])
+        uncertain.append(np.broadcast_to(shares, logits[-1].shape))
         targets.append(np.searchsorted(present, codes[out]))
         told.append(evenly[out])
         absent.append(gone[out])
+        n_out += len(asked)
     if not logits:
-        return KAPPA / (KAPPA + counts)
+        return of_prior
     weighed, missing = np.concatenate(told), np.concatenate(absent)
     if n_groups:
         # Queries of classes without shots are as frequent as these classes.
@@ -102,7 +107,8 @@ def offset_of_uncertain_classes(
         np.ones(2),
     )
     # The logits keep their scale here, and the offset is in their units.
-    return float(found[1] / found[0]) * KAPPA / (KAPPA + counts)
+    result: NDArray[Any] = float(found[1] / found[0]) * of_prior
+    return result
 
 
 def confidence_factor(
@@ -205,7 +211,7 @@ def _corrected(
 
 
 def _deviation(logits: NDArray[Any], codes: NDArray[Any], weights: NDArray[Any]) -> float:
-    """Standard deviation between the wrong classes of a shot, root mean square over the shots."""
+    """Compute the standard deviation between wrong classes, root mean square over the shots."""
     n_classes, rows = logits.shape[1], np.arange(len(codes))
     if n_classes < 3:
         return 0.0

@@ -67,6 +67,9 @@ def even_weights(codes: NDArray[Any], weights: NDArray[Any], counts: NDArray[Any
     In total they weigh what an even sample as informative as this one does.
     """
     present = counts[counts > 0]
-    harmonic = len(present) / (1 / present).sum() if len(present) else 1.0
-    result: NDArray[Any] = weights * harmonic / counts[codes]
+    # A class of less than one shot counts by that part.
+    there = np.minimum(present, 1)
+    information = there.sum() / (there**2 / present).sum() if len(present) else 1.0
+    shares = np.minimum(counts, 1) / np.where(counts > 0, counts, 1)
+    result: NDArray[Any] = weights * information * shares[codes]
     return result

@@ -122,8 +122,8 @@ def add_pool(model: TextPriorModel, pool: NDArray[Any], text: NDArray[Any] | Non
         return untouched
     weighted_mean = images.weights @ pool / images.total
     moments = weighted_mean, second_moment(pool, images.weights) / images.total
-    differ = text if text is not None else model.means and model.means.posterior
-    if differ is not None and not _differ_along(*moments, differ.astype(np.float64)):
+    classes = text if text is not None or model.means is None else model.means.posterior
+    if classes is not None and not _differ_along(*moments, classes.astype(np.float64)):
         return untouched
     trust = _trust(images, *before, UNEVEN / (1 + per_class / UNEVEN_SHOTS))
     if trust < LEAST_TRUST:

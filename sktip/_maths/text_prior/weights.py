@@ -93,7 +93,7 @@ def choose_weights(
     targets = np.searchsorted(present, codes)
     # Two weights and a shrinkage need no more logits than these.
     asked = enough(folds, ENOUGH)
-    block = np.float64 if asked.all() else np.float32
+    block: Any = np.float64 if asked.all() else np.float32
     rows = np.flatnonzero(asked)
     told = even_weights(codes, weights, statistics.counts)[rows]
     texts = None if text is None else logit_scale * text[present].T.astype(block)
