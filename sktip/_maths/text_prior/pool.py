@@ -31,7 +31,7 @@ SHRINKAGE = 0.6
 UNEVEN, UNEVEN_SHOTS = 0.15, 4.0
 #: Part of the sampling variance of soft counts that is forgiven.
 NOISE = 0.5
-#: Standard deviations by which images must vary more along the classes' differences than by chance.
+#: Standard deviations by which images must vary more along the classes' differences than noise does.
 CHANCE = 3.0
 #: Variances of unit features up to this are rounding.
 ROUNDING = 1e-9
@@ -45,8 +45,9 @@ ROUNDS, STEPS, STEP = 2, 3, 0.9
 SHIFT = 0.5
 #: Images with a cosine above this share one weight; so many are compared at once.
 DUPLICATE, BLOCK = 0.98, 1024
-#: Images that set the confidence, and the exponent of its correction where there are no shots.
-SAMPLE, EXPONENT = 4096, 0.25
+#: Images that set the confidence, and exponents of its correction without shots and with them. A part
+#: of the confidence gained is right, as the answer has become better.
+SAMPLE, WITHOUT_SHOTS, WITH_SHOTS = 4096, 0.25, 0.75
 #: Probabilities in memory at once.
 CELLS = 2**22
 
@@ -123,7 +124,9 @@ def add_pool(model: TextPriorModel, pool: NDArray[Any], text: NDArray[Any] | Non
     weighted_mean = images.weights @ pool / images.total
     moments = weighted_mean, second_moment(pool, images.weights) / images.total
     classes = text if text is not None or model.means is None else model.means.posterior
-    if classes is not None and not _differ_along(*moments, classes.astype(np.float64)):
+    if classes is not None and not _differ_along(
+        *moments, classes.astype(np.float64), images.total
+    ):
         return untouched
     trust = _trust(images, *before, UNEVEN / (1 + per_class / UNEVEN_SHOTS))
     if trust < LEAST_TRUST:
@@ -143,7 +146,8 @@ def add_pool(model: TextPriorModel, pool: NDArray[Any], text: NDArray[Any] | Non
         # Means without a difference have nothing to say.
         alpha = spread / own if own > 1e-9 * max(1.0, np.abs(intercept).max()) else 0.0
         after = before[0] + alpha * coef, before[1] + alpha * intercept + SHIFT * offset
-    scale = _confidence(images, after, before) ** (1 if shots.counts.any() else EXPONENT)
+    exponent = WITH_SHOTS if shots.counts.any() else WITHOUT_SHOTS
+    scale = _confidence(images, after, before) ** exponent
     return PoolAnswer(scale * after[0], scale * after[1], trust, scale, ROUNDS, means)
 
 
@@ -201,12 +205,13 @@ def _trust(images: _Pool, coef: NDArray[Any], intercept: NDArray[Any], usual: fl
     return float(min(1.0, usual / max(uneven - NOISE * noise, 1e-9)) ** 2)
 
 
-def _differ_along(mean: NDArray[Any], moment: NDArray[Any], classes: NDArray[Any]) -> bool:
+def _differ_along(
+    mean: NDArray[Any], moment: NDArray[Any], classes: NDArray[Any], total: float
+) -> bool:
     """Whether images differ along the directions in which texts, or class means, (C, d) do.
 
-    Images of the classes vary several times as much along these as along others. Noise, and many an
-    image of something else, vary by chance alone: the ratio is 1 then, and known to the deviation
-    that two covariances of random orientation have.
+    Images of the classes vary more along these than along others, by a ratio that is 1 for noise.
+    So many images of noise show it to the deviation of a mean of squared normal variables.
     """
     covariance = moment - np.outer(mean, mean)
     differences = classes - classes.mean(axis=0)
@@ -219,8 +224,7 @@ def _differ_along(mean: NDArray[Any], moment: NDArray[Any], classes: NDArray[Any
     if images_total < ROUNDING:
         return False
     ratio = len(mean) * (of_classes * covariance).sum() / (classes_total * images_total)
-    chance = 2 * (of_classes**2).sum() * (covariance**2).sum()
-    deviation = np.sqrt(chance) / (classes_total * images_total)
+    deviation = np.sqrt(2 * (of_classes**2).sum() / total) / classes_total
     return bool(ratio - 1 > CHANCE * deviation)
 
 
