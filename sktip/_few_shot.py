@@ -117,7 +117,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
         Coefficients of the correction c, which is 0 at the centre of all classes.
 
     class_counts_ : ndarray of shape (C,)
-        Samples of each class, or the sum of their weights, as far as their labels are believed.
+        Samples of each class, or the sum of their weights.
 
     shots_ : ndarray of shape (m, d)
         Unit features of the shots, in the order given, without those of weight 0.
@@ -129,8 +129,8 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
         Weight of each of them, None if all weigh the same.
 
     label_beliefs_ : ndarray of shape (m,)
-        Probability of each shot's label that it is right, by which the shot counts. All are 1 where
-        fewer than one label in a hundred seems wrong.
+        Probability of each shot's label that it is right, by which its weight is multiplied. All
+        are 1 where fewer than one label in a hundred seems wrong.
 
     unlabeled_ : ndarray of shape (n, d), float32, or None
         Unit features of the unlabelled images, kept for `partial_fit`.
