@@ -195,7 +195,9 @@ class BaseCLIPClassifier(
             return self._encode_images(X, n_views, seed, rows)
         self._check_width(X)
         features = unit_rows(X, called=rows)
-        empty = np.flatnonzero(~X.any(axis=1))
+        # Only rows that begin with a zero are looked at as a whole.
+        empty = np.flatnonzero(X[:, 0] == 0)
+        empty = empty[~X[empty].any(axis=1)]
         if len(empty) and self.text_features_ is not None:
             row = empty[0] if rows is None else rows[empty[0]]
             raise ValueError(
