@@ -17,6 +17,7 @@ MODULES = {
     "model_selection": "Model selection",
     "inspection": "Inspection",
     "distributed": "Distributed",
+    "export": "Export",
     "datasets": "Data sets",
     "prompts": "Prompts",
     "exceptions": "Exceptions",
