@@ -296,24 +296,12 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
     def warm_up(self) -> Self:
         """Load the model and run it once, so that the first images wait for nothing.
 
-        A server calls it before it takes requests. The model stays in this process until
-        `clear_model_cache`, or until two others have been used; every encoder with the same model,
-        weights, device and precision shares it.
+        A server calls it before it takes requests.
 
         Returns
         -------
         self : CLIPFeatureTransformer
             This transformer.
-
-        Raises
-        ------
-        ModelLoadError
-            If the weights cannot be had.
-
-        Examples
-        --------
-        >>> from sktip import CLIPFeatureTransformer
-        >>> clip = CLIPFeatureTransformer("tiny").warm_up()
         """
         open_encoder(self).warm_up()
         return self
