@@ -38,7 +38,7 @@ print(f"{path.stat().st_size:,} bytes")
 # It reads what it has to know from the file. The pictures are arrays of the size that the model takes, as
 # a camera gives them; of photos, the guide's page on export shows how they are cut to size.
 
-program = '''
+program = """
 import json
 import sys
 
@@ -61,7 +61,7 @@ for row in shares:
     print(known["classes"][row.argmax()], f"{row.max():.4f}")
 
 assert not {"sktip", "torch", "sklearn", "PIL"} & set(sys.modules)
-'''
+"""
 
 # %%
 # Eight test pictures, made as large as the model takes them:
@@ -69,7 +69,9 @@ assert not {"sktip", "torch", "sklearn", "PIL"} & set(sys.modules)
 from PIL import Image
 
 pictures = [
-    np.asarray(Image.fromarray(images[index]).convert("RGB").resize((64, 64), Image.Resampling.BICUBIC))
+    np.asarray(
+        Image.fromarray(images[index]).convert("RGB").resize((64, 64), Image.Resampling.BICUBIC)
+    )
     for index in test[:8]
 ]
 np.save(Path(folder.name, "pictures.npy"), pictures)

@@ -164,7 +164,9 @@ def test_after_warm_up_nothing_is_loaded_or_run_once_more(digits, monkeypatch):
     batches = []
     encode = ClipModel.encode_images
     monkeypatch.setattr(
-        ClipModel, "encode_images", lambda self, rows: batches.append(len(rows)) or encode(self, rows)
+        ClipModel,
+        "encode_images",
+        lambda self, rows: batches.append(len(rows)) or encode(self, rows),
     )
     monkeypatch.setattr(model, "_load", None)
     monkeypatch.setattr(hashlib, "blake2b", None)

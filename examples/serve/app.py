@@ -32,7 +32,9 @@ def load(path):
         raise SystemExit(f"{path} holds {', '.join(foreign)}, which is not of sktip: not loaded.")
     classifier = skops.io.load(path, trusted=types)
     if getattr(classifier, "encoder", None) is None:
-        raise SystemExit(f"{path} holds a {type(classifier).__name__} without an encoder for images.")
+        raise SystemExit(
+            f"{path} holds a {type(classifier).__name__} without an encoder for images."
+        )
     return classifier.set_params(input="image", encoder__max_pixels=MAX_PIXELS)
 
 

@@ -1,5 +1,7 @@
 """The logits of each method as a module of torch, in operations that other runtimes have too."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,6 +20,9 @@ class LinearLogits(nn.Module):
     intercept : Tensor of shape (C,)
         Intercepts b.
     """
+
+    weights: Tensor
+    intercept: Tensor
 
     def __init__(self, weights: Tensor, intercept: Tensor):
         super().__init__()
@@ -49,6 +54,11 @@ class CacheLogits(nn.Module):
     beta : float
         Sharpness.
     """
+
+    keys: Tensor
+    codes: Tensor
+    votes: Tensor
+    text: Tensor
 
     def __init__(self, keys: Tensor, codes: Tensor, votes: Tensor, text: Tensor, *, beta: float):
         super().__init__()
@@ -83,6 +93,10 @@ class RidgeLogits(nn.Module):
         Sharpness.
     """
 
+    keys: Tensor
+    duals: Tensor
+    text: Tensor
+
     def __init__(self, keys: Tensor, duals: Tensor, text: Tensor, *, beta: float):
         super().__init__()
         self.register_buffer("keys", keys)
@@ -114,6 +128,10 @@ class AdapterLogits(nn.Module):
         Share of the adapter in the mixture.
     """
 
+    down: Tensor
+    up: Tensor
+    classes: Tensor
+
     def __init__(self, down: Tensor, up: Tensor, classes: Tensor, *, ratio: float):
         super().__init__()
         self.register_buffer("down", down)
@@ -134,14 +152,28 @@ class ClassifierModule(nn.Module):
     head : Module
         From unit rows to logits.
 
+    classes : list
+        Labels of the columns.
+
     tower : Module or None
         From pixels to features, of which some towers return a tuple with other things behind.
+
+    preprocessing : dict or None
+        What the pixels are, with a tower.
     """
 
-    def __init__(self, head: nn.Module, tower: nn.Module | None = None):
+    def __init__(
+        self,
+        head: nn.Module,
+        classes: list[Any],
+        tower: nn.Module | None = None,
+        preprocessing: dict[str, Any] | None = None,
+    ):
         super().__init__()
         self.tower = tower
         self.head = head
+        self.classes = classes
+        self.preprocessing = preprocessing
 
     def forward(self, inputs: Tensor) -> Tensor:
         if self.tower is not None:

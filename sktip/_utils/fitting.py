@@ -82,7 +82,7 @@ def _twin(estimator: Any, start: Callable[[dict[str, Any]], dict[str, Any]]) -> 
 
 
 def _weights(twin: Any) -> dict[str, str] | None:
-    """What is known of the encoder's weights, where features or text were made with them."""
+    """Say what is known of the encoder's weights, if they made features or text."""
     state = vars(twin)
     if state.get("encoder_probe_") is None:
         return None

@@ -47,8 +47,8 @@ def to_module(classifier: Any, *, image: bool = False) -> "torch.nn.Module":
     module : torch.nn.Module
         On the CPU, in evaluation mode; all of its arrays are buffers or parameters without
         gradient, so that ``state_dict`` and ``to`` reach them. Its attribute ``classes`` is the
-        list of labels, and ``preprocessing``, with ``image=True``, a dict: the ``size``, ``mean``
-        and ``std`` of the pixels, their ``interpolation`` and ``resize_mode``.
+        list of labels, and ``preprocessing``, with ``image=True``, a dict (else None): the
+        ``size``, ``mean`` and ``std`` of the pixels, their ``interpolation`` and ``resize_mode``.
 
     Raises
     ------
@@ -84,15 +84,16 @@ def to_module(classifier: Any, *, image: bool = False) -> "torch.nn.Module":
             "or search, that is its last step or best_estimator_."
         )
     check_is_fitted(classifier)
-    session = open_for_export(classifier) if image else None
-    module = ClassifierModule(_head(classifier), session and session.image_tower())
-    module.classes = classifier.classes_.tolist()
-    if session is not None:
-        module.preprocessing = session.preprocessing
+    head, classes = _head(classifier), classifier.classes_.tolist()
+    if image:
+        session = _open_in_full_precision(classifier)
+        module = ClassifierModule(head, classes, session.image_tower(), session.preprocessing)
+    else:
+        module = ClassifierModule(head, classes)
     return module.float().requires_grad_(False).eval()
 
 
-def open_for_export(classifier: Any) -> EncoderSession:
+def _open_in_full_precision(classifier: Any) -> EncoderSession:
     """Open the encoder of a fitted classifier on the CPU, in full precision."""
     if classifier.encoder is None:
         raise ValueError(

@@ -91,11 +91,14 @@ def to_onnx(
 
     Examples
     --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
     >>> import numpy as np
     >>> from sktip import TipAdapterClassifier
     >>> from sktip.export import to_onnx
     >>> clf = TipAdapterClassifier(text_features=np.eye(3)).fit(np.eye(3), [0, 1, 2])
-    >>> to_onnx(clf, "classifier.onnx")  # doctest: +SKIP
+    >>> with TemporaryDirectory() as folder:
+    ...     to_onnx(clf, Path(folder, "classifier.onnx"))
     """
     _check_packages()
     path = Path(path)
@@ -125,7 +128,9 @@ def _check_packages() -> None:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
     except ImportError as error:
-        raise ImportError(f'to_onnx requires {error.name}. Run: pip install "sktip[onnx]"') from error
+        raise ImportError(
+            f'to_onnx requires {error.name}. Run: pip install "sktip[onnx]"'
+        ) from error
 
 
 def _features(module: Any) -> NDArray[np.float32]:
@@ -153,7 +158,7 @@ def _converted(module: Any, rows: NDArray[np.float32], name: str) -> Any:
     import onnx
     import torch
 
-    options = {
+    options: dict[str, Any] = {
         "input_names": [name],
         "output_names": ["logits"],
         "opset_version": OPSET,
@@ -184,7 +189,7 @@ def _metadata(classifier: Any, module: Any) -> dict[str, Any]:
     names = _class_names(classifier)
     if names is not None:
         entries["class_names"] = names
-    if hasattr(module, "preprocessing"):
+    if module.preprocessing is not None:
         entries["preprocessing"] = module.preprocessing
     return entries
 

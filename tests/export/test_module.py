@@ -56,7 +56,9 @@ def test_two_classes_have_two_columns(features, name):
     logits = answers(to_module(clf), X)
     assert logits.shape == (8, 2)
     assert_same_logits(logits[:, 1] - logits[:, 0], clf.decision_function(X.astype(np.float32)))
-    np.testing.assert_allclose(torch.softmax(torch.from_numpy(logits), 1), clf.predict_proba(X), atol=1e-4)
+    np.testing.assert_allclose(
+        torch.softmax(torch.from_numpy(logits), 1), clf.predict_proba(X), atol=1e-4
+    )
 
 
 def test_weighted_shots_and_classes_without_shots(shots):
@@ -76,7 +78,9 @@ def test_from_pixels(clip, digits, name):
     rows = []
     for image in images[60:70]:
         # What the guide says to do with a square picture.
-        picture = Image.fromarray(image).convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+        picture = (
+            Image.fromarray(image).convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+        )
         rows.append(((np.asarray(picture) / 255 - mean) / std).transpose(2, 0, 1))
     assert_same_logits(answers(module, rows), clf.decision_function(images[60:70]))
     assert sorted(module.classes) == sorted(set(labels[:60]))
@@ -106,7 +110,9 @@ def test_state_and_types(shots):
     X, y, W = shots
     module = to_module(TipAdapterClassifier(text_features=W).fit(X, y))
     expected = answers(module, X)
-    assert set(module.state_dict()) == {f"head.{name}" for name in ("keys", "codes", "votes", "text")}
+    assert set(module.state_dict()) == {
+        f"head.{name}" for name in ("keys", "codes", "votes", "text")
+    }
     double = copy.deepcopy(module).double()
     with torch.no_grad():
         np.testing.assert_allclose(double(torch.from_numpy(X)), expected, rtol=1e-4)

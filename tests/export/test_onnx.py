@@ -97,7 +97,9 @@ def test_class_names(class_names, labels, classes, names, tmp_path):
 def test_nothing_is_overwritten_unasked(clf, tmp_path):
     path = tmp_path / "classifier.onnx"
     path.write_text("mine")
-    with pytest.raises(FileExistsError, match="exists; choose another path, or pass overwrite=True"):
+    with pytest.raises(
+        FileExistsError, match="exists; choose another path, or pass overwrite=True"
+    ):
         to_onnx(clf, path)
     assert path.read_text() == "mine"
     to_onnx(clf, str(path), overwrite=True)
