@@ -171,10 +171,11 @@ def _converted(module: Any, rows: NDArray[np.float32], name: str) -> Any:
         warnings.simplefilter("ignore")
         if version >= NEW_EXPORTER:
             batch = {"inputs": {0: torch.export.Dim("batch")}}
-            return torch.onnx.export(
+            program: Any = torch.onnx.export(
                 module, example, dynamo=True, dynamic_shapes=batch, **options
-            ).model_proto
-        file = io.BytesIO()
+            )
+            return program.model_proto
+        file: Any = io.BytesIO()
         axes = {name: {0: "batch"}, "logits": {0: "batch"}}
         torch.onnx.export(module, example, file, dynamic_axes=axes, **options)
         return onnx.load_from_string(file.getvalue())
