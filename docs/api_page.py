@@ -16,7 +16,7 @@ Every public object, grouped as the :doc:`user guide <guide/index>`. Estimators 
 GROUPS = {
     "Start": (
         "A first classifier from your own photos.",
-        "FewShotClassifier CLIPFeatureTransformer datasets.load_image_folder "
+        "FewShotClassifier CLIPFeatureTransformer datasets.load_image_folder datasets.load_image_table "
         "model_selection.FewShotSplit datasets.load_digit_images",
     ),
     "Better answers": (

@@ -17,6 +17,7 @@ from sktip._encoder import CLIPFeatureTransformer
 from sktip._encoding.session import EncoderSession, open_encoder
 from sktip._images.pictures import as_image_list, describe, looks_like_images
 from sktip._maths.unit import unit_norm
+from sktip._utils.attributes import NamedAttributesMixin
 from sktip._utils.classes import given_names, resolve_classes
 from sktip._utils.doc_links import DocumentedMixin
 from sktip._utils.fitted_with import check_format, check_same_model
@@ -42,7 +43,9 @@ NO_PRIOR = (
 NOTHING = "there are neither shots nor text: pass X and y, or an encoder or text_features for the class names."
 
 
-class BaseCLIPClassifier(BlockwisePredictionMixin, DocumentedMixin, ClassifierMixin, BaseEstimator):
+class BaseCLIPClassifier(
+    NamedAttributesMixin, BlockwisePredictionMixin, DocumentedMixin, ClassifierMixin, BaseEstimator
+):
     """Inputs, classes, text prior and probabilities of a classifier on CLIP features.
 
     A subclass is its `fit` and its `_logit_function(dtype)`.
@@ -233,7 +236,7 @@ class BaseCLIPClassifier(BlockwisePredictionMixin, DocumentedMixin, ClassifierMi
             raise ImageReadError(
                 f"{describe(images[unread[0]], unread[0])} could not be read ({len(unread)} in all), and a "
                 "classifier needs every image. Remove it, or encode with the transformer and drop its rows "
-                "of NaN."
+                "of NaN. sktip.predict_images goes on without it."
             )
         endless = np.flatnonzero(~np.isfinite(features).all(axis=(1, 2)))
         if len(endless):

@@ -16,11 +16,14 @@ from sktip._encoding.model import load_clip
 from sktip._encoding.paths import Located, locate
 from sktip._encoding.session import EncoderSession, open_encoder
 from sktip._images.pictures import as_image_list
+from sktip._utils.attributes import NamedAttributesMixin
 from sktip._utils.doc_links import DocumentedMixin
 from sktip.prompts import fill_prompts
 
 
-class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
+class CLIPFeatureTransformer(
+    NamedAttributesMixin, DocumentedMixin, TransformerMixin, BaseEstimator
+):
     """Encode images, and class names, with a pretrained CLIP.
 
     A stateless transformer: it learns nothing, needs no `fit`, and holds nothing but its

@@ -16,6 +16,7 @@ from sktip._encoding.loop import OnFailure, ViewEncoder
 from sktip._encoding.memory import PLAIN, FeatureMemory, FeatureStore, Space
 from sktip._images.pictures import PIXELS_VERSION
 from sktip._maths.unit import unit_norm
+from sktip._utils.labels import plain
 from sktip._utils.progress import progress
 from sktip._utils.warn import warn
 from sktip.exceptions import ImageReadError
@@ -99,7 +100,7 @@ class EncoderSession:
         A prompt that the model cuts off is a warning, which names the class by its label.
         """
         cut = [
-            f"{prompt!r} (class {label!r})"
+            f"{prompt!r} (class {plain(label)!r})"
             for label, own in zip(labels, prompts, strict=True)
             for prompt in own
             if self.clip.is_cut_off(prompt)
@@ -119,10 +120,16 @@ class EncoderSession:
         Images that `on_failure` was told of are rows of NaN.
         """
         features = np.empty((len(images), self.width), np.float32)
-        encoded = self.views(images, self.n_views, self.random_state, on_failure)
-        for row, views in enumerate(encoded):
-            features[row] = unit_norm(views.mean(axis=0))
+        for index, row in enumerate(self.rows(images, on_failure)):
+            features[index] = row
         return features
+
+    def rows(
+        self, images: Sequence[Any], on_failure: OnFailure | None = None
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yield the rows of `features` one by one, (d,): for more images than memory has room for."""
+        for views in self.views(images, self.n_views, self.random_state, on_failure):
+            yield unit_norm(views.mean(axis=0))
 
     def views(
         self,

@@ -23,7 +23,9 @@ def fits(method: Callable[Params, Answer]) -> Callable[Params, Answer]:
     of the estimator in one step at the end. So whatever stops it, an interrupt included, leaves no
     trace, and nobody sees half a state. The estimator is returned.
     """
-    return _published(method, lambda state: {k: v for k, v in state.items() if not _is_fitted(k)})
+    return _published(
+        method, lambda state: {k: v for k, v in state.items() if not is_fitted_name(k)}
+    )
 
 
 def extends_fit(method: Callable[Params, Answer]) -> Callable[Params, Answer]:
@@ -92,6 +94,6 @@ def _weights(twin: Any) -> dict[str, str] | None:
     return weights
 
 
-def _is_fitted(name: str) -> bool:
+def is_fitted_name(name: str) -> bool:
     """Whether a name is that of a fitted attribute: scikit-learn's own rule."""
     return name.endswith("_") and not name.startswith("_")
