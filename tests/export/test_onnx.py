@@ -127,7 +127,7 @@ def test_other_answers_are_an_error(clf, tmp_path, monkeypatch):
     convert = _onnx._converted
 
     def wrong(module, rows, name):
-        twin = type(module)(torch.nn.Linear(8, 4))
+        twin = type(module)(torch.nn.Linear(8, 4), module.classes)
         return convert(twin, rows, name)
 
     monkeypatch.setattr(_onnx, "_converted", wrong)
