@@ -32,7 +32,7 @@ def load_dataset(
 
     For scripts that run over several; the loader of one data set is ``load_`` and its name.
 
-    Read more in the :ref:`User Guide <guide_own_photos>`.
+    Read more in the :ref:`User Guide <guide_paper_table>`.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ _LOADER_DOC = """Load {title}: {about}.
     Nothing is downloaded. The images lie below ``{images_in}``, and
     ``root/{folder}/{split}`` names the classes; CoOp's guide [2]_ says where to get both.
 
-    Read more in the :ref:`User Guide <guide_own_photos>`.
+    Read more in the :ref:`User Guide <guide_paper_table>`.
 
     Parameters
     ----------
