@@ -1,4 +1,4 @@
-"""What Tip-Adapter and its self-tuning form share: building, fine-tuning and asking a cache."""
+"""What Tip-Adapter and its self-tuning form share: a cache that is built, fine-tuned and used."""
 
 from collections.abc import Callable
 from numbers import Integral, Real
@@ -58,14 +58,15 @@ class BaseCacheClassifier(BaseCLIPClassifier):
         Returns
         -------
         indices : ndarray of shape (n_queries, n), int
-            Rows of `cache_keys_`: shots in the order given to `fit`, without those of weight 0. The largest vote comes first; of
-            equal votes the earlier row. With alpha 0 the order is that of any other alpha.
+            Rows of `cache_keys_`: shots in the order given to `fit`, without those of weight 0. The
+            largest vote comes first, and of equal votes the earlier row. With alpha 0 the order is
+            that of any other alpha.
 
         weights : ndarray of shape (n_queries, n)
-            Their votes.
+            Votes of these shots.
 
         labels : ndarray of shape (n_queries, n)
-            Their classes.
+            Classes of these shots.
 
         Raises
         ------

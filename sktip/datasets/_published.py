@@ -28,9 +28,9 @@ def load_dataset(
     return_X_y: bool = False,
     as_frame: bool = False,
 ) -> Any:
-    """Load one of the paper's eleven data sets by its name.
+    """Load one of the paper's eleven data sets by its name, in scripts that run over several.
 
-    For scripts that run over several; the loader of one data set is ``load_`` and its name.
+    Each data set has a loader of its own too, such as `load_eurosat`.
 
     Read more in the :ref:`User Guide <guide_paper_table>`.
 
