@@ -64,7 +64,7 @@ class ExplanationMixin:
         }
 
     def responsibilities(self, *, smallest: float = 1e-3) -> csr_array:
-        """Probabilities of the classes for each unlabelled image that was given to `fit`.
+        """Return the probabilities of the classes for each unlabelled image given to `fit`.
 
         Parameters
         ----------
