@@ -142,6 +142,7 @@ sphinx_gallery_conf = {
             "calibration.py",
             "linear_probe.py",
             "save_and_load.py",
+            "export_onnx.py",
             "own_photos.py",
             "*",
         ]

@@ -2,6 +2,7 @@
 from . import datasets as datasets
 from . import distributed as distributed
 from . import exceptions as exceptions
+from . import export as export
 from . import inspection as inspection
 from . import model_selection as model_selection
 from . import prompts as prompts

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import Tags, check_array
 from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -338,6 +338,15 @@ class BaseCLIPClassifier(
         if len(empty):
             raise ValueError(f"text_features has a row of zeros, row {empty[0]}.")
         return unit_norm(text)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        encoder = self.encoder
+        of_the_run = encoder is not None and (encoder.memory is not None or encoder.verbose)
+        if of_the_run and self.__sklearn_is_fitted__():
+            # They belong to the machine that fitted: a server is to write no features, and no bar.
+            state = {**state, "encoder": clone(encoder).set_params(memory=None, verbose=0)}
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         check_format(type(self).__name__, state)

@@ -72,7 +72,8 @@ class CLIPFeatureTransformer(
         the same model: not in the folds of a cross-validation, nor in the next run. It is made
         at the first use, on a local disk; several processes may use it at once. An image is
         known by its content, a changed file is encoded again. Random views are kept if
-        `random_state` is given. `FeatureMemory` adds a limit on the size.
+        `random_state` is given. `FeatureMemory` adds a limit on the size. A fitted classifier is
+        saved and copied without the `memory` and the `verbose` of its encoder.
 
     on_error : {"raise", "nan"}, default="raise"
         What to do about an image that cannot be read: raise an error that names it, or give it
@@ -294,6 +295,19 @@ class CLIPFeatureTransformer(
         if not prompts:
             raise ValueError("class_names is empty; give at least one class name.")
         return open_encoder(self).class_features(prompts, names)
+
+    def warm_up(self) -> Self:
+        """Load the model and run it once, so that the first images wait for nothing.
+
+        A server calls it before it takes requests.
+
+        Returns
+        -------
+        self : CLIPFeatureTransformer
+            This transformer.
+        """
+        open_encoder(self).warm_up()
+        return self
 
     # Not by scikit-learn's mixin: that reads the width from an attribute, and an attribute that loads
     # the model would do so whenever a notebook lists or shows the transformer.

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,28 @@ class EncoderSession:
     def probe(self) -> NDArray[np.float32]:
         """Unit-norm feature of a fixed picture, (d,): it tells models apart."""
         return self.clip.probe
+
+    @property
+    def weights(self) -> dict[str, str]:
+        """What is known of the weights: their hash, and what it depends on besides."""
+        return {
+            "hash": self.clip.weights_hash,
+            "precision": self.precision,
+            "open_clip_torch": version("open_clip_torch"),
+        }
+
+    def warm_up(self) -> None:
+        """Do all that is done once for a model: it is run, and its weights are read."""
+        _ = self.width, self.probe, self.weights
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """Size, mean, deviation and the rest of the pixels that the model takes."""
+        return dict(self.clip.preprocessing)
+
+    def image_tower(self) -> Any:
+        """Copy of the part of the model that makes features of pixels: a torch module."""
+        return self.clip.image_tower()
 
     def class_features(
         self, prompts: Sequence[Sequence[str]], labels: Iterable[Any]

@@ -59,7 +59,7 @@ def _published(
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
         twin = _twin(self, start)
         method(twin, *args, **kwargs)
-        twin.fitted_with_ = record(twin.encoder)
+        twin.fitted_with_ = record(twin.encoder, _weights(twin))
         state = vars(twin)
         if CALL not in vars(self):
             del state[CALL]
@@ -81,6 +81,17 @@ def _twin(estimator: Any, start: Callable[[dict[str, Any]], dict[str, Any]]) -> 
     twin = object.__new__(type(estimator))
     twin.__dict__ = {CALL: {}, **start(vars(estimator).copy())}
     return twin
+
+
+def _weights(twin: Any) -> dict[str, str] | None:
+    """Say what is known of the encoder's weights, if they made features or text."""
+    state = vars(twin)
+    if state.get("encoder_probe_") is None:
+        return None
+    session = state[CALL].get("encoder")
+    weights: dict[str, str] | None
+    weights = state.get("fitted_with_", {}).get("weights") if session is None else session.weights
+    return weights
 
 
 def is_fitted_name(name: str) -> bool:
