@@ -3,6 +3,8 @@
 from importlib import import_module
 from types import ModuleType
 
+from sklearn.base import MetaEstimatorMixin
+
 import sktip
 from sktip.utils import all_estimators
 
@@ -37,6 +39,10 @@ def section(title, module, names, *, described):
     return "\n".join(lines) + "\n"
 
 
+def _is_meta(value):
+    return isinstance(value, type) and issubclass(value, MetaEstimatorMixin)
+
+
 def text():
     """The page: features, classifiers, then each public module."""
     public = {name: getattr(sktip, name) for name in dir(sktip) if name != "__version__"}
@@ -44,6 +50,7 @@ def text():
     if modules != set(MODULES):
         raise ValueError(f"docs/api_page.py lacks a title for {modules ^ set(MODULES)}.")
     classifiers = [name for name, _ in all_estimators(type_filter="classifier")]
+    classifiers += [name for name in public if _is_meta(public[name])]
     rest = [name for name in public if name not in modules and name not in classifiers]
     sections = [
         section("Features and models", "sktip", rest, described=False),
