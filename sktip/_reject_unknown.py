@@ -6,7 +6,6 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context
 from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.utils import Tags, _safe_indexing, check_array, gen_batches, get_tags
@@ -15,14 +14,12 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from sktip._base import BaseCLIPClassifier
+from sktip._maths.known_scores import Scores, known_scores, score_by
 from sktip._maths.unit import unit_norm
 from sktip._utils.doc_links import DocumentedMixin
-from sktip._utils.labels import BOOLEANS, TEXT, check_labels, kind_of
+from sktip._utils.labels import BOOLEANS, TEXT, kind_of
 from sktip.model_selection._cross_fit import check_samples, cross_fit, encoder_and_rest
 
-#: Weights of the parts of the combined score, each in units of its standard deviation over the
-#: held-out shots. They were chosen on halves of the classes of two data sets, without their queries.
-COMBINED = {"max_logit": 1.0, "zero_shot": 1.0, "certainty": 0.5}
 #: Folds of shots; each is a classifier that is kept.
 N_FOLDS = 4
 #: Probabilities below this count as this, where there are no logits.
@@ -137,13 +134,21 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
 
     Examples
     --------
+    >>> import numpy as np
     >>> from sktip import CLIPFeatureTransformer, FewShotClassifier, RejectUnknown
     >>> from sktip.datasets import load_digit_images
     >>> images, labels = load_digit_images(return_X_y=True)
-    >>> shots = [row for row in range(200) if labels[row] in ("one", "four", "seven")]
-    >>> clf = RejectUnknown(FewShotClassifier(CLIPFeatureTransformer("tiny")))
-    >>> clf = clf.fit([images[row] for row in shots], labels[shots])
-    >>> labels[[300, 301, 303]].tolist(), clf.predict(images[[300, 301, 303]]).tolist()
+    >>> clip = CLIPFeatureTransformer("tiny")
+    >>> X, y = clip.transform(images[:400]), labels[:400]
+    >>> known = np.isin(y, ["one", "four", "seven"])
+    >>> shots = np.flatnonzero(known)[::2]
+    >>> rest = np.setdiff1d(np.arange(400), shots)
+    >>> clf = RejectUnknown(FewShotClassifier(clip, input="features")).fit(X[shots], y[shots])
+    >>> is_known = clf.is_known(X[rest])
+    >>> bool(is_known[known[rest]].mean() > 0.8 > 0.4 > is_known[~known[rest]].mean())
+    True
+    >>> set(clf.predict(X[rest])[~is_known].tolist())
+    {'unknown'}
     """
 
     _parameter_constraints: dict = {
@@ -210,28 +215,29 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
         fitted = classifier.fit(rows, labels)
         models = [model for model, _ in folds]
         text = self._text_of(fitted)
-        held_out: dict[str, NDArray] = {}
+        held_out: Scores = {}
         for model, part in folds:
-            for name, values in _parts(model, _safe_indexing(rows, part), text).items():
+            for name, values in _scores_of(model, _safe_indexing(rows, part), text).items():
                 held_out.setdefault(name, np.empty(len(labels)))[part] = values
-        scales = {name: values.std() or 1.0 for name, values in held_out.items()}
+        scales = {name: float(values.std()) or 1.0 for name, values in held_out.items()}
         unknown = None
         if X_unknown is not None:
             X_unknown = X_unknown if encoder is None else encoder.transform(X_unknown)
-            unknown = _mean_parts(models, X_unknown, text)
+            unknown = _mean_scores(models, X_unknown, text)
         criterion = self._chosen_criterion(held_out, unknown, scales)
-        known_scores = _total(held_out, criterion, scales)
+        known = score_by(criterion, held_out, scales)
         if self.quantile is not None:
-            threshold = float(np.quantile(known_scores, self.quantile))
+            threshold = float(np.quantile(known, self.quantile))
         else:
-            threshold = _best_threshold(known_scores, _total(unknown or {}, criterion, scales))
+            threshold = _best_threshold(known, score_by(criterion, unknown or {}, scales))
         # Only now, so that a failed fit changes nothing.
         self.estimator_, self.estimators_ = fitted, models
         self.classes_, self.unknown_label_ = fitted.classes_, unknown_label
         self.text_features_, self.criterion_, self.scales_ = text, criterion, scales
-        self.held_out_scores_, self.threshold_ = known_scores, threshold
+        self.held_out_scores_, self.threshold_ = known, threshold
         for name in ("n_features_in_", "feature_names_in_"):
-            vars(self).pop(name, None)
+            if hasattr(self, name):
+                delattr(self, name)
             if encoder is None and hasattr(fitted, name):
                 setattr(self, name, getattr(fitted, name))
         return self
@@ -328,8 +334,8 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
         return X if hasattr(X, "shape") else np.asarray(X)
 
     def _scores(self, rows: Any) -> NDArray[np.float64]:
-        parts = _mean_parts(self.estimators_, rows, self.text_features_)
-        return _total(parts, self.criterion_, self.scales_)
+        scores = _mean_scores(self.estimators_, rows, self.text_features_)
+        return score_by(self.criterion_, scores, self.scales_)
 
     def _text_of(self, fitted: Any) -> NDArray | None:
         if self.text_features is not None:
@@ -337,9 +343,12 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
         return fitted.text_features_ if isinstance(fitted, BaseCLIPClassifier) else None
 
     def _chosen_criterion(
-        self, held_out: dict[str, NDArray], unknown: dict[str, NDArray] | None, scales: dict[str, Any]
+        self,
+        held_out: Scores,
+        unknown: Scores | None,
+        scales: dict[str, float],
     ) -> str:
-        """What to score by."""
+        """Choose what to score by."""
         if self.criterion == "zero_shot" and "zero_shot" not in held_out:
             raise ValueError(
                 "criterion='zero_shot' compares with text, and the classifier has none: pass text_features."
@@ -350,8 +359,10 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
         names = [*with_text, "max_proba", "max_logit", "energy"]
         if unknown is None:
             return names[0]
-        is_known = np.repeat([True, False], [_num_samples(part["energy"]) for part in (held_out, unknown)])
-        pairs = ([_total(part, name, scales) for part in (held_out, unknown)] for name in names)
+        is_known = np.repeat(
+            [True, False], [_num_samples(part["energy"]) for part in (held_out, unknown)]
+        )
+        pairs = ([score_by(name, part, scales) for part in (held_out, unknown)] for name in names)
         areas = [roc_auc_score(is_known, np.concatenate(pair)) for pair in pairs]
         return names[int(np.argmax(areas))]
 
@@ -383,45 +394,29 @@ def _label_of_unknown(given: Any, labels: NDArray) -> Any:
     return given
 
 
-def _parts(model: Any, rows: Any, text: NDArray | None) -> dict[str, NDArray]:
-    """Scores of rows by one classifier, and what they are combined of."""
+def _scores_of(model: Any, rows: Any, text: NDArray | None) -> Scores:
+    """Scores of rows by one classifier, block after block."""
     blocks = [
-        _parts_of_block(model, _safe_indexing(rows, block), text)
+        _scores_of_block(model, _safe_indexing(rows, block), text)
         for block in gen_batches(_num_samples(rows), ROWS)
     ]
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def _parts_of_block(model: Any, rows: Any, text: NDArray | None) -> dict[str, NDArray]:
+def _scores_of_block(model: Any, rows: Any, text: NDArray | None) -> Scores:
     if hasattr(model, "decision_function"):
         logits = np.asarray(model.decision_function(rows), dtype=np.float64)
         if logits.ndim == 1:
             logits = np.stack([-logits / 2, logits / 2], axis=1)
     else:
         logits = np.log(np.maximum(model.predict_proba(rows), LEAST_PROBABILITY))
-    energy = logsumexp(logits, axis=1)
-    logs = logits - energy[:, np.newaxis]
-    parts = {
-        "max_logit": logits.max(axis=1),
-        "energy": energy,
-        "max_proba": logs.max(axis=1),
-        "certainty": (np.exp(logs) * logs).sum(axis=1),
-    }
-    if text is not None:
-        parts["zero_shot"] = (unit_norm(np.asarray(rows)) @ text.T).max(axis=1)
-    return parts
+    return known_scores(logits, None if text is None else unit_norm(np.asarray(rows)) @ text.T)
 
 
-def _mean_parts(models: Iterable[Any], rows: Any, text: NDArray | None) -> dict[str, NDArray]:
+def _mean_scores(models: Iterable[Any], rows: Any, text: NDArray | None) -> Scores:
     """Mean over the classifiers."""
-    each = [_parts(model, rows, text) for model in models]
-    return {name: np.mean([parts[name] for parts in each], axis=0) for name in each[0]}
-
-
-def _total(parts: dict[str, NDArray], criterion: str, scales: dict[str, Any]) -> NDArray[np.float64]:
-    if criterion != "combined":
-        return np.exp(parts[criterion]) if criterion == "max_proba" else parts[criterion]
-    return sum(weight * parts[name] / scales[name] for name, weight in COMBINED.items())
+    each = [_scores_of(model, rows, text) for model in models]
+    return {name: np.mean([scores[name] for scores in each], axis=0) for name in each[0]}
 
 
 def _best_threshold(known: NDArray, unknown: NDArray) -> float:

@@ -49,9 +49,7 @@ def estimators(clip):
     }
 
 
-@pytest.mark.parametrize(
-    "name", ["few-shot", "tip", "gda", "probe", "pipeline", "forest", "svc"]
-)
+@pytest.mark.parametrize("name", ["few-shot", "tip", "gda", "probe", "pipeline", "forest", "svc"])
 def test_the_share_of_known_images_that_is_rejected(clip, all_digits, name):
     """The mean over three draws of shots, since 150 shots do not fix a quantile to a point."""
     X, y, _ = all_digits
@@ -140,9 +138,7 @@ def test_images_and_their_features_answer_alike(clip, all_digits, monkeypatch):
 
     monkeypatch.setattr(CLIPFeatureTransformer, "transform", counted)
     on_images = RejectUnknown(FewShotClassifier(clip)).fit(list(images[:60]), y[:60])
-    np.testing.assert_array_equal(
-        on_images.predict(images[-40:]), on_features.predict(X[-40:])
-    )
+    np.testing.assert_array_equal(on_images.predict(images[-40:]), on_features.predict(X[-40:]))
     # Images are encoded once, in spite of the folds and of two questions.
     assert encoded == [60, 40]
     pipeline = RejectUnknown(make_pipeline(clip, LogisticRegression(C=100, max_iter=1000)))
@@ -156,7 +152,10 @@ def test_images_and_their_features_answer_alike(clip, all_digits, monkeypatch):
 def test_one_shot_per_class(clip, all_digits):
     X, y, _ = all_digits
     shots = [int(np.flatnonzero(y == name)[0]) for name in KNOWN]
-    for clf in (FewShotClassifier(clip, input="features"), ZeroShotClassifier(clip, input="features")):
+    for clf in (
+        FewShotClassifier(clip, input="features"),
+        ZeroShotClassifier(clip, input="features"),
+    ):
         fitted = RejectUnknown(clf, quantile=0).fit(X[shots], y[shots])
         assert fitted.is_known(X[150:250]).mean() > 0.5
     with pytest.raises(ValueError, match="at least two shots, or use a classifier of sktip"):

@@ -58,9 +58,7 @@ def test_what_is_labelled_is_not_asked_for_again(pool, with_text):
     labelled = np.flatnonzero(np.isin(y[:300], NAMES[:5]))[:60]
     rest = np.setdiff1d(np.arange(300), labelled)
     given = {"text_features": text, "class_names": NAMES} if with_text else {}
-    rows = suggest_shots(
-        X[rest], 20, X_labeled=X[labelled], y=y[labelled], random_state=0, **given
-    )
+    rows = suggest_shots(X[rest], 20, X_labeled=X[labelled], y=y[labelled], random_state=0, **given)
     share = np.isin(y[rest], NAMES[5:]).mean()
     assert np.isin(y[rest][rows], NAMES[5:]).mean() > share + 0.1
 

@@ -94,7 +94,9 @@ def held_out_proba(
     7
     """
     if not 0 <= label_noise < 1:
-        raise ValueError(f"label_noise={label_noise!r}; it is a share of labels, from 0 to below 1.")
+        raise ValueError(
+            f"label_noise={label_noise!r}; it is a share of labels, from 0 to below 1."
+        )
     X, labels = check_samples(X, y, estimator)
     encoder, classifier = encoder_and_rest(estimator)
     if label_noise and not has_fit_parameter(classifier, "sample_weight"):

@@ -98,8 +98,8 @@ def suggest_shots(
     >>> X, names = clip.transform(images[:300]), sorted(set(labels))
     >>> text = clip.encode_text(names, "the digit {}")
     >>> rows = suggest_shots(X, 10, text_features=text, random_state=0)
-    >>> len(set(labels[rows])) > len(set(labels[:10])) - 2
-    True
+    >>> rows.shape, len(set(labels[rows])) > 5
+    ((10,), True)
     """
     rng = check_random_state(random_state)
     X = _features(X, "X")
@@ -140,13 +140,15 @@ def _features(X: Any, name: str, width: int | None = None) -> NDArray[np.float32
 def _classifier(
     sample: NDArray, labelled: NDArray, y: Any, text_features: Any, class_names: Any
 ) -> FewShotClassifier | None:
-    """What the images are taken for; None if nothing says so."""
+    """Fit what says which classes images are taken for; None if nothing does."""
     labels = None if y is None else check_labels(y)
     if labels is not None and len(labels) != len(labelled):
         raise ValueError(f"X_labeled and y have the lengths {[len(labelled), len(labels)]}.")
     if text_features is None:
         if class_names is not None:
-            raise ValueError("class_names says what the rows of text_features are, which are missing.")
+            raise ValueError(
+                "class_names says what the rows of text_features are, which are missing."
+            )
         if labels is None or len(np.unique(labels)) < 2:
             return None
         with warnings.catch_warnings():
@@ -170,7 +172,7 @@ def _classifier(
 
 
 def _looks_and_classes(X: NDArray, classifier: FewShotClassifier | None) -> NDArray[np.float32]:
-    """Unit features, beside the square roots of the probabilities."""
+    """Put the square roots of the probabilities beside unit features."""
     if classifier is None or not len(X):
         width = 0 if classifier is None else len(classifier.classes_)
         return np.concatenate([X, np.empty((len(X), width), np.float32)], axis=1)
