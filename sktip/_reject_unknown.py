@@ -17,7 +17,7 @@ from sktip._base import BaseCLIPClassifier
 from sktip._maths.known_scores import Scores, known_scores, score_by
 from sktip._maths.unit import unit_norm
 from sktip._utils.doc_links import DocumentedMixin
-from sktip._utils.labels import BOOLEANS, TEXT, kind_of
+from sktip._utils.labels import label_of_unknown
 from sktip.model_selection._cross_fit import check_samples, cross_fit, encoder_and_rest
 
 #: Folds of shots; each is a classifier that is kept.
@@ -147,8 +147,6 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
     >>> is_known = clf.is_known(X[rest])
     >>> bool(is_known[known[rest]].mean() > 0.8 > 0.4 > is_known[~known[rest]].mean())
     True
-    >>> set(clf.predict(X[rest])[~is_known].tolist())
-    {'unknown'}
     """
 
     _parameter_constraints: dict = {
@@ -208,7 +206,7 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
         if self.quantile is None and X_unknown is None:
             raise ValueError("quantile=None sets the threshold by X_unknown, which was not given.")
         X, labels = check_samples(X, y, self.estimator)
-        unknown_label = _label_of_unknown(self.unknown_label, labels)
+        unknown_label = label_of_unknown(self.unknown_label, labels)
         encoder, classifier = encoder_and_rest(self.estimator)
         rows = X if encoder is None else encoder.transform(X)
         folds = list(cross_fit(classifier, rows, labels, n_folds=N_FOLDS))
@@ -371,27 +369,6 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
         own = get_tags(self.estimator)
         tags.input_tags, tags.classifier_tags = own.input_tags, own.classifier_tags
         return tags
-
-
-def _label_of_unknown(given: Any, labels: NDArray) -> Any:
-    kind = kind_of(labels)
-    if kind == BOOLEANS:
-        raise ValueError(
-            "y holds booleans, which leave no third answer for images of nothing known; use strings or "
-            "integers."
-        )
-    if given is None:
-        given = "unknown" if kind == TEXT else -1
-    if isinstance(given, str) != (kind == TEXT):
-        raise ValueError(
-            f"unknown_label={given!r}, but y holds {kind}, such as {labels.tolist()[0]!r}; they must be of one kind."
-        )
-    if given in labels.tolist():
-        raise ValueError(
-            f"unknown_label={given!r} is the label of shot {labels.tolist().index(given)}; give another one, or "
-            "pass images of nothing known as X_unknown."
-        )
-    return given
 
 
 def _scores_of(model: Any, rows: Any, text: NDArray | None) -> Scores:
