@@ -17,7 +17,7 @@ GROUPS = {
     "Start": (
         "A first classifier from your own photos (:doc:`getting_started`, :doc:`guide/own_photos`).",
         "FewShotClassifier CLIPFeatureTransformer datasets.load_image_folder datasets.load_image_table "
-        "model_selection.FewShotSplit datasets.load_digit_images",
+        "model_selection.FewShotSplit model_selection.suggest_shots datasets.load_digit_images",
     ),
     "Better answers": (
         "Other classifiers, the paper's among them (:doc:`guide/which_classifier`); prompts (:doc:`guide/class_names`).",
@@ -25,8 +25,9 @@ GROUPS = {
         "CLIPAdapterClassifier",
     ),
     "Trust": (
-        "Why an answer was given (:doc:`guide/evidence`), and what shots and parameters change (:doc:`guide/alpha_beta`).",
-        "inspection.CacheEvidenceDisplay",
+        "Why an answer was given (:doc:`guide/evidence`), what shots and parameters change (:doc:`guide/alpha_beta`), "
+        "wrong labels (:doc:`guide/wrong_labels`), unknown images (:doc:`guide/unknown`).",
+        "inspection.CacheEvidenceDisplay RejectUnknown model_selection.held_out_proba",
     ),
     "Work": (
         "Encode once (:doc:`guide/encoding_once`), many images (:doc:`guide/many_images`), ONNX (:doc:`guide/export`).",

@@ -151,6 +151,28 @@ def joined_weights(
     )
 
 
+def label_of_unknown(given: Any, labels: NDArray[Any]) -> Any:
+    """Check the answer to images that show no class; None is a usual one of the labels' kind."""
+    kind = kind_of(labels)
+    if kind == BOOLEANS:
+        raise ValueError(
+            "y holds booleans, which leave no third answer for images of nothing known; use strings or "
+            "integers."
+        )
+    if given is None:
+        given = "unknown" if kind == TEXT else -1
+    if isinstance(given, str) != (kind == TEXT):
+        raise ValueError(
+            f"unknown_label={given!r}, but y holds {kind}, such as {labels.tolist()[0]!r}; they must be of one kind."
+        )
+    if given in labels.tolist():
+        raise ValueError(
+            f"unknown_label={given!r} is the label of shot {labels.tolist().index(given)}; give another one, or "
+            "pass images of nothing known as X_unknown."
+        )
+    return given
+
+
 def _as_array(y: Any, name: str) -> NDArray[Any]:
     """Labels in one dimension, of the type that each of them has."""
     given = y
