@@ -1,6 +1,7 @@
 """What all classifiers share: reading X, class names, the text prior, probabilities."""
 
 import copy
+import inspect
 from collections import Counter
 from collections.abc import Callable, Mapping
 from numbers import Real
@@ -20,7 +21,13 @@ from sktip._maths.unit import unit_norm
 from sktip._utils.classes import given_names, resolve_classes
 from sktip._utils.doc_links import DocumentedMixin
 from sktip._utils.fitted_with import check_format, check_same_model
-from sktip._utils.labels import check_labels, check_weights, codes_of, join_labels
+from sktip._utils.labels import (
+    check_labels,
+    check_weights,
+    codes_of,
+    join_labels,
+    weights_of_classes,
+)
 from sktip._utils.magnitudes import check_magnitudes
 from sktip._utils.prediction import BlockwisePredictionMixin, type_of, unit_rows
 from sktip._utils.warn import warn
@@ -55,6 +62,7 @@ class BaseCLIPClassifier(BlockwisePredictionMixin, DocumentedMixin, ClassifierMi
         "class_names": ["array-like", Mapping, None],
         "templates": [str, "array-like", Mapping],
         "logit_scale": [Interval(Real, 0, None, closed="neither"), None],
+        "class_weight": [Mapping, StrOptions({"balanced"}), None],
     }
 
     classes_: NDArray
@@ -181,6 +189,23 @@ class BaseCLIPClassifier(BlockwisePredictionMixin, DocumentedMixin, ClassifierMi
             return X, labels, weights, None
         X = X[rows] if isinstance(X, np.ndarray) else [X[row] for row in rows]
         return X, labels[rows], weights[rows], rows
+
+    def _class_weighted(
+        self, codes: NDArray, weights: NDArray | None, *, in_full: bool = True
+    ) -> NDArray | None:
+        """Weights of shots times those of their classes; None if nothing is weighted.
+
+        `in_full` says whether these are all shots, without which classes cannot be balanced.
+        """
+        if self.class_weight is None or not len(codes):
+            return weights
+        if self.class_weight == "balanced" and not in_full:
+            raise ValueError(
+                "partial_fit cannot keep class_weight='balanced', since the weights of the earlier shots "
+                "would change; call fit with all shots, or give class_weight as a dict."
+            )
+        own = np.ones(len(codes)) if weights is None else weights
+        return own * weights_of_classes(self.class_weight, codes, own, self.classes_)[codes]
 
     def _shot_features(self, X: Any, n_views: int = 1, rows: NDArray | None = None) -> NDArray:
         """Features of the shots' views: (n, n_views, d), un-normalised where X is images.
@@ -336,6 +361,10 @@ class BaseCLIPClassifier(BlockwisePredictionMixin, DocumentedMixin, ClassifierMi
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         check_format(type(self).__name__, state)
+        # What was saved before a parameter was there has its default.
+        given = inspect.signature(type(self).__init__).parameters.values()
+        defaults = {p.name: p.default for p in given if p.default is not inspect.Parameter.empty}
+        state = {**defaults, **state}
         super().__setstate__(state)
 
     def __sklearn_tags__(self) -> Tags:

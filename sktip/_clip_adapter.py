@@ -57,6 +57,10 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
     ratio : float, default=0.2
         Share r of the adapter in the features, between 0 (zero-shot CLIP) and 1.
 
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes in the loss, by label. ``"balanced"`` makes all classes with shots
+        count the same.
+
     logit_scale : float, default=None
         Scale s of CLIP's logits. None is the model's own, or 100 without an encoder.
 
@@ -168,6 +172,7 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
         class_names: Mapping | Sequence[str] | None = None,
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",
         ratio: float = 0.2,
+        class_weight: Mapping | str | None = None,
         logit_scale: float | None = None,
         n_views: int = 1,
         n_epochs: int = 200,
@@ -184,6 +189,7 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
         self.class_names = class_names
         self.templates = templates
         self.ratio = ratio
+        self.class_weight = class_weight
         self.logit_scale = logit_scale
         self.n_views = n_views
         self.n_epochs = n_epochs
@@ -231,12 +237,13 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
             self.class_features_ = self._class_means(views.mean(axis=1), labels)
         else:
             self.class_features_ = self.text_features_
-        device = resolve_device(self.device)
+        device, codes = resolve_device(self.device), codes_of(labels, self.classes_)
+        shot_weights = self._class_weighted(codes, None)
         seed = check_random_state(self.random_state).randint(2**31)
         with progress("Training", "epoch", self.n_epochs, verbose=self.verbose) as on_epoch:
             *weights, self.loss_curve_ = train_adapter(
                 torch.as_tensor(views, device=device),
-                torch.as_tensor(codes_of(labels, self.classes_), device=device),
+                torch.as_tensor(codes, device=device),
                 torch.as_tensor(self.class_features_.astype(views.dtype), device=device),
                 ratio=float(self.ratio),
                 logit_scale=self.logit_scale_,
@@ -245,6 +252,11 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
                 weight_decay=self.weight_decay,
                 batch_size=self.batch_size,
                 generator=torch.Generator().manual_seed(seed),
+                shot_weights=(
+                    None
+                    if shot_weights is None
+                    else torch.as_tensor(shot_weights.astype(views.dtype), device=device)
+                ),
                 on_epoch=on_epoch,
             )
         self.coefs_ = [weight.cpu().numpy() for weight in weights]

@@ -12,7 +12,7 @@ from sktip._base import BaseCLIPClassifier
 from sktip._encoder import CLIPFeatureTransformer
 from sktip._maths.unit import unit_norm
 from sktip._utils.fitting import extends_fit, fits
-from sktip._utils.labels import codes_of, joined_weights
+from sktip._utils.labels import check_groups, codes_of, joined_weights
 from sktip._utils.magnitudes import check_finite
 from sktip._utils.prediction import LinearPredictionMixin
 
@@ -58,6 +58,10 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
         Weight of the discriminants beside CLIP's prior. ``"auto"`` is chosen on held-out shots,
         see Notes.
 
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, by label, which multiply `sample_weight`. ``"balanced"`` makes
+        all classes with shots count the same; `partial_fit` takes a dict only.
+
     logit_scale : float, default=None
         Scale s of CLIP's logits. None is the model's own, or 100 without an encoder.
 
@@ -100,7 +104,10 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
         Index into `classes_` of each of them.
 
     shot_weights_ : ndarray of shape (m,) or None
-        Weight of each of them, None if all weigh the same.
+        Weight of each of them, without that of its class; None if all weigh the same.
+
+    shot_groups_ : ndarray of shape (m,) or None
+        Group of each of them, None if there are none.
 
     text_features_ : ndarray of shape (C, d) or None
         Unit-norm text features of the classes, None without a text prior.
@@ -192,6 +199,8 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
     shots_: Any
     shot_codes_: Any
     shot_weights_: NDArray | None
+    # Models saved before there were groups have none.
+    shot_groups_: NDArray | None = None
 
     _without_prior = "predictions come from the shots alone"
 
@@ -204,6 +213,7 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
         class_names: Mapping | Sequence[str] | None = None,
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",
         alpha: str | float = "auto",
+        class_weight: Mapping | str | None = None,
         logit_scale: float | None = None,
         n_views: int = 1,
         random_state: int | np.random.RandomState | None = None,
@@ -214,12 +224,20 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
         self.class_names = class_names
         self.templates = templates
         self.alpha = alpha
+        self.class_weight = class_weight
         self.logit_scale = logit_scale
         self.n_views = n_views
         self.random_state = random_state
 
     @fits
-    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Estimate class means and covariance, and choose alpha if asked to.
 
         Parameters
@@ -235,6 +253,10 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
             choice of alpha it is one held-out shot that counts twice. A shot of weight 0 is no shot:
             it is neither encoded nor kept, and makes no class.
 
+        groups : array-like of shape (m,), default=None
+            Group of each shot, such as the video that it is a frame of: to choose alpha, shots of a
+            group are held out together.
+
         Returns
         -------
         self : GDAClassifier
@@ -249,9 +271,10 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
             If an image cannot be read. The estimator stays as it was before the call.
         """
         X, labels = self._start_fit(X, y, self.n_views)
+        groups = _as_given(groups, len(X))
         X, labels, weights, rows = self._shots_that_count(X, labels, sample_weight)
         self._learn_classes(np.unique(labels))
-        self._add_shots(X, labels, weights, rows, np.empty(0, np.intp))
+        self._add_shots(X, labels, weights, rows, moved=np.empty(0, np.intp), groups=groups)
         return self
 
     @extends_fit
@@ -261,6 +284,8 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
         y: ArrayLike,
         classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
     ) -> Self:
         """Add shots, and new classes: the result is that of `fit` with all shots.
 
@@ -278,6 +303,9 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
         sample_weight : array-like of shape (m,), default=None
             Non-negative weight of each new shot; one of weight 0 is no shot.
 
+        groups : array-like of shape (m,), default=None
+            Group of each new shot, where the earlier ones have groups.
+
         Returns
         -------
         self : GDAClassifier
@@ -291,9 +319,13 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
         """
         first = not hasattr(self, "classes_")
         X, labels = self._start_fit(X, y, self.n_views, reset=first)
+        groups = _as_given(groups, len(X))
         X, labels, weights, rows = self._shots_that_count(X, labels, sample_weight)
         moved = self._learn_more_classes(labels, classes)
-        self._add_shots(X, labels, weights, rows, moved)
+        if self.class_weight == "balanced":
+            # Refused before anything is encoded.
+            self._class_weighted(codes_of(labels, self.classes_), weights, in_full=False)
+        self._add_shots(X, labels, weights, rows, moved=moved, groups=groups)
         return self
 
     def _add_shots(
@@ -302,7 +334,9 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
         labels: NDArray,
         weights: NDArray | None,
         rows: NDArray | None,
+        *,
         moved: NDArray,
+        groups: NDArray | None,
     ) -> None:
         """Add shots to the statistics, whose classes are those of `moved` now; choose alpha."""
         from sktip._maths.discriminant import ClassStatistics
@@ -310,16 +344,18 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
         shots = unit_norm(self._shot_features(X, self.n_views, rows))
         codes = codes_of(labels, self.classes_)
         n_classes, n_views = len(self.classes_), shots.shape[1]
+        total = self._class_weighted(codes, weights)
         statistics = ClassStatistics.of(
             shots.reshape(-1, shots.shape[2]),
             codes.repeat(n_views),
             n_classes,
-            None if weights is None else weights.repeat(n_views),
+            None if total is None else total.repeat(n_views),
         )
         if hasattr(self, "means_"):
             before = ClassStatistics(self.class_counts_, self.means_, self.scatter_)
             statistics = before.spread_to(n_classes, moved) + statistics
-        self._keep_shots(shots, codes, weights, moved)
+        groups = groups if groups is None or rows is None else groups[rows]
+        self._keep_shots(shots, codes, weights, moved, groups)
         self.class_counts_, self.means_ = statistics.counts, statistics.means
         self.scatter_ = statistics.scatter
         scores, intercepts = statistics.discriminants()
@@ -333,12 +369,17 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
             check_finite(name, getattr(self, name), **self._magnitudes())
 
     def _keep_shots(
-        self, shots: NDArray, codes: NDArray, weights: NDArray | None, moved: NDArray
+        self,
+        shots: NDArray,
+        codes: NDArray,
+        weights: NDArray | None,
+        moved: NDArray,
+        groups: NDArray | None,
     ) -> None:
         """Keep what alpha is chosen by, where it is chosen."""
         first = not hasattr(self, "means_")
         if self.alpha != "auto" or self.text_features_ is None:
-            self.shots_ = self.shot_codes_ = self.shot_weights_ = None
+            self.shots_ = self.shot_codes_ = self.shot_weights_ = self.shot_groups_ = None
             return
         if not first:
             if self.shots_ is None:
@@ -351,10 +392,18 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
                     f"n_views={shots.shape[1]}, but earlier shots have {self.shots_.shape[1]} views; set n_views "
                     "back, or call fit with all shots."
                 )
+            if (self.shot_groups_ is None) != (groups is None):
+                raise ValueError(
+                    "groups are given for all shots or for none, and for the earlier ones it was "
+                    f"{'none' if groups is not None else 'all'}; call fit with all shots."
+                )
+            if groups is not None:
+                groups = np.concatenate([self.shot_groups_, groups])
             weights = joined_weights(self.shot_weights_, len(self.shots_), weights, len(shots))
             shots = np.concatenate([self.shots_, shots])
             codes = np.concatenate([moved[self.shot_codes_], codes])
         self.shots_, self.shot_codes_, self.shot_weights_ = shots, codes, weights
+        self.shot_groups_ = groups
 
     def _chosen_alpha(self, statistics: Any) -> float:
         """Most probable alpha; see the notes of the class."""
@@ -362,14 +411,22 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
 
         if self.text_features_ is None:
             return weight_without_text(statistics, self.logit_scale_).alpha
+        total = self._class_weighted(self.shot_codes_, self.shot_weights_)
         return chosen_weight(
             statistics,
             self.shots_,
             self.shot_codes_,
-            self.shot_weights_,
+            total,
+            counted=self.shot_weights_ if self.class_weight == "balanced" else total,
+            groups=check_groups(self.shot_groups_, len(self.shots_)),
             text=self.text_features_,
             logit_scale=self.logit_scale_,
         ).alpha
 
     def _magnitudes(self) -> dict[str, float]:
         return {**super()._magnitudes(), "alpha": self.alpha_}
+
+
+def _as_given(groups: ArrayLike | None, n_shots: int) -> NDArray | None:
+    """Check groups, and return them as an array that can be kept."""
+    return None if check_groups(groups, n_shots) is None else np.asarray(groups)

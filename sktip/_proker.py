@@ -13,7 +13,7 @@ from sktip._base import BaseCLIPClassifier
 from sktip._encoder import CLIPFeatureTransformer
 from sktip._maths.unit import unit_norm
 from sktip._utils.fitting import fits
-from sktip._utils.labels import codes_of
+from sktip._utils.labels import check_groups, codes_of
 from sktip._utils.progress import progress
 
 
@@ -69,6 +69,10 @@ class ProKeRClassifier(BaseCLIPClassifier):
     max_shots : int, default=30_000
         Most rows (shots times views) that are solved for. Time grows with their cube, memory
         with their square: 16,000 take 2.1 GB, 30,000 take 7.2 GB, besides the features.
+
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, by label, which multiply `sample_weight`. ``"balanced"`` makes
+        all classes with shots count the same.
 
     logit_scale : float, default=None
         Scale s at which `beta`, `lam` and `gamma` are chosen, and about which the temperature is
@@ -206,6 +210,7 @@ class ProKeRClassifier(BaseCLIPClassifier):
         lam: str | float = "auto",
         gamma: str | float = "auto",
         max_shots: int = 30_000,
+        class_weight: Mapping | str | None = None,
         logit_scale: float | None = None,
         n_views: int = 1,
         device: str | None = None,
@@ -221,6 +226,7 @@ class ProKeRClassifier(BaseCLIPClassifier):
         self.lam = lam
         self.gamma = gamma
         self.max_shots = max_shots
+        self.class_weight = class_weight
         self.logit_scale = logit_scale
         self.n_views = n_views
         self.device = device
@@ -228,7 +234,14 @@ class ProKeRClassifier(BaseCLIPClassifier):
         self.verbose = verbose
 
     @fits
-    def fit(self, X: Any, y: ArrayLike) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Solve the regression on labelled shots, and choose its values if asked to.
 
         Parameters
@@ -238,6 +251,14 @@ class ProKeRClassifier(BaseCLIPClassifier):
 
         y : array-like of shape (m,)
             Their labels. Classes may have any number of shots.
+
+        sample_weight : array-like of shape (m,), default=None
+            Non-negative weight of each shot's error: a weight of 2 is the shot given twice. A shot
+            of weight 0 is no shot: it is neither encoded nor kept, and makes no class.
+
+        groups : array-like of shape (m,), default=None
+            Group of each shot, such as the video that it is a frame of: shots of a group are held
+            out together.
 
         Returns
         -------
@@ -255,11 +276,14 @@ class ProKeRClassifier(BaseCLIPClassifier):
         """
         from sktip._maths.selection.kernel_ridge import fit_ridge
 
-        X, y = self._start_fit(X, y, self.n_views)
+        X, labels = self._start_fit(X, y, self.n_views)
+        group_codes = check_groups(groups, len(X))
+        X, labels, weights, rows = self._shots_that_count(X, labels, sample_weight)
         self._check_size(len(X))
-        self._learn_classes(np.unique(y))
-        views = unit_norm(self._shot_features(X, self.n_views))
-        codes, n_classes = codes_of(y, self.classes_), len(self.classes_)
+        self._learn_classes(np.unique(labels))
+        views = unit_norm(self._shot_features(X, self.n_views, rows))
+        codes, n_classes = codes_of(labels, self.classes_), len(self.classes_)
+        total = self._class_weighted(codes, weights)
         self.cache_keys_ = views.reshape(-1, views.shape[2])
         self.cache_codes_ = codes.repeat(self.n_views)
         keys, text = self._tensors(views.dtype)
@@ -270,6 +294,9 @@ class ProKeRClassifier(BaseCLIPClassifier):
             keys,
             codes,
             text,
+            weights=total,
+            counted=weights if self.class_weight == "balanced" else total,
+            groups=group_codes if group_codes is None or rows is None else group_codes[rows],
             n_views=self.n_views,
             n_classes=n_classes,
             logit_scale=self.logit_scale_,

@@ -68,6 +68,10 @@ class TipAdapterClassifier(BaseCacheClassifier):
     beta : float, default=5.5
         Sharpness: how fast the vote of a shot falls with its distance from the query.
 
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, by label, which multiply `sample_weight`. ``"balanced"`` makes
+        all classes with shots count the same; `partial_fit` takes a dict only.
+
     logit_scale : float, default=None
         Scale s of CLIP's logits. None is the model's own, or 100 without an encoder.
 
@@ -193,6 +197,7 @@ class TipAdapterClassifier(BaseCacheClassifier):
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",
         alpha: float = 1.0,
         beta: float = 5.5,
+        class_weight: Mapping | str | None = None,
         logit_scale: float | None = None,
         n_views: int = 1,
         fine_tune: bool = False,
@@ -211,6 +216,7 @@ class TipAdapterClassifier(BaseCacheClassifier):
         self.templates = templates
         self.alpha = alpha
         self.beta = beta
+        self.class_weight = class_weight
         self.logit_scale = logit_scale
         self.n_views = n_views
         self.fine_tune = fine_tune
@@ -308,6 +314,7 @@ class TipAdapterClassifier(BaseCacheClassifier):
         moved = self._learn_more_classes(labels, classes)
         keys = unit_norm(self._shot_features(X, self.n_views, rows).mean(axis=1))
         codes = codes_of(labels, self.classes_)
+        weights = self._class_weighted(codes, weights, in_full=False)
         if not first:
             weights = joined_weights(self.cache_weights_, len(self.cache_keys_), weights, len(keys))
             keys = np.concatenate([self.cache_keys_, keys])

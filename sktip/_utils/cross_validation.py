@@ -13,14 +13,14 @@ from sktip._maths.selection.folds import Fold
 from sktip._utils.prediction import BlockwisePredictionMixin
 
 
-def folds_of(cv: Any, X: Any, y: NDArray[Any]) -> list[Fold]:
+def folds_of(cv: Any, X: Any, y: NDArray[Any], groups: NDArray[Any] | None = None) -> list[Fold]:
     """Folds of a scikit-learn splitter, whose parts may be positions or boolean masks."""
     folds = [
         Fold(
             _rows(test, len(y), f"test part of split {i}"),
             _rows(train, len(y), f"train part of split {i}"),
         )
-        for i, (train, test) in enumerate(check_cv(cv, y, classifier=True).split(X, y))
+        for i, (train, test) in enumerate(check_cv(cv, y, classifier=True).split(X, y, groups))
     ]
     if not folds:
         raise ValueError("cv makes no splits; it must hold some shots out.")

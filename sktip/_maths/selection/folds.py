@@ -30,6 +30,43 @@ class Fold:
     one_by_one: bool = False
 
 
+@dataclass(frozen=True)
+class DistinctShots:
+    """Shots, each once, in an order that depends on nothing but themselves.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (u,)
+        A row of each.
+
+    inverse : ndarray of shape (m,)
+        Which of them each row is.
+    """
+
+    rows: NDArray[Any]
+    inverse: NDArray[Any]
+
+    @classmethod
+    def of(
+        cls, shots: NDArray[Any], codes: NDArray[Any], groups: NDArray[Any] | None
+    ) -> "DistinctShots":
+        """Find those that differ in features, class or group: shots is (m, ...)."""
+        columns = [shots.reshape(len(shots), -1), codes[:, None]]
+        columns += [] if groups is None else [groups[:, None]]
+        parts = [np.ascontiguousarray(c).view(np.uint8).reshape(len(shots), -1) for c in columns]
+        raw = np.hstack(parts)
+        rows, inverse = np.unique(
+            raw.view(np.dtype((np.void, raw.shape[1])))[:, 0],
+            return_index=True,
+            return_inverse=True,
+        )[1:]
+        return cls(rows, inverse)
+
+    def summed(self, weights: NDArray[Any] | None) -> NDArray[Any]:
+        """Weights (u,) of the distinct shots, of those of all rows."""
+        return np.bincount(self.inverse, weights, minlength=len(self.rows)).astype(float)
+
+
 def one_by_one(n_shots: int) -> list[Fold]:
     """Each shot is held out alone."""
     rows = np.arange(n_shots)

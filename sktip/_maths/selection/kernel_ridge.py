@@ -6,7 +6,7 @@ regression; all arithmetic is in double precision.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from sktip._maths.selection.beliefs import (
     precision,
     published_ridge,
 )
-from sktip._maths.selection.folds import class_balanced_weights, fold_numbers
+from sktip._maths.selection.folds import DistinctShots, class_balanced_weights, fold_numbers
 from sktip._maths.selection.held_out import HeldOutShots
 from sktip._maths.selection.minimum import best_factor, inverse_temperature
 
@@ -117,16 +117,14 @@ def fit_ridge(
     text: Tensor | None,
     *,
     weights: NDArray[Any] | None = None,
+    counted: NDArray[Any] | None = None,
     groups: NDArray[Any] | None = None,
     n_views: int,
-    n_classes: int,
-    logit_scale: float,
-    beta: float | None,
-    lam: float | None,
-    gamma: float | None,
-    progress: Callable[[], AbstractContextManager[Callable[..., None]]],
+    **values: Any,
 ) -> FittedRidge:
     """Solve the regression with the most probable values of those that are not given.
+
+    A shot that is given twice is held out as one, of twice the weight.
 
     Parameters
     ----------
@@ -139,8 +137,8 @@ def fit_ridge(
     text : Tensor of shape (C, d) or None
         Text features.
 
-    weights : ndarray of shape (m,) or None
-        Weight of each shot; None if all weigh the same.
+    weights, counted : ndarray of shape (m,) or None
+        Weight of each shot in the regression, and as a held-out one; None if all weigh the same.
 
     groups : ndarray of shape (m,), int, or None
         Shots of a group are held out together.
@@ -148,6 +146,51 @@ def fit_ridge(
     n_views : int
         Views of each shot, which are held out together.
 
+    **values
+        What `fit_distinct_shots` is given besides.
+    """
+    shots = keys.view(len(codes), n_views, -1)
+    distinct = DistinctShots.of(shots.cpu().numpy(), codes, groups)
+    if weights is None and len(distinct.rows) == len(codes):
+        return fit_distinct_shots(
+            keys, codes, text, weights=None, counted=None, groups=groups, n_views=n_views, **values
+        )
+    own, total = np.ones(len(codes)) if weights is None else weights, distinct.summed(weights)
+    fitted = fit_distinct_shots(
+        shots[distinct.rows].flatten(0, 1),
+        codes[distinct.rows],
+        text,
+        weights=total,
+        counted=distinct.summed(counted),
+        groups=None if groups is None else groups[distinct.rows],
+        n_views=n_views,
+        **values,
+    )
+    shares = fitted.duals.new_tensor(own / total[distinct.inverse])
+    duals = fitted.duals.view(len(total), n_views, -1)[distinct.inverse] * shares[:, None, None]
+    return replace(fitted, duals=duals.flatten(0, 1))
+
+
+def fit_distinct_shots(
+    keys: Tensor,
+    codes: NDArray[Any],
+    text: Tensor | None,
+    *,
+    weights: NDArray[Any] | None,
+    counted: NDArray[Any] | None,
+    groups: NDArray[Any] | None,
+    n_views: int,
+    n_classes: int,
+    logit_scale: float,
+    beta: float | None,
+    lam: float | None,
+    gamma: float | None,
+    progress: Callable[[], AbstractContextManager[Callable[..., None]]],
+) -> FittedRidge:
+    """Solve the regression of shots that differ; parameters are those of `fit_ridge` and these.
+
+    Parameters
+    ----------
     n_classes : int
         Number of classes C.
 
@@ -190,19 +233,29 @@ def fit_ridge(
     logits = last.new_zeros((len(asked), n_classes))
     if rows.text is not None:
         torch.mm(last, rows.text.T, out=logits)
-    counted = class_balanced_weights(codes[asked], None if weights is None else weights[asked])
+    if counted is not None:
+        counted = counted.repeat(n_views)[asked]
     shots = HeldOutShots(
-        logit_scale * logits.T, rows.codes[-len(asked) :], last.new_tensor(counted)
+        logit_scale * logits.T,
+        rows.codes[-len(asked) :],
+        last.new_tensor(class_balanced_weights(codes[asked], counted)),
     )
     n_shots = len(asked) // n_views
     strength = precision(PROKER_SPREAD, n_shots)
 
-    def best_gamma(predictions: Tensor) -> tuple[float, float]:
-        votes = (logit_scale * believed) * predictions.T
-        if free[2]:
-            factor, _, cost = best_factor(shots, votes, precision=strength)
-            return factor * believed, cost
-        return believed, shots.log_loss(votes, 1.0)[0]
+    def best_gamma(predictions: Tensor, scale: float = logit_scale) -> tuple[float, float]:
+        if not free[2]:
+            return believed, shots.log_loss((scale * believed) * predictions.T, 1.0)[0]
+        scaled = replace(shots, prior=shots.prior * (scale / logit_scale))
+        votes = (scale * believed) * predictions.T
+        factor, _, cost = best_factor(scaled, votes, precision=strength)
+        return factor * believed, cost
+
+    def best_scale(logits: Tensor) -> float:
+        factor, _ = inverse_temperature(
+            logit_scale * logits.T, shots.codes, shots.weights, precision=strength
+        )
+        return factor * logit_scale
 
     if folds and is_searched:
         with progress() as on_try:
@@ -213,19 +266,19 @@ def fit_ridge(
 
             beta, lam = _searched(cost, (beta, lam), free[:2], strength, n_shots)
     duals, predictions = rows.solved(beta, lam)
-    gamma = believed
+    gamma, scale = believed, logit_scale
     if folds:
         gamma, _ = best_gamma(predictions)
+        if not is_searched:
+            # At the scale of the text alone a sum that is too confident would be held down.
+            scale = best_scale(logits + gamma * predictions)
+            gamma, _ = best_gamma(predictions, scale)
         logits.add_(predictions, alpha=gamma)
-    temperature = 1 / logit_scale
     if folds or text is not None:
-        factor, _ = inverse_temperature(
-            logit_scale * logits.T, shots.codes, shots.weights, precision=strength
-        )
-        temperature /= factor
+        scale = best_scale(logits)
     as_given = torch.empty_like(duals)
     as_given[order] = duals
-    return FittedRidge(beta, lam, gamma, temperature, as_given, logits)
+    return FittedRidge(beta, lam, gamma, 1 / scale, as_given, logits)
 
 
 def _searched(
