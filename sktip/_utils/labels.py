@@ -165,7 +165,7 @@ def weights_of_classes(
 
 
 def check_groups(groups: ArrayLike | None, n_shots: int) -> NDArray[np.intp] | None:
-    """Check the groups of shots, and number them: (n_shots,), or None if there are none."""
+    """Check the groups of shots, and number them as they come: (n_shots,); None if there are none."""
     if groups is None:
         return None
     labels = np.asarray(groups)
@@ -173,7 +173,9 @@ def check_groups(groups: ArrayLike | None, n_shots: int) -> NDArray[np.intp] | N
         raise ValueError(
             f"groups has the shape {labels.shape}, expected {(n_shots,)}: one group per shot."
         )
-    return np.unique(labels, return_inverse=True)[1]
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    numbers: NDArray[np.intp] = np.argsort(np.argsort(first))[inverse]
+    return numbers
 
 
 def joined_weights(
