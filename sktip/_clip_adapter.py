@@ -18,7 +18,7 @@ from sktip._utils.progress import progress
 
 
 class CLIPAdapterClassifier(BaseCLIPClassifier):
-    r"""Few-shot classification by a small network between CLIP's image and text features.
+    r"""CLIP-Adapter, a small trained network: take it to compare with published results.
 
     A bottleneck of two layers without biases learns from the shots. Its output is mixed with the
     feature that it was given, and compared with the text features ([1]_, equations 5 to 8):
@@ -28,7 +28,7 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
         f' = \frac{r A(f) + (1 - r) f}{\lVert r A(f) + (1 - r) f \rVert} \\
         \text{logits} = s f' W^\top
 
-    It is the trained method that Tip-Adapter was proposed to do without.
+    Tip-Adapter was proposed as an alternative to it that needs no training.
 
     Read more in the :ref:`User Guide <guide_family>`.
 
@@ -56,10 +56,6 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
 
     ratio : float, default=0.2
         Share r of the adapter in the features, between 0 (zero-shot CLIP) and 1.
-
-    class_weight : dict, "balanced" or None, default=None
-        Weights of the classes in the loss, by label. ``"balanced"`` makes all classes with shots
-        count the same.
 
     logit_scale : float, default=None
         Scale s of CLIP's logits. None is the model's own, or 100 without an encoder.
@@ -172,7 +168,6 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
         class_names: Mapping | Sequence[str] | None = None,
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",
         ratio: float = 0.2,
-        class_weight: Mapping | str | None = None,
         logit_scale: float | None = None,
         n_views: int = 1,
         n_epochs: int = 200,
@@ -189,7 +184,6 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
         self.class_names = class_names
         self.templates = templates
         self.ratio = ratio
-        self.class_weight = class_weight
         self.logit_scale = logit_scale
         self.n_views = n_views
         self.n_epochs = n_epochs
@@ -237,13 +231,12 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
             self.class_features_ = self._class_means(views.mean(axis=1), labels)
         else:
             self.class_features_ = self.text_features_
-        device, codes = resolve_device(self.device), codes_of(labels, self.classes_)
-        shot_weights = self._class_weighted(codes, None)
+        device = resolve_device(self.device)
         seed = check_random_state(self.random_state).randint(2**31)
         with progress("Training", "epoch", self.n_epochs, verbose=self.verbose) as on_epoch:
             *weights, self.loss_curve_ = train_adapter(
                 torch.as_tensor(views, device=device),
-                torch.as_tensor(codes, device=device),
+                torch.as_tensor(codes_of(labels, self.classes_), device=device),
                 torch.as_tensor(self.class_features_.astype(views.dtype), device=device),
                 ratio=float(self.ratio),
                 logit_scale=self.logit_scale_,
@@ -252,11 +245,6 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
                 weight_decay=self.weight_decay,
                 batch_size=self.batch_size,
                 generator=torch.Generator().manual_seed(seed),
-                shot_weights=(
-                    None
-                    if shot_weights is None
-                    else torch.as_tensor(shot_weights.astype(views.dtype), device=device)
-                ),
                 on_epoch=on_epoch,
             )
         self.coefs_ = [weight.cpu().numpy() for weight in weights]

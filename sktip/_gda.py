@@ -58,10 +58,6 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
         Weight of the discriminants beside CLIP's prior. ``"auto"`` is chosen on held-out shots,
         see Notes.
 
-    class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, by label, which multiply `sample_weight`. ``"balanced"`` makes
-        all classes with shots count the same; `partial_fit` takes a dict only.
-
     logit_scale : float, default=None
         Scale s of CLIP's logits. None is the model's own, or 100 without an encoder.
 
@@ -104,7 +100,7 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
         Index into `classes_` of each of them.
 
     shot_weights_ : ndarray of shape (m,) or None
-        Weight of each of them, without that of its class; None if all weigh the same.
+        Weight of each of them, None if all weigh the same.
 
     shot_groups_ : ndarray of shape (m,) or None
         Group of each of them, None if there are none.
@@ -137,6 +133,8 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
     Notes
     -----
     Predictions cost one matrix product, however many shots there are.
+
+    All classes have the same prior, however many shots each has: there is no `class_weight`.
 
     A class without shots gets the mean discriminant of the others, so that its text decides.
     Where no class has two different samples, there is no covariance and P is the identity.
@@ -213,7 +211,6 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
         class_names: Mapping | Sequence[str] | None = None,
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",
         alpha: str | float = "auto",
-        class_weight: Mapping | str | None = None,
         logit_scale: float | None = None,
         n_views: int = 1,
         random_state: int | np.random.RandomState | None = None,
@@ -224,7 +221,6 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
         self.class_names = class_names
         self.templates = templates
         self.alpha = alpha
-        self.class_weight = class_weight
         self.logit_scale = logit_scale
         self.n_views = n_views
         self.random_state = random_state
@@ -322,9 +318,6 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
         groups = _as_given(groups, len(X))
         X, labels, weights, rows = self._shots_that_count(X, labels, sample_weight)
         moved = self._learn_more_classes(labels, classes)
-        if self.class_weight == "balanced":
-            # Refused before anything is encoded.
-            self._class_weighted(codes_of(labels, self.classes_), weights, in_full=False)
         self._add_shots(X, labels, weights, rows, moved=moved, groups=groups)
         return self
 
@@ -344,12 +337,11 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
         shots = unit_norm(self._shot_features(X, self.n_views, rows))
         codes = codes_of(labels, self.classes_)
         n_classes, n_views = len(self.classes_), shots.shape[1]
-        total = self._class_weighted(codes, weights)
         statistics = ClassStatistics.of(
             shots.reshape(-1, shots.shape[2]),
             codes.repeat(n_views),
             n_classes,
-            None if total is None else total.repeat(n_views),
+            None if weights is None else weights.repeat(n_views),
         )
         if hasattr(self, "means_"):
             before = ClassStatistics(self.class_counts_, self.means_, self.scatter_)
@@ -411,13 +403,11 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
 
         if self.text_features_ is None:
             return weight_without_text(statistics, self.logit_scale_).alpha
-        total = self._class_weighted(self.shot_codes_, self.shot_weights_)
         return chosen_weight(
             statistics,
             self.shots_,
             self.shot_codes_,
-            total,
-            counted=self.shot_weights_ if self.class_weight == "balanced" else total,
+            self.shot_weights_,
             groups=check_groups(self.shot_groups_, len(self.shots_)),
             text=self.text_features_,
             logit_scale=self.logit_scale_,

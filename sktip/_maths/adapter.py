@@ -50,7 +50,6 @@ def train_adapter(
     weight_decay: float,
     batch_size: int,
     generator: torch.Generator,
-    shot_weights: Tensor | None = None,
     on_epoch: Callable[..., None] = lambda loss: None,
 ) -> tuple[Tensor, Tensor, list[float]]:
     """Train by SGD: one epoch to warm up, then a learning rate that falls along a cosine.
@@ -86,9 +85,6 @@ def train_adapter(
 
     generator : torch.Generator
         Draws the first weights, the order of the images and their views, on the CPU.
-
-    shot_weights : Tensor of shape (n,) or None
-        How much the loss of each image counts.
 
     on_epoch : callable
         Called with the mean `loss` after each epoch.
@@ -126,11 +122,7 @@ def train_adapter(
         total = 0.0
         for rows in order.split(batch_size):
             logits = adapted(views[rows, chosen[rows]], down, up, ratio) @ prototypes
-            if shot_weights is None:
-                loss = functional.cross_entropy(logits, target[rows])
-            else:
-                each = functional.cross_entropy(logits, target[rows], reduction="none")
-                loss = each @ shot_weights[rows] / len(rows)
+            loss = functional.cross_entropy(logits, target[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -10,7 +10,7 @@ from torch import Tensor
 from sktip._maths.cache import affinity, query_blocks
 
 #: Rows of the keys, and classes, in one piece of work.
-ROWS, CLASSES = 256, 128
+ROWS, CLASSES = 256, 64
 
 
 def residual_targets(keys: Tensor, codes: Tensor, text: Tensor | None, classes: slice) -> Tensor:

@@ -80,7 +80,6 @@ def chosen_weight(
     codes: NDArray[Any],
     weights: NDArray[Any] | None,
     *,
-    counted: NDArray[Any] | None = None,
     groups: NDArray[Any] | None = None,
     text: NDArray[Any],
     logit_scale: float,
@@ -98,8 +97,8 @@ def chosen_weight(
     codes : ndarray of shape (m,)
         Class codes of the shots.
 
-    weights, counted : ndarray of shape (m,) or None
-        Weight of each in the statistics, and as a held-out one.
+    weights : ndarray of shape (m,) or None
+        Weight of each.
 
     groups : ndarray of shape (m,), int, or None
         Shots of a group are held out together.
@@ -122,19 +121,19 @@ def chosen_weight(
     is_held_out, n_views = bool(parts), shots.shape[1]
     if is_held_out:
         samples, codes = shots.reshape(-1, shots.shape[2]), codes.repeat(n_views)
-        counted = None if counted is None else counted.repeat(n_views)
+        weights = None if weights is None else weights.repeat(n_views)
     else:
         # The means themselves are queries: of their discriminants, only the wrong classes' count.
         present = np.unique(codes)
         scores, intercepts = statistics.discriminants()
-        samples, codes, counted, n_views = statistics.means, np.arange(len(text)), None, 1
+        samples, codes, weights, n_views = statistics.means, np.arange(len(text)), None, 1
         votes = samples[present] @ scores.T + intercepts
         parts = [HeldOutGroup(present, np.arange(len(text)), votes, belief)]
     priors = [samples[part.rows] @ text[part.classes].T for part in parts]
     spread_of_text, spread_of_votes = _spreads(parts, priors, codes)
     if spread_of_votes == 0:
         return DiscriminantWeight(belief)
-    prior, votes, targets, shares = _side_by_side(parts, priors, codes, counted)
+    prior, votes, targets, shares = _side_by_side(parts, priors, codes, weights)
     strength = precision(GDA_SPREAD, len(targets) / n_views)
     # The text has not seen the shots, so its log-loss on them says how far it can be trusted.
     confidence, _ = inverse_temperature(prior, targets, shares, precision=strength)

@@ -227,6 +227,9 @@ def fit_distinct_shots(
         None if text is None else text.double(),
         n_classes,
     )
+    searches = is_searched and bool(folds)
+    # First of all, while nothing else takes memory.
+    solution = None if searches else rows.solved(beta, lam)
     # The text has not seen any shot: where none can be held out, all of them tell its temperature.
     asked = held_out if folds else order
     last = rows.keys[-len(asked) :].double()
@@ -251,13 +254,7 @@ def fit_distinct_shots(
         factor, _, cost = best_factor(scaled, votes, precision=strength)
         return factor * believed, cost
 
-    def best_scale(logits: Tensor) -> float:
-        factor, _ = inverse_temperature(
-            logit_scale * logits.T, shots.codes, shots.weights, precision=strength
-        )
-        return factor * logit_scale
-
-    if folds and is_searched:
+    if searches:
         with progress() as on_try:
 
             def cost(beta: float, lam: float) -> float:
@@ -265,20 +262,28 @@ def fit_distinct_shots(
                 return best_gamma(rows.solved(beta, lam)[1])[1]
 
             beta, lam = _searched(cost, (beta, lam), free[:2], strength, n_shots)
-    duals, predictions = rows.solved(beta, lam)
+    duals, predictions = solution or rows.solved(beta, lam)
     gamma, scale = believed, logit_scale
     if folds:
         gamma, _ = best_gamma(predictions)
-        if not is_searched:
+        if not searches:
             # At the scale of the text alone a sum that is too confident would be held down.
-            scale = best_scale(logits + gamma * predictions)
+            scale = _best_scale(logits + gamma * predictions, shots, logit_scale, strength)
             gamma, _ = best_gamma(predictions, scale)
         logits.add_(predictions, alpha=gamma)
     if folds or text is not None:
-        scale = best_scale(logits)
+        scale = _best_scale(logits, shots, logit_scale, strength)
     as_given = torch.empty_like(duals)
     as_given[order] = duals
     return FittedRidge(beta, lam, gamma, 1 / scale, as_given, logits)
+
+
+def _best_scale(logits: Tensor, shots: HeldOutShots, believed: float, strength: float) -> float:
+    """Most probable scale of the logits (q, C) of held-out shots."""
+    factor, _ = inverse_temperature(
+        believed * logits.T, shots.codes, shots.weights, precision=strength
+    )
+    return factor * believed
 
 
 def _searched(
