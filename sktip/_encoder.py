@@ -16,11 +16,14 @@ from sktip._encoding.model import load_clip
 from sktip._encoding.paths import Located, locate
 from sktip._encoding.session import EncoderSession, open_encoder
 from sktip._images.pictures import as_image_list
+from sktip._utils.attributes import NamedAttributesMixin
 from sktip._utils.doc_links import DocumentedMixin
 from sktip.prompts import fill_prompts
 
 
-class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
+class CLIPFeatureTransformer(
+    NamedAttributesMixin, DocumentedMixin, TransformerMixin, BaseEstimator
+):
     """Encode images, and class names, with a pretrained CLIP.
 
     A stateless transformer: it learns nothing, needs no `fit`, and holds nothing but its
@@ -69,7 +72,8 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
         the same model: not in the folds of a cross-validation, nor in the next run. It is made
         at the first use, on a local disk; several processes may use it at once. An image is
         known by its content, a changed file is encoded again. Random views are kept if
-        `random_state` is given. `FeatureMemory` adds a limit on the size.
+        `random_state` is given. `FeatureMemory` adds a limit on the size. A fitted classifier is
+        saved and copied without the `memory` and the `verbose` of its encoder.
 
     on_error : {"raise", "nan"}, default="raise"
         What to do about an image that cannot be read: raise an error that names it, or give it
@@ -291,6 +295,19 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
         if not prompts:
             raise ValueError("class_names is empty; give at least one class name.")
         return open_encoder(self).class_features(prompts, names)
+
+    def warm_up(self) -> Self:
+        """Load the model and run it once, so that the first images wait for nothing.
+
+        A server calls it before it takes requests.
+
+        Returns
+        -------
+        self : CLIPFeatureTransformer
+            This transformer.
+        """
+        open_encoder(self).warm_up()
+        return self
 
     # Not by scikit-learn's mixin: that reads the width from an attribute, and an attribute that loads
     # the model would do so whenever a notebook lists or shows the transformer.

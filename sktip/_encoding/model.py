@@ -229,6 +229,11 @@ def _by_name(name: str, pretrained: str) -> Source:
     weights = Path(pretrained)
     if is_tag(name, pretrained):
         tag = open_clip.pretrained.get_pretrained_cfg(name, pretrained)
+        repository, _, file = tag.get("hf_hub", "").rpartition("/")
+        if repository:
+            # Without a name, open_clip takes its own.
+            own = (Path(file).with_suffix(".safetensors").name, file) if file else hub.WEIGHTS
+            hub.check_reachable(repository, own)
         weights = Path(open_clip.download_pretrained(tag))
         for key in ("mean", "std", "interpolation", "resize_mode"):
             options[f"image_{key}"] = tag.get(key)
@@ -369,7 +374,7 @@ def _why_not_loaded(model_name: str, pretrained: str | None, error: Exception) -
         cause = cause.__cause__ or cause.__context__
     kinds = {base.__name__ for link in chain for base in type(link).__mro__}
     offline = {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectionError", "URLError"}
-    offline |= {"ConnectError", "TimeoutException"}
+    offline |= {"TransportError", "Timeout"}
     if kinds & offline:
         return (
             f"{what} are not on this machine and could not be downloaded: no connection to the model hub. "
