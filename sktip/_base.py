@@ -1,7 +1,6 @@
 """What all classifiers share: reading X, class names, the text prior, probabilities."""
 
 import copy
-import inspect
 from collections import Counter
 from collections.abc import Callable, Mapping
 from numbers import Real
@@ -21,7 +20,7 @@ from sktip._maths.unit import unit_norm
 from sktip._utils.attributes import NamedAttributesMixin
 from sktip._utils.classes import given_names, resolve_classes
 from sktip._utils.doc_links import DocumentedMixin
-from sktip._utils.fitted_with import check_format, check_same_model
+from sktip._utils.fitted_with import check_format, check_same_model, with_defaults
 from sktip._utils.labels import (
     check_labels,
     check_weights,
@@ -193,20 +192,10 @@ class BaseCLIPClassifier(
         X = X[rows] if isinstance(X, np.ndarray) else [X[row] for row in rows]
         return X, labels[rows], weights[rows], rows
 
-    def _class_weighted(
-        self, codes: NDArray, weights: NDArray | None, *, in_full: bool = True
-    ) -> NDArray | None:
-        """Weights of shots times those of their classes; None if nothing is weighted.
-
-        `in_full` says whether these are all shots, without which classes cannot be balanced.
-        """
+    def _class_weighted(self, codes: NDArray, weights: NDArray | None) -> NDArray | None:
+        """Weights of shots times those of their classes; None if nothing is weighted."""
         if self.class_weight is None or not len(codes):
             return weights
-        if self.class_weight == "balanced" and not in_full:
-            raise ValueError(
-                "partial_fit cannot keep class_weight='balanced', since the weights of the earlier shots "
-                "would change; call fit with all shots, or give class_weight as a dict."
-            )
         own = np.ones(len(codes)) if weights is None else weights
         return own * weights_of_classes(self.class_weight, codes, own, self.classes_)[codes]
 
@@ -375,10 +364,7 @@ class BaseCLIPClassifier(
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         check_format(type(self).__name__, state)
-        # What was saved before a parameter was there has its default.
-        given = inspect.signature(type(self).__init__).parameters.values()
-        defaults = {p.name: p.default for p in given if p.default is not inspect.Parameter.empty}
-        state = {**defaults, **state}
+        state = with_defaults(type(self), state)
         super().__setstate__(state)
 
     def __sklearn_tags__(self) -> Tags:

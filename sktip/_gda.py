@@ -12,7 +12,7 @@ from sktip._base import BaseCLIPClassifier
 from sktip._encoder import CLIPFeatureTransformer
 from sktip._maths.unit import unit_norm
 from sktip._utils.fitting import extends_fit, fits
-from sktip._utils.labels import check_groups, codes_of, joined_weights
+from sktip._utils.labels import check_groups, codes_of, joined_groups, joined_weights, numbered
 from sktip._utils.magnitudes import check_finite
 from sktip._utils.prediction import LinearPredictionMixin
 
@@ -267,10 +267,10 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
             If an image cannot be read. The estimator stays as it was before the call.
         """
         X, labels = self._start_fit(X, y, self.n_views)
-        groups = _as_given(groups, len(X))
-        X, labels, weights, rows = self._shots_that_count(X, labels, sample_weight)
-        self._learn_classes(np.unique(labels))
-        self._add_shots(X, labels, weights, rows, moved=np.empty(0, np.intp), groups=groups)
+        groups = check_groups(groups, len(X))
+        counting = self._shots_that_count(X, labels, sample_weight)
+        self._learn_classes(np.unique(counting[1]))
+        self._add_shots(counting, groups, np.empty(0, np.intp))
         return self
 
     @extends_fit
@@ -315,25 +315,17 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
         """
         first = not hasattr(self, "classes_")
         X, labels = self._start_fit(X, y, self.n_views, reset=first)
-        groups = _as_given(groups, len(X))
-        X, labels, weights, rows = self._shots_that_count(X, labels, sample_weight)
-        moved = self._learn_more_classes(labels, classes)
-        self._add_shots(X, labels, weights, rows, moved=moved, groups=groups)
+        groups = check_groups(groups, len(X))
+        counting = self._shots_that_count(X, labels, sample_weight)
+        moved = self._learn_more_classes(counting[1], classes)
+        self._add_shots(counting, groups, moved)
         return self
 
-    def _add_shots(
-        self,
-        X: Any,
-        labels: NDArray,
-        weights: NDArray | None,
-        rows: NDArray | None,
-        *,
-        moved: NDArray,
-        groups: NDArray | None,
-    ) -> None:
+    def _add_shots(self, counting: tuple, groups: NDArray | None, moved: NDArray) -> None:
         """Add shots to the statistics, whose classes are those of `moved` now; choose alpha."""
         from sktip._maths.discriminant import ClassStatistics
 
+        X, labels, weights, rows = counting
         shots = unit_norm(self._shot_features(X, self.n_views, rows))
         codes = codes_of(labels, self.classes_)
         n_classes, n_views = len(self.classes_), shots.shape[1]
@@ -347,7 +339,7 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
             before = ClassStatistics(self.class_counts_, self.means_, self.scatter_)
             statistics = before.spread_to(n_classes, moved) + statistics
         groups = groups if groups is None or rows is None else groups[rows]
-        self._keep_shots(shots, codes, weights, moved, groups)
+        self._keep_shots((shots, codes, weights, groups), moved)
         self.class_counts_, self.means_ = statistics.counts, statistics.means
         self.scatter_ = statistics.scatter
         scores, intercepts = statistics.discriminants()
@@ -360,20 +352,13 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
         for name in ("coef_", "intercept_"):
             check_finite(name, getattr(self, name), **self._magnitudes())
 
-    def _keep_shots(
-        self,
-        shots: NDArray,
-        codes: NDArray,
-        weights: NDArray | None,
-        moved: NDArray,
-        groups: NDArray | None,
-    ) -> None:
+    def _keep_shots(self, new: tuple, moved: NDArray) -> None:
         """Keep what alpha is chosen by, where it is chosen."""
-        first = not hasattr(self, "means_")
+        shots, codes, weights, groups = new
         if self.alpha != "auto" or self.text_features_ is None:
             self.shots_ = self.shot_codes_ = self.shot_weights_ = self.shot_groups_ = None
             return
-        if not first:
+        if hasattr(self, "means_"):
             if self.shots_ is None:
                 raise ValueError(
                     "alpha='auto' needs the earlier shots, which were not kept because alpha was a number; "
@@ -384,13 +369,7 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
                     f"n_views={shots.shape[1]}, but earlier shots have {self.shots_.shape[1]} views; set n_views "
                     "back, or call fit with all shots."
                 )
-            if (self.shot_groups_ is None) != (groups is None):
-                raise ValueError(
-                    "groups are given for all shots or for none, and for the earlier ones it was "
-                    f"{'none' if groups is not None else 'all'}; call fit with all shots."
-                )
-            if groups is not None:
-                groups = np.concatenate([self.shot_groups_, groups])
+            groups = joined_groups(self.shot_groups_, groups)
             weights = joined_weights(self.shot_weights_, len(self.shots_), weights, len(shots))
             shots = np.concatenate([self.shots_, shots])
             codes = np.concatenate([moved[self.shot_codes_], codes])
@@ -408,15 +387,10 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
             self.shots_,
             self.shot_codes_,
             self.shot_weights_,
-            groups=check_groups(self.shot_groups_, len(self.shots_)),
+            groups=numbered(self.shot_groups_),
             text=self.text_features_,
             logit_scale=self.logit_scale_,
         ).alpha
 
     def _magnitudes(self) -> dict[str, float]:
         return {**super()._magnitudes(), "alpha": self.alpha_}
-
-
-def _as_given(groups: ArrayLike | None, n_shots: int) -> NDArray | None:
-    """Check groups, and return them as an array that can be kept."""
-    return None if check_groups(groups, n_shots) is None else np.asarray(groups)

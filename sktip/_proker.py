@@ -13,7 +13,7 @@ from sktip._base import BaseCLIPClassifier
 from sktip._encoder import CLIPFeatureTransformer
 from sktip._maths.unit import unit_norm
 from sktip._utils.fitting import fits
-from sktip._utils.labels import check_groups, codes_of
+from sktip._utils.labels import check_groups, codes_of, numbered
 from sktip._utils.progress import progress
 
 
@@ -277,7 +277,7 @@ class ProKeRClassifier(BaseCLIPClassifier):
         from sktip._maths.selection.kernel_ridge import fit_ridge
 
         X, labels = self._start_fit(X, y, self.n_views)
-        group_codes = check_groups(groups, len(X))
+        group_codes = numbered(check_groups(groups, len(X)))
         X, labels, weights, rows = self._shots_that_count(X, labels, sample_weight)
         self._check_size(len(X))
         self._learn_classes(np.unique(labels))

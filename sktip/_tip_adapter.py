@@ -18,6 +18,11 @@ FINE_TUNED = (
     "partial_fit cannot add to a fine-tuned cache; call fit with all shots, or use fine_tune=False."
 )
 
+NOT_BALANCED = (
+    "partial_fit cannot keep class_weight='balanced', since the weights of the earlier shots would change; "
+    "call fit with all shots, or give class_weight as a dict."
+)
+
 
 def _keeps_its_keys(classifier: Any) -> bool:
     """Whether shots can be added: keys that learn belong to the shots that they learn from."""
@@ -308,13 +313,15 @@ class TipAdapterClassifier(BaseCacheClassifier):
         """
         if hasattr(self, "loss_curve_"):
             raise ValueError(FINE_TUNED)
+        if self.class_weight == "balanced":
+            raise ValueError(NOT_BALANCED)
         first = not hasattr(self, "classes_")
         X, labels = self._start_fit(X, y, self.n_views, reset=first)
         X, labels, weights, rows = self._shots_that_count(X, labels, sample_weight)
         moved = self._learn_more_classes(labels, classes)
         keys = unit_norm(self._shot_features(X, self.n_views, rows).mean(axis=1))
         codes = codes_of(labels, self.classes_)
-        weights = self._class_weighted(codes, weights, in_full=False)
+        weights = self._class_weighted(codes, weights)
         if not first:
             weights = joined_weights(self.cache_weights_, len(self.cache_keys_), weights, len(keys))
             keys = np.concatenate([self.cache_keys_, keys])

@@ -169,8 +169,8 @@ def weights_of_classes(
     return balanced
 
 
-def check_groups(groups: ArrayLike | None, n_shots: int) -> NDArray[np.intp] | None:
-    """Check the groups of shots, and number them as they come: (n_shots,); None if there are none."""
+def check_groups(groups: ArrayLike | None, n_shots: int) -> NDArray[Any] | None:
+    """Check the groups of shots: (n_shots,), or None if there are none."""
     if groups is None:
         return None
     labels = np.asarray(groups)
@@ -178,9 +178,26 @@ def check_groups(groups: ArrayLike | None, n_shots: int) -> NDArray[np.intp] | N
         raise ValueError(
             f"groups has the shape {labels.shape}, expected {(n_shots,)}: one group per shot."
         )
-    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    return labels
+
+
+def numbered(groups: NDArray[Any] | None) -> NDArray[np.intp] | None:
+    """Give groups numbers as they come, from 0."""
+    if groups is None:
+        return None
+    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
     numbers: NDArray[np.intp] = np.argsort(np.argsort(first))[inverse]
     return numbers
+
+
+def joined_groups(old: NDArray[Any] | None, new: NDArray[Any] | None) -> NDArray[Any] | None:
+    """Join the groups of old and new shots, which both have some or both have none."""
+    if (old is None) != (new is None):
+        raise ValueError(
+            "groups are given for all shots or for none, and for the earlier ones it was "
+            f"{'none' if old is None else 'all'}; call fit with all shots."
+        )
+    return None if old is None or new is None else np.concatenate([old, new])
 
 
 def joined_weights(
