@@ -75,7 +75,7 @@ class TipAdapterClassifier(BaseCacheClassifier):
 
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, by label, which multiply `sample_weight`. ``"balanced"`` makes
-        all classes with shots count the same; `partial_fit` takes a dict only.
+        all classes with shots count the same.
 
     logit_scale : float, default=None
         Scale s of CLIP's logits. None is the model's own, or 100 without an encoder.
@@ -309,7 +309,8 @@ class TipAdapterClassifier(BaseCacheClassifier):
             that they learned from.
 
         ValueError
-            If the keys have learned already, or the labels are not of the kind known.
+            If the keys have learned already, `class_weight` is ``"balanced"``, or the labels are
+            not of the kind known.
         """
         if hasattr(self, "loss_curve_"):
             raise ValueError(FINE_TUNED)

@@ -138,8 +138,8 @@ class TipAdapterClassifierCV(ChosenCacheClassifier):
     cache_codes_ : ndarray of shape (m,), int
         Index into `classes_` of each key.
 
-    cache_weights_ : None
-        All keys weigh the same.
+    cache_weights_ : ndarray of shape (m,) or None
+        Weight of each key, None if all weigh the same.
 
     text_features_ : ndarray of shape (C, d) or None
         Unit-norm text features of the classes, None without a text prior.
@@ -169,7 +169,7 @@ class TipAdapterClassifierCV(ChosenCacheClassifier):
 
     See Also
     --------
-    TipAdapterClassifier : The same with alpha and beta given, `partial_fit` and `sample_weight`.
+    TipAdapterClassifier : The same with alpha and beta given, and `partial_fit`.
 
     Notes
     -----
