@@ -12,7 +12,7 @@ from sktip._encoder import CLIPFeatureTransformer
 from sktip._maths.selection import beliefs
 from sktip._maths.unit import unit_norm
 from sktip._shots.chosen import ChosenCacheClassifier
-from sktip._utils.cross_validation import folds_of, search_values
+from sktip._utils.cross_validation import folds_of, moved_folds, search_values
 from sktip._utils.fitting import fits
 from sktip._utils.labels import check_groups, numbered
 
@@ -296,8 +296,8 @@ class TipAdapterClassifierCV(ChosenCacheClassifier):
 
         sample_weight : array-like of shape (m,), default=None
             Non-negative weight of each shot's vote: a weight of 2 is the shot given twice. The
-            default rule (``cv=None`` without fine-tuning) holds a shot that is given twice out as
-            one; other folds may have it on both sides. A shot of weight 0 is no shot: it is neither
+            default rule without fine-tuning holds a shot that is given twice out as one, unless a
+            `cv` parts its copies; with a `scoring` they may be on both sides. A shot of weight 0 is no shot: it is neither
             encoded nor cached, and makes no class.
 
         groups : array-like of shape (m,), default=None
@@ -320,10 +320,16 @@ class TipAdapterClassifierCV(ChosenCacheClassifier):
         alphas, betas = search_values(self.alphas, "alphas"), search_values(self.betas, "betas")
         X, labels = self._start_fit(X, y, self.n_views)
         group_codes = numbered(check_groups(groups, len(X)))
+        # A splitter speaks of all rows, those of weight 0 included.
+        folds = None if self.cv is None else folds_of(self.cv, X, labels, group_codes)
+        n_given = len(labels)
         X, labels, weights, rows = self._shots_that_count(X, labels, sample_weight)
         if group_codes is not None and rows is not None:
             group_codes = group_codes[rows]
-        folds = None if self.cv is None else folds_of(self.cv, X, labels, group_codes)
+        if folds is not None and rows is not None:
+            places = np.full(n_given, -1)
+            places[rows] = np.arange(len(rows))
+            folds = moved_folds(folds, places)
         self._learn_classes(np.unique(labels))
         views = self._shot_features(X, self.n_views, rows)
         queries = views[:, 0] if self.n_views == 1 else self._encode_images(X, 1, None, rows)[:, 0]

@@ -16,7 +16,7 @@ from sktip._maths.selection.folds import (
     one_by_one,
 )
 from sktip._shots.cache import BaseCacheClassifier
-from sktip._utils.cross_validation import score_of_logits
+from sktip._utils.cross_validation import moved_folds, score_of_logits
 from sktip._utils.warn import warn
 
 if TYPE_CHECKING:
@@ -59,16 +59,21 @@ class ChosenCacheClassifier(BaseCacheClassifier):
             # Held-out shots are balanced already.
             means = np.bincount(all_codes, weights)[all_codes] / np.bincount(all_codes)[all_codes]
             counted = weights / means
+        alone = isinstance(self.cv, LeaveOneOut)
+        if self.scoring is None and not self.fine_tune and not alone:
+            # A shot that is given twice is one; but what a `cv` parts stays apart.
+            apart = groups if folds is None else _memberships(folds, len(rows))
+            distinct = DistinctShots.of(queries, all_codes, apart)
+            if weights is not None or len(distinct.rows) < len(rows):
+                rows = distinct.rows
+                weights, counted = distinct.summed(weights), distinct.summed(counted)
+                if folds is not None:
+                    folds = moved_folds(folds, distinct.inverse)
         if folds is None:
-            if self.scoring is None and not self.fine_tune:
-                distinct = DistinctShots.of(queries, all_codes, groups)
-                if weights is not None or len(distinct.rows) < len(rows):
-                    rows = distinct.rows
-                    weights, counted = distinct.summed(weights), distinct.summed(counted)
             folds = self._own_folds(all_codes[rows], None if groups is None else groups[rows])
             if not folds or np.bincount(all_codes[rows]).max() == 1:
                 return self._papers_values(alphas)
-        elif isinstance(self.cv, LeaveOneOut) and not self.fine_tune:
+        elif alone and not self.fine_tune:
             # Learned keys have seen all shots that stay in; others can be hidden one by one.
             folds = one_by_one(len(rows))
         asked = np.concatenate([fold.held_out for fold in folds])
@@ -127,3 +132,12 @@ class ChosenCacheClassifier(BaseCacheClassifier):
             np.setdiff1d(fold.cached, fold.held_out),
         )
         return keys.new_tensor(learned)
+
+
+def _memberships(folds: list[Fold], n_shots: int) -> NDArray:
+    """Which shots are in the same parts of all folds: equal numbers, (n_shots,)."""
+    parts = np.zeros((n_shots, len(folds), 2), bool)
+    for number, fold in enumerate(folds):
+        parts[fold.held_out, number, 0] = True
+        parts[fold.cached, number, 1] = True
+    return np.unique(parts.reshape(n_shots, -1), axis=0, return_inverse=True)[1].ravel()

@@ -27,6 +27,18 @@ def folds_of(cv: Any, X: Any, y: NDArray[Any], groups: NDArray[Any] | None = Non
     return folds
 
 
+def moved_folds(folds: list[Fold], places: NDArray[Any]) -> list[Fold]:
+    """Folds of rows that are elsewhere now, each once; those at a negative place are gone."""
+    moved = []
+    for i, fold in enumerate(folds):
+        held_out, cached = np.unique(places[fold.held_out]), np.unique(places[fold.cached])
+        held_out, cached = held_out[held_out >= 0], cached[cached >= 0]
+        if not len(held_out) or not len(cached):
+            raise ValueError(f"cv: a part of split {i} has no shot of positive sample_weight.")
+        moved.append(Fold(held_out, cached))
+    return moved
+
+
 def _rows(part: Any, n_shots: int, what: str) -> NDArray[np.intp]:
     """Positions of the shots of one part of a split."""
     part = np.asarray(part)
