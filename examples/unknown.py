@@ -2,7 +2,7 @@
 Images of nothing known
 =======================
 
-A classifier that knows five digits is asked about all ten. :class:`~sktip.RejectUnknown` scores how
+A classifier that knows five digits sees all ten. :class:`~sktip.RejectUnknown` scores how
 well each image is known, and rejects those below a threshold that comes from the shots alone.
 """
 
