@@ -49,15 +49,28 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
         Torch device, such as ``"cpu"`` or ``"cuda:0"``. None is CUDA where there is one, else
         the CPU, decided anew at each use.
 
-    precision : {"fp32", "fp16", "bf16"}, default="fp32"
-        Numbers that the model computes in. The features are float32 in any case.
+    precision : {"auto", "fp32", "fp16", "bf16"}, default="auto"
+        Numbers that the model of images computes in. ``"auto"`` is bf16 where the device multiplies it
+        natively and a short measurement finds that faster, else fp32: GPUs of NVIDIA from Ampere on, CPUs
+        with AMX. Features in bf16 have a cosine of at least 0.999 to those in fp32, the features are
+        float32 in any case, and class names are always encoded in fp32.
+
+    reduced_decoding : bool, default=True
+        Decode JPEG files at the smallest of the scales 1, 1/2, 1/4 and 1/8 that leaves on the short
+        side three times the model's input, and 512 pixels (for random views: of the smallest crop), and
+        resize them by torch's code for 8 bits. Pictures without contrast, such as small print, are
+        decoded as a whole. Features have a cosine of at least 0.9999 to those of the full decoding.
+        False decodes all as a whole and preprocesses them as open_clip does, to the bit, as is done in
+        any case with what is not a JPEG file.
 
     batch_size : int, default=64
-        Images, or views of images, in one forward pass.
+        Images, or views of images, in one forward pass. On a CPU the threads share them, 4 to 8 each.
 
     n_jobs : int, default=None
-        Threads that read and prepare images while the model works on earlier ones. None means
-        1, without threads; -1 means one per CPU.
+        Threads that read and prepare images, and on a CPU run the model, each on images of its own.
+        None means as many as torch would use, ``torch.get_num_threads()``; with a GPU, one per CPU. -1
+        means one per CPU. 1 means none: the calling thread prepares images, and the model uses
+        torch's own threads.
 
     n_views : int, default=1
         1 encodes an image once, with the model's own evaluation preprocessing. A larger number
@@ -117,7 +130,8 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
     picture: the EXIF orientation is applied, transparency is laid on white, and 16-bit greys are
     scaled to 8 bits.
 
-    Features are those of open_clip's ``encode_image``, divided by their norm.
+    Features are those of open_clip's ``encode_image``, divided by their norm; with ``precision="fp32"``
+    and ``reduced_decoding=False`` of the same input, to the bit.
 
     References
     ----------
@@ -144,7 +158,8 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
         "model_name": [str],
         "pretrained": [str, None],
         "device": [str, None],
-        "precision": [StrOptions({"fp32", "fp16", "bf16"})],
+        "precision": [StrOptions({"auto", "fp32", "fp16", "bf16"})],
+        "reduced_decoding": ["boolean"],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "n_jobs": [Integral, None],
         "n_views": [Interval(Integral, 1, None, closed="left")],
@@ -164,7 +179,8 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
         pretrained: str | None = None,
         *,
         device: str | None = None,
-        precision: Literal["fp32", "fp16", "bf16"] = "fp32",
+        precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto",
+        reduced_decoding: bool = True,
         batch_size: int = 64,
         n_jobs: int | None = None,
         n_views: int = 1,
@@ -178,6 +194,7 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
         self.pretrained = pretrained
         self.device = device
         self.precision = precision
+        self.reduced_decoding = reduced_decoding
         self.batch_size = batch_size
         self.n_jobs = n_jobs
         self.n_views = n_views
@@ -344,7 +361,7 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
         return EncoderSession(
             load_clip(model_name, pretrained, self.device, self.precision),
             model_name=self.model_name,
-            precision=self.precision,
+            reduced_decoding=self.reduced_decoding,
             batch_size=self.batch_size,
             n_jobs=self.n_jobs,
             n_views=self.n_views,
@@ -360,6 +377,10 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
         located = self._located()
         state: dict[str, Any] = super().__getstate__()
         return {**state, "_absolute": located} if located else state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Those that were saved before the parameter existed decoded images as a whole.
+        super().__setstate__({"reduced_decoding": False, **state})
 
     def __sklearn_clone__(self) -> Self:
         twin = super().__sklearn_clone__()

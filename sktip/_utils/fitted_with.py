@@ -15,13 +15,18 @@ FORMAT = 1
 SAME_MODEL = 0.99
 
 
-def record(encoder: Any) -> dict[str, Any]:
-    """Describe what fits now: the format, the versions that matter, and the encoder's model."""
+def record(encoder: Any, session: Any = None) -> dict[str, Any]:
+    """Describe what fits now: the format, the versions that matter, and the encoder's model.
+
+    If the model was in use, as the open `session`, its precision is the one that "auto" stands for.
+    """
     entries = {"format": FORMAT, "sktip": __version__, **_versions()}
     if encoder is not None:
         entries |= {
             name: getattr(encoder, name) for name in ("model_name", "pretrained", "precision")
         }
+    if session is not None:
+        entries["precision"] = session.precision
     return entries
 
 

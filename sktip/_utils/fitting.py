@@ -57,8 +57,8 @@ def _published(
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
         twin = _twin(self, start)
         method(twin, *args, **kwargs)
-        twin.fitted_with_ = record(twin.encoder)
         state = vars(twin)
+        twin.fitted_with_ = record(twin.encoder, state[CALL].get("encoder"))
         if CALL not in vars(self):
             del state[CALL]
         # One step: a thread that reads `__dict__` meanwhile gets the old state or the new one.
