@@ -58,8 +58,8 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
     reduced_decoding : bool, default=True
         Decode JPEG files at the smallest of the scales 1, 1/2, 1/4 and 1/8 that leaves on the short
         side three times the model's input, and 512 pixels (for random views: of the smallest crop), and
-        resize them by torch's code for 8 bits. Pictures without contrast, such as small print, are
-        decoded as a whole. Features have a cosine of at least 0.9999 to those of the full decoding.
+        resize them by torch's code for 8 bits. Small pictures, and those with little contrast, such as
+        small print, are not. Features have a cosine of at least 0.9999 to those of the full decoding.
         False decodes all as a whole and preprocesses them as open_clip does, to the bit, as is done in
         any case with what is not a JPEG file.
 
@@ -380,7 +380,8 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Those that were saved before the parameter existed decoded images as a whole.
-        super().__setstate__({"reduced_decoding": False, **state})
+        super().__setstate__(state)
+        vars(self).setdefault("reduced_decoding", False)
 
     def __sklearn_clone__(self) -> Self:
         twin = super().__sklearn_clone__()

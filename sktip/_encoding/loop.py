@@ -31,6 +31,8 @@ MIN_PIECE = 4
 #: input, and at least.
 OVERSAMPLING = 3
 MIN_SIDE = 512
+#: Pixels on the short side from which on resizing is worth a quicker way.
+QUICK_SIDE = 256
 #: Standard deviation, of 255, of an input that may come from a reduced JPEG. What the reduction changes
 #: is a level or so: much beside a page of small print, which is nearly one grey to the model.
 MIN_CONTRAST = 20
@@ -78,7 +80,7 @@ class ViewEncoder:
         """
         n_threads = min(self.n_threads, len(images))
         with workers(n_threads) as pool:
-            run = _Run(self, pool, len(images), is_shared=1 < self.n_threads <= len(images))
+            run = _Run(self, pool, len(images), is_shared=self._is_shared(len(images)))
             ahead = 0 if n_threads == 1 else n_threads + run.most // self.n_views
             for index, image in enumerate(_map_ahead(pool, self._prepare, images, ahead)):
                 if image.error is not None:
@@ -88,6 +90,11 @@ class ViewEncoder:
                     self.on_failure(index, image.error)
                 yield from run.add(image)
             yield from run.rest()
+
+    def _is_shared(self, n_images: int) -> bool:
+        """Whether there are enough inputs for the threads to run the model on some each."""
+        enough = MIN_PIECE * self.n_threads
+        return 1 < self.n_threads <= n_images and n_images * self.n_views >= enough
 
     def run(self, inputs: dict[Key, Any]) -> dict[Key, NDArray]:
         """Encode one batch, and write its features down."""
@@ -123,14 +130,14 @@ class ViewEncoder:
             missing = [key for key in keys if key not in found]
             inputs = {}
             if missing and self.reduced_decoding and is_jpeg(content):
-                side = self._min_side()
-                reduced = to_rgb(image, content, where, self.max_pixels, side)
-                inputs = {key: self._input(reduced, key, quickly=True) for key in missing}
-            if any(contrast(pixels) < MIN_CONTRAST for pixels in inputs.values()):
-                inputs = {}
-            if missing and not inputs:
-                if picture is None:
-                    picture = to_rgb(image, content, where, self.max_pixels)
+                picture = to_rgb(image, content, where, self.max_pixels, self._min_side())
+                if min(picture.size) >= QUICK_SIDE:
+                    inputs = {key: self._input(picture, key, quickly=True) for key in missing}
+                    if min(map(contrast, inputs.values())) < MIN_CONTRAST:
+                        inputs, picture = {}, None
+            if missing and picture is None:
+                picture = to_rgb(image, content, where, self.max_pixels)
+            if not inputs:
                 inputs = {key: self._input(picture, key) for key in missing}
             return _Encoded(features, inputs, n_missing=len(inputs))
         except ImageReadError as error:
@@ -194,7 +201,7 @@ class _Run:
         yield from self._ready(n_running=0)
 
     def _piece(self) -> int:
-        """Inputs to give to one thread: fewer towards the end, so that all end at the same time."""
+        """Count the inputs to give to one thread: fewer at the end, so that all end at the same time."""
         if not self.is_shared:
             return self.most
         left = self.n_left + len(self.inputs)

@@ -93,7 +93,7 @@ def to_pixels(image: Image.Image) -> Any:
 
 
 def contrast(pixels: Any) -> float:
-    """Standard deviation of the pixels of a picture, of all channels, from 0 to 127.5."""
+    """Compute the standard deviation of a picture's pixels, of all channels: 0 to 127.5."""
     return float(pixels.float().std())
 
 
