@@ -31,8 +31,6 @@ MIN_PIECE = 4
 #: input, and at least.
 OVERSAMPLING = 3
 MIN_SIDE = 512
-#: Pixels on the short side from which on resizing is worth a quicker way.
-QUICK_SIDE = 256
 #: Standard deviation, of 255, of an input that may come from a reduced JPEG. What the reduction changes
 #: is a level or so: much beside a page of small print, which is nearly one grey to the model.
 MIN_CONTRAST = 20
@@ -130,8 +128,10 @@ class ViewEncoder:
             missing = [key for key in keys if key not in found]
             inputs = {}
             if missing and self.reduced_decoding and is_jpeg(content):
-                picture = to_rgb(image, content, where, self.max_pixels, self._min_side())
-                if min(picture.size) >= QUICK_SIDE:
+                side = self._min_side()
+                picture = to_rgb(image, content, where, self.max_pixels, side)
+                # A smaller one was decoded as a whole.
+                if min(picture.size) >= side:
                     inputs = {key: self._input(picture, key, quickly=True) for key in missing}
                     if min(map(contrast, inputs.values())) < MIN_CONTRAST:
                         inputs, picture = {}, None
