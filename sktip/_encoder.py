@@ -51,9 +51,8 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
 
     precision : {"auto", "fp32", "fp16", "bf16"}, default="auto"
         Numbers that the model of images computes in. ``"auto"`` is bf16 where the device multiplies it
-        natively and a short measurement finds that faster, else fp32: GPUs of NVIDIA from Ampere on, CPUs
-        with AMX. Features in bf16 have a cosine of at least 0.999 to those in fp32, the features are
-        float32 in any case, and class names are always encoded in fp32.
+        natively and a short measurement finds that faster, else fp32. Features in bf16 have a cosine of
+        at least 0.999 to those in fp32. They are float32 in any case; class names are encoded in fp32.
 
     reduced_decoding : bool, default=True
         Decode JPEG files at the smallest of the scales 1, 1/2, 1/4 and 1/8 that leaves on the short
@@ -68,9 +67,8 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
 
     n_jobs : int, default=None
         Threads that read and prepare images, and on a CPU run the model, each on images of its own.
-        None means as many as torch would use, ``torch.get_num_threads()``; with a GPU, one per CPU. -1
-        means one per CPU. 1 means none: the calling thread prepares images, and the model uses
-        torch's own threads.
+        None means as many as torch would use; with a GPU, one per CPU. -1 means one per CPU. 1 means
+        none: the calling thread prepares images, and the model uses torch's own threads.
 
     n_views : int, default=1
         1 encodes an image once, with the model's own evaluation preprocessing. A larger number
@@ -130,8 +128,7 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
     picture: the EXIF orientation is applied, transparency is laid on white, and 16-bit greys are
     scaled to 8 bits.
 
-    Features are those of open_clip's ``encode_image``, divided by their norm; with ``precision="fp32"``
-    and ``reduced_decoding=False`` of the same input, to the bit.
+    Features are those of open_clip's ``encode_image``, divided by their norm.
 
     References
     ----------

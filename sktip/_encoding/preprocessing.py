@@ -28,7 +28,7 @@ class Preprocessing:
             len(steps) > 1 and isinstance(steps[-2], ToTensor) and isinstance(steps[-1], Normalize)
         )
         self._geometry = steps[:-2] if self._is_split else []
-        self._normalize = steps[-1] if self._is_split else None
+        self._normalize: Any = steps[-1] if self._is_split else None
         # Of a picture that is RGB already, the step between crop and tensor changes nothing.
         pixel = Image.new("RGB", (2, 1))
         self._on_tensors = [

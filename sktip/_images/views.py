@@ -41,7 +41,9 @@ def random_view(image: Image.Image, size: tuple[int, int], rng: np.random.Genera
     return view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else view
 
 
-def _crop_box(width: int, height: int, rng: np.random.Generator) -> tuple[float, float, float, float]:
+def _crop_box(
+    width: int, height: int, rng: np.random.Generator
+) -> tuple[float, float, float, float]:
     # Not in whole pixels, whose number depends on the scale.
     for _ in range(ATTEMPTS):
         area = width * height * rng.uniform(*SCALE)
