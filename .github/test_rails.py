@@ -85,17 +85,17 @@ def ruff(source):
 @pytest.mark.parametrize(
     ("schema", "pattern", "n_files"),
     [
-        ("workflows", "workflows/*.yml", 4),
-        ("issue-forms", "ISSUE_TEMPLATE/[!c]*.yml", 3),
-        ("issue-config", "ISSUE_TEMPLATE/config.yml", 1),
-        ("dependabot", "dependabot.yml", 1),
+        ("github-workflows", ".github/workflows/*.yml", 4),
+        ("github-issue-forms", ".github/ISSUE_TEMPLATE/[!c]*.yml", 3),
+        ("github-issue-config", ".github/ISSUE_TEMPLATE/config.yml", 1),
+        ("dependabot", ".github/dependabot.yml", 1),
+        ("citation-file-format", "CITATION.cff", 1),
     ],
 )
-def test_files_of_github_match_their_schema(schema, pattern, n_files):
-    files = list((ROOT / ".github").glob(pattern))
+def test_files_match_their_schema(schema, pattern, n_files):
+    files = list(ROOT.glob(pattern))
     assert len(files) >= n_files
-    name = "vendor.dependabot" if schema == "dependabot" else f"vendor.github-{schema}"
-    answer = run("check_jsonschema", "--builtin-schema", name, *files)
+    answer = run("check_jsonschema", "--builtin-schema", f"vendor.{schema}", *files)
     assert answer.returncode == 0, answer.stdout
 
 

@@ -1,8 +1,8 @@
-"""The measured accuracies: one file, from which README, guide and figures have their tables.
+"""The measured accuracies: one file, from which README and guide have their tables and chart.
 
-    tox -e accuracy -- FILE.npz ...      measure from files of features, then write the tables
-    python docs/accuracy.py              write the tables again
-    python docs/accuracy.py --check      fail if README is not what the file says
+    tox -e accuracy -- FILE.npz ...      measure from files of features, then write tables and chart
+    python docs/accuracy.py              write tables and chart again
+    python docs/accuracy.py --check      fail if README or the chart is not what the file says
 
 The file is ``docs/accuracy.csv``: mean and standard deviation over draws of shots, of each data set,
 classifier and number of shots. ``examples/reproduce_paper.py`` says what a file of features holds.
@@ -10,6 +10,7 @@ classifier and number of shots. ``examples/reproduce_paper.py`` says what a file
 
 import argparse
 import csv
+import hashlib
 import math
 import sys
 from collections import defaultdict
@@ -17,6 +18,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
+CHARTS = [HERE / "images" / f"accuracy-{page}.svg" for page in ("light", "dark")]
 FIELDS = ("dataset", "method", "shots", "draws", "mean", "std")
 #: How the tables name what was measured.
 NAMES = {
@@ -31,6 +33,14 @@ NAMES = {
     "FewShotClassifier": "`FewShotClassifier`",
     "linear probe": "logistic regression on features",
 }
+#: The lines of the chart, and what they are called there; the first stands out.
+LINES = {
+    "FewShotClassifier": "FewShotClassifier",
+    "Tip-Adapter-F, tuned": "Tip-Adapter-F",
+    "linear probe": "linear probe",
+    "Tip-Adapter, tuned": "Tip-Adapter",
+    "zero-shot": "zero-shot CLIP",
+}
 #: Where README has the table of a data set.
 BEGIN, END = "<!-- accuracy of {} -->\n", "<!-- end -->\n"
 
@@ -43,6 +53,12 @@ def read(file=HERE / "accuracy.csv"):
             mean, std = (float(row[name] or "nan") for name in ("mean", "std"))
             found[row["dataset"]][row["method"]][int(row["shots"])] = mean, std
     return {name: dict(methods) for name, methods in found.items()}
+
+
+def digest():
+    """What the charts carry of the figures that they were drawn from, so that an old one is noticed."""
+    drawn = {method: read()["stanford_cars_vitb32"][method] for method in LINES}
+    return "accuracy.csv " + hashlib.sha256(repr(drawn).encode()).hexdigest()[:16]
 
 
 def table(dataset):
@@ -90,6 +106,21 @@ def write_wide(folder):
             csv.writer(file, lineterminator="\n").writerows(rows)
 
 
+def write_chart(folder):
+    """Write the directives that show the chart, with its ends as text for those who cannot see it."""
+    ends = []
+    for method, cells in read()["stanford_cars_vitb32"].items():
+        if method in LINES:
+            first, last = (cells[k][0] for k in (min(cells), max(cells)))
+            ends.append(f"{LINES[method]} from {first:.0f} to {last:.0f} %")
+    text = "Accuracy on Stanford Cars from 1 to 16 photos per class: " + ", ".join(ends) + "."
+    shown = [
+        f".. image:: /images/accuracy-{page}.svg\n   :class: only-{page}\n   :alt: {text}\n"
+        for page in ("light", "dark")
+    ]
+    (folder / "accuracy_chart.rst").write_text("\n".join(shown), encoding="utf-8")
+
+
 def take(measured):
     """Take over what ``reproduce_paper.py`` has measured, data set by data set."""
     with Path(measured).open(newline="") as lines:
@@ -119,9 +150,16 @@ def main(arguments=None):
     text = README.read_text(encoding="utf-8")
     if not options.check:
         README.write_text(with_tables(text), encoding="utf-8")
+        from figures import write_charts
+
+        write_charts()
     elif with_tables(text) != text:
         sys.exit(
             "README.md has other accuracies than docs/accuracy.csv: run python docs/accuracy.py"
+        )
+    elif any(digest() not in chart.read_text("utf-8") for chart in CHARTS):
+        sys.exit(
+            "docs/images/ has an older chart than docs/accuracy.csv: run python docs/accuracy.py"
         )
 
 

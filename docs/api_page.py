@@ -9,47 +9,90 @@ from sktip.utils import all_estimators
 HEAD = """API reference
 =============
 
-Estimators and what belongs to them are imported from ``sktip`` itself. Nothing else is public: names that begin with
-an underscore may change at any time.
+Every public object, grouped as the :doc:`user guide <guide/index>`. Estimators and what belongs to them are imported from
+``sktip`` itself. Names that begin with an underscore are not public: they may change at any time.
 """
-#: Titles of the public modules, in the order of the page.
-MODULES = {
-    "model_selection": "Model selection",
-    "inspection": "Inspection",
-    "distributed": "Distributed",
-    "datasets": "Data sets",
-    "prompts": "Prompts",
-    "exceptions": "Exceptions",
-    "utils": "Utilities",
+#: Groups with what they are for, and what comes first in each.
+GROUPS = {
+    "Start": (
+        "A first classifier from your own photos.",
+        "FewShotClassifier CLIPFeatureTransformer datasets.load_image_folder datasets.load_image_table "
+        "model_selection.FewShotSplit datasets.load_digit_images",
+    ),
+    "Better answers": (
+        "The paper's method and other classifiers (:doc:`guide/which_classifier`); class names and templates.",
+        "TipAdapterClassifier TipAdapterClassifierCV GDAClassifier ProKeRClassifier ZeroShotClassifier "
+        "CLIPAdapterClassifier",
+    ),
+    "Trust": ("See why, and measure.", "inspection.CacheEvidenceDisplay"),
+    "Work": (
+        "Encode once, many images, deployment.",
+        "FeatureMemory clear_model_cache",
+    ),
+    "Reference": (
+        "Errors, reports of bugs, and the paper's data sets.",
+        "exceptions.ImageReadError exceptions.ModelLoadError show_versions utils.all_estimators datasets.load_dataset",
+    ),
+}
+#: Where an object goes that no group names: by its module; classifiers are "Better answers".
+GROUP_OF = {
+    "prompts": "Better answers",
+    "inspection": "Trust",
+    "datasets": "Reference",
+    "exceptions": "Reference",
+    "utils": "Reference",
 }
 
 
-def section(title, module, names, *, described):
-    """One section: the module's own words, its classes and functions, then its data."""
-    objects = [name for name in names if callable(getattr(import_module(module), name))]
-    lines = [title, "-" * len(title), ""]
-    if described:
-        lines += [f".. automodule:: {module}", "   :no-members:", ""]
-    lines += [f".. currentmodule:: {module}", "", ".. autosummary::", "   :toctree: api", ""]
-    lines += [f"   {name}" for name in objects]
-    for name in sorted(set(names) - set(objects)):
-        lines += ["", f".. autodata:: {name}", "   :no-value:"]
+def public_names():
+    """Names below ``sktip`` of all public objects, and the public modules."""
+    values = {name: getattr(sktip, name) for name in dir(sktip) if name != "__version__"}
+    modules = [name for name, value in values.items() if isinstance(value, ModuleType)]
+    inside = [f"{name}.{item}" for name in modules for item in values[name].__all__]
+    return [name for name in values if name not in modules] + inside, modules
+
+
+def grouped(names):
+    """Give each name to a group, those that a group names first."""
+    groups = {title: first.split() for title, (_, first) in GROUPS.items()}
+    gone = [name for listed in groups.values() for name in listed if name not in names]
+    if gone:
+        raise ValueError(f"docs/api_page.py names what is not public: {', '.join(gone)}.")
+    classifiers = dict(all_estimators(type_filter="classifier"))
+    for name in names:
+        if not any(name in listed for listed in groups.values()):
+            default = "Better answers" if name in classifiers else "Work"
+            groups[GROUP_OF.get(name.partition(".")[0], default)].append(name)
+    return groups
+
+
+def section(title, names):
+    """One group: a line on it, a table of classes and functions, then its data."""
+    lines = [title, "-" * len(title), "", GROUPS[title][0], "", ".. currentmodule:: sktip", ""]
+    lines += [".. autosummary::", "   :toctree: api", ""]
+    data = [name for name in names if not is_callable(name)]
+    lines += [f"   {name}" for name in names if name not in data]
+    for name in data:
+        lines += ["", f".. autodata:: sktip.{name}", "   :no-value:"]
     return "\n".join(lines) + "\n"
 
 
+def is_callable(name):
+    module, _, item = f"sktip.{name}".rpartition(".")
+    return callable(getattr(import_module(module), item))
+
+
 def text():
-    """The page: features, classifiers, then each public module."""
-    public = {name: getattr(sktip, name) for name in dir(sktip) if name != "__version__"}
-    modules = {name for name, value in public.items() if isinstance(value, ModuleType)}
-    if modules != set(MODULES):
-        raise ValueError(f"docs/api_page.py lacks a title for {modules ^ set(MODULES)}.")
-    classifiers = [name for name, _ in all_estimators(type_filter="classifier")]
-    rest = [name for name in public if name not in modules and name not in classifiers]
-    sections = [
-        section("Features and models", "sktip", rest, described=False),
-        section("Classifiers", "sktip", classifiers, described=False),
-    ]
-    for name, title in MODULES.items():
-        names = public[name].__all__
-        sections.append(section(title, f"sktip.{name}", names, described=True))
-    return "\n".join([HEAD, *sections])
+    """The page: the groups, then what the modules say of themselves."""
+    names, modules = public_names()
+    sections = [section(title, listed) for title, listed in grouped(names).items()]
+    described = ["Modules", "-------", ""]
+    for name in sorted(modules):
+        described += [
+            f".. rubric:: sktip.{name}",
+            "",
+            f".. automodule:: sktip.{name}",
+            "   :no-members:",
+            "",
+        ]
+    return "\n".join([HEAD, *sections, "\n".join(described)])

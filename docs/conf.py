@@ -23,6 +23,7 @@ import api_page
 # What is made from other sources: the API page from the public names, tables from accuracy.csv.
 (HERE / "api.rst").write_text(api_page.text(), encoding="utf-8")
 accuracy.write_wide(HERE / "generated")
+accuracy.write_chart(HERE / "generated")
 
 # The examples use the bundled model, so that a build needs no network.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -43,8 +44,9 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
+    "sphinxext.opengraph",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "generated"]
 templates_path = ["_templates"]
 default_role = "py:obj"
 toc_object_entries_show_parents = "hide"
@@ -130,6 +132,7 @@ sphinx_gallery_conf = {
     # One that is not listed comes last; one that is not there yet does no harm.
     "within_subsection_order": ExplicitOrder(
         [
+            "first_classifier.py",
             "quickstart.py",
             "shots_curve_openmoji.py",
             "choose_alpha_beta.py",
@@ -139,6 +142,7 @@ sphinx_gallery_conf = {
             "calibration.py",
             "linear_probe.py",
             "save_and_load.py",
+            "export_onnx.py",
             "own_photos.py",
             "*",
         ]
@@ -156,6 +160,7 @@ sphinx_gallery_conf = {
     "doc_module": ("sktip",),
     "backreferences_dir": "_backreferences",
     "inspect_global_variables": False,
+    "first_notebook_cell": '# Needs sktip with its extra "examples".\n%matplotlib inline',
 }
 
 # -- Figures --------------------------------------------------------------------------------
@@ -192,8 +197,15 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-html_sidebars = {"index": [], "getting_started": [], "benchmarks": [], "migrating": []}
-html_sidebars |= {"changelog": [], "contributing": []}
+html_sidebars = {"index": [], "changelog": [], "contributing": []}
+
+# -- Previews of links ----------------------------------------------------------------------
+
+ogp_site_url = html_baseurl
+ogp_site_name = "sktip"
+ogp_image = "_static/preview.png"
+ogp_image_alt = "Three labelled pictures per class, and new ones with their answers"
+ogp_social_cards = {"enable": False}
 
 # -- Formulae -------------------------------------------------------------------------------
 # As MathML, which browsers draw themselves: no script, and nothing is fetched when a page is read.
@@ -206,7 +218,7 @@ def visit_math(translator, node):
 
 def visit_math_block(translator, node):
     formula = tex2mathml(node.astext(), as_block=True)
-    translator.body.append(f'<div class="formula">{formula}</div>')
+    translator.body.append(f'<div class="formula" tabindex="0">{formula}</div>')
     raise SkipNode
 
 

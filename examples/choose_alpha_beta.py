@@ -1,11 +1,11 @@
 """
-Choosing alpha and beta: grid search and leave-one-out
-======================================================
+Choosing alpha and beta: grid search and held-out shots
+=======================================================
 
 Two numbers decide what Tip-Adapter makes of its shots: the weight alpha of the cache and its
 sharpness beta. Here the same eight shots per class choose them in two ways, side by side:
 scikit-learn's :class:`~sklearn.model_selection.GridSearchCV`, which cross-validates a grid, and
-:class:`~sktip.TipAdapterClassifierCV`, which leaves shots out and considers every alpha.
+:class:`~sktip.TipAdapterClassifierCV`, which holds out shots and considers every alpha.
 """
 
 # %%
@@ -43,8 +43,8 @@ search = GridSearchCV(
 grid_seconds = time.perf_counter() - start
 
 # %%
-# Leaving out shots
-# -----------------
+# Held-out shots
+# --------------
 # The similarities of the shots are computed once and masked, so that nothing is fitted anew. First by
 # the same log-loss as the grid search, then by the default rule, which adds a belief in the paper's
 # values: the fewer the shots, the nearer to them it stays.
@@ -66,8 +66,8 @@ print("                          alpha   beta   test accuracy    time")
 for name, model, (alpha, beta), seconds in [
     ("the paper's values", untuned, (1.0, 5.5), 0.0),
     ("GridSearchCV", search.best_estimator_, search.best_params_.values(), grid_seconds),
-    ("left out, by log-loss", by_loss, (by_loss.alpha_, by_loss.beta_), loss_seconds),
-    ("left out, default rule", by_rule, (by_rule.alpha_, by_rule.beta_), rule_seconds),
+    ("held-out, by log-loss", by_loss, (by_loss.alpha_, by_loss.beta_), loss_seconds),
+    ("held-out, default rule", by_rule, (by_rule.alpha_, by_rule.beta_), rule_seconds),
 ]:
     accuracy = 100 * model.score(features[test], labels[test])
     print(f"{name:24} {alpha:6.2f} {beta:6.2f} {accuracy:13.1f} % {seconds:6.2f} s")

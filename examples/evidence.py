@@ -2,9 +2,8 @@
 Why an answer: the evidence of a right and of a wrong prediction
 ================================================================
 
-A cache answers by the shots it was given, so it can show them. This draws the evidence of two
-predictions: a digit that the class names alone get wrong and the shots put right, and one that the
-shots get wrong.
+See which shots decided an answer. Two predictions are drawn: a digit that the class names alone get
+wrong and the shots correct, and one that stays wrong.
 """
 
 # %%
@@ -28,13 +27,13 @@ zero_shot = ZeroShotClassifier(clip, **common).fit(features[shots], labels[shots
 
 right = clf.predict(features[test]) == labels[test]
 right_before = zero_shot.predict(features[test]) == labels[test]
-print(f"{(right & ~right_before).sum()} of {len(test)} test images are put right by the shots,")
-print(f"{(right_before & ~right).sum()} are put wrong, {(~right & ~right_before).sum()} stay wrong")
+print(f"{(right & ~right_before).sum()} of {len(test)} test images are corrected by the shots,")
+print(f"{(right_before & ~right).sum()} become wrong, {(~right & ~right_before).sum()} stay wrong")
 
 # %%
-# Put right by the shots
+# Corrected by the shots
 # ----------------------
-# Of those put right, the one that the shots moved most. Above, the shots with the largest votes;
+# Of those corrected, the one that the shots moved most. Above, the shots with the largest votes;
 # below, each logit as CLIP's text prior and the votes of the cache. By its text alone another digit
 # would win.
 
@@ -55,8 +54,8 @@ print(f"a {labels[query]}; wrote evidence.png")
 # %%
 # Wrong all the same
 # ------------------
-# The wrong answer that the classifier is surest of. The shots say why: those that look most like the
-# query belong to another class. Their labels would show if one of them were wrong, which is the first
+# The wrong answer of the highest confidence. The shots show why: those most similar to the query
+# belong to another class. Their labels would show if one of them were wrong, which is the first
 # thing to look for in one's own data.
 
 confidence = clf.predict_proba(features[test]).max(axis=1)

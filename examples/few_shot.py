@@ -51,8 +51,8 @@ for name, values in scores.items():
     print(f"{name}: {cells}")
 
 # %%
-# Unlabelled images are worth most where there are no shots. With four shots of each digit there is
-# less left for them to say.
+# Unlabelled images are worth most where there are no shots. With four shots of each digit they add
+# less.
 
 from sktip.inspection import ShotsCurveDisplay
 
@@ -61,8 +61,8 @@ display = ShotsCurveDisplay(SHOTS, scores, score_name="accuracy on test images (
 # %%
 # Why an answer
 # -------------
-# The logits are a sum of what text, class means, correction and unlabelled images say, and each
-# shot's part in them is known. The last query, and the shots that spoke most for its answer:
+# The logits are a sum of parts: text, class means, correction and unlabelled images. The part of each
+# shot is known too. The last query, and the shots that raised its answer most:
 
 import matplotlib.pyplot as plt
 

@@ -10,8 +10,8 @@ again.
 # %%
 # Nine digits
 # -----------
-# alpha and beta are chosen by leaving out their shots. The classifier that does so cannot be extended;
-# one with the values that it found can.
+# alpha and beta are chosen on held-out shots. The classifier that does so cannot be extended; one with
+# the values that it found can.
 
 import numpy as np
 

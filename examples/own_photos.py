@@ -3,14 +3,16 @@ Your own photos, with ViT-B-32
 ==============================
 
 A program for a folder that holds a folder of photos for each class, ``photos/golden_retriever/1.jpg``
-and so on. It draws shots of each class, scores a tuned Tip-Adapter and its stronger relatives on the
-other photos, saves the best one fitted on all photos, and names new ones. It was not run for this
-page, since it needs photos and downloads the weights of ViT-B-32 (600 MB) at the first use::
+and so on. It draws shots of each class, scores five classifiers on the other photos, saves the best
+one fitted on all photos, and names new ones. It was not run for this page, since it needs photos and
+downloads the weights of ViT-B-32 (600 MB) at the first use::
 
     python own_photos.py photos --shots 8 --new new_1.jpg new_2.jpg
 
 The features are kept in ``features.sqlite``, so that a second run encodes new photos only.
 """
+
+# sphinx_gallery_thumbnail_path = "images/strip-light.png"
 
 # %%
 # The program
@@ -24,6 +26,7 @@ from sklearn.model_selection import cross_val_score
 
 from sktip import (
     CLIPFeatureTransformer,
+    FewShotClassifier,
     GDAClassifier,
     ProKeRClassifier,
     TipAdapterClassifierCV,
@@ -42,6 +45,7 @@ def main(argv=None):
 
     common = {"input": "features", "templates": args.template}
     methods = {
+        "FewShotClassifier": FewShotClassifier(clip, **common),
         "zero-shot": ZeroShotClassifier(clip, **common),
         "Tip-Adapter, tuned": TipAdapterClassifierCV(clip, **common),
         "GDA": GDAClassifier(clip, **common),
@@ -57,7 +61,7 @@ def main(argv=None):
         print(f"{name:20} {100 * values.mean():5.1f} ± {100 * values.std():.1f}")
 
     best = max(scores, key=lambda name: scores[name].mean())
-    # With image input from here on: what is saved is asked about photos.
+    # With image input from here on: what is saved classifies photos.
     clf = methods[best].set_params(input="image").fit(photos.data, photos.target)
     joblib.dump(clf, args.output)
     print(f"\n{best}, fitted on all photos, is in {args.output}")

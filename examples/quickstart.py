@@ -35,8 +35,8 @@ print(f"encoded {len(images)} images in {time.perf_counter() - start:.1f} s")
 # %%
 # Six classifiers
 # ---------------
-# Zero-shot CLIP is Tip-Adapter without its cache. "Tuned" means alpha and beta chosen by leaving out
-# the shots themselves. FewShotClassifier has nothing to tune, and is the one to start with.
+# Zero-shot CLIP is Tip-Adapter without its cache. "Tuned" means alpha and beta chosen on held-out
+# shots. FewShotClassifier has nothing to tune, and is the one to start with.
 
 from sktip import FewShotClassifier, TipAdapterClassifier, TipAdapterClassifierCV
 
@@ -70,7 +70,7 @@ for seed, (shots, _) in enumerate(splits.split(features[pool], labels[pool])):
         chosen = shots[: n_shots * 10]
         for name, method in methods.items():
             if n_shots == 1 and isinstance(method, TipAdapterClassifierCV):
-                continue  # There is no second shot to leave out.
+                continue  # With one shot per class, alpha and beta cannot be tuned.
             method.fit(features[chosen], labels[chosen])
             scores[name][row, seed] = 100 * method.score(features[test], labels[test])
 

@@ -3,9 +3,9 @@
     python examples/reproduce_paper.py --root DATA --datasets all --shots 1 2 4 8 16 --seeds 3 \\
         --model RN50-quickgelu --pretrained openai
 
-Alpha and beta are chosen by leaving shots out, never on the test set; the epoch is not chosen at
-all: training has a fixed schedule, and its last epoch counts. With one shot per class nothing
-can be left out, and "tuned" methods keep alpha 1 and beta 5.5. DATA is laid out as CoOp's guide says.
+Alpha and beta are chosen on held-out shots, never on the test set; the epoch is not chosen at all:
+training has a fixed schedule, and its last epoch counts. With one shot per class, alpha and beta
+cannot be tuned, and "tuned" methods keep 1 and 5.5. DATA is laid out as CoOp's guide says.
 
 Every image is encoded once and kept in OUT/features.sqlite. Every result is on disk before the
 next is computed, in OUT/results.csv: run the command again after an interruption, or with more

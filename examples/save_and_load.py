@@ -3,7 +3,7 @@ Save, load, and predict one photo
 =================================
 
 A fitted classifier is a handful of NumPy arrays. ``joblib`` writes them to disk, without the CLIP;
-another process loads them and asks about a single photo.
+another process loads them and classifies a single photo.
 """
 
 # %%

@@ -1,8 +1,9 @@
-"""Few-shot CLIP classification for scikit-learn.
+"""Train an image classifier from a few labelled photos per class.
 
-`sktip` turns a few labelled images per class, the class names as text and a pretrained CLIP
-into a classifier with scikit-learn's interface, after the paper "Tip-Adapter: Training-free
-CLIP-Adapter for Better Vision-Language Modeling" (arXiv 2111.03930).
+`sktip` has classifiers with scikit-learn's interface on top of a pretrained CLIP, which knows images
+and class names. Begin with `FewShotClassifier`; `TipAdapterClassifier` is the method of the paper
+"Tip-Adapter: Training-free Adaption of CLIP for Few-shot Classification" (arXiv 2207.09519, first
+version 2111.03930).
 """
 
 import lazy_loader

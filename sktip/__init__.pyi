@@ -2,10 +2,12 @@
 from . import datasets as datasets
 from . import distributed as distributed
 from . import exceptions as exceptions
+from . import export as export
 from . import inspection as inspection
 from . import model_selection as model_selection
 from . import prompts as prompts
 from . import utils as utils
+from ._batch.predict import predict_images as predict_images
 from ._clip_adapter import CLIPAdapterClassifier as CLIPAdapterClassifier
 from ._encoder import CLIPFeatureTransformer as CLIPFeatureTransformer
 from ._encoding.memory import FeatureMemory as FeatureMemory

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import Tags, check_array
 from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -18,6 +18,7 @@ from sktip._encoder import CLIPFeatureTransformer
 from sktip._encoding.session import EncoderSession, open_encoder
 from sktip._images.pictures import as_image_list, describe, looks_like_images
 from sktip._maths.unit import unit_norm
+from sktip._utils.attributes import NamedAttributesMixin
 from sktip._utils.classes import given_names, resolve_classes
 from sktip._utils.doc_links import DocumentedMixin
 from sktip._utils.fitted_with import check_format, check_same_model
@@ -43,7 +44,9 @@ NO_PRIOR = (
 NOTHING = "there are neither shots nor text: pass X and y, or an encoder or text_features for the class names."
 
 
-class BaseCLIPClassifier(BlockwisePredictionMixin, DocumentedMixin, ClassifierMixin, BaseEstimator):
+class BaseCLIPClassifier(
+    NamedAttributesMixin, BlockwisePredictionMixin, DocumentedMixin, ClassifierMixin, BaseEstimator
+):
     """Inputs, classes, text prior and probabilities of a classifier on CLIP features.
 
     A subclass is its `fit` and its `_logit_function(dtype)`.
@@ -193,7 +196,9 @@ class BaseCLIPClassifier(BlockwisePredictionMixin, DocumentedMixin, ClassifierMi
             return self._encode_images(X, n_views, seed, rows)
         self._check_width(X)
         features = unit_rows(X, called=rows)
-        empty = np.flatnonzero(~X.any(axis=1))
+        # Only rows that begin with a zero are looked at as a whole.
+        empty = np.flatnonzero(X[:, 0] == 0)
+        empty = empty[~X[empty].any(axis=1)]
         if len(empty) and self.text_features_ is not None:
             row = empty[0] if rows is None else rows[empty[0]]
             raise ValueError(
@@ -236,7 +241,7 @@ class BaseCLIPClassifier(BlockwisePredictionMixin, DocumentedMixin, ClassifierMi
             raise ImageReadError(
                 f"{describe(images[unread[0]], unread[0])} could not be read ({len(unread)} in all), and a "
                 "classifier needs every image. Remove it, or encode with the transformer and drop its rows "
-                "of NaN."
+                "of NaN. sktip.predict_images goes on without it."
             )
         endless = np.flatnonzero(~np.isfinite(features).all(axis=(1, 2)))
         if len(endless):
@@ -336,6 +341,15 @@ class BaseCLIPClassifier(BlockwisePredictionMixin, DocumentedMixin, ClassifierMi
         if len(empty):
             raise ValueError(f"text_features has a row of zeros, row {empty[0]}.")
         return unit_norm(text)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        encoder = self.encoder
+        of_the_run = encoder is not None and (encoder.memory is not None or encoder.verbose)
+        if of_the_run and self.__sklearn_is_fitted__():
+            # They belong to the machine that fitted: a server is to write no features, and no bar.
+            state = {**state, "encoder": clone(encoder).set_params(memory=None, verbose=0)}
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         check_format(type(self).__name__, state)

@@ -18,7 +18,7 @@ from sktip._utils.progress import progress
 
 
 class CLIPAdapterClassifier(BaseCLIPClassifier):
-    r"""Few-shot classification by a small network between CLIP's image and text features.
+    r"""CLIP-Adapter, a small trained network: take it to compare with published results.
 
     A bottleneck of two layers without biases learns from the shots. Its output is mixed with the
     feature that it was given, and compared with the text features ([1]_, equations 5 to 8):
@@ -28,7 +28,7 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
         f' = \frac{r A(f) + (1 - r) f}{\lVert r A(f) + (1 - r) f \rVert} \\
         \text{logits} = s f' W^\top
 
-    It is the trained method that Tip-Adapter was proposed to do without.
+    Tip-Adapter was proposed as an alternative to it that needs no training.
 
     Read more in the :ref:`User Guide <guide_family>`.
 

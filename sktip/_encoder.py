@@ -16,15 +16,23 @@ from sktip._encoding.model import load_clip
 from sktip._encoding.paths import Located, locate
 from sktip._encoding.session import EncoderSession, open_encoder
 from sktip._images.pictures import as_image_list
+from sktip._utils.attributes import NamedAttributesMixin
 from sktip._utils.doc_links import DocumentedMixin
 from sktip.prompts import fill_prompts
 
+#: What the session takes as it is.
+SESSION_PARAMETERS = (
+    "model_name", "reduced_decoding", "batch_size", "n_jobs", "n_views", "on_error", "max_pixels",
+    "random_state", "verbose",
+)  # fmt: skip
 
-class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
+
+class CLIPFeatureTransformer(
+    NamedAttributesMixin, DocumentedMixin, TransformerMixin, BaseEstimator
+):
     """Encode images, and class names, with a pretrained CLIP.
 
-    A stateless transformer: it learns nothing, needs no `fit`, and holds nothing but its
-    parameters, so that it costs nothing to clone or pickle. The CLIP model is loaded at first
+    A stateless transformer: it needs no `fit`, and holds nothing but its parameters. The CLIP model is loaded at first
     use and shared by the whole process. A relative path among the parameters keeps the meaning
     that it has at the first use, or when the transformer is pickled, whatever the working
     directory is later; `set_params` starts afresh.
@@ -55,20 +63,16 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
         at least 0.999 to those in fp32. They are float32 in any case; class names are encoded in fp32.
 
     reduced_decoding : bool, default=True
-        Decode JPEG files at the smallest of the scales 1, 1/2, 1/4 and 1/8 that leaves on the short
-        side three times the model's input, and 512 pixels (for random views: of the smallest crop), and
-        resize them by torch's code for 8 bits. Small pictures, and those with little contrast, such as
-        small print, are not. Features have a cosine of at least 0.9999 to those of the full decoding.
-        False decodes all as a whole and preprocesses them as open_clip does, to the bit, as is done in
-        any case with what is not a JPEG file.
+        Decode large JPEG files at 1/2, 1/4 or 1/8, where that leaves three times the model's input.
+        Features have a cosine of at least 0.9999 to those of the full decoding. False decodes all as
+        a whole and preprocesses them as open_clip does, to the bit.
 
     batch_size : int, default=64
         Images, or views of images, in one forward pass. On a CPU the threads share them, 4 to 8 each.
 
     n_jobs : int, default=None
         Threads that read and prepare images, and on a CPU run the model, each on images of its own.
-        None means as many as torch would use; with a GPU, one per CPU. -1 means one per CPU. 1 means
-        none: the calling thread prepares images, and the model uses torch's own threads.
+        None means as many as torch would use; with a GPU, one per CPU. 1 means none.
 
     n_views : int, default=1
         1 encodes an image once, with the model's own evaluation preprocessing. A larger number
@@ -80,7 +84,8 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
         the same model: not in the folds of a cross-validation, nor in the next run. It is made
         at the first use, on a local disk; several processes may use it at once. An image is
         known by its content, a changed file is encoded again. Random views are kept if
-        `random_state` is given. `FeatureMemory` adds a limit on the size.
+        `random_state` is given. `FeatureMemory` adds a limit on the size. A fitted classifier is
+        saved and copied without the `memory` and the `verbose` of its encoder.
 
     on_error : {"raise", "nan"}, default="raise"
         What to do about an image that cannot be read: raise an error that names it, or give it
@@ -291,13 +296,6 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
         -----
         UserWarning
             If a prompt is longer than the model's context and is cut off.
-
-        Examples
-        --------
-        >>> from sktip import CLIPFeatureTransformer
-        >>> clip = CLIPFeatureTransformer("tiny")
-        >>> clip.encode_text(["zero", "one"], ["the digit {}", "a picture of a {}"]).shape
-        (2, 128)
         """
         # An iterator can be read only once.
         names = list(class_names) if isinstance(class_names, Iterator) else class_names
@@ -305,6 +303,19 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
         if not prompts:
             raise ValueError("class_names is empty; give at least one class name.")
         return open_encoder(self).class_features(prompts, names)
+
+    def warm_up(self) -> Self:
+        """Load the model and run it once, so that the first images wait for nothing.
+
+        A server calls it before it takes requests.
+
+        Returns
+        -------
+        self : CLIPFeatureTransformer
+            This transformer.
+        """
+        open_encoder(self).warm_up()
+        return self
 
     # Not by scikit-learn's mixin: that reads the width from an attribute, and an attribute that loads
     # the model would do so whenever a notebook lists or shows the transformer.
@@ -354,20 +365,11 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
     def __sktip_open__(self) -> EncoderSession:
         """Open this encoder for one call: what classifiers, displays and Ray's workers use of it."""
         self.fit()
-        model_name, pretrained = self._path("model_name"), self._path("pretrained")
-        return EncoderSession(
-            load_clip(model_name, pretrained, self.device, self.precision),
-            model_name=self.model_name,
-            reduced_decoding=self.reduced_decoding,
-            batch_size=self.batch_size,
-            n_jobs=self.n_jobs,
-            n_views=self.n_views,
-            memory=self._path("memory"),
-            on_error=self.on_error,
-            max_pixels=self.max_pixels,
-            random_state=self.random_state,
-            verbose=self.verbose,
+        clip = load_clip(
+            self._path("model_name"), self._path("pretrained"), self.device, self.precision
         )
+        params = {name: getattr(self, name) for name in SESSION_PARAMETERS}
+        return EncoderSession(clip, memory=self._path("memory"), **params)
 
     def __getstate__(self) -> dict[str, Any]:
         # Now, since another process may have another working directory.

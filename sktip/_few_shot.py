@@ -128,6 +128,10 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
     shot_weights_ : ndarray of shape (m,) or None
         Weight of each of them, None if all weigh the same.
 
+    label_beliefs_ : ndarray of shape (m,)
+        Probability of each shot's label that it is right, by which its weight is multiplied. All
+        are 1 where fewer than one label in a hundred seems wrong.
+
     unlabeled_ : ndarray of shape (n, d), float32, or None
         Unit features of the unlabelled images, kept for `partial_fit`.
 
@@ -350,10 +354,13 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
                 means = pool.means or means
                 on_step(trust=pool.trust)
         dtype = self.shots_.dtype
+        self.label_beliefs_ = np.divide(
+            model.weights, weights, out=np.ones(len(weights)), where=weights > 0
+        )
         self.coef_, self.intercept_ = coef.astype(dtype), intercept.astype(dtype)
         for name in ("coef_", "intercept_"):
             check_finite(name, getattr(self, name), **self._magnitudes())
-        self._keep_parts(model, weights, scale, means)
+        self._keep_parts(model, model.weights, scale, means)
 
     def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray[Any]], NDArray[Any]]:
         from sktip._maths.device import as_tensor, resolve_device

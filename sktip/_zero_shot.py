@@ -12,11 +12,11 @@ from sktip._utils.fitting import fits
 
 
 class ZeroShotClassifier(BaseCLIPClassifier):
-    r"""Classification by CLIP's text features of the class names, without any shot.
+    r"""Zero-shot CLIP: class names alone, without any shot; shows what shots are worth.
 
     A query f gets the logits :math:`s f W^\top`, where s is CLIP's logit scale and W the text
-    features of the classes ([1]_, section 3.1.2). It is the prior that the few-shot classifiers
-    start from, and what they are to be compared with.
+    features of the classes ([1]_, section 3.1.2). The few-shot classifiers start from it, and are
+    compared with it.
 
     Read more in the :ref:`User Guide <guide_family>`.
 

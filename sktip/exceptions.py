@@ -8,7 +8,7 @@ class ImageReadError(ValueError):
 
     The message names the image by its index, and by its path where it has one.
 
-    Read more in the :ref:`User Guide <guide_limits>`.
+    Read more in the :ref:`User Guide <guide_errors>`.
     """
 
 

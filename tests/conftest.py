@@ -39,12 +39,13 @@ settings.load_profile("sktip")
 
 
 def pytest_collection_modifyitems(items):
-    """Leave out the examples of `sktip.distributed` where the extra is not installed."""
-    if find_spec("ray") is None:
-        mark = pytest.mark.skip(reason="needs Ray")
-        for item in items:
-            if item.name.startswith("sktip.distributed."):
-                item.add_marker(mark)
+    """Leave out examples of docstrings where the extra that they need is not installed."""
+    needs = {"sktip.distributed.": "ray", "sktip.export._onnx.": "onnxruntime"}
+    for start, package in needs.items():
+        if find_spec(package) is None:
+            for item in items:
+                if item.name.startswith(start):
+                    item.add_marker(pytest.mark.skip(reason=f"needs {package}"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -259,3 +259,16 @@ class TestPersistence:
             check=True, capture_output=True, text=True,
         )  # fmt: skip
         assert done.stdout.split() == on_features.predict(F[60:63]).tolist()
+
+
+class TestEncoderInThePipelineAndInTheClassifier:
+    """What the first has encoded is not encoded twice: the error says how to say so."""
+
+    @pytest.mark.parametrize("output", ["default", "pandas"])
+    def test_says_what_to_do(self, clip, on_images, digits, output):
+        images, labels = digits
+        twice = make_pipeline(clone(clip).set_output(transform=output), clone(on_images))
+        with pytest.raises(ValueError, match="input='features'"):
+            twice.fit(images[:40], labels[:40])
+        twice.set_params(tipadapterclassifier__input="features").fit(images[:40], labels[:40])
+        assert twice.predict(images[40:43]).shape == (3,)

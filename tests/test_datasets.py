@@ -13,8 +13,15 @@ import pytest
 from PIL import Image
 
 from sktip import TipAdapterClassifier, datasets
+from sktip._images import heif
 from sktip._images.files import IMAGE_SUFFIXES, RASTER_FORMATS
-from sktip.datasets import load_dataset, load_dtd, load_image_folder, load_imagenet
+from sktip.datasets import (
+    load_dataset,
+    load_dtd,
+    load_image_folder,
+    load_image_table,
+    load_imagenet,
+)
 from sktip.model_selection import FewShotSplit
 from sktip.prompts import TEMPLATES
 
@@ -484,16 +491,97 @@ class TestImageFolder:
         assert "Left out" not in data.DESCR
         assert data.frame is None
 
-    def test_what_is_left_out(self, photos):
+    def test_nested_folders_are_of_the_class_that_they_lie_in(self, tmp_path):
+        names = (
+            *("pug/2023/a.png", "pug/2023/winter/a.png", "pug/2023.png", "pug/20/z.png"),
+            *("pug/b/1.png", "pug/b-1.png", "hound/basset/1.png"),
+        )
+        for name in reversed(names):
+            write_image(tmp_path / "photos" / name)
+        data = load_image_folder(tmp_path / "photos")
+        # By the names on the way, not by the text of the path: "b-1" would come before "b/1".
+        assert relative(data.data, tmp_path / "photos") == [
+            "hound/basset/1.png",
+            "pug/20/z.png",
+            "pug/2023/a.png",
+            "pug/2023/winter/a.png",
+            "pug/2023.png",
+            "pug/b/1.png",
+            "pug/b-1.png",
+        ]
+        assert data.target.tolist() == ["hound"] + 6 * ["pug"]
+
+    def test_what_is_left_out_is_one_warning_with_counts(self, photos):
         expected = load_image_folder(photos).data.tolist()
-        write_image(photos / "pug/rejected/d.png")
         write_image(photos / ".thumbnails/d.png")
-        for name in (".a.png", "Thumbs.db", "notes.txt", "more.TXT", "LICENCE"):
+        (photos / "pug/rejected").mkdir()
+        for name in (".a.png", "Thumbs.db", "notes.txt", "rejected/more.TXT", "LICENCE"):
             (photos / "pug" / name).touch()
         (photos / "README.md").touch()
-        data = load_image_folder(photos)
+        with pytest.warns(UserWarning, match="^Left out in ") as caught:
+            data = load_image_folder(photos)
+        (warning,) = caught
+        assert warning.filename == __file__
+        reason = "files that are no images: 1 without suffix, 1 .db, 2 .txt."
+        assert str(warning.message) == f"Left out in {photos}: {reason}"
         assert data.data.tolist() == expected
-        assert "Left out: 1 without suffix, 1 .db, 2 .txt." in data.DESCR
+        assert f"Left out: {reason}" in data.DESCR
+
+    def test_formats_that_need_a_package_are_counted_and_the_command_named(
+        self, photos, monkeypatch
+    ):
+        for name in ("a.HEIC", "deep/b.heic", "c.hif", "d.avif"):
+            (photos / "pug" / name).parent.mkdir(exist_ok=True)
+            (photos / "pug" / name).touch()
+        monkeypatch.setattr(heif, "find_spec", lambda name: None)
+        monkeypatch.setattr(heif, "_reads_avif", lambda: False)
+        with pytest.warns(UserWarning, match="^Left out in ") as caught:
+            data = load_image_folder(photos)
+        (warning,) = caught
+        assert "2 .heic, 1 .hif, which this installation does not read: pip install " in (
+            str(warning.message)
+        )
+        assert 'pip install "sktip[heif]"; 1 .avif' in str(warning.message)
+        assert 'pip install "pillow>=11.3".' in str(warning.message)
+        assert len(data.data) == 4
+
+        for path in (photos / "golden_retriever").iterdir():
+            path.rename(path.with_suffix(".heic"))
+        with pytest.raises(ValueError, match=r"'golden_retriever' \(1 .heic, .*sktip.heif"):
+            load_image_folder(photos)
+
+        monkeypatch.undo()
+        monkeypatch.setattr(heif, "find_spec", lambda name: name)
+        suffixes = {Path(path).suffix for path in load_image_folder(photos).data}
+        assert suffixes >= {".HEIC", ".heic", ".hif"}
+
+    def test_folders_that_cannot_be_read(self, photos, monkeypatch):
+        write_image(photos / "pug/closed/1.png")
+        scandir = os.scandir
+
+        # Not by the rights of the folder, which stop no administrator.
+        def refusing(folder):
+            if Path(folder).name == "closed":
+                raise PermissionError(13, "Permission denied", str(folder))
+            return scandir(folder)
+
+        monkeypatch.setattr(os, "scandir", refusing)
+        with pytest.warns(
+            UserWarning, match="1 folders that cannot be read: '.*closed .Permission denied.'"
+        ):
+            assert len(load_image_folder(photos).data) == 4
+        (photos / "pug").rename(photos / "closed")
+        with pytest.raises(ValueError, match="'closed' .1 folders that cannot be read"):
+            load_image_folder(photos)
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere they are one folder")
+    def test_names_that_differ_in_case_only(self, photos):
+        write_image(photos / "Pug/a.png")
+        write_image(photos / "pug/A.png")
+        with pytest.warns(UserWarning, match="differ in case only: 'Pug' and 'pug'.*one class"):
+            data = load_image_folder(photos)
+        assert data.target_names.tolist() == ["Pug", "golden_retriever", "pug"]
+        assert relative(data.data, photos)[2:4] == ["pug/A.png", "pug/a.png"]
 
     def test_frame_and_tuple(self, photos):
         frame = load_image_folder(photos, as_frame=True).frame
@@ -548,18 +636,21 @@ class TestImageFolder:
     def test_classes_without_images(self, photos):
         (photos / "beagle").mkdir()
         (photos / "corgi").mkdir()
-        (photos / "corgi/1.HEIC").touch()
-        write_image(photos / "hound/basset/1.png")
+        (photos / "corgi/1.txt").touch()
+        (photos / "hound/basset").mkdir(parents=True)
         with pytest.raises(
             ValueError,
-            match=r"3 of 5 class folders in .* 'beagle' \(empty\), 'corgi' \(only 1 .heic\), "
-            r"'hound' \(only folders\)\..* such as train and test, pass one",
+            match=r"3 of 5 class folders in .* 'beagle' \(empty\), 'corgi' \(files that are no images: "
+            r"1 .txt\), 'hound' \(empty\)\. Remove them",
         ):
             load_image_folder(photos)
 
-    def test_parts_are_loaded_one_by_one(self, photos):
+    @pytest.mark.parametrize("others", [(), ("test",), ("Val", "test")])
+    def test_parts_are_loaded_one_by_one(self, photos, others):
         root = photos.rename(photos.with_name("train")).parent
-        with pytest.raises(ValueError, match="'train' .only folders.*pass one of the parts"):
+        for other in others:
+            write_image(root / other / "pug/1.png")
+        with pytest.raises(ValueError, match=r"holds the parts of a data set, .*'train'.*pass one"):
             load_image_folder(root)
         assert len(load_image_folder(root / "train").data) == 4
 
@@ -570,13 +661,28 @@ class TestImageFolder:
         (photos / "pug").rename(elsewhere)
         (photos / "pug").symlink_to(elsewhere)
         assert load_image_folder(photos).target.tolist() == expected
+        # To itself, to the folder of all classes, to one above, and to a folder beside it.
         (photos / "loop").symlink_to(photos / "loop")
-        with pytest.raises(FileNotFoundError, match="loop: a link that leads nowhere"):
-            load_image_folder(photos)
-        (photos / "loop").unlink()
         (photos / "back").symlink_to(photos)
-        with pytest.raises(ValueError, match=r"'back' \(only folders\)"):
-            load_image_folder(photos)
+        (photos / "golden_retriever/up").symlink_to(tmp_path)
+        (photos / "golden_retriever/here").symlink_to(photos / "golden_retriever")
+        with pytest.warns(UserWarning, match="^Left out in ") as caught:
+            data = load_image_folder(photos)
+        (warning,) = caught
+        message = str(warning.message)
+        assert "3 links to a folder that is listed already: " in message
+        assert f"1 links that lead nowhere: '{photos / 'loop'}'." in message
+        assert data.target.tolist() == expected
+        assert data.target_names.tolist() == ["golden_retriever", "pug"]
+
+    @needs_links
+    def test_a_folder_is_known_by_its_own_path(self, photos):
+        write_image(photos / "pug/winter/1.png")
+        (photos / "pug/all").symlink_to(photos / "pug/winter")
+        with pytest.warns(UserWarning, match="1 links to a folder that is listed already: .*all'"):
+            data = load_image_folder(photos)
+        assert relative(data.data, photos)[-1] == "pug/winter/1.png"
+        assert len(data.data) == 5
 
     @pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
     @pytest.mark.parametrize("as_frame", [False, True])
@@ -587,7 +693,8 @@ class TestImageFolder:
         bad = os.fsdecode(os.fsencode(good.parent) + b"/\xff.png")
         Path(bad).write_bytes(good.read_bytes())
         Path(os.fsdecode(os.fsencode(good.parent) + b"/notes.\xe9")).touch()
-        data = load_image_folder(root, as_frame=as_frame)
+        with pytest.warns(UserWarning, match="1 .\\\\udce9"):
+            data = load_image_folder(root, as_frame=as_frame)
         assert list(data.data) == [str(good), bad]
         features = clip.transform(data.data)
         np.testing.assert_allclose(features[0], features[1], atol=1e-6)
@@ -615,6 +722,111 @@ class TestImageFolder:
         assert len(X) == 5
         with pytest.raises(ValueError, match="image 4 .*no such file"):
             clip.transform(X)
+
+
+class TestImageTable:
+    @pytest.fixture
+    def photos(self, tmp_path):
+        for name in ("1.png", "2.png", "deep/3.png"):
+            write_image(tmp_path / "photos" / name)
+        return tmp_path / "photos"
+
+    @pytest.fixture
+    def load(self, photos):
+        def load(content, **options):
+            file = photos / "labels.csv"
+            file.write_bytes(content if isinstance(content, bytes) else content.encode())
+            return load_image_table(file, **options)
+
+        return load
+
+    def test_paths_and_labels_in_the_order_of_the_file(self, load, photos, tmp_path, monkeypatch):
+        content = "path,label\ndeep/3.png,pug\n1.png, golden retriever \n\n2.png,pug\n"
+        data = load(content)
+        assert relative(data.data, photos) == ["deep/3.png", "1.png", "2.png"]
+        assert data.target.tolist() == ["pug", "golden retriever", "pug"]
+        assert data.target_names.tolist() == ["golden retriever", "pug"]
+        assert data.DESCR.startswith("3 images of 2 classes, listed in ")
+        monkeypatch.chdir(tmp_path)
+        X, y = load_image_table("photos/labels.csv", return_X_y=True)
+        assert (X.tolist(), y.tolist()) == (data.data.tolist(), data.target.tolist())
+        frame = load(content, as_frame=True).frame
+        assert frame["path"].tolist() == X.tolist()
+        assert frame["target"].tolist() == y.tolist()
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            "path;label\n1.png;a, b\n",
+            "path\tlabel\n1.png\ta, b\n",
+            b'\xef\xbb\xbfpath,label\r\n1.png,"a, b"\r\n',
+            'note,label,path\n"of two\nlines","a, b",./deep/../1.png\n',
+        ],
+    )
+    def test_tables_as_programs_write_them(self, load, photos, content):
+        data = load(content)
+        assert data.data.tolist() == [str(photos / "1.png")]
+        assert data.target.tolist() == ["a, b"]
+
+    def test_names_of_columns_and_paths_of_windows(self, load, photos):
+        data = load("file,kind\ndeep\\3.png,0\n", path_column="file", label_column="kind")
+        assert data.data.tolist() == [str(photos / "deep/3.png")]
+        assert data.target.astype(int).tolist() == [0]
+
+    def test_into_a_classifier(self, clip, digits, tmp_path):
+        images, labels = digits
+        rows = ["path,label"]
+        for index in range(60):
+            write_image(tmp_path / f"{index}.png", images[index])
+            rows.append(f"{index}.png,{labels[index]}")
+        write_text(tmp_path / "labels.csv", "\n".join(rows))
+        X, y = load_image_table(tmp_path / "labels.csv", return_X_y=True)
+        clf = TipAdapterClassifier(clip).fit(X, y)
+        expected = TipAdapterClassifier(clip).fit(list(images[:60]), labels[:60])
+        assert clf.predict(images[60:]).tolist() == expected.predict(images[60:]).tolist()
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            ("", "labels.csv is empty"),
+            (b"path,label\n\xe4.png,a\n", "is not a text file in UTF-8 .*Save it as 'CSV UTF-8'"),
+            ('path,label\n"1.png,a\n', "is not a CSV file: unexpected end of data"),
+            ("path,label\n", "names columns, but no images"),
+            ("file,label\n1.png,a\n", "no column 'path'; its .*'file', 'label'.* by path_column"),
+            ("path,kind\n1.png,a\n", "has no column 'label'.* by label_column"),
+            ("path,label,label\n1.png,a,b\n", "has more than one column 'label'"),
+            ("path,label\n1.png,a\n2.png\n", "line 3: 1 columns, but the first line names 2"),
+            ("path,label\n1.png,a,b\n", "line 2: 3 columns"),
+            ("path,label\n1.png,\n", "line 2: there is no label. Fill it in, or remove"),
+            ("path,label\n1.png,a\n,b\n", "line 3: there is no path"),
+            (
+                "path,label\n1.png,a\n2.png,b\n./1.png,b\n",
+                "'./1.png' 'a' in line 2 and 'b' in line 4",
+            ),
+        ],
+    )
+    def test_what_is_wrong_with_a_file(self, load, content, message):
+        with pytest.raises(ValueError, match=message):
+            load(content)
+
+    def test_images_that_are_not_there(self, load, photos):
+        with pytest.raises(
+            FileNotFoundError,
+            match=r"2 of 3 images that .*labels.csv lists are not there: '4.png' \(line 3\), 'deep/5.png' "
+            r"\(line 4\)\. Relative paths start at .*photos",
+        ):
+            load("path,label\n1.png,a\n4.png,b\ndeep/5.png,b\n")
+        with pytest.raises(
+            FileNotFoundError, match=r"nothing.csv: no such file.*'path' and 'label'"
+        ):
+            load_image_table(photos / "nothing.csv")
+        with pytest.raises(ValueError, match="is a folder; load_image_folder"):
+            load_image_table(photos)
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="case does not matter elsewhere")
+    def test_a_name_in_other_case(self, load):
+        with pytest.raises(FileNotFoundError, match="There is '1.png': case matters here"):
+            load("path,label\n1.PNG,a\n")
 
 
 def test_loading_paths_imports_no_torch():

@@ -1,5 +1,6 @@
 """The feature transformer as a scikit-learn object, and its text side."""
 
+import hashlib
 import pickle
 import subprocess
 import sys
@@ -12,7 +13,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from sktip import CLIPFeatureTransformer, TipAdapterClassifier
+from sktip import (
+    CLIPFeatureTransformer,
+    TipAdapterClassifier,
+    ZeroShotClassifier,
+    clear_model_cache,
+)
+from sktip._encoding import model
+from sktip._encoding.clip import ClipModel
 from sktip.prompts import TEMPLATES, fill_prompts
 
 
@@ -144,6 +152,26 @@ def test_progress_bar_only_when_asked(digits, capsys):
     shown = capsys.readouterr().err
     assert "Encoding" in shown
     assert "3/3" in shown
+
+
+def test_after_warm_up_nothing_is_loaded_or_run_once_more(digits, monkeypatch):
+    images, labels = digits
+    clf = ZeroShotClassifier(CLIPFeatureTransformer("tiny", device="cpu"))
+    clf.fit(images[:20], labels[:20])
+    expected = clf.predict_proba(images[:2])
+    clear_model_cache()
+    assert clf.encoder.warm_up() is clf.encoder
+    batches = []
+    encode = ClipModel.encode_images
+    monkeypatch.setattr(
+        ClipModel,
+        "encode_images",
+        lambda self, rows: batches.append(len(rows)) or encode(self, rows),
+    )
+    monkeypatch.setattr(model, "_load", None)
+    monkeypatch.setattr(hashlib, "blake2b", None)
+    np.testing.assert_array_equal(clf.predict_proba(images[:2]), expected)
+    assert batches == [2]
 
 
 def test_import_is_light_and_silent():

@@ -22,9 +22,17 @@ LATE = {
     "ray": (),
     "pandas": (),
     "skops": (),
+    "onnx": (),
+    "onnxruntime": (),
 }
 #: The one place that knows a library.
-ONLY = {"open_clip": "_encoding", "transformers": "_encoding", "ray": "distributed"}
+ONLY = {
+    "open_clip": "_encoding",
+    "transformers": "_encoding",
+    "ray": "distributed",
+    "onnx": "export",
+    "onnxruntime": "export",
+}
 
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path

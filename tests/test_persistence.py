@@ -3,8 +3,10 @@
 import inspect
 import json
 import os
+import pickle
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import joblib
@@ -104,24 +106,67 @@ class TestRoundTrip:
             np.testing.assert_array_equal(*[part.predict_proba(X) for part in parts])
 
 
-def test_types_to_trust_with_a_limited_memory_and_mappings(digits, tmp_path):
+def test_types_to_trust_with_mappings(digits, tmp_path):
     images, labels = digits
-    encoder = CLIPFeatureTransformer(
-        "tiny", memory=FeatureMemory(str(tmp_path / "features.sqlite"), max_bytes=10_000_000)
-    )
     clf = TipAdapterClassifier(
-        encoder,
+        CLIPFeatureTransformer("tiny", memory=FeatureMemory(str(tmp_path / "features.sqlite"))),
         class_names={label: f"digit {label}" for label in labels},
         templates={label: ["the {}", "a {}"] for label in labels},
     ).fit(images[:60], labels[:60])
     loaded, untrusted = skops_round_trip(clf)
     assert sorted(untrusted) == [
         "sktip._encoder.CLIPFeatureTransformer",
-        "sktip._encoding.memory.FeatureMemory",
         "sktip._tip_adapter.TipAdapterClassifier",
     ]
-    assert loaded.encoder.memory == encoder.memory
     assert (loaded.class_names, loaded.templates) == (clf.class_names, clf.templates)
+
+
+class TestMemoryAndVerboseOfTheEncoder:
+    """They belong to the machine that fits, and are not saved with what was fitted."""
+
+    @pytest.fixture
+    def kept(self, monkeypatch, tmp_path):
+        """An encoder with a relative file of features, and a bar."""
+        monkeypatch.chdir(tmp_path)
+        return CLIPFeatureTransformer("tiny", memory="features.sqlite", verbose=1)
+
+    @pytest.mark.parametrize("way", ["joblib", "skops", "pickle"])
+    def test_a_server_has_no_database_and_no_bar(
+        self, fitted, digits, kept, tmp_path, capsys, monkeypatch, way
+    ):
+        clf = fitted("tip", kept)
+        assert (tmp_path / "features.sqlite").exists()
+        assert "Encoding" in capsys.readouterr().err
+        if way == "skops":
+            loaded, _ = skops_round_trip(clf)
+        elif way == "pickle":
+            loaded = pickle.loads(pickle.dumps(clf))
+        else:
+            joblib.dump(clf, tmp_path / "model.joblib")
+            loaded = joblib.load(tmp_path / "model.joblib")
+        for file in tmp_path.glob("features.sqlite*"):
+            file.unlink()
+        server = tmp_path / "server"
+        server.mkdir()
+        monkeypatch.chdir(server)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            answers = loaded.predict_proba(digits[0][60:70])
+        assert capsys.readouterr().err == ""
+        assert not [*tmp_path.rglob("*.sqlite*")]
+        # The saved one keeps them.
+        assert (clf.encoder.memory, clf.encoder.verbose) == ("features.sqlite", 1)
+        clf.set_params(encoder__memory=None, encoder__verbose=0)
+        np.testing.assert_array_equal(answers, clf.predict_proba(digits[0][60:70]))
+        # Another may be set where the classifier is loaded.
+        loaded.set_params(encoder__memory="other.sqlite").predict(digits[0][:3])
+        assert (server / "other.sqlite").exists()
+
+    def test_workers_that_fit_keep_them(self, kept):
+        """What is not fitted yet is sent to the processes of a search as it is."""
+        clf = pickle.loads(pickle.dumps(TipAdapterClassifier(kept)))
+        assert clf.encoder.get_params() == kept.get_params()
+        assert pickle.loads(pickle.dumps(kept)).get_params() == kept.get_params()
 
 
 def test_skops_reads_nothing_that_was_not_trusted(features):
@@ -162,6 +207,22 @@ def test_a_newer_format_is_refused(features):
         skops_io.loads(content, trusted=skops_io.get_untrusted_types(data=content))
 
 
+def changed_tiny(folder, noise):
+    """The bundled model with noise in its weights, by their deviation."""
+    from safetensors.torch import load_file, save_file
+
+    for file in sktip._encoding.model.TINY_FOLDER.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    (weights,) = folder.glob("*.safetensors")
+    tensors = load_file(weights)
+    generator = torch.Generator().manual_seed(0)
+    for tensor in tensors.values():
+        if tensor.is_floating_point() and tensor.ndim > 1:
+            change = noise * tensor.float().std() * torch.randn(tensor.shape, generator=generator)
+            tensor.add_(change.to(tensor))
+    save_file(tensors, weights)
+
+
 class TestAnotherEncoder:
     """The model that reads the queries is the one that read the shots."""
 
@@ -179,18 +240,7 @@ class TestAnotherEncoder:
         np.testing.assert_array_equal(clf.predict_proba(digits[0][:3]), expected)
 
     def test_of_the_same_width_is_refused(self, fitted, digits, tmp_path):
-        from safetensors.torch import load_file, save_file
-
-        for file in sktip._encoding.model.TINY_FOLDER.iterdir():
-            (tmp_path / file.name).write_bytes(file.read_bytes())
-        (weights,) = tmp_path.glob("*.safetensors")
-        tensors = load_file(weights)
-        generator = torch.Generator().manual_seed(0)
-        for tensor in tensors.values():
-            if tensor.is_floating_point() and tensor.ndim > 1:
-                noise = torch.randn(tensor.shape, generator=generator)
-                tensor.add_((tensor.float().std() * noise).to(tensor))
-        save_file(tensors, weights)
+        changed_tiny(tmp_path, 1)
         clf = fitted("tip").set_params(encoder__model_name=f"local-dir:{tmp_path}")
         for call in (
             lambda: clf.predict(digits[0][:3]),
@@ -200,6 +250,37 @@ class TestAnotherEncoder:
             with pytest.raises(ValueError, match="Set the encoder back, or call fit"):
                 call()
         assert clf.fit(digits[0][:20], digits[1][:20]).predict(digits[0][:3]).shape == (3,)
+
+    def test_a_fine_tune_that_is_nearly_the_same_is_refused(self, fitted, digits, tmp_path):
+        clf = fitted("tip")
+        changed_tiny(tmp_path, 0.01)
+        other = CLIPFeatureTransformer(f"local-dir:{tmp_path}", device="cpu")
+        # One picture hardly tells them apart.
+        assert clf.encoder_probe_ @ fitted("tip", other).encoder_probe_ > 0.995
+        clf.set_params(encoder=other)
+        with pytest.raises(ValueError, match="not the model .* and their weights differ"):
+            clf.predict(digits[0][:3])
+        # Nor do they say anything in other numbers, or under another open_clip; nor in old files.
+        assert len(clf.set_params(encoder__precision="bf16").predict(digits[0][:3])) == 3
+        clf.set_params(encoder__precision="fp32")
+        clf.fitted_with_["weights"]["open_clip_torch"] = "2.0"
+        assert len(clf.predict(digits[0][:3])) == 3
+        del clf.fitted_with_["weights"]
+        assert len(clf.predict(digits[0][:3])) == 3
+
+    def test_the_weights_stay_known(self, fitted, digits, digit_features):
+        clf = fitted("tip")
+        weights = clf.fitted_with_["weights"]
+        assert len(weights["hash"]) == 32
+        clf.partial_fit(digits[0][60:64], digits[1][60:64])
+        assert clf.fitted_with_["weights"] == weights
+        clf.set_params(input="features")
+        clf.partial_fit(digit_features[0][64:66], digit_features[1][64:66])
+        assert clf.fitted_with_["weights"] == weights
+        # A fit that uses no model has nothing to compare.
+        text = clf.text_features_
+        clf.set_params(encoder=None, text_features=text).fit(*digit_features)
+        assert "weights" not in clf.fitted_with_
 
     def test_the_same_model_may_move(self, fitted, digits, tmp_path):
         clf = fitted("tip")

@@ -188,6 +188,25 @@ def test_eight_threads_predict_images(digits, n_jobs, tmp_path):
             np.testing.assert_allclose(answer, expected[index], atol=1e-6)
 
 
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_fifty_threads_ask_one_classifier(digits, name):
+    """As a server does: each for one image, and all get what one thread gets."""
+    images, labels = digits
+    clf = make(name, sktip.CLIPFeatureTransformer("tiny", device="cpu"))
+    clf.fit(images[:60], labels[:60])
+    expected = [clf.predict_proba(images[60 + i : 61 + i]) for i in range(50)]
+    sktip.clear_model_cache()
+    barrier = threading.Barrier(50)
+
+    def ask(index):
+        barrier.wait()
+        return clf.predict_proba(images[60 + index : 61 + index])
+
+    with ThreadPoolExecutor(50) as pool:
+        for answer, own in zip(pool.map(ask, range(50)), expected, strict=True):
+            np.testing.assert_array_equal(answer, own)
+
+
 # What the code of the package may not do. Ruff refuses the rest, as pyproject.toml says.
 
 

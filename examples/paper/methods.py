@@ -20,7 +20,7 @@ from sktip import (
 
 #: Inverse strengths of the linear probe's penalty, for unit-norm features, and the one that is taken
 #: where there is one shot per class, so that none can be held out.
-PROBE_CS, ONE_SHOT_C = (1, 10, 100, 1000), 100
+PROBE_CS, ONE_SHOT_C = (1, 10, 100, 1000, 10_000), 100
 
 
 class LinearProbe(ClassifierMixin, BaseEstimator):
@@ -48,7 +48,7 @@ def paper_methods(prior, *, n_views=1, n_epochs=20, device=None, seed=0):
     `prior` holds the parameters that say what the classes are called: `text_features`, or
     `encoder` and `templates`. With several views, methods that know what a view is read images;
     the others read features, of which the shots' are means over the views. "Tuned" is alpha and
-    beta chosen by leaving shots out. What is trained has a fixed schedule and ends with its last
+    beta chosen on held-out shots. What is trained has a fixed schedule and ends with its last
     epoch.
     """
     on_keys = {"input": "features", **prior}

@@ -81,7 +81,7 @@ def report(results):
             plot(results, name, cells, is_published_model(settings))
     head = (
         "Accuracy on the test images in %, mean ± standard deviation over the draws of shots (- where there is "
-        "one).\nTuned: alpha and beta chosen by leaving shots out. Published: of RN50, so that the difference from "
+        "one).\nTuned: alpha and beta chosen on held-out shots. Published: of RN50, so that the difference from "
         "another\nmodel is one of the models too.\n"
     )
     text = "\n".join([head, *lines])

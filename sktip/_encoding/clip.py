@@ -1,5 +1,6 @@
 """One loaded CLIP: pictures and prompts in, features out, whatever library built it."""
 
+import copy
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -83,6 +84,10 @@ class ClipModel:
     def preprocessing(self) -> dict[str, Any]:
         """Size, mean, deviation and the rest that make a picture the model's input."""
         return self.model.visual.preprocess_cfg
+
+    def image_tower(self) -> Any:
+        """Copy of the part that makes features of pixels: a torch module."""
+        return copy.deepcopy(self.model.visual).eval()
 
     def to_input(self, image: Image.Image, *, quickly: bool = False) -> Any:
         """Pixels of a whole picture as open_clip has them, or `quickly` almost so."""

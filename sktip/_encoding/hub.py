@@ -1,5 +1,6 @@
 """Files of a repository on the model hub: those of one revision, and none that runs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 #: What describes a tokenizer or a text model: settings and vocabularies.
@@ -9,10 +10,34 @@ VOCABULARIES = ("tokenizer.json", "vocab.json", "*.txt", "*.model")
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
+#: Seconds that one request to the hub may take, if what it is asked for is not on this machine.
+TIMEOUT = 5
+
+
+def check_reachable(repository: str, names: Sequence[str], revision: str | None = None) -> None:
+    """Raise the error of one short request if neither a file nor the hub is there.
+
+    `huggingface_hub` goes on asking for half a minute, for each file.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+    from huggingface_hub.utils import HfHubHTTPError
+
+    here = (try_to_load_from_cache(repository, name, revision=revision) for name in names)
+    if HF_HUB_OFFLINE or any(isinstance(path, str) for path in here):
+        return
+    try:
+        get_hf_file_metadata(hf_hub_url(repository, names[0], revision=revision), timeout=TIMEOUT)
+    except HfHubHTTPError:
+        # An answer. What it means, the download says.
+        return
+
+
 def download(repository: str, name: str, revision: str | None = None) -> Path:
     """Download one file; the name of its folder is the revision of all others there."""
     from huggingface_hub import hf_hub_download
 
+    check_reachable(repository, [name], revision)
     return Path(hf_hub_download(repository, name, revision=revision))
 
 
@@ -36,6 +61,8 @@ def download_descriptions(
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import LocalEntryNotFoundError
+
+    check_reachable(repository, ["config.json", "tokenizer_config.json"], revision)
 
     folder = Path(
         snapshot_download(

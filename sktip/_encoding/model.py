@@ -1,4 +1,4 @@
-"""Pretrained CLIP models, loaded once per process. The only module that knows open_clip."""
+"""Pretrained CLIP models, loaded once per process: what sktip asks of open_clip."""
 
 import difflib
 import gzip
@@ -15,7 +15,7 @@ from typing import Any
 
 from sktip._encoding import hub, trust
 from sktip._encoding.clip import ClipModel
-from sktip._encoding.precision import resolve_precision
+from sktip._encoding.precision import lower_precision, resolve_precision
 from sktip.exceptions import ModelLoadError
 
 TINY = "tiny"
@@ -118,26 +118,8 @@ def _load(model_name: str, pretrained: str | None, device: Any, precision: str) 
     architecture = json.dumps({**source.config, **source.changes}, sort_keys=True)
     clip = ClipModel(model.eval(), tokenizer, preprocess, device, precision, architecture)
     if precision != "fp32":
-        _lower_precision(model.visual, clip.dtype, source.config)
+        lower_precision(model.visual, clip.dtype, source.config)
     return clip
-
-
-def _lower_precision(visual: Any, dtype: Any, config: dict[str, Any]) -> None:
-    """Make the model of images compute in 16 bits, as open_clip does it; that of texts stays fp32.
-
-    Texts are few and encoded once, and a rounded class name would count for every image.
-    """
-    from open_clip.model import convert_weights_to_lp
-    from open_clip.transformer import LayerNorm, LayerNormFp32
-
-    if "timm_model_name" in config.get("vision_cfg", {}):
-        visual.to(dtype)
-        return
-    for module in visual.modules():
-        # The same parameters, applied in 32 bits: open_clip chooses the class by the precision.
-        if type(module) is LayerNorm:
-            module.__class__ = LayerNormFp32
-    convert_weights_to_lp(visual, dtype)
 
 
 def is_tag(model_name: str, pretrained: str) -> bool:
@@ -249,6 +231,11 @@ def _by_name(name: str, pretrained: str) -> Source:
     weights = Path(pretrained)
     if is_tag(name, pretrained):
         tag = open_clip.pretrained.get_pretrained_cfg(name, pretrained)
+        repository, _, file = tag.get("hf_hub", "").rpartition("/")
+        if repository:
+            # Without a name, open_clip takes its own.
+            own = (Path(file).with_suffix(".safetensors").name, file) if file else hub.WEIGHTS
+            hub.check_reachable(repository, own)
         weights = Path(open_clip.download_pretrained(tag))
         for key in ("mean", "std", "interpolation", "resize_mode"):
             options[f"image_{key}"] = tag.get(key)
@@ -389,7 +376,7 @@ def _why_not_loaded(model_name: str, pretrained: str | None, error: Exception) -
         cause = cause.__cause__ or cause.__context__
     kinds = {base.__name__ for link in chain for base in type(link).__mro__}
     offline = {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectionError", "URLError"}
-    offline |= {"ConnectError", "TimeoutException"}
+    offline |= {"TransportError", "Timeout"}
     if kinds & offline:
         return (
             f"{what} are not on this machine and could not be downloaded: no connection to the model hub. "

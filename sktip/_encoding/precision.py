@@ -1,4 +1,4 @@
-"""The numbers that a model computes in, where the choice is left to sktip."""
+"""The numbers that a model computes in: how they are chosen, and how a model is made to."""
 
 import functools
 import time
@@ -16,6 +16,24 @@ def resolve_precision(precision: str, device: Any) -> str:
     if precision != "auto":
         return precision
     return "bf16" if _is_faster_in_bf16(device) else "fp32"
+
+
+def lower_precision(visual: Any, dtype: Any, config: dict[str, Any]) -> None:
+    """Make the model of images compute in 16 bits, as open_clip does it; that of texts stays fp32.
+
+    Texts are few and encoded once, and a rounded class name would count for every image.
+    """
+    from open_clip.model import convert_weights_to_lp
+    from open_clip.transformer import LayerNorm, LayerNormFp32
+
+    if "timm_model_name" in config.get("vision_cfg", {}):
+        visual.to(dtype)
+        return
+    for module in visual.modules():
+        # The same parameters, applied in 32 bits: open_clip chooses the class by the precision.
+        if type(module) is LayerNorm:
+            module.__class__ = LayerNormFp32
+    convert_weights_to_lp(visual, dtype)
 
 
 @functools.cache

@@ -4,6 +4,7 @@ import json
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from sktip._encoding.memory import PLAIN, FeatureMemory, FeatureStore, Space
 from sktip._encoding.threads import count_threads
 from sktip._images.pictures import pixels_made_by
 from sktip._maths.unit import unit_norm
+from sktip._utils.labels import plain
 from sktip._utils.progress import progress
 from sktip._utils.warn import warn
 from sktip.exceptions import ImageReadError
@@ -74,6 +76,28 @@ class EncoderSession:
         """Unit-norm feature of a fixed picture, (d,): it tells models apart."""
         return self.clip.probe
 
+    @property
+    def weights(self) -> dict[str, str]:
+        """What is known of the weights: their hash, and what it depends on besides."""
+        return {
+            "hash": self.clip.weights_hash,
+            "precision": self.precision,
+            "open_clip_torch": version("open_clip_torch"),
+        }
+
+    def warm_up(self) -> None:
+        """Do all that is done once for a model: it is run, and its weights are read."""
+        _ = self.width, self.probe, self.weights
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """Size, mean, deviation and the rest of the pixels that the model takes."""
+        return dict(self.clip.preprocessing)
+
+    def image_tower(self) -> Any:
+        """Copy of the part of the model that makes features of pixels: a torch module."""
+        return self.clip.image_tower()
+
     def class_features(
         self, prompts: Sequence[Sequence[str]], labels: Iterable[Any]
     ) -> NDArray[np.float32]:
@@ -82,7 +106,7 @@ class EncoderSession:
         A prompt that the model cuts off is a warning, which names the class by its label.
         """
         cut = [
-            f"{prompt!r} (class {label!r})"
+            f"{prompt!r} (class {plain(label)!r})"
             for label, own in zip(labels, prompts, strict=True)
             for prompt in own
             if self.clip.is_cut_off(prompt)
@@ -102,12 +126,19 @@ class EncoderSession:
         Images that `on_failure` was told of are rows of NaN.
         """
         features = np.empty((len(images), self.width), np.float32)
-        views = self.views(images, self.n_views, self.random_state, on_failure)
-        # Closed whatever happens, so that no thread outlives the call.
-        with closing(views):
-            for row, own in enumerate(views):
-                features[row] = unit_norm(own.mean(axis=0))
+        with closing(self.rows(images, on_failure)) as rows:
+            for index, row in enumerate(rows):
+                features[index] = row
         return features
+
+    def rows(
+        self, images: Sequence[Any], on_failure: OnFailure | None = None
+    ) -> Generator[NDArray[np.float32], None, None]:
+        """Yield the rows of `features` one by one, (d,): for more images than memory has room for."""
+        # Closed whatever happens, so that no thread outlives the call.
+        with closing(self.views(images, self.n_views, self.random_state, on_failure)) as encoded:
+            for views in encoded:
+                yield unit_norm(views.mean(axis=0))
 
     def views(
         self,

@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from sktip._images.heif import is_heif, open_heif
 from sktip.exceptions import ImageReadError
 
 #: Raster formats that are opened. Pillow's others draw from page descriptions (EPS, PDF, WMF), are
@@ -20,8 +21,8 @@ RASTER_FORMATS = (
 
 #: Suffixes by which a file in a folder is taken for an image in one of these formats.
 IMAGE_SUFFIXES = frozenset(
-    ".avif .bmp .dib .gif .j2k .jfif .jp2 .jpe .jpeg .jpg .mpo .pbm .pgm .png .pnm .ppm .tga .tif "
-    ".tiff .webp".split()
+    ".avif .bmp .dib .gif .heic .heif .hif .j2k .jfif .jp2 .jpe .jpeg .jpg .mpo .pbm .pgm .png .pnm "
+    ".ppm .tga .tif .tiff .webp".split()
 )
 
 #: A file may have 8 bytes, the most that a pixel takes uncompressed, for each of `max_pixels`,
@@ -106,7 +107,10 @@ def decode(content: bytes, where: str, max_pixels: int, min_side: int | None = N
     Image.init()
     formats = [name for name in RASTER_FORMATS if name in Image.OPEN]
     try:
-        image = Image.open(io.BytesIO(content), formats=formats)
+        if is_heif(content):
+            image = open_heif(content, where)
+        else:
+            image = Image.open(io.BytesIO(content), formats=formats)
     except Image.UnidentifiedImageError:
         raise ImageReadError(
             f"{where}: not an image in a format that is read ({', '.join(formats)})."

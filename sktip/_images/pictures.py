@@ -54,7 +54,8 @@ def as_image_list(X: Any) -> Sequence[Any]:
         )
     if _is_table(X) and X.shape[1] != 1:
         raise ValueError(
-            f"X is a table of {X.shape[1]} columns; images come from one: pass X[column]."
+            f"X is a table of {X.shape[1]} columns; images come from one: pass X[column]. If it is a feature "
+            "matrix, as an encoder in a Pipeline makes it, use input='features'."
         )
     X = _unwrapped(X)
     if isinstance(X, np.ndarray):

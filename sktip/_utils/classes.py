@@ -16,6 +16,7 @@ from sktip._utils.labels import (
     integer_type,
     join_labels,
     kind_of,
+    plain,
 )
 
 
@@ -32,8 +33,8 @@ def given_names(class_names: Any) -> dict[Any, str] | list[str] | None:
             "list, or a mapping {label: name}."
         )
     if not hasattr(class_names, "keys"):
-        return list(class_names)
-    keys = list(class_names.keys())
+        return list(map(plain, class_names))
+    keys = list(map(plain, class_names.keys()))
     if getattr(class_names, "ndim", 1) != 1:
         raise InvalidParameterError(
             "class_names is a table. Pass a mapping {label: name}, such as table.set_index(labels)[names]."
@@ -100,7 +101,7 @@ def resolve_classes(
         )
     for name in names or ():
         if not isinstance(name, str):
-            raise TypeError(f"class_names holds {name!r}; names are strings.")
+            raise TypeError(f"class_names holds {plain(name)!r}; names are strings.")
     if len(classes) < 2:
         raise ValueError(
             f"found one class, {classes.tolist()!r}; a classifier needs at least two classes. Classes "

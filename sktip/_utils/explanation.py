@@ -1,7 +1,9 @@
 """Why a linear few-shot classifier answers as it does: parts of the logits that add up to them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,9 +13,13 @@ from sklearn.utils.validation import check_is_fitted
 from sktip._maths.text_prior.evidence import Evidence, shot_contributions
 from sktip._maths.text_prior.means import KAPPA, Means
 from sktip._maths.text_prior.model import TextPriorModel
+from sktip._maths.text_prior.pool import probabilities
 from sktip._utils.fitting import answers
 from sktip._utils.labels import check_labels, codes_of
 from sktip._utils.prediction import unit_rows
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 class ExplanationMixin:
@@ -27,6 +33,7 @@ class ExplanationMixin:
     coef_: NDArray[Any]
     intercept_: NDArray[Any]
     trust_: float | None
+    unlabeled_: NDArray[Any] | None
     _query_rows: Callable[[Any], NDArray[Any]]
     evidence_: dict[str, NDArray[Any]] | None
 
@@ -55,6 +62,44 @@ class ExplanationMixin:
             "rows": rows,
             "weights": weights[rows],
         }
+
+    def responsibilities(self, *, smallest: float = 1e-3) -> csr_array:
+        """Probabilities of the classes for each unlabelled image that was given to `fit`.
+
+        Parameters
+        ----------
+        smallest : float, default=1e-3
+            Probabilities below this are left out, so that the result is small.
+
+        Returns
+        -------
+        responsibilities : sparse array of shape (n, C), float32
+            One row per row of `unlabeled_`; columns follow `classes_`.
+
+        Raises
+        ------
+        ValueError
+            If there are no unlabelled images.
+
+        See Also
+        --------
+        FewShotClassifier.predict_proba : The same for any images, dense.
+        """
+        from scipy.sparse import csr_array
+
+        check_is_fitted(self)
+        if self.unlabeled_ is None:
+            raise ValueError(
+                "there are no unlabelled images to be responsible for; give fit X_unlabeled."
+            )
+        data, columns, ends = [], [], [np.zeros(1, np.int64)]
+        for _, p in probabilities(self.unlabeled_, self.coef_, self.intercept_):
+            kept = p >= smallest
+            data.append(p[kept])
+            columns.append(np.nonzero(kept)[1])
+            ends.append(ends[-1][-1] + kept.sum(axis=1).cumsum())
+        parts = np.concatenate(data), np.concatenate(columns), np.concatenate(ends)
+        return csr_array(parts, shape=(len(self.unlabeled_), len(self.classes_)))
 
     @answers
     def explain(self, X: Any, labels: ArrayLike | None = None) -> Bunch:

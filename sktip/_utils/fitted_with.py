@@ -10,23 +10,21 @@ from sktip import __version__
 
 #: Layout of the fitted attributes. It grows when an older sktip could not use a newer file.
 FORMAT = 1
-#: Cosine, of what two encoders make of one picture, above which they are the same model in
-#: another place or precision.
+#: Cosine, of what two encoders make of one picture, above which they may be the same model in
+#: another place or precision. Fine-tunes of one model may lie above it too: their weights tell.
 SAME_MODEL = 0.99
 
 
-def record(encoder: Any, session: Any = None) -> dict[str, Any]:
-    """Describe what fits now: the format, the versions that matter, and the encoder's model.
-
-    If the model was in use, as the open `session`, its precision is the one that "auto" stands for.
-    """
+def record(encoder: Any, weights: dict[str, str] | None = None) -> dict[str, Any]:
+    """Describe what fits now: the format, the versions that matter, and the encoder's model."""
     entries = {"format": FORMAT, "sktip": __version__, **_versions()}
     if encoder is not None:
         entries |= {
             name: getattr(encoder, name) for name in ("model_name", "pretrained", "precision")
         }
-    if session is not None:
-        entries["precision"] = session.precision
+    if weights is not None:
+        # What was used, where the parameter left the choice.
+        entries |= {"weights": weights, "precision": weights["precision"]}
     return entries
 
 
@@ -53,12 +51,28 @@ def check_same_model(classifier: Any, session: Any) -> None:
         return
     probe = session.probe
     if known.shape != probe.shape or known @ probe < SAME_MODEL:
-        names = ("model_name", "pretrained")
-        then, now = (
-            ", ".join(f"{name}={source[name]!r}" for name in names)
-            for source in (classifier.fitted_with_, record(classifier.encoder))
-        )
-        raise ValueError(
-            f"the encoder is not the model that this {type(classifier).__name__} was fitted with: {then} "
-            f"then, {now} now, and their features differ. Set the encoder back, or call fit."
-        )
+        what = "features"
+    elif _have_changed(classifier.fitted_with_.get("weights"), session.weights):
+        what = "weights"
+    else:
+        return
+    names = ("model_name", "pretrained")
+    then, now = (
+        ", ".join(f"{name}={source[name]!r}" for name in names)
+        for source in (classifier.fitted_with_, record(classifier.encoder))
+    )
+    raise ValueError(
+        f"the encoder is not the model that this {type(classifier).__name__} was fitted with: {then} "
+        f"then, {now} now, and their {what} differ. Set the encoder back, or call fit."
+    )
+
+
+def _have_changed(then: dict[str, str] | None, now: dict[str, str]) -> bool:
+    """Whether the hashes of weights tell that these are others.
+
+    They tell nothing if one is not known, or was made of numbers in another precision or under
+    another version of the library, which may name the same weights differently.
+    """
+    if then is None:
+        return False
+    return then["hash"] != now["hash"] and {**then, "hash": ""} == {**now, "hash": ""}

@@ -23,7 +23,9 @@ def fits(method: Callable[Params, Answer]) -> Callable[Params, Answer]:
     of the estimator in one step at the end. So whatever stops it, an interrupt included, leaves no
     trace, and nobody sees half a state. The estimator is returned.
     """
-    return _published(method, lambda state: {k: v for k, v in state.items() if not _is_fitted(k)})
+    return _published(
+        method, lambda state: {k: v for k, v in state.items() if not is_fitted_name(k)}
+    )
 
 
 def extends_fit(method: Callable[Params, Answer]) -> Callable[Params, Answer]:
@@ -57,8 +59,8 @@ def _published(
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
         twin = _twin(self, start)
         method(twin, *args, **kwargs)
+        twin.fitted_with_ = record(twin.encoder, _weights(twin))
         state = vars(twin)
-        twin.fitted_with_ = record(twin.encoder, state[CALL].get("encoder"))
         if CALL not in vars(self):
             del state[CALL]
         # One step: a thread that reads `__dict__` meanwhile gets the old state or the new one.
@@ -81,6 +83,17 @@ def _twin(estimator: Any, start: Callable[[dict[str, Any]], dict[str, Any]]) -> 
     return twin
 
 
-def _is_fitted(name: str) -> bool:
+def _weights(twin: Any) -> dict[str, str] | None:
+    """Say what is known of the encoder's weights, if they made features or text."""
+    state = vars(twin)
+    if state.get("encoder_probe_") is None:
+        return None
+    session = state[CALL].get("encoder")
+    weights: dict[str, str] | None
+    weights = state.get("fitted_with_", {}).get("weights") if session is None else session.weights
+    return weights
+
+
+def is_fitted_name(name: str) -> bool:
     """Whether a name is that of a fitted attribute: scikit-learn's own rule."""
     return name.endswith("_") and not name.startswith("_")

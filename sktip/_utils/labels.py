@@ -53,6 +53,11 @@ def check_labels(y: Any, name: str = "y") -> NDArray[Any]:
     return labels
 
 
+def plain(label: Any) -> Any:
+    """Return a label of NumPy as Python's own: a message shows 'cat', not np.str_('cat')."""
+    return label.item() if isinstance(label, np.generic) else label
+
+
 def kind_of(labels: NDArray[Any]) -> str:
     """Say what labels that were checked are, in words."""
     return _KINDS.get(labels.dtype.kind, str(labels.dtype))
@@ -86,8 +91,8 @@ def join_labels(known: NDArray[Any], new: NDArray[Any], name: str = "y") -> NDAr
         return np.unique(known if len(known) else new)
     if kind_of(known) != kind_of(new):
         raise ValueError(
-            f"{name} holds {kind_of(new)}, such as {new[0]!r}, but the classes are {kind_of(known)}, such as "
-            f"{known[0]!r}. Labels are all of one kind."
+            f"{name} holds {kind_of(new)}, such as {plain(new[0])!r}, but the classes are {kind_of(known)}, such as "
+            f"{plain(known[0])!r}. Labels are all of one kind."
         )
     if kind_of(new) == INTEGERS:
         # As Python's, since NumPy makes floats of signed integers beside unsigned ones.
@@ -190,7 +195,7 @@ def _kinds(items: list[Any], name: str) -> set[str]:
         missing = [index for index, item in enumerate(items) if _is_missing(item)]
         if missing:
             raise ValueError(
-                f"{name} contains NaN or None: {items[missing[0]]!r} at index {missing[0]} ({len(missing)} in "
+                f"{name} contains NaN or None: {plain(items[missing[0]])!r} at index {missing[0]} ({len(missing)} in "
                 "all) is no label. Remove these rows."
             )
     for kind in (TEXT, BOOLEANS):
@@ -198,7 +203,7 @@ def _kinds(items: list[Any], name: str) -> set[str]:
             first = kind_of_type[type(items[0])]
             odd = next(i for i, item in enumerate(items) if kind_of_type[type(item)] != first)
             raise ValueError(
-                f"{name} mixes {kind} with other labels: {items[0]!r} at index 0, {items[odd]!r} at index "
+                f"{name} mixes {kind} with other labels: {plain(items[0])!r} at index 0, {plain(items[odd])!r} at index "
                 f"{odd}. Make them all strings, or all integers with class_names."
             )
     return kinds

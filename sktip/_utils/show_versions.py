@@ -18,7 +18,7 @@ def show_versions() -> None:
     Versions come from the metadata of the installed packages. Of these only PyTorch is imported, since
     it alone knows whether it finds a GPU; where it fails, its error is printed instead.
 
-    Read more in the :ref:`User Guide <guide_limits>`.
+    Read more in the :ref:`User Guide <guide_errors>`.
 
     Examples
     --------

@@ -19,6 +19,7 @@ from sktip.datasets._published import (
     load_sun397,
     load_ucf101,
 )
+from sktip.datasets._table import load_image_table
 
 __all__ = [
     "load_caltech101",
@@ -29,6 +30,7 @@ __all__ = [
     "load_fgvc_aircraft",
     "load_food101",
     "load_image_folder",
+    "load_image_table",
     "load_imagenet",
     "load_oxford_flowers",
     "load_oxford_pets",

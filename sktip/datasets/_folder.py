@@ -1,29 +1,31 @@
 """A folder of images for each class."""
 
 import os
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sktip._images.files import IMAGE_SUFFIXES
+from sktip._utils.warn import warn
 from sktip.datasets._bunch import as_bunch
+from sktip.datasets._walk import (
+    LeftOut,
+    find_images,
+    identity_of,
+    list_folder,
+    printable,
+    some,
+)
+
+#: Names of the parts of a data set, each of which holds the classes.
+PARTS = frozenset("train training val valid validation dev test testing".split())
 
 
 class ClassFolders(NamedTuple):
     """What lies below a folder of class folders."""
 
     images: dict[str, list[str]]  # class -> paths of its images; both sorted
-    left_out: Counter[str]  # suffix -> files that were not taken
-
-
-class _Listing(NamedTuple):
-    """What lies in one folder: names, sorted; nothing hidden."""
-
-    folders: list[str]
-    images: list[str]
-    others: Counter[str]  # suffix -> files
+    left_out: LeftOut
 
 
 def load_image_folder(
@@ -36,8 +38,9 @@ def load_image_folder(
         root/golden_retriever/1.jpg
         root/golden_retriever/2.jpg
         root/pug/1.jpg
+        root/pug/2023/winter/1.jpg
 
-    Images are listed, not opened: one that is damaged is an error of the transformer that
+    Folders inside of a class folder, however deep, hold images of that class. Images are listed, not opened: one that is damaged is an error of the transformer that
     reads it.
 
     Read more in the :ref:`User Guide <guide_own_photos>`.
@@ -60,8 +63,9 @@ def load_image_folder(
         With the attributes:
 
         data : ndarray of shape (n,), or Series
-            Absolute paths of the images, as strings: sorted by class, then by name. Bytes of a
-            name that are not text are kept as Python keeps them, see `os.fsdecode`.
+            Absolute paths of the images, as strings: sorted by class, then by the names of folders and
+            file, in the order of their characters' numbers, the same on every system. Bytes of a name
+            that are not text are kept as Python keeps them, see `os.fsdecode`.
         target : ndarray of shape (n,), or Series
             Label of each image: the name of its folder.
         target_names : ndarray of shape (C,)
@@ -69,7 +73,7 @@ def load_image_folder(
         frame : DataFrame of shape (n, 2) or None
             The columns ``path`` and ``target``; None with ``as_frame=False``.
         DESCR : str
-            What was found, and how many files of which kinds were left out.
+            What was found, how many files of which kinds were left out, and why.
 
     (data, target) : tuple, with ``return_X_y=True``
         The first two of these.
@@ -77,29 +81,42 @@ def load_image_folder(
     Raises
     ------
     FileNotFoundError
-        If there is no such folder, or a link in it leads nowhere.
+        If there is no such folder.
 
     NotADirectoryError
         If `root` is a file.
 
     ValueError
-        If there are no class folders, some hold no images, images lie outside of them, or the
-        name of a folder is not text.
+        If there are no class folders, some hold no images, images lie outside of them, the
+        folders are the parts of a data set, or the name of a folder is not text.
 
     ImportError
         If ``as_frame=True`` and pandas is not installed.
 
+    Warns
+    -----
+    UserWarning
+        Once, if something was left out: how many files, links and folders, and why. Also if the
+        names of two classes differ in case only.
+
     See Also
     --------
+    load_image_table : Images whose labels stand in a CSV file.
     load_dataset : The paper's data sets.
     sktip.model_selection.FewShotSplit : Draws shots from the images.
 
     Notes
     -----
     Images are the files with the suffixes of the raster formats that sktip reads, in small or
-    capital letters: avif, bmp, dib, gif, j2k, jfif, jp2, jpe, jpeg, jpg, mpo, pbm, pgm,
-    png, pnm, ppm, tga, tif, tiff and webp. Files with others, files and folders whose names
-    begin with a dot, and folders inside of class folders are left out.
+    capital letters: avif, bmp, dib, gif, heic, heif, hif, j2k, jfif, jp2, jpe, jpeg, jpg, mpo,
+    pbm, pgm, png, pnm, ppm, tga, tif, tiff and webp. The photos of an iPhone, heic, need the
+    package pillow-heif, ``pip install "sktip[heif]"``; avif needs Pillow 11.3. Without these, they are
+    left out.
+
+    Left out are files with other suffixes, and folders that cannot be read. Links are followed, but not
+    to a folder that is listed already, such as one that the link itself lies in. Files and
+    folders whose names begin with a dot are hidden and not counted. An image that is a link which leads nowhere is
+    kept, for the transformer to name.
 
     Examples
     --------
@@ -124,8 +141,8 @@ def load_image_folder(
     names = np.array(list(found.images))
     counts = [len(images) for images in found.images.values()]
     descr = f"{sum(counts):,} images of {len(names):,} classes, in folders of {printable(root)}."
-    if found.left_out:
-        descr += f" Left out: {_kinds(found.left_out)}."
+    if str(found.left_out):
+        descr += f" Left out: {found.left_out}."
     return as_bunch(
         [path for images in found.images.values() for path in images],
         names.repeat(counts),
@@ -147,7 +164,7 @@ def _check_class_names(names: Iterable[str], root: str) -> None:
 
 
 def list_class_folders(root: str) -> ClassFolders:
-    """List the images in each folder of `root`; a folder is read once, a file never."""
+    """List the images below each folder of `root`, and warn once of all that is left out."""
     shown = printable(root)
     layout = (
         f"Expected is a folder of images for each class: {os.path.join(shown, 'CLASS', 'IMAGE')}."
@@ -156,80 +173,67 @@ def list_class_folders(root: str) -> ClassFolders:
         if os.path.exists(root):
             raise NotADirectoryError(f"{shown} is not a folder. {layout}")
         raise FileNotFoundError(f"{shown}: no such folder. {layout}")
-    top = _listing(root)
-    if top.images:
+    left_out = LeftOut()
+    top = list_folder(root, left_out)
+    if top.images or left_out.unread:
         raise ValueError(
-            f"{len(top.images):,} images lie in {shown} itself, outside of any class folder: "
-            f"{some(top.images)}. {layout}"
+            f"{len(top.images) + left_out.unread.total():,} images lie in {shown} itself, outside of any class "
+            f"folder: {some(top.images) or left_out}. {layout} For labels in a CSV file there is load_image_table."
         )
-    if not top.folders:
-        raise ValueError(f"{shown} holds no class folders. {layout}")
-    images: dict[str, list[str]] = {}
-    left_out: Counter[str] = Counter()
-    empty = []
-    for name in top.folders:
+    # Of files beside the class folders, such as a README, nobody expects an image.
+    left_out.others.clear()
+    names = sorted(top.folders + top.links)
+    if not names:
+        raise ValueError(f"{shown} holds no class folders{_because(left_out)}. {layout}")
+    if {name.lower() for name in names} <= PARTS:
+        raise ValueError(
+            f"{shown} holds the parts of a data set, {some(names)}, not classes; pass one of the parts: "
+            f"{os.path.join(shown, names[0])}. {layout}"
+        )
+    images, empty = {}, []
+    # A link to a folder that holds `root` would make a class of all that lies there.
+    around = [identity_of(folder) for folder in _with_parents(os.path.realpath(root))]
+    for name in names:
+        own = LeftOut()
         folder = os.path.join(root, name)
-        content = _listing(folder)
-        images[name] = [os.path.join(folder, image) for image in content.images]
-        left_out.update(content.others)
-        if not content.images:
-            empty.append(f"{name!r} ({_instead_of_images(content)})")
+        images[name] = find_images(folder, own, around)
+        left_out.add(own)
+        if own.repeated == [folder]:
+            del images[name]
+        elif not images[name]:
+            empty.append(f"{name!r}{_because(own) or ' (empty)'}")
     if empty:
         raise ValueError(
-            f"{len(empty):,} of {len(top.folders):,} class folders in {shown} hold no images: "
-            f"{', '.join(empty[:5])}{', ...' if len(empty) > 5 else ''}. Remove them or fill them; if "
-            f"they are the parts of a data set, such as train and test, pass one of the parts. {layout}"
+            f"{len(empty):,} of {len(names):,} class folders in {shown} hold no images: "
+            f"{', '.join(empty[:5])}{', ...' if len(empty) > 5 else ''}. Remove them or fill them. {layout}"
         )
+    _warn_of(left_out, images, shown)
     return ClassFolders(images, left_out)
 
 
-def printable(path: str | os.PathLike) -> str:
-    """Return a path with the bytes escaped that are not text: they cannot be printed."""
-    return os.fspath(path).encode("utf-8", "backslashreplace").decode()
+def _because(left_out: LeftOut) -> str:
+    return f" ({left_out})" if str(left_out) else ""
 
 
-def some(names: Iterable[Any]) -> str:
-    """Name the first few of many."""
-    shown = [repr(name) for name in names]
-    return ", ".join(shown[:3]) + (", ..." if len(shown) > 3 else "")
+def _with_parents(folder: str) -> list[str]:
+    parent = os.path.dirname(folder)
+    return [folder] if parent == folder else [folder, *_with_parents(parent)]
 
 
-def _listing(folder: str) -> _Listing:
-    listing = _Listing([], [], Counter())
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            suffix = os.path.splitext(entry.name)[1].lower()
-            if entry.name.startswith("."):
-                continue
-            if _is_folder(entry):
-                listing.folders.append(entry.name)
-            elif suffix in IMAGE_SUFFIXES:
-                listing.images.append(entry.name)
-            elif entry.is_symlink() and not os.path.exists(entry.path):
-                raise FileNotFoundError(
-                    f"{printable(entry.path)}: a link that leads nowhere. Mend it or remove it."
-                )
-            else:
-                listing.others[suffix] += 1
-    listing.folders.sort()
-    listing.images.sort()
-    return listing
-
-
-def _is_folder(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # A link that leads back to itself.
-        return False
-
-
-def _instead_of_images(content: _Listing) -> str:
-    if content.others:
-        return f"only {_kinds(content.others)}"
-    return "only folders" if content.folders else "empty"
-
-
-def _kinds(suffixes: Counter[str]) -> str:
-    return ", ".join(
-        f"{n:,} {printable(suffix) or 'without suffix'}" for suffix, n in sorted(suffixes.items())
-    )
+def _warn_of(left_out: LeftOut, classes: Iterable[str], shown: str) -> None:
+    """Warn once, of what was left out and of names that are one class to CLIP."""
+    messages = []
+    if str(left_out):
+        messages.append(f"Left out in {shown}: {left_out}.")
+    spellings: dict[str, list[str]] = {}
+    for name in classes:
+        spellings.setdefault(name.lower(), []).append(name)
+    alike = [" and ".join(map(repr, names)) for names in spellings.values() if len(names) > 1]
+    if alike:
+        messages.append(
+            f"Class folders whose names differ in case only: {', '.join(alike)}. They are classes of their own "
+            "here, but CLIP reads the same name, and on Windows and macOS they are one folder. If they are one "
+            "class, put them together."
+        )
+    if messages:
+        warn(" ".join(messages))

@@ -12,7 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sktip.datasets._folder import list_class_folders, some
+from sktip.datasets._folder import list_class_folders
+from sktip.datasets._walk import some
 
 SUBSETS = ("train", "val", "test")
 GUIDE = "https://github.com/KaiyangZhou/CoOp/blob/main/DATASETS.md"

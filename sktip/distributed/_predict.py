@@ -6,11 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
 
-from sktip._base import BaseCLIPClassifier, on_features
-from sktip._encoder import CLIPFeatureTransformer
+from sktip._batch.parts import parts_of
 from sktip._encoding.session import open_encoder
 from sktip._utils.feature_names import with_feature_names
 from sktip.distributed._columns import label_column, number_column
@@ -135,7 +132,7 @@ class PredictImages(EncodeImages):
             raise ValueError(f"outputs={outputs!r}; it is a list of some of {', '.join(OUTPUTS)}.")
         if not isinstance(top_k, Integral) or top_k < 1:
             raise ValueError(f"top_k={top_k!r}; it is a positive integer.")
-        encoder, classifier = _parts(estimator)
+        encoder, classifier = parts_of(estimator)
         super().__init__(encoder, column, on_error=on_error, max_errors=max_errors)
         self.estimator: Any = estimator
         self.outputs = tuple(outputs)
@@ -173,17 +170,3 @@ class PredictImages(EncodeImages):
             "top_labels": np.asarray(self._classifier.classes_)[top],
             "top_probabilities": np.take_along_axis(probabilities, top, axis=1),
         }
-
-
-def _parts(estimator: Any) -> tuple[CLIPFeatureTransformer, Any]:
-    """Take a fitted classifier of images apart: its encoder, and what classifies features."""
-    check_is_fitted(estimator)
-    estimator = getattr(estimator, "best_estimator_", estimator)
-    if isinstance(estimator, Pipeline) and isinstance(estimator[0], CLIPFeatureTransformer):
-        return estimator[0], estimator[1:]
-    if not isinstance(estimator, BaseCLIPClassifier) or estimator.encoder is None:
-        raise ValueError(
-            f"{type(estimator).__name__} has no encoder for the images. Put one in front of it, without a new "
-            "fit: make_pipeline(CLIPFeatureTransformer(...), estimator)."
-        )
-    return estimator.encoder, on_features(estimator, open_encoder(estimator.encoder))

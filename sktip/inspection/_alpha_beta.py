@@ -13,6 +13,7 @@ from sktip._tip_adapter_cv import TipAdapterClassifierCV
 from sktip.inspection._plot import (
     LITERAL,
     VERMILION,
+    apart,
     check_matplotlib,
     drawable,
     last_step,
@@ -289,6 +290,7 @@ def _stretch(set_scale: Callable, axis: Any, values: NDArray, default: float) ->
     if len(values) > MAX_TICKS and len(positive):
         low, high = min(positive[0], default), max(positive[-1], default)
         powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+        powers = powers[apart(np.log10(powers), MAX_TICKS)]
         rounds = np.outer(powers, [1, 2, 5] if len(powers) <= 4 else [1]).ravel()
         values = np.append(
             values[values == 0],

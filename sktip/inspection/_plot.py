@@ -3,6 +3,8 @@
 import unicodedata
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 # Colours that the colour-blind tell apart (M. Okabe and K. Ito, "Color universal design", 2008).
@@ -40,10 +42,23 @@ def drawable(name: Any) -> str:
     )
 
 
-def draw_legend(ax: Any, artists: list[Any]) -> None:
+def apart(places: NDArray[Any], n: int) -> NDArray[Any]:
+    """Which of ascending places are far enough apart for about n labels; the ends are, if any."""
+    kept = np.ones(len(places), bool)
+    if len(places) <= n:
+        return kept
+    least = (places[-1] - places[0]) / n
+    last = places[0]
+    for i in range(1, len(places) - 1):
+        kept[i] = places[i] - last >= least and places[-1] - places[i] >= least
+        last = places[i] if kept[i] else last
+    return kept
+
+
+def draw_legend(ax: Any, artists: list[Any], **options: Any) -> None:
     """Draw a legend of the labels of artists, as they are written."""
     # Numbers at first: matplotlib before 3.10 leaves out labels that begin with an underscore.
-    legend = ax.legend(artists, list(map(str, range(len(artists)))))
+    legend = ax.legend(artists, list(map(str, range(len(artists)))), **options)
     for text, artist in zip(legend.get_texts(), artists, strict=True):
         text.set(text=drawable(artist.get_label()), **LITERAL)
 

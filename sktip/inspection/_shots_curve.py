@@ -17,6 +17,7 @@ from sktip.inspection._plot import (
     PURPLE,
     SKY,
     VERMILION,
+    apart,
     check_matplotlib,
     draw_legend,
     drawable,
@@ -28,6 +29,12 @@ from sktip.model_selection import FewShotSplit
 
 COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 MARKERS = "os^DvPX*"
+#: From this line on, colour and marker come again together.
+ALIKE = len(COLORS) * len(MARKERS)
+#: Numbers of shots that are written out, and have markers and bars; of more, those that are apart.
+MAX_TICKS = 16
+#: Lines of a legend within the axes; of more, and beside the axes, lines in a column.
+MAX_INSIDE, COLUMN = 12, 25
 
 
 class ShotsCurveDisplay:
@@ -35,7 +42,8 @@ class ShotsCurveDisplay:
 
     A method is a line through its mean scores, with their standard deviation over draws of
     shots as bars, in a colour and with a marker of its own; beyond seven methods, colours come
-    again with dotted lines. Published figures are dashed lines with hollow markers, in the colour
+    again with dotted lines. Of many numbers of shots, some have bars; of many lines, the legend is
+    beside the axes. Published figures are dashed lines with hollow markers, in the colour
     of the method of the same name.
 
     Create one by `from_estimator`, or from scores that are known already. All parameters are
@@ -250,12 +258,18 @@ class ShotsCurveDisplay:
             name: {
                 "color": COLORS[i % len(COLORS)],
                 "marker": MARKERS[i % len(MARKERS)],
-                "linestyle": "-" if i < len(COLORS) else ":",
+                "linestyle": "-" if i < len(COLORS) else ":" if i < ALIKE else "-.",
             }
             for i, name in enumerate(dict.fromkeys([*scores, *published]))
         }
-        self.ax_ = new_axes((7, 4.4)) if ax is None else ax
-        self.figure_ = self.ax_.figure
+        n_lines = len(scores) + len(published)
+        many = n_lines > MAX_INSIDE
+        columns = -(-n_lines // COLUMN) if many else 0
+        if ax is None:
+            ax = new_axes((7 + 2.2 * columns, 5.2 if many else 4.4))
+        self.ax_, self.figure_ = ax, ax.figure
+        thickness = {"linewidth": 1, "markersize": 3} if many else {"linewidth": 2}
+        shown = apart(np.log2(shots), MAX_TICKS)
         self.errorbar_ = []
         for i, (name, values) in enumerate(scores.items()):
             bars = self.ax_.errorbar(
@@ -263,12 +277,15 @@ class ShotsCurveDisplay:
                 values.mean(axis=1),
                 values.std(axis=1),
                 label=name,
-                capsize=3,
-                linewidth=2,
+                capsize=0 if many else 3,
+                elinewidth=0.5 if many else None,
+                errorevery=shown,
+                markevery=shown,
+                **thickness,
                 **styles[name],
             )
             # Drawn a few points aside, so that the bars of one method do not hide those of another.
-            aside = 3 * (i - (len(scores) - 1) / 2) / 72
+            aside = min(3, 36 / len(scores)) * (i - (len(scores) - 1) / 2) / 72
             shift = ScaledTranslation(aside, 0, self.figure_.dpi_scale_trans)
             for artist in bars.get_children():
                 artist.set_transform(self.ax_.transData + shift)
@@ -278,17 +295,26 @@ class ShotsCurveDisplay:
                 shots,
                 values,
                 label=f"{name}, published",
+                markevery=shown,
                 **(styles[name] | {"linestyle": "--", "markerfacecolor": "white"}),
             )[0]
             for name, values in published.items()
         ]
         self.ax_.set_xscale("log", base=2)
-        self.ax_.set_xticks(shots, [str(n) for n in shots])
+        self.ax_.set_xticks(shots[shown], [str(n) for n in shots[shown]])
         self.ax_.minorticks_off()
         self.ax_.set_xlabel("shots: labelled images per class")
         self.ax_.set_ylabel(drawable(self.score_name), **LITERAL)
         self.ax_.grid(alpha=0.3)
-        draw_legend(self.ax_, [*self.errorbar_, *self.published_lines_])
+        beside = {
+            "loc": "upper left",
+            "bbox_to_anchor": (1.01, 1.01),
+            "ncols": columns,
+            "fontsize": "small",
+            "frameon": False,
+        }
+        lines = [*self.errorbar_, *self.published_lines_]
+        draw_legend(self.ax_, lines, **(beside if many else {}))
         return self
 
     @staticmethod

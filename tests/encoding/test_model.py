@@ -3,8 +3,10 @@
 import dataclasses
 import json
 import shutil
+import socket
 import sys
 import threading
+import time
 
 import numpy as np
 import open_clip
@@ -266,3 +268,26 @@ def test_a_tokenizer_of_transformers(with_tokenizer):
     assert abs(rows[0] - rows[1]).max() > 1e-3
     with pytest.warns(UserWarning, match="cut off.*class 'cat'"):
         encoder.encode_text(["cat"], "a photo of " * 4 + "{}")
+
+
+@pytest.mark.parametrize(
+    ("model_name", "pretrained"),
+    [("hf-hub:laion/no-such-model", None), ("ViT-B-32", None), ("ViT-B-16", "openai")],
+)
+def test_without_a_network_one_attempt(model_name, pretrained, monkeypatch, tmp_path):
+    """Not the half minute of attempts that the hub's client makes for each file."""
+    import huggingface_hub.constants as constants
+
+    hosts = []
+
+    def unknown(host, *args, **options):
+        hosts.append(host)
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("waits for another attempt"))
+    with pytest.raises(ModelLoadError, match="no connection to the model hub"):
+        load(model_name, pretrained)
+    assert len(hosts) == 1, hosts

@@ -209,3 +209,18 @@ def test_errors(shots, features):
         single = TipAdapterClassifierCV(text_features=W).fit(X, y)
     with pytest.raises(ValueError, match="no class had a second shot"):
         show(single)
+
+
+@pytest.mark.parametrize("exponent", [0.5, 2, 12])
+def test_a_fine_grid_stays_legible(exponent):
+    alphas = np.logspace(-exponent, exponent, 121)
+    betas = np.linspace(0, 100, 101)
+    scores = np.random.default_rng(0).uniform(size=(121, 101))
+    display = AlphaBetaDisplay(alphas=alphas, betas=betas, scores=scores, alpha=1, beta=2).plot()
+    display.figure_.canvas.draw()
+    for axis in (display.ax_.xaxis, display.ax_.yaxis):
+        found = [label.get_window_extent() for label in axis.get_ticklabels()]
+        assert 3 <= len(found) <= 14
+        for i, box in enumerate(found):
+            assert not any(box.overlaps(other) for other in found[i + 1 :])
+    pyplot.close(display.figure_)

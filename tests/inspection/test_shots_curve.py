@@ -153,3 +153,50 @@ def test_errors(samples):
         ShotsCurveDisplay(SHOTS, {"a": np.ones((2, 3))}).plot()
     with pytest.raises(ValueError, match=r"figures of 'p' have the shape \(2,\); .* 3 numbers"):
         ShotsCurveDisplay(SHOTS, {"a": np.ones((3, 1))}, published={"p": [1, 2]}).plot()
+
+
+def boxes(texts, figure):
+    figure.canvas.draw()
+    return [text.get_window_extent() for text in texts if text.get_text()]
+
+
+def assert_none_overlap(found):
+    for i, box in enumerate(found):
+        assert not any(box.overlaps(other) for other in found[i + 1 :])
+
+
+def test_many_numbers_of_shots_stay_legible():
+    scores = {"one": np.random.default_rng(0).uniform(size=(121, 3)), "two": np.zeros((121, 3))}
+    display = ShotsCurveDisplay(np.arange(1, 122), scores, published={"one": np.ones(121)}).plot()
+    assert_none_overlap(boxes(display.ax_.get_xticklabels(), display.figure_))
+    shown = [int(label.get_text()) for label in display.ax_.get_xticklabels()]
+    assert (shown[0], shown[-1]) == (1, 121)
+    line, _, (bars,) = display.errorbar_[0].lines
+    # All means are on the line, and the bars are at the numbers that are written out.
+    assert len(line.get_xdata()) == 121
+    assert [segment[0][0] for segment in bars.get_segments() if len(segment)] == shown
+    pyplot.close(display.figure_)
+
+
+def test_a_curve_for_each_of_a_hundred_classes():
+    rng = np.random.default_rng(0)
+    scores = {f"class {code}": rng.uniform(size=(3, 2)) for code in range(100)}
+    display = ShotsCurveDisplay(SHOTS, scores).plot()
+    legend = display.ax_.get_legend()
+    assert_none_overlap(boxes(legend.get_texts(), display.figure_))
+    axes = display.ax_.get_window_extent()
+    assert not axes.overlaps(legend.get_window_extent())
+    assert legend.get_window_extent().xmax <= display.figure_.bbox.xmax
+    assert axes.width > 600
+    # The bars of one number of shots stay apart from those of the next.
+    places = [
+        bars.lines[0].get_transform().transform([(shots, 0.5) for shots in SHOTS])[:, 0]
+        for bars in display.errorbar_
+    ]
+    assert (np.max(places, axis=0)[:-1] < np.min(places, axis=0)[1:]).all()
+    looks = {
+        (line.get_color(), line.get_marker(), line.get_linestyle())
+        for line in (bars.lines[0] for bars in display.errorbar_)
+    }
+    assert len(looks) == 100
+    pyplot.close(display.figure_)

@@ -84,7 +84,7 @@ def test_shots_contributions_add_up_to_their_parts(n_shots):
         asked = queries[0] - (model.means.centre + mean) / 2
         share = 3 / (3 + model.means.counts[code])
         rest = share * asked @ whitening @ whitening.T @ (predicted - model.means.centre)
-        expected = through_means[0, code] - model.means_weight * rest
+        expected = through_means[0, code] - model.offsets[code] - model.means_weight * rest
         np.testing.assert_allclose(of_means.sum(), expected, atol=1e-9)
 
 
@@ -108,7 +108,7 @@ def test_statistics_without_a_fold_are_those_of_the_others():
 def test_held_out_logits_are_those_of_models_that_never_saw_the_fold():
     shots, codes, text, *_ = problem(3)
     model = fitted(shots, codes, text=text)
-    rest = model.held_out_logits - model.text_weight * SCALE * shots @ text.T
+    rest = model.held_out_logits - model.text_weight / model.factor * SCALE * shots @ text.T
     for fold in range(3):
         out = model.folds == fold
         ones = np.ones((~out).sum())
@@ -305,3 +305,65 @@ def test_without_text_a_fold_of_one_class_says_nothing(order):
     assert 0 < first.means_weight < 100
     again = fitted(shots[order], codes[order], text=None, n_classes=2)
     np.testing.assert_allclose(again.coef, first.coef, rtol=1e-6)
+
+
+def test_classes_without_shots_are_answered_as_often_as_they_occur():
+    missed, offsets = [], []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        shots, codes, text, queries, asked = problem(12, seed, n_classes=30, noise=0.4)
+        absent = np.arange(0, 30, 3)
+        kept = ~np.isin(codes, absent) & (rng.random(len(codes)) < 0.8)
+        model = fitted(shots[kept], codes[kept], text=text, n_classes=30)
+        counts = np.bincount(codes[kept], minlength=30)
+        offsets.append(model.offsets)
+        of_prior = 3 / (3 + counts)
+        of_prior -= of_prior.min()
+        expected = model.offsets[0] * of_prior / of_prior[0]
+        np.testing.assert_allclose(model.offsets, expected, atol=1e-9)
+        told = np.isin(logits(model, queries).argmax(axis=1), absent).mean()
+        plain = np.isin((logits(model, queries) - model.offsets).argmax(axis=1), absent).mean()
+        truth = np.isin(asked, absent).mean()
+        missed.append((abs(told - truth), abs(plain - truth)))
+    found, before = np.mean(missed, axis=0)
+    assert np.all(np.array(offsets) >= 0)
+    assert found < before
+
+
+def test_as_many_shots_of_every_class_ask_for_no_offset():
+    shots, codes, text, *_ = problem(3)
+    assert not fitted(shots, codes, text=text).offsets.any()
+
+
+@pytest.mark.parametrize("n_shots", [3, 6])
+@pytest.mark.parametrize("with_text", [False, True])
+def test_confidence_is_about_accuracy(n_shots, with_text):
+    sure, before, right = [], [], []
+    for seed in range(4):
+        shots, codes, text, queries, asked = problem(n_shots, seed, n_classes=30, n_queries=600)
+        model = fitted(shots, codes, text=text if with_text else None, n_classes=30)
+        found = logits(model, queries)
+        right.append(accuracy(found, asked))
+        for confidence, values in ((sure, found), (before, found / model.factor)):
+            confidence.append(log_loss(values, asked, np.ones(600))[1].max(axis=1).mean())
+    gap = abs(np.mean(sure) - np.mean(right))
+    assert gap < 0.09
+    assert gap < abs(np.mean(before) - np.mean(right)) - 0.03
+
+
+def test_wrong_labels_hardly_lower_the_accuracy():
+    clean, wrong, told = [], [], []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        shots, codes, text, queries, asked = problem(12, seed, n_classes=20, noise=0.4)
+        given, changed = codes.copy(), rng.random(len(codes)) < 0.15
+        given[changed] = (codes[changed] + rng.integers(1, 20, changed.sum())) % 20
+        before = fitted(shots, codes, text=text, n_classes=20)
+        after = fitted(shots, given, text=text, n_classes=20)
+        clean.append(accuracy(logits(before, queries), asked))
+        wrong.append(accuracy(logits(after, queries), asked))
+        told.append((after.weights[changed].mean(), after.weights[~changed].mean()))
+    of_wrong, of_right = np.mean(told, axis=0)
+    assert of_wrong < 0.25
+    assert of_right > 0.9
+    assert np.mean(wrong) > np.mean(clean) - 0.03

@@ -9,13 +9,15 @@ from classifiers import EXTENDABLE, make
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sktip import TipAdapterClassifier, ZeroShotClassifier
+from sktip import CLIPFeatureTransformer, TipAdapterClassifier, ZeroShotClassifier
 from sktip._utils.labels import check_labels, codes_of, join_labels
 from sktip.prompts import fill_prompts
 
 INTEGER_TYPES = ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")
 TEXT_ROWS = np.random.default_rng(0).normal(size=(400, 6))
 X = np.eye(4, 6) + 0.1
+NAMES = np.array(["cat", "dog"])
+TINY = CLIPFeatureTransformer("tiny")
 
 
 def tip(n_classes=None, **parameters):
@@ -219,3 +221,29 @@ class TestClassNames:
             fill_prompts({"n1": "cat"})
         with pytest.raises(TypeError, match="to_dict"):
             fill_prompts(["cat", "dog"], pd.Series(["a {}", "b {}"], index=["dog", "cat"]))
+
+
+@pytest.mark.parametrize(
+    ("call", "shown"),
+    [
+        (lambda: make("gda", class_names=NAMES).fit(X, np.array([0, 1, 0, 9])), "[9]"),
+        (lambda: make("gda").fit(X, [*np.array(["cat", "dog", "cat"]), 3]), "'cat' at index 0"),
+        (lambda: make("gda").fit(X, ["cat", "dog", "cat", np.float64("nan")]), "nan at index 3"),
+        (lambda: make("gda").fit(X, NAMES[[0, 1, 0, 1]]).partial_fit(X, [0, 1, 0, 1]), "as 'cat'"),
+        (lambda: ZeroShotClassifier(TINY, class_names=NAMES[[0, 0]]).fit(), "has 'cat' more"),
+        (lambda: fill_prompts(NAMES, {"cat": ["a {}"]}), "entry for ['dog']"),
+        (lambda: fill_prompts(NAMES, np.array(["a cat"])), "the template 'a cat'"),
+        (lambda: fill_prompts(np.array([1, 2])), "class name 0 is 1 of type int"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:neither `encoder`")
+def test_messages_show_labels_as_python_writes_them(call, shown):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        call()
+    assert shown in str(caught.value)
+    assert "np." not in str(caught.value)
+
+
+def test_a_warning_of_a_cut_off_prompt_too():
+    with pytest.warns(UserWarning, match=r"\(class 'cat'\)"):
+        TINY.encode_text(NAMES, "a photo of a {}" + 90 * " and more")

@@ -1,6 +1,7 @@
 """Class means: predicted from the text, and updated with what was seen of each class."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,18 @@ class Means:
     scale: float
     values: NDArray[Any]
     vectors: NDArray[Any]
+
+    @cached_property
+    def coordinates(self) -> NDArray[Any]:
+        """Posterior means (C, d), centred, along the eigenvectors."""
+        result: NDArray[Any] = (self.posterior - self.centre) @ self.vectors
+        return result
+
+    @cached_property
+    def gram(self) -> NDArray[Any]:
+        """Sum (d, d) over classes of the outer products of these coordinates."""
+        result: NDArray[Any] = self.coordinates.T @ self.coordinates
+        return result
 
     def whitening(self, shrinkage: float) -> NDArray[Any]:
         """Matrix (d, d) after which the shrunken covariance is the identity."""

@@ -1,19 +1,24 @@
 """From shots and text to one linear classifier."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sktip._maths.text_prior.confidence import (
+    ENOUGH,
+    confidence_factor,
+    offset_of_uncertain_classes,
+    variances,
+)
 from sktip._maths.text_prior.correction import Correction, fit_correction
 from sktip._maths.text_prior.folds import balanced_folds
-from sktip._maths.text_prior.means import KAPPA, Means, class_means
+from sktip._maths.text_prior.held_out import FoldModel, enough, fold_models
+from sktip._maths.text_prior.labels import label_beliefs
+from sktip._maths.text_prior.means import Means, class_means
 from sktip._maths.text_prior.statistics import Statistics
-from sktip._maths.text_prior.weights import choose_weights, discriminants
-
-#: Prior variance of a correction of discriminants that say nothing.
-LEAST_VARIANCE = 1e-12
+from sktip._maths.text_prior.weights import Choice, choose_weights, discriminants
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,9 @@ class TextPriorModel:
     correction_coef, correction_intercept : ndarray of shape (C, d) and (C,)
         Of the correction.
 
+    offsets : ndarray of shape (C,)
+        What `means_intercept` has more than the discriminants, for classes whose means are uncertain.
+
     statistics : Statistics
         Counts, sums and moment of the shots.
 
@@ -46,6 +54,10 @@ class TextPriorModel:
     shrinkage : float
         Of the covariance.
 
+    factor : float
+        What all logits, the two weights and the correction are multiplied with, so that they are as
+        confident as held-out shots ask for.
+
     correction : Correction or None
         The correction in whitened features; None without shots.
 
@@ -53,10 +65,14 @@ class TextPriorModel:
         Codes of the classes that have shots; the correction knows no others.
 
     held_out_logits : ndarray of shape (m, p)
-        First two parts of these classes for each shot, without its fold.
+        First two parts of these classes for each shot, without its fold and without `factor`.
 
     folds : ndarray of shape (m,)
         Fold of each shot.
+
+    weights : ndarray of shape (m,)
+        Weight of each shot given, times the probability that its label is right; held-out logits and
+        folds leave out those of weight 0.
     """
 
     text_coef: NDArray[Any]
@@ -64,15 +80,18 @@ class TextPriorModel:
     means_intercept: NDArray[Any]
     correction_coef: NDArray[Any]
     correction_intercept: NDArray[Any]
+    offsets: NDArray[Any]
     statistics: Statistics
     means: Means | None
     text_weight: float
     means_weight: float
     shrinkage: float
+    factor: float
     correction: Correction | None
     present: NDArray[Any]
     held_out_logits: NDArray[Any]
     folds: NDArray[Any]
+    weights: NDArray[Any]
 
     @property
     def coef(self) -> NDArray[Any]:
@@ -127,18 +146,55 @@ def fit_text_prior(
         Number of classes C.
     """
     weights = np.ones(len(shots)) if weights is None else weights.astype(np.float64)
-    counted = weights > 0
-    shots, codes, weights = shots[counted], codes[counted], weights[counted]
-    statistics = Statistics.of(shots, codes, weights, n_classes)
-    scaled = (
-        np.zeros_like(statistics.sums) if text is None else logit_scale * text.astype(np.float64)
+    scaled = np.zeros((n_classes, shots.shape[1]))
+    if text is not None:
+        scaled = logit_scale * text.astype(np.float64)
+    if not weights.any():
+        return _zero_shot(scaled, np.zeros(len(shots)))
+    stage = _first_stage(shots, codes, weights, text=text, logit_scale=logit_scale, size=n_classes)
+    rows = stage.rows
+    targets = np.searchsorted(stage.present, codes[rows])
+    asked = enough(stage.folds, ENOUGH)
+    beliefs = label_beliefs(stage.choice.logits, targets, weights[rows], asked)
+    if beliefs is not None:
+        weights = weights.copy()
+        weights[rows] *= beliefs
+        stage = _first_stage(
+            shots, codes, weights, text=text, logit_scale=logit_scale, size=n_classes
+        )
+    return _second_stage(
+        shots, codes, weights, stage, text=text, scaled=scaled, logit_scale=logit_scale
     )
-    folds = balanced_folds(shots, codes)
-    present = np.flatnonzero(statistics.counts)
-    if not len(shots):
-        return _zero_shot(scaled, statistics)
 
-    means = class_means(statistics, text)
+
+@dataclass(frozen=True)
+class _Stage:
+    """Means and weights, before the correction."""
+
+    rows: NDArray[Any]
+    folds: NDArray[Any]
+    statistics: Statistics
+    present: NDArray[Any]
+    means: Means
+    models: list[FoldModel]
+    choice: Choice
+
+
+def _first_stage(
+    shots: NDArray[Any],
+    codes: NDArray[Any],
+    weights: NDArray[Any],
+    *,
+    text: NDArray[Any] | None,
+    logit_scale: float,
+    size: int,
+) -> _Stage:
+    """Means of the classes, and the weights of text and discriminants; `size` is C."""
+    rows = np.flatnonzero(weights)
+    shots, codes, weights = shots[rows], codes[rows], weights[rows]
+    statistics = Statistics.of(shots, codes, weights, size)
+    folds, means = balanced_folds(shots, codes), class_means(statistics, text)
+    models = fold_models(shots, codes, weights, folds, statistics=statistics, text=text)
     choice = choose_weights(
         shots,
         codes,
@@ -146,55 +202,110 @@ def fit_text_prior(
         folds,
         text=text,
         logit_scale=logit_scale,
+        models=models,
         means=means,
         statistics=statistics,
     )
-    alpha = choice.means_weight
+    present = np.flatnonzero(statistics.counts)
+    return _Stage(rows, folds, statistics, present, means, models, choice)
+
+
+def _second_stage(
+    shots: NDArray[Any],
+    codes: NDArray[Any],
+    all_weights: NDArray[Any],
+    stage: _Stage,
+    *,
+    text: NDArray[Any] | None,
+    scaled: NDArray[Any],
+    logit_scale: float,
+) -> TextPriorModel:
+    """Correction, offsets of uncertain classes and confidence."""
+    shots, codes, weights = shots[stage.rows], codes[stage.rows], all_weights[stage.rows]
+    means, present, choice, folds = stage.means, stage.present, stage.choice, stage.folds
+    targets, alpha = np.searchsorted(present, codes), choice.means_weight
     whitening = means.whitening(choice.shrinkage)
     white = (shots - means.centre) @ whitening
-    # As far as the means are uncertain, and as far as one covariance for all classes is wrong.
-    variances = np.maximum(alpha / (KAPPA + means.counts[present]) + alpha**2, LEAST_VARIANCE)
     correction = fit_correction(
-        white, np.searchsorted(present, codes), weights, choice.logits, variances
+        white, targets, weights, choice.logits, variances(alpha, means.counts[present])
     )
     coef, intercept = discriminants(means, choice.shrinkage)
     correction_coef = np.zeros_like(coef)
     correction_coef[present] = (whitening @ correction.coef).T
+    correction_intercept = -correction_coef @ means.centre
+    offsets = np.zeros(len(coef))
+    if text is not None:
+        offsets = offset_of_uncertain_classes(
+            shots,
+            codes,
+            weights,
+            folds,
+            statistics=stage.statistics,
+            text=text,
+            logit_scale=logit_scale,
+            choice=choice,
+        )
+    first_coef = choice.text_weight * scaled + alpha * coef
+    first_intercept = alpha * intercept + offsets
+    factor = confidence_factor(
+        shots,
+        targets,
+        weights,
+        folds,
+        models=stage.models,
+        choice=choice,
+        statistics=stage.statistics,
+        offsets=offsets[present],
+        coef=(first_coef + correction_coef)[present],
+        intercept=(first_intercept + correction_intercept)[present],
+        believed=np.column_stack([first_coef, first_intercept])[present],
+    )
     return TextPriorModel(
-        text_coef=choice.text_weight * scaled,
-        means_coef=alpha * coef,
-        means_intercept=alpha * intercept,
-        correction_coef=correction_coef,
-        correction_intercept=-correction_coef @ means.centre,
-        statistics=statistics,
+        text_coef=factor * choice.text_weight * scaled,
+        means_coef=factor * alpha * coef,
+        means_intercept=factor * first_intercept,
+        correction_coef=factor * correction_coef,
+        correction_intercept=factor * correction_intercept,
+        offsets=factor * offsets,
+        statistics=stage.statistics,
         means=means,
-        text_weight=choice.text_weight,
-        means_weight=alpha,
+        text_weight=factor * choice.text_weight,
+        means_weight=factor * alpha,
         shrinkage=choice.shrinkage,
-        correction=correction,
+        factor=factor,
+        correction=replace(
+            correction,
+            coef=factor * correction.coef,
+            responses=factor * correction.responses,
+        ),
         present=present,
         held_out_logits=choice.logits,
         folds=folds,
+        weights=all_weights,
     )
 
 
-def _zero_shot(scaled: NDArray[Any], statistics: Statistics) -> TextPriorModel:
-    """Text alone."""
+def _zero_shot(scaled: NDArray[Any], weights: NDArray[Any]) -> TextPriorModel:
+    """Text alone; `weights` (m,) are all 0."""
     nothing = np.zeros_like(scaled), np.zeros(len(scaled))
     none = np.zeros(0, np.intp)
+    statistics = Statistics.of(scaled[:0], none, np.zeros(0), len(scaled))
     return TextPriorModel(
         text_coef=scaled,
         means_coef=nothing[0],
         means_intercept=nothing[1],
         correction_coef=nothing[0],
         correction_intercept=nothing[1],
+        offsets=nothing[1],
         statistics=statistics,
         means=None,
         text_weight=1.0,
         means_weight=0.0,
         shrinkage=1.0,
+        factor=1.0,
         correction=None,
         present=none,
         held_out_logits=np.zeros((0, 0)),
         folds=none,
+        weights=weights,
     )

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from sktip._maths.text_prior.means import Means, class_means
 from sktip._maths.text_prior.model import TextPriorModel
+from sktip._maths.text_prior.softmax import LEAST_LOGIT
 from sktip._maths.text_prior.statistics import ROWS, Statistics, second_moment
 from sktip._maths.text_prior.weights import discriminants
 
@@ -30,6 +31,10 @@ SHRINKAGE = 0.6
 UNEVEN, UNEVEN_SHOTS = 0.15, 4.0
 #: Part of the sampling variance of soft counts that is forgiven.
 NOISE = 0.5
+#: Standard deviations by which images must vary more along the classes' differences than noise does.
+CHANCE = 3.0
+#: Variances of unit features up to this are rounding.
+ROUNDING = 1e-9
 #: A pool that is trusted less is not used at all.
 LEAST_TRUST = 0.02
 #: The most that a pool adds to a class, in median classes.
@@ -40,8 +45,9 @@ ROUNDS, STEPS, STEP = 2, 3, 0.9
 SHIFT = 0.5
 #: Images with a cosine above this share one weight; so many are compared at once.
 DUPLICATE, BLOCK = 0.98, 1024
-#: Images that set the confidence, and the exponent of its correction where there are no shots.
-SAMPLE, EXPONENT = 4096, 0.25
+#: Images that set the confidence, and exponents of its correction without shots and with them. A part
+#: of the confidence gained is right, as the answer has become better.
+SAMPLE, WITHOUT_SHOTS, WITH_SHOTS = 4096, 0.25, 0.75
 #: Probabilities in memory at once.
 CELLS = 2**22
 
@@ -90,7 +96,7 @@ class _Pool:
     def shares(self, coef: NDArray[Any], intercept: NDArray[Any]) -> NDArray[Any]:
         """Mean probability of each class."""
         sums = np.zeros(len(intercept))
-        for rows, p in _probabilities(self.features, coef, intercept):
+        for rows, p in probabilities(self.features, coef, intercept):
             sums += self.weights[rows] @ p
         return sums / self.total
 
@@ -112,11 +118,19 @@ def add_pool(model: TextPriorModel, pool: NDArray[Any], text: NDArray[Any] | Non
     shots, before = model.statistics, (model.coef, model.intercept)
     per_class = float(shots.counts.mean())
     images = _Pool(pool, _duplicate_weights(pool, *before))
-    trust = _trust(images, *before, UNEVEN / (1 + per_class / UNEVEN_SHOTS)) if len(pool) else 0.0
-    if trust < LEAST_TRUST:
-        return PoolAnswer(*before, trust=0.0, scale=1.0, n_iter=0, means=None)
+    untouched = PoolAnswer(*before, trust=0.0, scale=1.0, n_iter=0, means=None)
+    if not len(pool):
+        return untouched
     weighted_mean = images.weights @ pool / images.total
     moments = weighted_mean, second_moment(pool, images.weights) / images.total
+    classes = text if text is not None or model.means is None else model.means.posterior
+    if classes is not None and not _differ_along(
+        *moments, classes.astype(np.float64), images.total
+    ):
+        return untouched
+    trust = _trust(images, *before, UNEVEN / (1 + per_class / UNEVEN_SHOTS))
+    if trust < LEAST_TRUST:
+        return untouched
     # Offsets of classes with few images are noise.
     certainty = trust * images.total / (images.total + len(before[1]))
     believed = _Pool(pool, images.weights * np.float32(trust))
@@ -132,11 +146,12 @@ def add_pool(model: TextPriorModel, pool: NDArray[Any], text: NDArray[Any] | Non
         # Means without a difference have nothing to say.
         alpha = spread / own if own > 1e-9 * max(1.0, np.abs(intercept).max()) else 0.0
         after = before[0] + alpha * coef, before[1] + alpha * intercept + SHIFT * offset
-    scale = _confidence(images, after, before) ** (1 if shots.counts.any() else EXPONENT)
+    exponent = WITH_SHOTS if shots.counts.any() else WITHOUT_SHOTS
+    scale = _confidence(images, after, before) ** exponent
     return PoolAnswer(scale * after[0], scale * after[1], trust, scale, ROUNDS, means)
 
 
-def _probabilities(
+def probabilities(
     features: NDArray[Any], coef: NDArray[Any], intercept: NDArray[Any]
 ) -> Iterator[tuple[slice, NDArray[Any]]]:
     """Probabilities of a block of rows after another, in single precision."""
@@ -147,6 +162,7 @@ def _probabilities(
         p = features[rows] @ columns
         p += shift
         p -= p.max(axis=1, keepdims=True)
+        np.maximum(p, LEAST_LOGIT, out=p)
         np.exp(p, out=p)
         p /= p.sum(axis=1, keepdims=True)
         yield rows, p
@@ -163,7 +179,7 @@ def _duplicate_weights(
     n = len(features)
     weights, predicted = np.ones(n, np.float32), np.zeros(n, np.intp)
     along = np.zeros(n, np.float32)
-    for rows, p in _probabilities(features, coef, intercept):
+    for rows, p in probabilities(features, coef, intercept):
         predicted[rows] = p.argmax(axis=1)
         along[rows] = np.einsum("ij,ij->i", features[rows], coef[predicted[rows]])
     order = np.lexsort((along, predicted))
@@ -179,7 +195,7 @@ def _trust(images: _Pool, coef: NDArray[Any], intercept: NDArray[Any], usual: fl
     """Squared ratio of the unevenness that a good pool may show to that of this one, at most 1."""
     n_classes, total = len(intercept), images.total
     sums, squares = np.zeros(n_classes), 0.0
-    for rows, p in _probabilities(images.features, coef, intercept):
+    for rows, p in probabilities(images.features, coef, intercept):
         weights = images.weights[rows]
         sums += weights @ p
         squares += float(weights**2 @ np.einsum("ij,ij->i", p, p))
@@ -187,6 +203,29 @@ def _trust(images: _Pool, coef: NDArray[Any], intercept: NDArray[Any], usual: fl
     uneven = 2 * (np.log(n_classes) + shares @ np.log(shares + 1e-12))
     noise = n_classes * (squares - (images.weights**2).sum() * (shares @ shares)) / total**2
     return float(min(1.0, usual / max(uneven - NOISE * noise, 1e-9)) ** 2)
+
+
+def _differ_along(
+    mean: NDArray[Any], moment: NDArray[Any], classes: NDArray[Any], total: float
+) -> bool:
+    """Whether images differ along the directions in which texts, or class means, (C, d) do.
+
+    Images of the classes vary more along these than along others, by a ratio that is 1 for noise.
+    So many images of noise show it to the deviation of a mean of squared normal variables.
+    """
+    covariance = moment - np.outer(mean, mean)
+    differences = classes - classes.mean(axis=0)
+    of_classes = differences.T @ differences
+    images_total, classes_total = np.trace(covariance), np.trace(of_classes)
+    # A single class, or texts that are all the same, tell no direction.
+    if classes_total < ROUNDING:
+        return True
+    # So do images that are all the same tell nothing.
+    if images_total < ROUNDING:
+        return False
+    ratio = len(mean) * (of_classes * covariance).sum() / (classes_total * images_total)
+    deviation = np.sqrt(2 * (of_classes**2).sum() / total) / classes_total
+    return bool(ratio - 1 > CHANCE * deviation)
 
 
 def _even_offsets(images: _Pool, coef: NDArray[Any], intercept: NDArray[Any]) -> NDArray[Any]:
@@ -205,13 +244,13 @@ def _soft_statistics(images: _Pool, coef: NDArray[Any], intercept: NDArray[Any])
     counts up to a cap, so that one that draws in images of others does not.
     """
     counts, sums = np.zeros(len(intercept)), np.zeros(coef.shape)
-    for rows, p in _probabilities(images.features, coef, intercept):
+    for rows, p in probabilities(images.features, coef, intercept):
         weights = images.weights[rows] * p.max(axis=1)
         counts += weights @ p
         sums += p.T @ (images.features[rows] * weights[:, None])
     capped = np.minimum(1, CAP * np.median(counts) / np.maximum(counts, 1e-12))
     weights = np.empty(len(images.features), np.float32)
-    for rows, p in _probabilities(images.features, coef, intercept):
+    for rows, p in probabilities(images.features, coef, intercept):
         weights[rows] = images.weights[rows] * p.max(axis=1) * (p @ capped.astype(np.float32))
     moment = second_moment(images.features, weights)
     return Statistics(counts * capped, sums * capped[:, None], moment)

@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 #: Newton's method ends when the logarithms of the weights are known to this, or after so many steps.
 PRECISION, LONGEST_STEP, MAX_STEPS = 1e-4, 1.0, 30
+#: Logits are at most so far below the largest. Probabilities below the normal numbers of single
+#: precision would make matrix products a hundred times slower.
+LEAST_LOGIT = -60.0
 #: Part of the cost that may be rounding, in single precision.
 ROUNDING = 1e-6
 
@@ -18,6 +21,7 @@ def log_loss(
     rows = np.arange(len(codes))
     shifted = logits - logits.max(axis=1, keepdims=True)
     own = shifted[rows, codes].astype(np.float64)
+    np.maximum(shifted, LEAST_LOGIT, out=shifted)
     probabilities = np.exp(shifted, out=shifted)
     totals = probabilities.sum(axis=1, keepdims=True)
     probabilities /= totals

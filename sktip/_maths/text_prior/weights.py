@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sktip._maths.text_prior.means import Means, class_means
+from sktip._maths.text_prior.held_out import FoldModel, enough, even_weights
+from sktip._maths.text_prior.means import Means
 from sktip._maths.text_prior.softmax import most_probable_weights
 from sktip._maths.text_prior.statistics import Statistics
 
@@ -26,8 +27,8 @@ SHARED = 0.8
 INDIFFERENCE = 1e-6
 #: Spreads up to this part of the whitened features' length are rounding.
 ROUNDING = 1e-9
-#: Logits of so many shots and classes are computed in single precision.
-MANY = 2**22
+#: Held-out shots that two weights and a shrinkage are chosen on.
+ENOUGH = 4000
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def choose_weights(
     *,
     text: NDArray[Any] | None,
     logit_scale: float,
+    models: list[FoldModel],
     means: Means,
     statistics: Statistics,
 ) -> Choice:
@@ -78,6 +80,9 @@ def choose_weights(
     logit_scale : float
         Scale of the text logits.
 
+    models : list of FoldModel
+        The means without each fold.
+
     means : Means
         Of all shots.
 
@@ -86,47 +91,61 @@ def choose_weights(
     """
     present = np.flatnonzero(statistics.counts)
     targets = np.searchsorted(present, codes)
-    models = []
-    for fold in range(folds.max(initial=-1) + 1):
-        out = folds == fold
-        left = statistics - Statistics.of(
-            shots[out], codes[out], weights[out], len(statistics.counts)
-        )
-        # The only shots of all classes leave nothing: there the text is alone.
-        if left.counts.any():
-            model = class_means(left, text)
-            models.append((out, model, left.shots))
-    block = np.float32 if len(shots) * len(present) > MANY else np.float64
-    parts = []
-    if text is not None:
-        parts.append((logit_scale * (shots @ text[present].T)).astype(block))
+    # Two weights and a shrinkage need no more logits than these.
+    asked = enough(folds, ENOUGH)
+    block: Any = np.float64 if asked.all() else np.float32
+    rows = np.flatnonzero(asked)
+    told = even_weights(codes, weights, statistics.counts)[rows]
+    texts = None if text is None else logit_scale * text[present].T.astype(block)
+    spreads = [_text_spread(model.means, text, logit_scale) for model in models]
 
-    deviations = [*(DEVIATION_OF_TEMPERATURE for _ in parts), DEVIATION_OF_WEIGHT]
+    def held_out(shrinkage: float, rows: NDArray[Any]) -> tuple[list[NDArray[Any]], list[float]]:
+        """Parts of the logits of some shots, and the believed weights of the discriminants."""
+        logits, units = np.zeros((len(shots), len(present)), block), []
+        wanted = np.zeros(len(shots), bool)
+        wanted[rows] = True
+        for model, spread in zip(models, spreads, strict=True):
+            out = np.flatnonzero(model.out & wanted)
+            unit = _believed_weight(model.means, shrinkage, spread, model.shots)
+            units.append(unit)
+            if len(out):
+                coef, intercept = discriminants(model.means, shrinkage)
+                features = shots[out].astype(block, copy=False)
+                columns = (unit * coef[present].T).astype(block)
+                logits[out] = features @ columns + (unit * intercept[present]).astype(block)
+        logits = logits[rows]
+        if texts is None:
+            return [logits], units
+        return [shots[rows].astype(block, copy=False) @ texts, logits], units
+
+    deviations = [DEVIATION_OF_WEIGHT]
+    if text is not None:
+        deviations.insert(0, DEVIATION_OF_TEMPERATURE)
     precision = np.diag(np.power(deviations, -2.0))
-    found = np.ones(len(parts) + 1)
-    best_cost, best = np.inf, Choice(SHRINKAGES[0], 1.0, 0.0, np.zeros((len(shots), 0)))
-    for shrinkage in SHRINKAGES:
-        held_out, units = np.zeros((len(shots), len(present)), block), []
-        for out, model, n_shots in models:
-            coef, intercept = discriminants(model, shrinkage)
-            units.append(_believed_weight(model, shrinkage, text, logit_scale, n_shots))
-            held_out[out] = units[-1] * (shots[out] @ coef[present].T + intercept[present])
-        together = 1.0
-        if not models:
-            n_shots = statistics.shots
-            units = [_believed_weight(means, shrinkage, text, logit_scale, n_shots)]
-            together = 1.0 if text is None else SHARED
-        both = [*parts, held_out]
-        found, cost = most_probable_weights(both, targets, weights, precision, found)
+    start = np.ones(len(deviations))
+    best_cost, shrinkage, found = np.inf, SHRINKAGES[0], start
+    # Where nothing can be held out, there is nothing to choose a shrinkage on.
+    for candidate in SHRINKAGES if models else SHRINKAGES[:1]:
+        parts, _ = held_out(candidate, rows)
+        start, cost = most_probable_weights(parts, targets[rows], told, precision, start)
         if cost < best_cost - INDIFFERENCE * abs(cost):
-            logits = float(found[-1]) * held_out
-            if parts:
-                logits += float(found[0]) * parts[0]
-            text_weight = together * float(found[0]) if parts else 1.0
-            told = [unit for unit in units if unit > 0]
-            means_weight = together * float(found[-1] * np.mean(told)) if told else 0.0
-            best_cost, best = cost, Choice(shrinkage, text_weight, means_weight, logits)
-    return best
+            best_cost, shrinkage, found = cost, candidate, start
+    parts, units = held_out(shrinkage, np.arange(len(shots)))
+    together = 1.0
+    if not models:
+        spread = _text_spread(means, text, logit_scale)
+        units = [_believed_weight(means, shrinkage, spread, statistics.shots)]
+        together = 1.0 if text is None else SHARED
+    logits = float(found[-1]) * parts[-1]
+    if text is not None:
+        logits += float(found[0]) * parts[0]
+    speaking = [unit for unit in units if unit > 0]
+    return Choice(
+        shrinkage,
+        together * float(found[0]) if text is not None else 1.0,
+        together * float(found[-1] * np.mean(speaking)) if speaking else 0.0,
+        logits,
+    )
 
 
 def discriminants(means: Means, shrinkage: float) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -137,35 +156,51 @@ def discriminants(means: Means, shrinkage: float) -> tuple[NDArray[Any], NDArray
     return coef, -coef @ means.centre - (white**2).sum(axis=1) / 2
 
 
-def _believed_weight(
-    means: Means, shrinkage: float, text: NDArray[Any] | None, logit_scale: float, shots: float
-) -> float:
-    """Weight at which the discriminants spread as is believed of so many shots per class.
-
-    The spread is that between the wrong classes of a sample drawn from the model.
-    """
-    values = means.values / means.shrunken(shrinkage)
-    whitening = means.whitening(shrinkage)
-    white = (means.posterior - means.centre) @ whitening
-    own = _spread(white @ white.T - (white**2).sum(axis=1) / 2, white * np.sqrt(values))
-    spread = SPREAD_OF_TEXT
-    if text is not None:
-        noise = text @ (means.vectors * np.sqrt(means.values))
-        spread = _spread(means.posterior @ text.T, noise)
-    # Means that differ by rounding alone, as without text those of a single class do, say nothing.
-    if own <= ROUNDING * max(1.0, float(np.linalg.norm(means.centre @ whitening))):
-        return 0.0
-    return float(SPREAD_OF_ONE_SHOT * np.sqrt(shots) * logit_scale * spread / own)
-
-
-def _spread(logits: NDArray[Any], noise: NDArray[Any]) -> float:
-    """Compute the standard deviation between wrong classes, from logits (C, C) of means and of noise."""
-    n_classes = len(logits)
+def _text_spread(means: Means, text: NDArray[Any] | None, logit_scale: float) -> float:
+    """Spread of the text logits between the wrong classes of a sample drawn from the model."""
+    if text is None:
+        return logit_scale * SPREAD_OF_TEXT
+    noise = text @ (means.vectors * np.sqrt(means.values))
+    n_classes = len(text)
     if n_classes == 1:
         return 0.0
     if n_classes == 2:
-        difference = noise[0] - noise[1]
-        return float(np.sqrt(difference @ difference / 2))
+        return logit_scale * float(np.linalg.norm(noise[0] - noise[1]) / np.sqrt(2))
     wrong = ~np.eye(n_classes, dtype=bool)
-    competing = logits[wrong].reshape(n_classes, -1)
-    return float(np.sqrt(competing.var(axis=1).mean() + noise.var(axis=0).sum()))
+    competing = (means.posterior @ text.T)[wrong].reshape(n_classes, -1)
+    variance = competing.var(axis=1).mean() + noise.var(axis=0).sum()
+    return logit_scale * float(np.sqrt(variance))
+
+
+def _believed_weight(means: Means, shrinkage: float, spread: float, shots: float) -> float:
+    """Weight at which the discriminants spread as is believed of so many shots per class."""
+    precisions = 1 / means.shrunken(shrinkage)
+    own = _spread(means, precisions)
+    length = np.linalg.norm((means.centre @ means.vectors) * np.sqrt(precisions))
+    # Means that differ by rounding alone, as without text those of a single class do, say nothing.
+    if own <= ROUNDING * max(1.0, float(length)):
+        return 0.0
+    return float(SPREAD_OF_ONE_SHOT * np.sqrt(shots) * spread / own)
+
+
+def _spread(means: Means, precisions: NDArray[Any]) -> float:
+    """Spread of the discriminants between the wrong classes of a sample drawn from the model.
+
+    It is a function of second moments: the logits of all class means are never computed.
+    """
+    axes, n_classes = means.coordinates, len(means.counts)
+    if n_classes == 1:
+        return 0.0
+    if n_classes == 2:
+        return float(np.sqrt(precisions**2 * means.values @ (axes[0] - axes[1]) ** 2 / 2))
+    norms = axes**2 @ precisions / 2
+    # Logits of class j for the mean of class c: their own is |mu_c|^2 / 2.
+    totals = axes @ (precisions * axes.sum(axis=0)) - norms.sum() - norms
+    squares = (
+        precisions @ means.gram**2 @ precisions
+        - 2 * (norms @ axes) @ (precisions * axes.sum(axis=0))
+        + (n_classes - 1) * (norms @ norms)
+    )
+    between = squares / (n_classes * (n_classes - 1)) - ((totals / (n_classes - 1)) ** 2).mean()
+    within = axes.var(axis=0) @ (means.values * precisions**2)
+    return float(np.sqrt(max(between, 0) + within))

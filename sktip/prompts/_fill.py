@@ -1,15 +1,10 @@
-"""Prompts: sentences made of a template and a class name, and the published templates.
-
-CLIP reads a class as a sentence. A template such as ``"a photo of a {}."`` becomes a prompt
-when its braces are filled with a class name, underscores replaced by spaces; several templates
-make several prompts of one class, whose text features are averaged.
-"""
+"""Prompts: templates filled with class names, and the published templates."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["TEMPLATES", "fill_prompts"]
+from sktip._utils.labels import plain
 
 #: Templates of Tip-Adapter's official code for the paper's eleven data sets.
 TEMPLATES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -93,7 +88,7 @@ def fill_prompts(
             f"class_names is a {type(class_names).__name__}, which has no order that rows could follow; pass a "
             "list."
         )
-    names = list(class_names)
+    names = list(map(plain, class_names))
     for index, name in enumerate(names):
         if not isinstance(name, str):
             raise TypeError(
@@ -105,7 +100,7 @@ def fill_prompts(
                 f"class name {index} is {name!r}, which is not valid Unicode: a surrogate stands for what "
                 "could not be decoded. Rename the class, or give it a name by class_names."
             )
-    keys = names if labels is None else list(labels)
+    keys = names if labels is None else list(map(plain, labels))
     if isinstance(templates, Mapping):
         missing = [key for key in keys if key not in templates]
         if missing:
@@ -146,7 +141,7 @@ def _as_sequence(templates: Any, where: str) -> list[str]:
             f"{where} is a {type(templates).__name__}, whose index could say which class each belongs to; pass "
             "its to_dict() or its tolist()."
         )
-    templates = list(templates)
+    templates = list(map(plain, templates))
     if not templates:
         raise ValueError(f"{where} is empty; give at least one template.")
     for template in templates:
@@ -157,7 +152,3 @@ def _as_sequence(templates: Any, where: str) -> list[str]:
         if not _is_unicode(template):
             raise ValueError(f"{where} holds {template!r}, which is not valid Unicode.")
     return templates
-
-
-def __dir__() -> list[str]:
-    return __all__

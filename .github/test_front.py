@@ -1,0 +1,46 @@
+"""What README and the first page show, beside what it is taken from: `tox -e lint`."""
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+def test_the_first_lines_are_those_of_the_example():
+    """The example is run with the documentation, and the first page includes it."""
+    shown = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
+    example = (ROOT / "examples/first_classifier.py").read_text("utf-8")
+    assert f"\n{shown}\n# %%" in example
+    assert len([line for line in shown.splitlines() if line]) == 12
+
+
+def test_badges_tell_the_truth():
+    badges = re.findall(r"img\.shields\.io/badge/(\S+?)-\w+\)", README)
+    bound = next(d for d in PROJECT["dependencies"] if d.startswith("scikit-learn"))
+    assert badges == [
+        f"python-{PROJECT['requires-python'].removeprefix('>=')}+",
+        f"scikit--learn-{bound.removeprefix('scikit-learn>=')}+",
+        f"licence-{PROJECT['license'].replace('-', '--')}",
+        "works-offline",
+    ]
+
+
+def test_links_of_readme_lead_to_files():
+    links = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)|(?:src|srcset)=\"([^\"]+)\"", README)
+    links = [one or other for one, other in links if not (one or other).startswith("https://")]
+    assert len(links) > 15
+    missing = [link for link in links if not (ROOT / link).is_file()]
+    assert not missing
+
+
+def test_citations_are_those_of_the_guide():
+    """Titles and numbers of papers in CITATION.cff are those that the guide's page lists."""
+    cff = (ROOT / "CITATION.cff").read_text("utf-8")
+    page = " ".join((ROOT / "docs/guide/cite.rst").read_text("utf-8").split())
+    titles = re.findall(r'^ +(?:- )?title: "?(.*?)"?$', cff, re.MULTILINE)
+    numbers = re.findall(r'"arXiv:(.*)"', cff)
+    assert len(titles) == len(numbers) == 6
+    assert [text for text in titles + numbers if text not in page] == []

@@ -1,0 +1,125 @@
+"""Draw the pictures of README and of the first page, for light and dark pages.
+
+    python docs/figures.py              draw them again
+    python docs/figures.py --check      fail if what README and the first page say of the strip is not what it shows
+
+The strip comes from the first example, the chart from ``accuracy.csv`` (``python docs/accuracy.py`` draws it alone). They
+are committed, since README shows them.
+"""
+
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import accuracy
+import matplotlib.pyplot as plt
+import numpy as np
+
+HERE = Path(__file__).parent
+IMAGES = HERE / "images"
+
+#: Colours of text on a light and on a dark page.
+TEXT = {"light": "#1f2328", "dark": "#e6edf3"}
+#: Colours of the chart's lines, in their order.
+COLOURS = {
+    "light": ["#0072b2", "#009e73", "#b85100", "#7d4f9e", "#6b6b6b"],
+    "dark": ["#56b4e9", "#2fc49a", "#f0a35e", "#c9a0e8", "#a8a8a8"],
+}
+
+
+def apart(heights, least):
+    """Move heights up and down until each is at least so far from the next."""
+    order = np.argsort(heights)
+    heights = np.array(heights, float)
+    for _ in range(100):
+        for low, high in pairwise(order):
+            lack = least - (heights[high] - heights[low])
+            if lack > 1e-6:
+                heights[low] -= lack / 2
+                heights[high] += lack / 2
+    return heights
+
+
+def chart(page):
+    """Accuracy on Stanford Cars against shots: few lines, each with its name, and bands of one deviation."""
+    methods = accuracy.read()["stanford_cars_vitb32"]
+    figure, ax = plt.subplots(figsize=(7, 3.7), layout="constrained")
+    ends = []
+    for place, (method, colour) in enumerate(zip(accuracy.LINES, COLOURS[page])):
+        shots = np.array(sorted(methods[method]))
+        mean, std = np.array([methods[method][k] for k in shots]).T
+        first = place == 0
+        ax.plot(
+            shots, mean, color=colour, linewidth=3.5 if first else 1.8, marker="o",
+            markersize=7 if first else 4.5, zorder=4 if first else 3,
+        )  # fmt: skip
+        ax.fill_between(shots, mean - std, mean + std, color=colour, alpha=0.25, linewidth=0)
+        ends.append(mean[-1])
+    for place, (height, end, name, colour) in enumerate(
+        zip(apart(ends, 4.2), ends, accuracy.LINES.values(), COLOURS[page])
+    ):
+        ax.annotate(
+            f"{name} {end:.1f}", (shots[-1], end), (shots[-1] * 1.12, height), color=colour, va="center",
+            fontsize=13, weight="bold" if place == 0 else "normal", annotation_clip=False,
+        )  # fmt: skip
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(shots, map(str, shots), fontsize=13)
+    ax.tick_params(colors=TEXT[page], labelsize=13)
+    ax.set_xlabel("labelled photos per class", color=TEXT[page], fontsize=13)
+    ax.set_title(
+        "Accuracy on Stanford Cars, 196 classes (%)", color=TEXT[page], fontsize=14, loc="left"
+    )
+    ax.grid(axis="y", color=TEXT[page], alpha=0.15)
+    ax.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        ax.spines[side].set_visible(False)
+    ax.spines["bottom"].set_color(TEXT[page])
+    return figure
+
+
+def write_charts():
+    """Write the chart for both kinds of page, with what it was drawn from."""
+    metadata = {"Date": None, "Description": accuracy.digest()}
+    with plt.rc_context({"svg.hashsalt": "sktip"}):
+        for page in TEXT:
+            file = IMAGES / f"accuracy-{page}.svg"
+            chart(page).savefig(file, transparent=True, metadata=metadata)
+
+
+def preview(strip):
+    """The picture that a link to the site is shown with: 1200 x 630."""
+    figure = plt.figure(figsize=(8, 4.2), facecolor="white")
+    figure.text(0.02, 0.86, "sktip", fontsize=30, weight="bold", color="#0072b2")
+    figure.text(0.19, 0.875, "Image classifiers from a few labelled photos", fontsize=17)
+    figure.text(0.02, 0.02, "Pictures: OpenMoji, CC BY-SA 4.0", fontsize=9, color="#444444")
+    ax = figure.add_axes((0.01, 0.05, 0.98, 0.8))
+    ax.imshow(plt.imread(strip))
+    ax.set_axis_off()
+    return figure
+
+
+def seen(example):
+    """What the strip shows below, in the words of the alternative texts."""
+    answers = zip(("tractor", "peacock", "coat", "kiwi"), example.answers, example.probabilities)
+    return "; ".join(f"{thing}, {answer} {100 * share:.0f} %" for thing, answer, share in answers)
+
+
+def main(arguments):
+    sys.path.insert(0, str(HERE.parent / "examples"))
+    import first_classifier
+
+    for page in (HERE.parent / "README.md", HERE / "index.rst"):
+        if seen(first_classifier) not in " ".join(page.read_text("utf-8").split()):
+            sys.exit(f"{page.name} should say of the strip: {seen(first_classifier)}")
+    if arguments == ["--check"]:
+        return
+    for page, colour in TEXT.items():
+        first_classifier.strip(colour).savefig(
+            IMAGES / f"strip-{page}.png", dpi=200, transparent=True
+        )
+    write_charts()
+    preview(IMAGES / "strip-light.png").savefig(HERE / "_static" / "preview.png", dpi=150)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,68 @@
+"""
+Descriptions of classes as prompts
+==================================
+
+Texts that a language model has written about each class stand in a JSON file. ``read_descriptions``
+checks them and makes them templates; here they are compared with one template for all classes.
+"""
+
+# %%
+# A file of descriptions
+# ----------------------
+# Usually a language model writes it. These sentences are of the same form: class, and what it looks
+# like. One was cut off, and the file describes a class that is not among the labels; one warning says
+# so.
+
+import json
+import os
+import warnings
+from tempfile import TemporaryDirectory
+
+from sktip import CLIPFeatureTransformer, FewShotClassifier, ZeroShotClassifier
+from sktip.datasets import load_digit_images
+from sktip.model_selection import FewShotSplit
+from sktip.prompts import fill_prompts, read_descriptions
+
+data = load_digit_images()
+names = sorted(data.target_names)
+texts = {name: [f"A picture of the number {name}.", f"The digit {name}."] for name in names}
+texts["one"].append("The digit one is a straight")
+texts["ten"] = ["The number ten has two digits."]
+
+folder = TemporaryDirectory()
+path = os.path.join(folder.name, "descriptions.json")
+with open(path, "w") as file:
+    json.dump(texts, file)
+
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    templates = read_descriptions(path, names)
+for warning in caught:
+    print(str(warning.message).replace(folder.name, ""))
+
+# %%
+# What CLIP is asked
+# ------------------
+# Sentences are prompts as they are. Phrases, such as "a long neck", would be put behind the class
+# name.
+
+for prompt in fill_prompts(["seven"], templates)[0]:
+    print(prompt)
+
+# %%
+# Beside one template for all
+# ---------------------------
+# First without any image, then with two shots per class, on the other images. Here descriptions lose
+# a little: measure them on photos of your own before you use them.
+
+clip = CLIPFeatureTransformer("tiny")
+F = clip.transform(data.data)
+shots, test = next(FewShotSplit(2, random_state=0).split(F, data.target))
+for title, own in (("one template", "a photo of a {}."), ("descriptions", templates)):
+    common = {"input": "features", "class_names": names, "templates": own}
+    zero_shot = ZeroShotClassifier(clip, **common).fit()
+    few_shot = FewShotClassifier(clip, **common).fit(F[shots], data.target[shots])
+    scores = [clf.score(F[test], data.target[test]) for clf in (zero_shot, few_shot)]
+    print(f"{title:13} zero-shot {100 * scores[0]:.1f} %   2 shots {100 * scores[1]:.1f} %")
+
+folder.cleanup()

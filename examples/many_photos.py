@@ -1,0 +1,75 @@
+"""
+Predict a folder of photos
+==========================
+
+A folder of new photos, some of them damaged, goes in; a table with a label or an error for each comes
+out, and a CSV file. Then the photos that the classifier is least sure of are shown.
+"""
+
+# %%
+# Photos in folders
+# -----------------
+# Those with labels lie in a folder for each class; some in folders of their own within it.
+
+import os
+import warnings
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from PIL import Image
+
+from sktip import CLIPFeatureTransformer, FewShotClassifier, predict_images
+from sktip.datasets import load_digit_images, load_image_folder
+
+home = TemporaryDirectory()
+images, names = load_digit_images(return_X_y=True)
+for number in range(400):
+    inside = f"photos/{names[number]}/{number % 2}" if number < 100 else f"new/{number // 100}"
+    os.makedirs(os.path.join(home.name, inside), exist_ok=True)
+    Image.fromarray(images[number]).save(os.path.join(home.name, inside, f"{number}.png"))
+
+# Two files that are no images, whatever their names say.
+for number in (150, 250):
+    with open(os.path.join(home.name, f"new/{number // 100}/{number}.png"), "wb") as file:
+        file.write(b"cut off")
+
+photos = load_image_folder(os.path.join(home.name, "photos"))
+print(photos.DESCR.replace(home.name, ""))
+
+# %%
+# Fit, and predict the rest
+# -------------------------
+
+clf = FewShotClassifier(CLIPFeatureTransformer("tiny"), templates="the digit {}")
+clf.fit(photos.data, photos.target)
+
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    answers = predict_images(
+        clf, os.path.join(home.name, "new"), os.path.join(home.name, "answers.csv"), verbose=0
+    )
+for warning in caught:
+    print(str(warning.message).replace(home.name, ""))
+
+# %%
+# The file, a line for each photo:
+
+with open(os.path.join(home.name, "answers.csv")) as file:
+    for line in file.readlines()[:4]:
+        print(line.rstrip().replace(home.name, ""))
+
+# %%
+# Which to look at
+# ----------------
+# Photos without an answer have a probability of NaN, which is sorted last.
+
+import matplotlib.pyplot as plt
+
+fig, axes = plt.subplots(1, 6, figsize=(9, 2), layout="constrained")
+for row, ax in zip(np.argsort(answers.probability), axes):
+    with Image.open(answers.path[row]) as photo:
+        ax.imshow(photo, cmap="gray")
+    ax.set_title(f"{answers.prediction[row]} ({100 * answers.probability[row]:.0f} %)")
+    ax.axis("off")
+plt.show()
+home.cleanup()

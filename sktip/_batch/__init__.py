@@ -1,0 +1,1 @@
+"""Many images: in parts of a bounded size, answers and errors out."""

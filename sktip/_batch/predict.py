@@ -1,0 +1,219 @@
+"""The photos of a folder in, a table of labels and errors out."""
+
+import csv
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import Bunch
+
+from sktip._batch.parts import parts_of
+from sktip._encoding.session import EncoderSession, open_encoder
+from sktip._images.pictures import as_image_list, describe
+from sktip._utils.feature_names import with_feature_names
+from sktip._utils.files import replacing
+from sktip._utils.warn import warn
+from sktip.datasets._walk import LeftOut, find_images, printable
+from sktip.exceptions import ImageReadError
+
+#: Images whose features are held at a time.
+BLOCK = 1024
+COLUMNS = ("path", "prediction", "probability", "error")
+
+
+def predict_images(
+    estimator: Any,
+    images: Any,
+    output: str | os.PathLike | None = None,
+    *,
+    overwrite: bool = False,
+    verbose: int = 1,
+) -> Bunch:
+    """Predict many images, and go on where one cannot be read.
+
+    What `predict` of a classifier refuses, a list with a damaged file in it, is a row with an
+    error here. Features are held of 1,024 images at a time, so that memory grows with the answers
+    only.
+
+    Read more in the :ref:`User Guide <guide_many_images>`.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted classifier of sktip with an `encoder`, whether it was fitted on images or on
+        features; a Pipeline that begins with a ``CLIPFeatureTransformer``; or a search over one of
+        them, such as GridSearchCV.
+
+    images : str or path of a folder, or sequence of images of length n
+        A folder stands for all images in it and in the folders below, sorted by their names. Else
+        paths, bytes, PIL images or uint8 arrays.
+
+    output : str or path, default=None
+        A CSV file for the answers, in UTF-8. It is there when all images are answered, and not
+        before.
+
+    overwrite : bool, default=False
+        Whether a file that is there already may be replaced.
+
+    verbose : int, default=1
+        Above 0, show a progress bar.
+
+    Returns
+    -------
+    answers : Bunch
+        Columns of length n, of which ``pandas.DataFrame(answers)`` makes a table:
+
+        path : ndarray of objects
+            Path of each image, None for one that has none.
+        prediction : ndarray of objects
+            What `predict` says, None for an image that could not be read.
+        probability : ndarray of float64
+            The largest of the probabilities, NaN for an image that could not be read, and for all
+            if the estimator has no `predict_proba`.
+        error : ndarray of objects
+            Why an image could not be read, None for all others.
+
+    Raises
+    ------
+    FileExistsError
+        If `output` is there already, before anything is encoded.
+
+    FileNotFoundError
+        If the folder of images, or that of `output`, is not there.
+
+    NotADirectoryError
+        If `images` is the path of a file.
+
+    ModelLoadError
+        If the weights cannot be had.
+
+    NotFittedError
+        If the estimator is not fitted.
+
+    ValueError
+        If the estimator has no encoder, or there are no images.
+
+    Warns
+    -----
+    UserWarning
+        Once, at the end, if images could not be read: how many, and the first of them. Also if
+        something in a folder was left out.
+
+    See Also
+    --------
+    sktip.distributed.PredictImages : The same on a cluster.
+    sktip.datasets.load_image_folder : Images with labels, to fit on.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sktip import CLIPFeatureTransformer, FewShotClassifier, predict_images
+    >>> images = np.zeros((6, 32, 32, 3), np.uint8)
+    >>> images[3:] = 255
+    >>> clf = FewShotClassifier(CLIPFeatureTransformer("tiny"))
+    >>> clf = clf.fit(images, ["black"] * 3 + ["white"] * 3)
+    >>> answers = predict_images(clf, images, verbose=0)
+    >>> answers.prediction.tolist()
+    ['black', 'black', 'black', 'white', 'white', 'white']
+    """
+    encoder, classifier = parts_of(estimator)
+    session = replace(open_encoder(encoder), verbose=verbose)
+    listed = _listed(images)
+    answers: dict[str, list] = {name: [] for name in COLUMNS}
+    with ExitStack() as files:
+        writer = None
+        if output is not None:
+            path = files.enter_context(replacing(output, overwrite=overwrite))
+            file = files.enter_context(open(path, "w", newline="", encoding="utf-8"))
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+        for block in _blocks(session, classifier, listed):
+            for name, values in block.items():
+                answers[name] += values
+            if writer is not None:
+                writer.writerows(_as_text(row) for row in zip(*block.values(), strict=True))
+    _warn_of_errors(answers, listed)
+    types = {"probability": np.float64}
+    return Bunch(
+        **{name: np.array(values, types.get(name, object)) for name, values in answers.items()}
+    )
+
+
+def _listed(images: Any) -> Sequence[Any]:
+    """Images one by one; a folder is listed, with one warning of what is left out."""
+    if not isinstance(images, str | os.PathLike):
+        return as_image_list(images)
+    folder, left_out = os.path.abspath(os.path.expanduser(images)), LeftOut()
+    if not os.path.exists(folder):
+        raise FileNotFoundError(f"{printable(folder)}: no such folder.")
+    if not os.path.isdir(folder):
+        raise NotADirectoryError(f"{printable(folder)} is not a folder; for one image pass a list.")
+    paths = find_images(folder, left_out)
+    reasons = str(left_out)
+    if not paths:
+        raise ValueError(
+            f"{printable(folder)} holds no images{f' ({reasons})' if reasons else ''}."
+        )
+    if reasons:
+        warn(f"Left out in {printable(folder)}: {reasons}.")
+    return paths
+
+
+def _blocks(
+    session: EncoderSession, classifier: Any, images: Sequence[Any]
+) -> Iterator[dict[str, list]]:
+    """Yield the columns of one block of images after another."""
+    errors: dict[int, str] = {}
+
+    def note(index: int, error: ImageReadError) -> None:
+        errors[index] = str(error).removeprefix(describe(images[index], index) + ": ")
+
+    features = np.empty((min(BLOCK, len(images)), session.width), np.float32)
+    start = 0
+    for index, row in enumerate(session.rows(images, note)):
+        features[index - start] = row
+        if index not in errors and not np.isfinite(row).all():
+            errors[index] = "the encoder makes infinite features of it; set precision='fp32'"
+        if index + 1 - start == len(features) or index + 1 == len(images):
+            end = index + 1
+            own = [errors.pop(i, None) for i in range(start, end)]
+            yield _columns(classifier, features[: end - start], images[start:end], own)
+            start = end
+
+
+def _columns(
+    classifier: Any, features: NDArray, images: Sequence[Any], errors: list[str | None]
+) -> dict[str, list]:
+    read = np.array([error is None for error in errors])
+    labels = np.full(len(read), None, object)
+    probabilities = np.full(len(read), np.nan)
+    if read.any():
+        X = with_feature_names(features[read], classifier)
+        # As Python's own: `tolist` makes 'cat' of what would print as np.str_('cat').
+        labels[read] = np.asarray(classifier.predict(X)).tolist()
+        if hasattr(classifier, "predict_proba"):
+            probabilities[read] = np.asarray(classifier.predict_proba(X)).max(axis=1)
+    paths = [os.fsdecode(im) if isinstance(im, str | os.PathLike) else None for im in images]
+    values = (paths, labels.tolist(), probabilities.tolist(), errors)
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def _as_text(row: tuple) -> list[str]:
+    """Cells of one line: empty where there is nothing to say."""
+    path, label, probability, error = row
+    cells = (path, label, None if np.isnan(probability) else f"{probability:.6g}", error)
+    return ["" if cell is None else printable(str(cell)) for cell in cells]
+
+
+def _warn_of_errors(answers: dict[str, list], images: Sequence[Any]) -> None:
+    failed = [index for index, error in enumerate(answers["error"]) if error is not None]
+    if failed:
+        named = "; ".join(f"{describe(images[i], i)}: {answers['error'][i]}" for i in failed[:3])
+        warn(
+            f"{len(failed):,} of {len(images):,} images could not be read and have no prediction; the column "
+            f"'error' says why. {named}{'; ...' if len(failed) > 3 else ''}"
+        )

@@ -1,0 +1,1 @@
+"""The command line: arguments in, files out, and an exit code."""

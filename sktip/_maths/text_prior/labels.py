@@ -1,0 +1,76 @@
+"""Which labels are wrong: held-out logits that speak against them more than errors explain."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sktip._maths.text_prior.softmax import log_loss, most_probable_weights
+
+#: Belief that labels are right, worth so many right ones.
+RIGHT_LABELS = 50.0
+#: Fewer wrong labels than this part of all are not worth another pass.
+LEAST_WRONG = 0.01
+#: The most that are believed in.
+MOST_WRONG = 0.5
+#: Standard deviation of the logarithm of the temperature, which was found with the wrong labels.
+DEVIATION_OF_TEMPERATURE = 0.5
+#: Rounds of expectation-maximisation, and bisections in each.
+ROUNDS, BISECTIONS = 15, 30
+
+
+def label_beliefs(
+    logits: NDArray[Any], codes: NDArray[Any], weights: NDArray[Any], asked: NDArray[Any]
+) -> NDArray[Any] | None:
+    """Probability of each label that it is right, (m,); None if next to all are.
+
+    A label is that of the image, or with probability e any class at all. The most probable e and
+    the temperature of the logits are found together, by expectation-maximisation.
+
+    Parameters
+    ----------
+    logits : ndarray of shape (m, C)
+        Logits that have not seen the shot.
+
+    codes, weights : ndarray of shape (m,)
+        Labels and weights.
+
+    asked : ndarray of shape (m,), bool
+        The shots that temperature and e are found on.
+    """
+    sample, own, heavy = logits[asked], codes[asked], weights[asked]
+    n_classes, rows = logits.shape[1], np.arange(len(own))
+    precision = np.array([[DEVIATION_OF_TEMPERATURE**-2]])
+    if n_classes < 2 or not len(sample):
+        return None
+    temperature, wrong, right = np.ones(1), 0.0, np.ones(len(own))
+    for _ in range(ROUNDS):
+        temperature, _ = most_probable_weights([sample], own, heavy * right, precision, temperature)
+        _, p = log_loss(temperature[0] * sample, own, heavy)
+        told = p[rows, own].astype(np.float64)
+        before, wrong = wrong, _share_of_wrong(told, heavy, n_classes)
+        right = _right(told, wrong, n_classes)
+        if abs(wrong - before) < LEAST_WRONG / 10:
+            break
+    if wrong < LEAST_WRONG:
+        return None
+    _, p = log_loss(temperature[0] * logits, codes, weights)
+    return _right(p[np.arange(len(codes)), codes].astype(np.float64), wrong, n_classes)
+
+
+def _right(told: NDArray[Any], wrong: float, n_classes: int) -> NDArray[Any]:
+    """Probability that a label is right, given its own of `told`."""
+    kept = (1 - wrong) * told
+    result: NDArray[Any] = kept / (kept + wrong / n_classes) if wrong else np.ones(len(told))
+    return result
+
+
+def _share_of_wrong(told: NDArray[Any], weights: NDArray[Any], n_classes: int) -> float:
+    """Most probable share of wrong labels: the cost is convex in it."""
+    low, high = 0.0, MOST_WRONG
+    for _ in range(BISECTIONS):
+        share = (low + high) / 2
+        mixed = (1 - share) * told + share / n_classes
+        slope = weights @ ((told - 1 / n_classes) / mixed) + RIGHT_LABELS / (1 - share)
+        low, high = (low, share) if slope > 0 else (share, high)
+    return low

@@ -1,0 +1,231 @@
+"""Images and labels that a CSV file lists."""
+
+import csv
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sktip.datasets._bunch import as_bunch
+from sktip.datasets._walk import printable, some
+
+#: What stands between the columns: a comma, a semicolon where that is the decimal mark, or a tab.
+DELIMITERS = ",;\t"
+
+
+class _Row(NamedTuple):
+    line: int
+    path: str
+    label: str
+
+
+def load_image_table(
+    path: str | os.PathLike,
+    *,
+    path_column: str = "path",
+    label_column: str = "label",
+    return_X_y: bool = False,
+    as_frame: bool = False,
+) -> Any:
+    r"""Load images whose labels stand in a CSV file.
+
+    For photos that lie in one folder, or anywhere, with a table of what they show::
+
+        path,label
+        img_0001.jpg,golden retriever
+        img_0002.jpg,pug
+
+    Images are looked for, not opened: one that is damaged is an error of the transformer that
+    reads it.
+
+    Read more in the :ref:`User Guide <guide_own_photos>`.
+
+    Parameters
+    ----------
+    path : str or path
+        The file: UTF-8 text with a line of column names, its columns separated by commas,
+        semicolons or tabs.
+
+    path_column : str, default="path"
+        Name of the column of paths. A relative path starts at the folder of the file; backslashes
+        of Windows are understood.
+
+    label_column : str, default="label"
+        Name of the column of labels.
+
+    return_X_y : bool, default=False
+        Whether to return ``(data, target)`` alone.
+
+    as_frame : bool, default=False
+        Whether data and target are pandas Series, and `frame` is a DataFrame.
+
+    Returns
+    -------
+    data : Bunch
+        With the attributes:
+
+        data : ndarray of shape (n,), or Series
+            Absolute paths of the images, as strings, in the order of the file.
+        target : ndarray of shape (n,), or Series
+            Label of each image, the text that stands in the file without spaces around it. For
+            integers that index `class_names`, use ``target.astype(int)``.
+        target_names : ndarray of shape (C,)
+            The labels, each once, sorted.
+        frame : DataFrame of shape (n, 2) or None
+            The columns ``path`` and ``target``; None with ``as_frame=False``.
+        DESCR : str
+            What was found.
+
+    (data, target) : tuple, with ``return_X_y=True``
+        The first two of these.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file, or images in it do not exist; they are counted, and the first ones
+        named with their lines.
+
+    ValueError
+        If the file is not a CSV file in UTF-8, lacks a column, has no rows, a row without path or
+        label, or one image with two labels.
+
+    ImportError
+        If ``as_frame=True`` and pandas is not installed.
+
+    See Also
+    --------
+    load_image_folder : A folder of images for each class.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from PIL import Image
+    >>> from sktip.datasets import load_image_table
+    >>> with TemporaryDirectory() as photos:
+    ...     for name in ("1.png", "2.png"):
+    ...         Image.new("RGB", (8, 8)).save(Path(photos, name))
+    ...     labels = Path(photos, "labels.csv")
+    ...     _ = labels.write_text("path,label\n1.png,pug\n2.png,beagle\n")
+    ...     X, y = load_image_table(labels, return_X_y=True)
+    >>> print(y)
+    ['pug' 'beagle']
+    >>> [Path(path).name for path in X]
+    ['1.png', '2.png']
+    """
+    file = os.path.abspath(os.path.expanduser(path))
+    rows = _read(file, path_column, label_column)
+    paths = _existing(rows, file)
+    _check_labels(rows, paths, file)
+    target = np.array([row.label for row in rows])
+    names = np.unique(target)
+    return as_bunch(
+        paths,
+        target,
+        return_X_y=return_X_y,
+        as_frame=as_frame,
+        target_names=names,
+        DESCR=f"{len(rows):,} images of {len(names):,} classes, listed in {printable(file)}.",
+    )
+
+
+def _read(file: str, path_column: str, label_column: str) -> list[_Row]:
+    shown = printable(file)
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as text:
+            header = text.readline()
+            text.seek(0)
+            delimiter = max(DELIMITERS, key=header.count)
+            lines = list(_numbered(csv.reader(text, delimiter=delimiter, strict=True)))
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{shown}: no such file. Expected is a CSV file with the columns {path_column!r} and "
+            f"{label_column!r}."
+        ) from None
+    except IsADirectoryError:
+        raise ValueError(f"{shown} is a folder; load_image_folder loads one.") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{shown} is not a text file in UTF-8 ({error}). Save it as 'CSV UTF-8', or as UTF-8."
+        ) from error
+    except csv.Error as error:
+        raise ValueError(f"{shown} is not a CSV file: {error}.") from error
+    if not lines:
+        raise ValueError(f"{shown} is empty.")
+    (_, names), *body = lines
+    names = [name.strip() for name in names]
+    for parameter, name in (("path_column", path_column), ("label_column", label_column)):
+        if names.count(name) != 1:
+            fault = "has no column" if name not in names else "has more than one column"
+            raise ValueError(
+                f"{shown} {fault} {name!r}; its first line names {', '.join(map(repr, names))}. Say which "
+                f"column it is by {parameter}."
+            )
+    at, label_at = names.index(path_column), names.index(label_column)
+    rows = []
+    for line, cells in body:
+        if len(cells) != len(names):
+            raise ValueError(
+                f"{shown}, line {line}: {len(cells)} columns, but the first line names {len(names)}."
+            )
+        row = _Row(line, cells[at].strip(), cells[label_at].strip())
+        if not row.path or not row.label:
+            raise ValueError(
+                f"{shown}, line {line}: there is no {'label' if row.path else 'path'}. Fill it in, or remove the "
+                "line."
+            )
+        rows.append(row)
+    if not rows:
+        raise ValueError(f"{shown} names columns, but no images.")
+    return rows
+
+
+def _numbered(reader: Any) -> Iterator[tuple[int, list[str]]]:
+    """Rows with the number of the line that each ends at; empty ones are left out."""
+    for cells in reader:
+        if any(cell.strip() for cell in cells):
+            yield reader.line_num, cells
+
+
+def _existing(rows: Sequence[_Row], file: str) -> list[str]:
+    """Absolute paths of the images, all of which must be there."""
+    folder = os.path.dirname(file)
+    paths, missing = [], []
+    for row in rows:
+        path = os.path.normpath(os.path.join(folder, row.path))
+        if not os.path.isfile(path) and "\\" in row.path:
+            path = os.path.normpath(os.path.join(folder, row.path.replace("\\", "/")))
+        if not os.path.isfile(path):
+            missing.append(row)
+        paths.append(path)
+    if missing:
+        named = ", ".join(f"{row.path!r} (line {row.line})" for row in missing[:3])
+        raise FileNotFoundError(
+            f"{len(missing):,} of {len(rows):,} images that {printable(file)} lists are not there: "
+            f"{named}{', ...' if len(missing) > 3 else ''}.{_other_spelling(paths, missing, rows)} Relative paths "
+            f"start at {printable(folder)}."
+        )
+    return paths
+
+
+def _other_spelling(paths: Sequence[str], missing: Sequence[_Row], rows: Sequence[_Row]) -> str:
+    """Say so if there is a file whose name differs in case only: Windows and macOS would open it."""
+    path = paths[rows.index(missing[0])]
+    folder, name = os.path.split(path)
+    if not os.path.isdir(folder):
+        return ""
+    alike = [other for other in sorted(os.listdir(folder)) if other.lower() == name.lower()]
+    return f" There is {some(alike)}: case matters here." if alike else ""
+
+
+def _check_labels(rows: Sequence[_Row], paths: Sequence[str], file: str) -> None:
+    """Refuse an image that has two labels."""
+    first: dict[str, _Row] = {}
+    for row, path in zip(rows, paths, strict=True):
+        known = first.setdefault(path, row)
+        if known.label != row.label:
+            raise ValueError(
+                f"{printable(file)} calls {row.path!r} {known.label!r} in line {known.line} and {row.label!r} in "
+                f"line {row.line}; an image has one label."
+            )

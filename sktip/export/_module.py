@@ -1,0 +1,185 @@
+"""A fitted classifier as a module of PyTorch."""
+
+from functools import singledispatch
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.utils.validation import check_is_fitted
+
+from sktip._base import BaseCLIPClassifier
+from sktip._clip_adapter import CLIPAdapterClassifier
+from sktip._encoding.session import EncoderSession, open_encoder
+from sktip._proker import ProKeRClassifier
+from sktip._tip_adapter import TipAdapterClassifier
+from sktip._tip_adapter_cv import TipAdapterClassifierCV
+from sktip._utils.fitted_with import check_same_model
+from sktip._utils.prediction import LinearPredictionMixin
+from sktip._zero_shot import ZeroShotClassifier
+
+if TYPE_CHECKING:
+    import torch
+
+
+def to_module(classifier: Any, *, image: bool = False) -> "torch.nn.Module":
+    """Make a module of PyTorch from a fitted classifier.
+
+    The module maps features of shape (n, d) to logits of shape (n, C): those of
+    ``decision_function``, in float32, one column per class in the order of `classes_`. For two
+    classes ``decision_function`` is the second column minus the first. Softmax of the logits is
+    `predict_proba`. Rows are divided by their norm first, as the classifier does it.
+
+    Read more in the :ref:`User Guide <guide_export>`.
+
+    Parameters
+    ----------
+    classifier : classifier
+        Any fitted classifier of sktip.
+
+    image : bool, default=False
+        Whether the module starts from images: preprocessed pixels of shape (n, 3, height, width),
+        which go through a float32 copy of the encoder's image tower. Needs a classifier with an
+        `encoder`.
+
+    Returns
+    -------
+    module : torch.nn.Module
+        On the CPU, in evaluation mode; all of its arrays are buffers or parameters without
+        gradient, so that ``state_dict`` and ``to`` reach them. Its attribute ``classes`` is the
+        list of labels, and ``preprocessing``, with ``image=True``, a dict (else None): the
+        ``size``, ``mean`` and ``std`` of the pixels, their ``interpolation`` and ``resize_mode``.
+
+    Raises
+    ------
+    NotFittedError
+        If the classifier is not fitted.
+
+    TypeError
+        If it is not a classifier of sktip.
+
+    ValueError
+        If ``image=True`` and it has no encoder, or one of another model than in `fit`.
+
+    See Also
+    --------
+    to_onnx : The same as a file for other runtimes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from sktip import TipAdapterClassifier
+    >>> from sktip.export import to_module
+    >>> clf = TipAdapterClassifier(text_features=np.eye(3)).fit(np.eye(3), [0, 1, 2])
+    >>> module = to_module(clf)
+    >>> module(torch.eye(3)).shape
+    torch.Size([3, 3])
+    """
+    from sktip._maths.modules import ClassifierModule
+
+    if not isinstance(classifier, BaseCLIPClassifier):
+        raise TypeError(
+            f"a {type(classifier).__name__} cannot be exported; pass a classifier of sktip. Of a Pipeline "
+            "or search, that is its last step or best_estimator_."
+        )
+    check_is_fitted(classifier)
+    head, classes = _head(classifier), classifier.classes_.tolist()
+    if image:
+        session = _open_in_full_precision(classifier)
+        module = ClassifierModule(head, classes, session.image_tower(), session.preprocessing)
+    else:
+        module = ClassifierModule(head, classes)
+    return module.float().requires_grad_(False).eval()
+
+
+def _open_in_full_precision(classifier: Any) -> EncoderSession:
+    """Open the encoder of a fitted classifier on the CPU, in full precision."""
+    if classifier.encoder is None:
+        raise ValueError(
+            f"image=True, but this {type(classifier).__name__} has no encoder; set it by "
+            "set_params(encoder=CLIPFeatureTransformer(...)), or leave image=False."
+        )
+    encoder = clone(classifier.encoder).set_params(device="cpu", precision="fp32")
+    session = open_encoder(encoder)
+    check_same_model(classifier, session)
+    return session
+
+
+@singledispatch
+def _head(classifier: Any) -> Any:
+    raise TypeError(f"{type(classifier).__name__} has no form without scikit-learn.")
+
+
+@_head.register
+def _(classifier: LinearPredictionMixin) -> Any:
+    from sktip._maths.modules import LinearLogits
+
+    return LinearLogits(_tensor(classifier.coef_), _tensor(classifier.intercept_))
+
+
+@_head.register
+def _(classifier: ZeroShotClassifier) -> Any:
+    from sktip._maths.modules import LinearLogits
+
+    weights = classifier.logit_scale_ * classifier.class_features_
+    return LinearLogits(_tensor(weights), _tensor(np.zeros(len(weights))))
+
+
+@_head.register
+def _(classifier: CLIPAdapterClassifier) -> Any:
+    from sktip._maths.modules import AdapterLogits
+
+    down, up = map(_tensor, classifier.coefs_)
+    classes = _tensor(classifier.logit_scale_ * classifier.class_features_)
+    return AdapterLogits(down, up, classes, ratio=float(classifier.ratio))
+
+
+@_head.register
+def _(classifier: TipAdapterClassifier) -> Any:
+    return _cache_head(classifier, classifier.alpha, classifier.beta)
+
+
+@_head.register
+def _(classifier: TipAdapterClassifierCV) -> Any:
+    return _cache_head(classifier, classifier.alpha_, classifier.beta_)
+
+
+@_head.register
+def _(classifier: ProKeRClassifier) -> Any:
+    from sktip._maths.modules import RidgeLogits
+
+    keys, temperature = classifier.cache_keys_, classifier.temperature_
+    duals = classifier.gamma_ / temperature * classifier.dual_coef_
+    text = _text_of(classifier, keys) / temperature
+    return RidgeLogits(_tensor(keys), _tensor(duals), _tensor(text), beta=classifier.beta_)
+
+
+def _cache_head(classifier: Any, alpha: float, beta: float) -> Any:
+    import torch
+
+    from sktip._maths.modules import CacheLogits
+
+    keys, weights = classifier.cache_keys_, classifier.cache_weights_
+    return CacheLogits(
+        _tensor(keys),
+        torch.tensor(classifier.cache_codes_, dtype=torch.int64),
+        _tensor(alpha * (np.ones(len(keys)) if weights is None else weights)),
+        _tensor(classifier.logit_scale_ * _text_of(classifier, keys)),
+        beta=float(beta),
+    )
+
+
+def _text_of(classifier: Any, keys: NDArray) -> NDArray:
+    """Text features, or zeros, with which no text speaks for any class."""
+    if classifier.text_features_ is None:
+        return np.zeros((len(classifier.classes_), keys.shape[1]))
+    text: NDArray = classifier.text_features_
+    return text
+
+
+def _tensor(array: NDArray) -> Any:
+    """Copy of an array, in float32."""
+    import torch
+
+    return torch.tensor(array, dtype=torch.float32)

@@ -1,0 +1,234 @@
+"""A fitted classifier as an ONNX file."""
+
+import io
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import check_random_state
+
+from sktip import __version__
+from sktip._utils.classes import given_names, resolve_classes
+from sktip.export._module import to_module
+
+OPSET = 18
+#: Version of torch from which its newer exporter is used; before, it could not do all that is needed.
+NEW_EXPORTER = (2, 9)
+#: Largest difference between the file's logits and the module's, by the largest of the logits.
+TOLERANCE = 1e-4
+#: Largest message of protobuf, which an ONNX file is.
+MAX_BYTES = 2**31 - 1
+
+
+def to_onnx(
+    classifier: Any,
+    path: str | os.PathLike,
+    *,
+    image: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Write a fitted classifier to an ONNX file, which other runtimes and languages read.
+
+    The model has one input, ``features`` of shape (n, d) or, with ``image=True``, ``pixels`` of
+    shape (n, 3, height, width), and one output, ``logits`` of shape (n, C), all float32, for any
+    number of rows n. The logits are those of `to_module`.
+
+    Before anything is written, ONNX Runtime answers some rows, and the answers must be those of
+    `to_module`, within 1e-4 of the largest logit.
+
+    Read more in the :ref:`User Guide <guide_export>`.
+
+    Parameters
+    ----------
+    classifier : classifier
+        Any fitted classifier of sktip.
+
+    path : str or path-like
+        The file. It appears in one step when it is complete.
+
+    image : bool, default=False
+        Whether the model starts from preprocessed images instead of features.
+
+    overwrite : bool, default=False
+        Whether a file that is there is replaced.
+
+    Raises
+    ------
+    FileExistsError
+        If the file is there already and ``overwrite=False``.
+
+    ImportError
+        If the packages of the extra ``[onnx]`` are not installed.
+
+    RuntimeError
+        If ONNX Runtime does not answer as `to_module` does.
+
+    TypeError
+        If it is not a classifier of sktip.
+
+    ValueError
+        If ``image=True`` and the classifier has no encoder, or one of another model than in
+        `fit`; or if the model is larger than an ONNX file can be, 2 GB.
+
+    See Also
+    --------
+    to_module : The same as a module of PyTorch.
+
+    Notes
+    -----
+    The metadata of the file (``custom_metadata_map`` in ONNX Runtime) are texts in JSON:
+
+    - ``classes``: the labels, in the order of the columns;
+    - ``class_names``: what they are called, if that is known;
+    - ``fitted_with``: versions, and the encoder's model, at the time of `fit`;
+    - ``preprocessing``: of images, the ``size``, ``mean`` and ``std`` of the pixels, their
+      ``interpolation`` and ``resize_mode``.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
+    >>> from sktip import TipAdapterClassifier
+    >>> from sktip.export import to_onnx
+    >>> clf = TipAdapterClassifier(text_features=np.eye(3)).fit(np.eye(3), [0, 1, 2])
+    >>> with TemporaryDirectory() as folder:
+    ...     to_onnx(clf, Path(folder, "classifier.onnx"))
+    """
+    _check_packages()
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise FileExistsError(
+            f"{str(path)!r} exists; choose another path, or pass overwrite=True to replace it."
+        )
+    module = to_module(classifier, image=image)
+    n_bytes = sum(tensor.nbytes for tensor in module.state_dict().values())
+    if n_bytes > MAX_BYTES:
+        raise ValueError(
+            f"the model has {n_bytes / 1e9:.1f} GB of weights, and an ONNX file holds 2 GB. Export the "
+            "classifier of features (image=False) and the CLIP apart, or use to_module."
+        )
+    rows = _pixels(module) if image else _features(module)
+    model = _converted(module, rows, "pixels" if image else "features")
+    for key, value in _metadata(classifier, module).items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, json.dumps(value)
+    content = model.SerializeToString()
+    _check_answers(content, module, rows)
+    _write(path, content)
+
+
+def _check_packages() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f'to_onnx requires {error.name}. Run: pip install "sktip[onnx]"'
+        ) from error
+
+
+def _features(module: Any) -> NDArray[np.float32]:
+    """Rows to try a model of features with: random ones, and some of what it compares with."""
+    head = dict(module.head.named_buffers())
+    known = [
+        array.numpy()[:8]
+        for name, array in head.items()
+        if name in ("keys", "text", "classes", "weights")
+    ]
+    random = check_random_state(0).normal(size=(8, known[0].shape[1]))
+    return np.concatenate([random, *known]).astype(np.float32)
+
+
+def _pixels(module: Any) -> NDArray[np.float32]:
+    """Noise in the shape of the model's images."""
+    size = module.preprocessing["size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    noise: NDArray[np.float32] = check_random_state(0).normal(size=(2, 3, height, width))
+    return noise.astype(np.float32)
+
+
+def _converted(module: Any, rows: NDArray[np.float32], name: str) -> Any:
+    """Model of ONNX that does what the module does."""
+    import onnx
+    import torch
+
+    options: dict[str, Any] = {
+        "input_names": [name],
+        "output_names": ["logits"],
+        "opset_version": OPSET,
+        "verbose": False,
+    }
+    example = (torch.from_numpy(rows[:2]),)
+    version = tuple(map(int, torch.__version__.split(".")[:2]))
+    with warnings.catch_warnings(), torch.no_grad():
+        # Of the exporter to its own developers.
+        warnings.simplefilter("ignore")
+        if version >= NEW_EXPORTER:
+            batch = {"inputs": {0: torch.export.Dim("batch")}}
+            program: Any = torch.onnx.export(
+                module, example, dynamo=True, dynamic_shapes=batch, **options
+            )
+            return program.model_proto
+        file: Any = io.BytesIO()
+        axes = {name: {0: "batch"}, "logits": {0: "batch"}}
+        torch.onnx.export(module, example, file, dynamic_axes=axes, **options)
+        return onnx.load_from_string(file.getvalue())
+
+
+def _metadata(classifier: Any, module: Any) -> dict[str, Any]:
+    entries = {
+        "classes": module.classes,
+        "fitted_with": classifier.fitted_with_,
+        "exported_by": f"sktip {__version__}",
+    }
+    names = _class_names(classifier)
+    if names is not None:
+        entries["class_names"] = names
+    if module.preprocessing is not None:
+        entries["preprocessing"] = module.preprocessing
+    return entries
+
+
+def _class_names(classifier: Any) -> list[str] | None:
+    """Names of the classes, in their order; None where nothing says so."""
+    labels, given = classifier.classes_, given_names(classifier.class_names)
+    if isinstance(given, list) and set(given) == set(labels.tolist()):
+        # Names that are their own labels may have been given in another order.
+        return sorted(given)
+    return resolve_classes(labels, classifier.class_names, None, needs_names=False)[1]
+
+
+def _check_answers(content: bytes, module: Any, rows: NDArray[np.float32]) -> None:
+    """Ask ONNX Runtime, with another number of rows than the exporter has seen."""
+    import onnxruntime
+    import torch
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    (name,) = (put.name for put in session.get_inputs())
+    for some in (rows, rows[:1]):
+        (logits,) = session.run(["logits"], {name: some})
+        with torch.no_grad():
+            expected = module(torch.from_numpy(some)).numpy()
+        difference = np.abs(logits - expected).max() / np.abs(expected).max()
+        if not difference <= TOLERANCE:
+            raise RuntimeError(
+                f"the logits of ONNX Runtime {onnxruntime.__version__} differ from PyTorch's by "
+                f"{difference:.1e} of the largest, more than {TOLERANCE:g}; nothing was written. Please "
+                "report it with sktip.show_versions(); to_module still works."
+            )
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file that is there as a whole, or not at all."""
+    part = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

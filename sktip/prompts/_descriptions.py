@@ -1,0 +1,225 @@
+"""Descriptions of classes, as language models write them, made templates."""
+
+import difflib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sktip._utils.warn import warn
+
+#: How a sentence ends, quotation marks and brackets aside.
+_ENDS = (".", "!", "?", "…")
+#: First words of a phrase that goes on from "which": others are things that the class has.
+_GO_ON = frozenset(
+    "has have had is are was were can may might must often usually typically sometimes generally".split()
+)
+
+
+def read_descriptions(
+    path: str | os.PathLike[str],
+    class_names: Iterable[str] | Mapping[Any, str] | None = None,
+    *,
+    template: str = "a photo of a {}",
+) -> dict[Any, tuple[str, ...]]:
+    """Read descriptions of the classes, as language models write them, for `templates`.
+
+    Read more in the :ref:`User Guide <guide_descriptions>`.
+
+    Parameters
+    ----------
+    path : str or path
+        A JSON file in one of the two forms in circulation, an object that goes from class to a
+        list:
+
+        - sentences, as of CuPL [1]_: ``{"pug": ["A pug is a small dog with ...", ...]}``. They are
+          prompts as they are;
+        - phrases, as of classification by description [2]_: ``{"pug": ["a wrinkled face", "which has a
+          curled tail", ...]}``. Each is put behind `template`: "a photo of a pug, which has a wrinkled
+          face."
+
+    class_names : iterable of str, or mapping from label to name, default=None
+        The classes that there are. The result has an entry for each, keyed by the name, or by the
+        label of a mapping. Case and underscores make no difference to which entry of the file is
+        whose. None takes the classes of the file.
+
+    template : str, default="a photo of a {}"
+        What stands before a phrase; ``{}`` is where the class name goes.
+
+    Returns
+    -------
+    templates : dict from label to tuple of str
+        What the parameter `templates` of a classifier takes, and `fill_prompts`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+
+    ValueError
+        If the file is in no such form, has a class twice or one without text, or lacks one of
+        `class_names`; the closest names in the file are shown.
+
+    Warns
+    -----
+    UserWarning
+        Once, if the file describes classes that are not in `class_names`, or has sentences without an
+        end, which were cut off when they were made.
+
+    See Also
+    --------
+    fill_prompts : Prompts from templates.
+
+    Notes
+    -----
+    A file is one of sentences if most of its texts name the class or begin like a sentence and end like
+    one. In a file of phrases, a text that names its class, or has ``{}``, is taken as it is.
+
+    Sentences longer than the model's context are found when they are encoded: one warning names
+    class and sentence.
+
+    References
+    ----------
+    .. [1] S. Pratt et al., "What does a platypus look like? Generating customized prompts for zero-shot
+       image classification", ICCV 2023, arXiv:2209.03320.
+
+    .. [2] S. Menon and C. Vondrick, "Visual classification via description from large language models",
+       ICLR 2023, arXiv:2210.07183.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from sktip.prompts import fill_prompts, read_descriptions
+    >>> with TemporaryDirectory() as folder:
+    ...     file = Path(folder, "descriptions.json")
+    ...     _ = file.write_text('{"Pug": ["a wrinkled face"], "Maine Coon": ["long fur"]}')
+    ...     templates = read_descriptions(file, ["maine_coon", "pug"])
+    >>> fill_prompts(["maine_coon", "pug"], templates)
+    [['a photo of a maine coon, which has long fur.'],
+     ['a photo of a pug, which has a wrinkled face.']]
+    """
+    if "{}" not in template:
+        raise ValueError(f"template={template!r} has no {{}} where the class name goes.")
+    shown = os.fspath(path)
+    found = _read_lists(shown)
+    labels = _labels_of(found, class_names, shown)
+    texts = [(name, text) for name, own in found.items() for text in own]
+    holds_sentences = 2 * sum(_is_sentence(name, text) for name, text in texts) > len(texts)
+    if holds_sentences:
+        _warn_of_cut_off([(name, text) for name, text in texts if name in labels.values()], shown)
+
+    def of_class(name: str) -> tuple[str, ...]:
+        return tuple(
+            text if holds_sentences or _names_class(name, text) else _as_prompt(template, text)
+            for text in found[name]
+        )
+
+    return {label: of_class(name) for label, name in labels.items()}
+
+
+def _read_lists(path: str) -> dict[str, list[str]]:
+    """Read a JSON object of lists of texts, and raise an error for whatever else a file may hold."""
+
+    def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"it has {twice!r} twice")
+        return dict(pairs)
+
+    try:
+        with open(os.path.expanduser(path), encoding="utf-8-sig") as file:
+            content = json.load(file, object_pairs_hook=without_repeats)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{path}: no such file. Expected is a JSON file {{class: [texts]}}."
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not a JSON file of descriptions: {error}.") from error
+    if not isinstance(content, dict) or not content:
+        raise ValueError(
+            f"{path} holds a {type(content).__name__}{'' if content else ' without entries'}; expected is an "
+            "object that goes from class to a list of texts."
+        )
+    for name, texts in content.items():
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise ValueError(
+                f"{path}: the entry of {name!r} is not a list of texts, but {str(texts)[:100]!r}."
+            )
+        if not any(text.strip() for text in texts):
+            raise ValueError(f"{path}: there is no text for {name!r}. Describe it, or remove it.")
+    return {name: [text.strip() for text in own if text.strip()] for name, own in content.items()}
+
+
+def _labels_of(found: Iterable[str], class_names: Any, path: str) -> dict[Any, str]:
+    """Return whose entry in the file is whose, by label; all of the file without `class_names`."""
+    if class_names is None:
+        return {name: name for name in found}
+    if isinstance(class_names, str):
+        raise TypeError(f"class_names is one string, {class_names!r}; pass a list.")
+    if hasattr(class_names, "keys"):
+        wanted = {label: class_names[label] for label in class_names.keys()}  # noqa: SIM118  a Series
+    else:
+        # Of an array, Python's own text.
+        names = class_names.tolist() if hasattr(class_names, "tolist") else list(class_names)
+        wanted = {name: name for name in names}
+    spelt = {_plain(name): name for name in found}
+    missing = [name for name in wanted.values() if _plain(name) not in spelt]
+    if missing:
+        near = [
+            f"{name!r}{f' (there is {match!r})' if match else ''}"
+            for name in missing[:5]
+            for match in ["".join(difflib.get_close_matches(name, spelt.values(), 1))]
+        ]
+        raise ValueError(
+            f"{path} describes {len(wanted) - len(missing):,} of {len(wanted):,} classes; missing are "
+            f"{', '.join(near)}{', ...' if len(missing) > 5 else ''}. Add them, or rename them in the file."
+        )
+    labels = {label: spelt[_plain(name)] for label, name in wanted.items()}
+    unknown = sorted(set(found) - set(labels.values()))
+    if unknown:
+        warn(
+            f"{path} describes {len(unknown):,} classes that are not in class_names and are not used: "
+            f"{', '.join(map(repr, unknown[:5]))}{', ...' if len(unknown) > 5 else ''}."
+        )
+    return labels
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.replace("_", " ").casefold().split())
+
+
+def _names_class(name: str, text: str) -> bool:
+    return "{}" in text or _plain(name) in _plain(text)
+
+
+def _has_end(text: str) -> bool:
+    return text.rstrip("\"')]”’ ").endswith(_ENDS)
+
+
+def _is_sentence(name: str, text: str) -> bool:
+    return _names_class(name, text) or (text[0].isupper() and _has_end(text))
+
+
+def _as_prompt(template: str, phrase: str) -> str:
+    """Put a phrase behind the class name: "which has" comes between, where the phrase has no verb."""
+    phrase = phrase.rstrip(". ")
+    first = phrase.split(maxsplit=1)[0].lower()
+    if first in ("which", "that", "with"):
+        between = ", "
+    else:
+        between = ", which " if first in _GO_ON else ", which has "
+    return f"{template}{between}{phrase}."
+
+
+def _warn_of_cut_off(sentences: Sequence[tuple[str, str]], path: str) -> None:
+    cut = [(name, text) for name, text in sentences if not _has_end(text)]
+    # Prompts without full stops, such as "a photo of a pug", are not cut off but written so.
+    if cut and 2 * len(cut) <= len(sentences):
+        named = "; ".join(f"{text!r} (class {name!r})" for name, text in cut[:3])
+        warn(
+            f"{len(cut):,} of {len(sentences):,} sentences in {path} have no end, so they were cut off when they "
+            f"were made: {named}{'; ...' if len(cut) > 3 else ''}. They are used as they are; complete them, or "
+            "remove them."
+        )

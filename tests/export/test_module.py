@@ -1,0 +1,138 @@
+"""`to_module`: the logits of every classifier in PyTorch alone."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from classifiers import CLASSIFIERS, make
+from PIL import Image
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+
+from sktip import CLIPFeatureTransformer, TipAdapterClassifier, ZeroShotClassifier
+from sktip.export import to_module
+from sktip.utils import all_estimators
+
+every_classifier = pytest.mark.parametrize("name", CLASSIFIERS)
+
+
+def answers(module, rows):
+    with torch.no_grad():
+        return module(torch.from_numpy(np.asarray(rows, np.float32))).numpy()
+
+
+def assert_same_logits(logits, expected):
+    assert logits.dtype == np.float32
+    assert np.abs(logits - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+def test_every_classifier_is_tried_here():
+    assert {cls for cls, _ in CLASSIFIERS.values()} == {
+        cls for _, cls in all_estimators(type_filter="classifier")
+    }
+
+
+@every_classifier
+@pytest.mark.parametrize("prior", [True, False], ids=["text", "no text"])
+@pytest.mark.filterwarnings("ignore:neither `encoder` nor `text_features`")
+def test_logits(features, name, prior):
+    X, y, W = features((3, 5, 2, 4))
+    queries = features((6, 6, 6, 6), seed=1)[0].astype(np.float32)
+    clf = make(name, text_features=W if prior else None).fit(X, y)
+    module = to_module(clf)
+    assert_same_logits(answers(module, queries), clf.decision_function(queries))
+    assert module.classes == [0, 1, 2, 3]
+    # As the classifier does it: rows of another length have the same answer, one of zeros has one.
+    assert_same_logits(answers(module, 7 * queries), clf.decision_function(queries))
+    zeros = np.zeros((1, X.shape[1]), np.float32)
+    assert_same_logits(answers(module, zeros), clf.decision_function(zeros))
+
+
+@every_classifier
+def test_two_classes_have_two_columns(features, name):
+    X, y, W = features((3, 5))
+    clf = make(name, text_features=W).fit(X, np.array(["cat", "dog"])[y])
+    logits = answers(to_module(clf), X)
+    assert logits.shape == (8, 2)
+    assert_same_logits(logits[:, 1] - logits[:, 0], clf.decision_function(X.astype(np.float32)))
+    np.testing.assert_allclose(
+        torch.softmax(torch.from_numpy(logits), 1), clf.predict_proba(X), atol=1e-4
+    )
+
+
+def test_weighted_shots_and_classes_without_shots(shots):
+    X, y, W = shots
+    W = np.concatenate([W, -W[:2]])
+    clf = TipAdapterClassifier(text_features=W, alpha=3, beta=8)
+    clf.fit(X, y, sample_weight=1 + np.arange(len(y)) % 3)
+    assert_same_logits(answers(to_module(clf), X), clf.decision_function(X.astype(np.float32)))
+
+
+@every_classifier
+def test_from_pixels(clip, digits, name):
+    images, labels = digits
+    clf = make(name, clip, templates="the digit {}").fit(images[:60], labels[:60])
+    module = to_module(clf, image=True)
+    size, mean, std = (module.preprocessing[key] for key in ("size", "mean", "std"))
+    rows = []
+    for image in images[60:70]:
+        # What the guide says to do with a square picture.
+        picture = (
+            Image.fromarray(image).convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+        )
+        rows.append(((np.asarray(picture) / 255 - mean) / std).transpose(2, 0, 1))
+    assert_same_logits(answers(module, rows), clf.decision_function(images[60:70]))
+    assert sorted(module.classes) == sorted(set(labels[:60]))
+
+
+def test_the_module_is_a_copy(clip, digits):
+    images, labels = digits
+    clf = TipAdapterClassifier(clip, templates="the digit {}").fit(images[:60], labels[:60])
+    before = clf.decision_function(images[60:64])
+    module = to_module(clf, image=True)
+    assert not any(parameter.requires_grad for parameter in module.parameters())
+    assert not module.training
+    for tensor in module.state_dict().values():
+        tensor.zero_()
+    np.testing.assert_array_equal(clf.decision_function(images[60:64]), before)
+
+
+def test_a_half_precision_encoder_is_exported_in_full_precision(digits):
+    images, labels = digits
+    encoder = CLIPFeatureTransformer("tiny", device="cpu", precision="bf16")
+    clf = TipAdapterClassifier(encoder, templates="the digit {}").fit(images[:60], labels[:60])
+    module = to_module(clf, image=True)
+    assert {tensor.dtype for tensor in module.parameters()} == {torch.float32}
+
+
+def test_state_and_types(shots):
+    X, y, W = shots
+    module = to_module(TipAdapterClassifier(text_features=W).fit(X, y))
+    expected = answers(module, X)
+    assert set(module.state_dict()) == {
+        f"head.{name}" for name in ("keys", "codes", "votes", "text")
+    }
+    double = copy.deepcopy(module).double()
+    with torch.no_grad():
+        np.testing.assert_allclose(double(torch.from_numpy(X)), expected, rtol=1e-4)
+
+
+def test_what_cannot_be_exported(shots, folder):
+    X, y, W = shots
+    clf = ZeroShotClassifier(text_features=W)
+    with pytest.raises(NotFittedError):
+        to_module(clf)
+    clf.fit(X, y)
+    with pytest.raises(ValueError, match="image=True, but this ZeroShotClassifier has no encoder"):
+        to_module(clf, image=True)
+    with pytest.raises(TypeError, match="a Pipeline cannot be exported.*its last step"):
+        to_module(make_pipeline(CLIPFeatureTransformer("tiny"), clf))
+
+
+def test_an_encoder_of_another_model(digits, clip, folder):
+    images, labels = digits
+    clf = ZeroShotClassifier(clip).fit(images[:20], labels[:20])
+    clf.set_params(encoder=CLIPFeatureTransformer(f"local-dir:{folder}"))
+    with pytest.raises(ValueError, match="not the model that this ZeroShotClassifier was fitted"):
+        to_module(clf, image=True)

@@ -1,0 +1,209 @@
+"""The example of a server: real requests to a real uvicorn on this machine."""
+
+import io
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sktip import CLIPFeatureTransformer, FewShotClassifier, TipAdapterClassifier
+
+httpx = pytest.importorskip("httpx")
+skops_io = pytest.importorskip("skops.io")
+for name in ("fastapi", "multipart", "uvicorn"):
+    pytest.importorskip(name)
+
+SERVE = Path(__file__).parents[1] / "examples" / "serve"
+
+
+def png(image):
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def load():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SERVE)
+        import load
+
+        yield load
+
+
+@pytest.fixture(scope="module")
+def clf(digits, tmp_path_factory):
+    """As people save it: with a memory and a bar of the machine that fitted."""
+    images, labels = digits
+    memory = tmp_path_factory.mktemp("memory") / "features.sqlite"
+    encoder = CLIPFeatureTransformer("tiny", device="cpu", memory=memory, verbose=1)
+    return FewShotClassifier(encoder, templates="the digit {}").fit(images[:60], labels[:60])
+
+
+@pytest.fixture(scope="module")
+def server(clf, tmp_path_factory):
+    """Address of the server, the folder that it runs in, and what it has printed so far."""
+    folder = tmp_path_factory.mktemp("server")
+    skops_io.dump(clf, folder / "model.skops")
+    path = os.pathsep.join(map(str, sys.path))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "uvicorn", "--factory", "app:create_app", "--app-dir", str(SERVE),
+         "--port", "0", "--no-access-log"],
+        cwd=folder,
+        env=os.environ | {"SKTIP_MODEL": "model.skops", "PYTHONPATH": path},
+        stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    printed = []
+    for line in process.stderr:
+        printed.append(line)
+        if address := re.search(r"running on (http://127\.0\.0\.1:\d+)", line):
+            break
+    else:
+        pytest.fail("".join(printed))
+    reader = threading.Thread(target=lambda: printed.extend(process.stderr), daemon=True)
+    reader.start()
+    try:
+        yield address[1], folder, printed
+    finally:
+        process.terminate()
+        process.wait(30)
+        reader.join(30)
+        process.stderr.close()
+
+
+@pytest.fixture
+def session(server):
+    with httpx.Client(base_url=server[0], timeout=60) as session:
+        yield session
+
+
+def test_healthz(session, clf):
+    answer = session.get("/healthz")
+    assert (answer.status_code, answer.json()["status"]) == (200, "ok")
+    assert answer.json()["classes"] == clf.classes_.tolist()
+
+
+def test_one_image(session, clf, digits):
+    image = digits[0][60]
+    answer = session.post("/predict", files={"file": ("seven.png", png(image))})
+    assert answer.status_code == 200
+    (row,) = clf.predict_proba([image])
+    assert answer.json()["label"] == clf.classes_[row.argmax()]
+    assert answer.json()["probability"] == pytest.approx(row.max(), abs=1e-5)
+    assert [top["probability"] for top in answer.json()["top"]] == pytest.approx(
+        sorted(row)[::-1][:5], abs=1e-5
+    )
+
+
+def test_a_batch(session, clf, digits):
+    images = digits[0][60:76]
+    files = [("files", (f"{n}.png", png(image))) for n, image in enumerate(images)]
+    answer = session.post("/predict/batch", files=files)
+    assert answer.status_code == 200
+    assert [own["label"] for own in answer.json()] == clf.predict(images).tolist()
+
+
+def test_bad_images_are_named(session, digits):
+    good = png(digits[0][60])
+    for bad in (b"no image at all", b"", good[:100]):
+        answer = session.post("/predict", files={"file": ("bad.png", bad)})
+        assert answer.status_code == 422
+        assert "image 0" in answer.json()["detail"]
+    files = [("files", ("a.png", good)), ("files", ("b.png", b"no image at all"))]
+    answer = session.post("/predict/batch", files=files)
+    assert answer.status_code == 422
+    assert "image 1" in answer.json()["detail"]
+    assert session.post("/predict", files={"other": ("a.png", good)}).status_code == 422
+    assert session.post("/predict", content=good).status_code == 422
+    assert session.get("/predict").status_code == 405
+
+
+def test_limits(session, digits):
+    good = png(digits[0][60])
+    answer = session.post("/predict", files={"file": ("long.png", good + bytes(10 * 2**20))})
+    assert (answer.status_code, "image 0 (long.png) has more than" in answer.text) == (413, True)
+    files = [("files", (f"{n}.png", good)) for n in range(17)]
+    answer = session.post("/predict/batch", files=files)
+    assert (answer.status_code, "at most 16" in answer.text) == (413, True)
+    bomb = io.BytesIO()
+    Image.new("1", (6000, 5000)).save(bomb, "PNG")
+    answer = session.post("/predict", files={"file": ("bomb.png", bomb.getvalue())})
+    assert answer.status_code == 422
+    assert "max_pixels" in answer.json()["detail"]
+
+
+def test_a_body_that_is_too_long_is_not_read(server, session):
+    """By what it says, and by what it is where it says nothing."""
+    host, port = server[0].removeprefix("http://").split(":")
+    head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(f"{head}Content-Length: {10**10}\r\n\r\n".encode())
+        assert b" 413 " in connection.recv(1000).split(b"\r\n")[0]
+
+    def endless():
+        yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        for _ in range(200):
+            yield bytes(2**20)
+
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    try:
+        status = session.post("/predict", content=endless(), headers=headers).status_code
+    except httpx.TransportError:
+        # The server has answered and closed the connection while more was being sent.
+        status = 413
+    assert status == 413
+    assert session.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("clients", [1, 8, 32])
+def test_under_load(server, load, digits, clients):
+    taken = load.under_load(server[0], png(digits[0][60]), clients=clients, requests=64)
+    assert len(taken) == 64
+    assert "p99" in load.summary(taken)
+
+
+def test_many_clients_get_their_own_answers(server, clf, digits):
+    images = digits[0][60:124]
+    expected = clf.predict_proba(images).max(axis=1)
+    answers = np.empty(len(images))
+
+    def client(first):
+        with httpx.Client(base_url=server[0], timeout=60) as session:
+            for index in range(first, len(images), 32):
+                files = {"file": ("a.png", png(images[index]))}
+                answers[index] = session.post("/predict", files=files).json()["probability"]
+
+    threads = [threading.Thread(target=client, args=[first]) for first in range(32)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_allclose(answers, expected, atol=1e-5)
+
+
+def test_the_server_leaves_no_file_and_no_bar(server, session, digits):
+    _, folder, printed = server
+    session.post("/predict", files={"file": ("a.png", png(digits[0][70]))}).raise_for_status()
+    assert os.listdir(folder) == ["model.skops"]
+    assert not [line for line in printed if "Encoding" in line or "Warning" in line]
+
+
+def test_what_is_not_served(tmp_path, features, monkeypatch):
+    monkeypatch.syspath_prepend(SERVE)
+    import app
+
+    X, y, W = features()
+    skops_io.dump(TipAdapterClassifier(text_features=W).fit(X, y), tmp_path / "a.skops")
+    with pytest.raises(SystemExit, match="a TipAdapterClassifier without an encoder"):
+        app.load(tmp_path / "a.skops")
+    skops_io.dump([pytest.approx], tmp_path / "b.skops")
+    with pytest.raises(SystemExit, match="b.skops holds .*approx.* not loaded"):
+        app.load(tmp_path / "b.skops")
