@@ -380,7 +380,7 @@ class CLIPFeatureTransformer(
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Those that were saved before the parameter existed decoded images as a whole.
         super().__setstate__(state)
-        vars(self).setdefault("reduced_decoding", False)
+        self.__dict__.setdefault("reduced_decoding", False)
 
     def __sklearn_clone__(self) -> Self:
         twin = super().__sklearn_clone__()
