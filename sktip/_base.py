@@ -3,6 +3,7 @@
 import copy
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from numbers import Real
 from typing import Any
 
@@ -245,8 +246,10 @@ class BaseCLIPClassifier(
         features = np.empty((len(images), n_views, session.width), np.float32)
         on_failure = None if rows is None else _called_by(rows, images)
         encoded = session.views(images, n_views, random_state, on_failure)
-        for row, views in enumerate(encoded):
-            features[row] = views
+        # Closed whatever happens, so that no thread outlives the call.
+        with closing(encoded):
+            for row, views in enumerate(encoded):
+                features[row] = views
         unread = np.flatnonzero(np.isnan(features).any(axis=(1, 2)))
         if len(unread):
             raise ImageReadError(

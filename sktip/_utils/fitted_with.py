@@ -24,7 +24,8 @@ def record(encoder: Any, weights: dict[str, str] | None = None) -> dict[str, Any
             name: getattr(encoder, name) for name in ("model_name", "pretrained", "precision")
         }
     if weights is not None:
-        entries["weights"] = weights
+        # What was used, where the parameter left the choice.
+        entries |= {"weights": weights, "precision": weights["precision"]}
     return entries
 
 
