@@ -21,7 +21,7 @@ clip = CLIPFeatureTransformer("tiny")
 features = clip.transform(images)
 names = sorted(set(labels))
 text = clip.encode_text(names, "the digit {}")
-first = suggest_shots(features, 10, text_features=text, random_state=0)
+first = suggest_shots(features, 10, text_features=text)
 print(f"10 labels, {len(set(labels[first]))} of 10 digits")
 
 # %%
@@ -37,7 +37,6 @@ more = rest[
         y=labels[first],
         text_features=text,
         class_names=names,
-        random_state=0,
     )
 ]
 chosen = np.append(first, more)

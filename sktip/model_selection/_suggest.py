@@ -7,20 +7,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state, gen_batches
 
 from sktip._few_shot import FewShotClassifier
 from sktip._maths.unit import unit_norm
 from sktip._utils.labels import check_labels, codes_of
 
-#: Rows that clusters are made of, at least so many per cluster: more change them little.
-MOST_ROWS, ROWS_PER_CLUSTER = 20_000, 20
-#: Rounds of k-means; later ones hardly move a centre.
-N_ROUNDS = 12
-#: Rows that are looked at together.
-BLOCK = 4096
+#: Images that are looked at, at least so many per image that is chosen: more change little.
+MOST_ROWS, ROWS_PER_SHOT = 10_000, 5
+#: Images whose gains are computed together.
+BLOCK = 256
 
 
 def suggest_shots(
@@ -35,9 +31,8 @@ def suggest_shots(
 ) -> NDArray[np.intp]:
     r"""Choose images to label next, so that few labels teach much.
 
-    Images are clustered by what they look like and by what `FewShotClassifier` takes them for, and the image
-    next to each centre is chosen: one of each kind, and a typical one. Clusters that have a
-    labelled image are passed over.
+    The chosen images stand for all others: every image shall have one near it, in what it looks like
+    and in what `FewShotClassifier` takes it for. Images near a labelled one are passed over.
 
     Read more in the :ref:`User Guide <guide_what_to_label>`.
 
@@ -63,12 +58,13 @@ def suggest_shots(
         Label of each row of `text_features`. None: labels are integers that index the rows.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of the first centres.
+        Seed of the sample that is looked at where there are more than 10,000 images. Up to so many,
+        nothing is random.
 
     Returns
     -------
     rows : ndarray of shape (n,), int
-        Rows of `X`, those of the largest clusters first. Each occurs once.
+        Rows of `X`, those that stand for most images first. Each occurs once.
 
     Raises
     ------
@@ -81,11 +77,19 @@ def suggest_shots(
 
     Notes
     -----
-    The rows that are clustered are unit features beside the square roots of the class
+    Images are compared by the dot product of their unit features, beside the square roots of the class
     probabilities, which have unit length too, so that both count the same. Where text or labels are
-    given, the probabilities are those of `FewShotClassifier` with a sample of X as unlabelled images.
-    With more than 20,000 images (or 20 per cluster) the centres come from a random sample; memory
+    given, the probabilities are those of `FewShotClassifier` with the images of X as unlabelled ones.
+    One by one, the image is chosen that raises most the sum, over all images, of the
+    similarity to the nearest image chosen or labelled [1]_.
+
+    With more than 10,000 images (or 5 per image chosen) a random sample stands for all; memory
     beyond X does not grow with m.
+
+    References
+    ----------
+    .. [1] K. Wei, R. Iyer and J. Bilmes, "Submodularity in data subset selection and active learning",
+       ICML 2015.
 
     Examples
     --------
@@ -97,7 +101,7 @@ def suggest_shots(
     >>> clip = CLIPFeatureTransformer("tiny")
     >>> X, names = clip.transform(images[:300]), sorted(set(labels))
     >>> text = clip.encode_text(names, "the digit {}")
-    >>> rows = suggest_shots(X, 10, text_features=text, random_state=0)
+    >>> rows = suggest_shots(X, 10, text_features=text)
     >>> rows.shape, len(set(labels[rows])) > 5
     ((10,), True)
     """
@@ -108,23 +112,12 @@ def suggest_shots(
     if (X_labeled is None) != (y is None):
         raise ValueError("X_labeled and y belong together: the labelled images and their labels.")
     labelled = X[:0] if X_labeled is None else _features(X_labeled, "X_labeled", X.shape[1])
-    n_clusters = int(n) + len(labelled)
-    n_rows = max(MOST_ROWS, ROWS_PER_CLUSTER * n_clusters)
+    n_rows = max(MOST_ROWS, ROWS_PER_SHOT * int(n))
     sample = np.sort(rng.permutation(len(X))[:n_rows])
     classifier = _classifier(X[sample], labelled, y, text_features, class_names)
-    clusters = KMeans(n_clusters, init="random", n_init=1, max_iter=N_ROUNDS, random_state=rng)
+    rows = _looks_and_classes(X[sample], classifier)
     known = _looks_and_classes(labelled, classifier)
-    with warnings.catch_warnings():
-        # Fewer different images than clusters: what is missing is drawn at random.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        clusters.fit(np.concatenate([known, _looks_and_classes(X[sample], classifier)]))
-    nearest, sizes = _nearest_rows(X, classifier, clusters)
-    if len(known):
-        sizes[clusters.predict(known)] = 0
-    order = np.argsort(-sizes, kind="stable")
-    chosen = nearest[order][sizes[order] > 0][:n]
-    rest = np.setdiff1d(rng.permutation(len(X)), chosen, assume_unique=True)
-    return np.append(chosen, rest[: n - len(chosen)])
+    return sample[_representatives(rows, known, int(n))]
 
 
 def _features(X: Any, name: str, width: int | None = None) -> NDArray[np.float32]:
@@ -180,20 +173,37 @@ def _looks_and_classes(X: NDArray, classifier: FewShotClassifier | None) -> NDAr
     return np.concatenate([X, roots.astype(np.float32)], axis=1)
 
 
-def _nearest_rows(
-    X: NDArray, classifier: FewShotClassifier | None, clusters: KMeans
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """For each cluster the row next to its centre, and how many rows it has."""
-    n_clusters = clusters.n_clusters
-    least, nearest = np.full(n_clusters, np.inf), np.zeros(n_clusters, np.intp)
-    sizes = np.zeros(n_clusters, np.intp)
-    for block in gen_batches(len(X), BLOCK):
-        distances = clusters.transform(_looks_and_classes(X[block], classifier))
-        own = distances.argmin(axis=1)
-        sizes += np.bincount(own, minlength=n_clusters)
-        # A row is next to the centre of its own cluster only: so no row is chosen twice.
-        distances = np.where(own[:, np.newaxis] == np.arange(n_clusters), distances, np.inf)
-        rows, found = distances.argmin(axis=0), distances.min(axis=0)
-        closer = found < least
-        least[closer], nearest[closer] = found[closer], rows[closer] + block.start
-    return nearest, sizes
+def _representatives(
+    rows: NDArray[np.float32], known: NDArray[np.float32], n: int
+) -> NDArray[np.intp]:
+    """Choose n rows greedily, so that each row has a similar one among them or the `known`."""
+    chosen: list[int] = []
+    nearest = np.full(len(rows), -np.inf, np.float32)
+    for start in range(0, len(known), BLOCK):
+        similar = known[start : start + BLOCK] @ rows.T
+        np.maximum(nearest, similar.max(axis=0), out=nearest)
+    if not len(known):
+        # The first is the row most similar to all together.
+        chosen.append(int((rows @ rows.sum(axis=0)).argmax()))
+        nearest = rows @ rows[chosen[0]]
+
+    def gains_of(candidates: Any) -> NDArray[np.float32]:
+        closer = rows[candidates] @ rows.T
+        closer -= nearest
+        result: NDArray[np.float32] = np.maximum(closer, 0, out=closer).sum(axis=1)
+        return result
+
+    gains = np.concatenate([gains_of(block) for block in gen_batches(len(rows), BLOCK)])
+    gains[chosen] = -np.inf
+    up_to_date = np.ones(len(rows), bool)
+    while len(chosen) < n:
+        # A gain only shrinks as others are chosen: only the largest have to be computed again.
+        while not up_to_date[gains.argmax()]:
+            largest = np.argsort(-gains)[:BLOCK]
+            largest = largest[~up_to_date[largest] & np.isfinite(gains[largest])]
+            gains[largest], up_to_date[largest] = gains_of(largest), True
+        chosen.append(int(gains.argmax()))
+        nearest = np.maximum(nearest, rows @ rows[chosen[-1]])
+        gains[chosen[-1]] = -np.inf
+        up_to_date[:] = False
+    return np.array(chosen, np.intp)
