@@ -14,7 +14,7 @@ from sktip._maths.unit import unit_norm
 from sktip._utils.labels import check_labels, codes_of
 
 #: Images that are looked at, at least so many per image that is chosen: more change little.
-MOST_ROWS, ROWS_PER_SHOT = 10_000, 5
+MOST_ROWS, ROWS_PER_SHOT = 5000, 5
 #: Images whose gains are computed together.
 BLOCK = 256
 
@@ -58,7 +58,7 @@ def suggest_shots(
         Label of each row of `text_features`. None: labels are integers that index the rows.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of the sample that is looked at where there are more than 10,000 images. Up to so many,
+        Seed of the sample that is looked at where there are more than 5,000 images. Up to so many,
         nothing is random.
 
     Returns
@@ -83,7 +83,7 @@ def suggest_shots(
     One by one, the image is chosen that raises most the sum, over all images, of the
     similarity to the nearest image chosen or labelled [1]_.
 
-    With more than 10,000 images (or 5 per image chosen) a random sample stands for all; memory
+    With more than 5,000 images (or 5 per image chosen) a random sample stands for all; memory
     beyond X does not grow with m.
 
     References
