@@ -185,7 +185,7 @@ def test_the_file_alone_tells_how_the_model_was_made(fitted, tmp_path):
     assert loaded.templates == ["the digit {}", "a {}"]
     assert (loaded.alpha, loaded.beta) == (2.5, 7.0)
     assert loaded.classes_.tolist() == sorted(clf.classes_)
-    assert (loaded.encoder.model_name, loaded.encoder.precision) == ("tiny", "fp32")
+    assert (loaded.encoder.model_name, loaded.encoder.precision) == ("tiny", "auto")
     made = loaded.fitted_with_
     assert (made["format"], made["sktip"]) == (1, sktip.__version__)
     assert made["torch"].split("+")[0] == torch.__version__.split("+")[0]

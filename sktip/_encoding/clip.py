@@ -11,6 +11,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from sktip._encoding.preprocessing import Preprocessing
+
+#: Types of torch.
+DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 #: Text features of classes kept with each model, so that a grid search encodes a class once.
 MAX_CLASSES = 16_384
 #: Picture of which all is preprocessed, by its length in widths; of a longer one, the middle. CLIP
@@ -26,7 +30,7 @@ class ClipModel:
     tokenizer: Any
     preprocess: Callable[[Image.Image], Any]
     device: Any
-    dtype: Any
+    precision: str
     architecture: str
     class_features: "OrderedDict[tuple[str, ...], np.ndarray]" = field(default_factory=OrderedDict)
 
@@ -65,6 +69,18 @@ class ClipModel:
         return digest.hexdigest()
 
     @property
+    def dtype(self) -> Any:
+        """Type of the numbers that the model of images computes in."""
+        import torch
+
+        return getattr(torch, DTYPES[self.precision])
+
+    @cached_property
+    def steps(self) -> Preprocessing:
+        """The preprocessing, taken apart."""
+        return Preprocessing(self.preprocess)
+
+    @property
     def preprocessing(self) -> dict[str, Any]:
         """Size, mean, deviation and the rest that make a picture the model's input."""
         return self.model.visual.preprocess_cfg
@@ -73,24 +89,17 @@ class ClipModel:
         """Copy of the part that makes features of pixels: a torch module."""
         return copy.deepcopy(self.model.visual).eval()
 
-    def to_input(self, image: Image.Image) -> Any:
-        """Preprocess a whole picture as open_clip does it."""
-        return self.preprocess(_middle(image))
+    def to_input(self, image: Image.Image, *, quickly: bool = False) -> Any:
+        """Pixels of a whole picture as open_clip has them, or `quickly` almost so."""
+        return self.steps.pixels(_middle(image), quickly=quickly)
 
-    def to_tensor(self, image: Image.Image) -> Any:
-        """Make an already cropped RGB picture the model's input, by its own mean and deviation."""
-        from torchvision.transforms import functional
-
-        cfg = self.preprocessing
-        return functional.normalize(functional.to_tensor(image), cfg["mean"], cfg["std"])
-
-    def encode_images(self, tensors: Sequence[Any]) -> np.ndarray:
+    def encode_images(self, inputs: Sequence[Any]) -> np.ndarray:
         """Un-normalised float32 features of preprocessed images."""
         import torch
 
         with torch.inference_mode():
-            batch = torch.stack(list(tensors)).to(self.device, self.dtype)
-            features = self.model.encode_image(batch)
+            batch = self.steps.normalised(torch.stack(list(inputs)).to(self.device))
+            features = self.model.encode_image(batch.to(self.dtype))
             return features.float().cpu().numpy()
 
     def encode_classes(self, prompts: Sequence[Sequence[str]], batch_size: int = 256) -> np.ndarray:

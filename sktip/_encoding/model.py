@@ -1,4 +1,4 @@
-"""Pretrained CLIP models, loaded once per process. The only module that knows open_clip."""
+"""Pretrained CLIP models, loaded once per process: what sktip asks of open_clip."""
 
 import difflib
 import gzip
@@ -15,6 +15,7 @@ from typing import Any
 
 from sktip._encoding import hub, trust
 from sktip._encoding.clip import ClipModel
+from sktip._encoding.precision import lower_precision, resolve_precision
 from sktip.exceptions import ModelLoadError
 
 TINY = "tiny"
@@ -79,6 +80,7 @@ def load_clip(
     from sktip._maths.device import resolve_device
 
     where = resolve_device(device)
+    precision = resolve_precision(precision, where)
     key = (model_name, pretrained, str(where), precision)
     # Held while loading, so that threads that want the same model load it once.
     with _lock:
@@ -92,7 +94,6 @@ def load_clip(
 
 def _load(model_name: str, pretrained: str | None, device: Any, precision: str) -> ClipModel:
     import open_clip
-    import torch
 
     pretrained = _check_names(model_name, pretrained)
     try:
@@ -101,7 +102,6 @@ def _load(model_name: str, pretrained: str | None, device: Any, precision: str) 
             model, preprocess = open_clip.create_model_from_pretrained(
                 source.name,
                 pretrained=source.weights and str(source.weights),
-                precision=precision,
                 device=device,
                 **source.changes,
                 **source.options,
@@ -115,9 +115,11 @@ def _load(model_name: str, pretrained: str | None, device: Any, precision: str) 
         ) from error
     except Exception as error:
         raise ModelLoadError(_why_not_loaded(model_name, pretrained, error)) from error
-    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
     architecture = json.dumps({**source.config, **source.changes}, sort_keys=True)
-    return ClipModel(model.eval(), tokenizer, preprocess, device, dtype, architecture)
+    clip = ClipModel(model.eval(), tokenizer, preprocess, device, precision, architecture)
+    if precision != "fp32":
+        lower_precision(model.visual, clip.dtype, source.config)
+    return clip
 
 
 def is_tag(model_name: str, pretrained: str) -> bool:

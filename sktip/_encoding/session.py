@@ -1,20 +1,21 @@
 """An encoder, open for one call: the one door by which the rest of the package uses a CLIP."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from joblib import effective_n_jobs
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from sktip._encoding.clip import ClipModel
 from sktip._encoding.loop import OnFailure, ViewEncoder
 from sktip._encoding.memory import PLAIN, FeatureMemory, FeatureStore, Space
-from sktip._images.pictures import PIXELS_VERSION
+from sktip._encoding.threads import count_threads
+from sktip._images.pictures import pixels_made_by
 from sktip._maths.unit import unit_norm
 from sktip._utils.labels import plain
 from sktip._utils.progress import progress
@@ -45,7 +46,7 @@ class EncoderSession:
 
     clip: ClipModel
     model_name: str
-    precision: str
+    reduced_decoding: bool
     batch_size: int
     n_jobs: int | None
     n_views: int
@@ -64,6 +65,11 @@ class EncoderSession:
     def logit_scale(self) -> float:
         """The model's own factor from cosines to logits."""
         return self.clip.logit_scale
+
+    @property
+    def precision(self) -> str:
+        """Numbers that the model of images computes in: what "auto" stands for on this machine."""
+        return self.clip.precision
 
     @property
     def probe(self) -> NDArray[np.float32]:
@@ -120,16 +126,19 @@ class EncoderSession:
         Images that `on_failure` was told of are rows of NaN.
         """
         features = np.empty((len(images), self.width), np.float32)
-        for index, row in enumerate(self.rows(images, on_failure)):
-            features[index] = row
+        with closing(self.rows(images, on_failure)) as rows:
+            for index, row in enumerate(rows):
+                features[index] = row
         return features
 
     def rows(
         self, images: Sequence[Any], on_failure: OnFailure | None = None
-    ) -> Iterator[NDArray[np.float32]]:
+    ) -> Generator[NDArray[np.float32], None, None]:
         """Yield the rows of `features` one by one, (d,): for more images than memory has room for."""
-        for views in self.views(images, self.n_views, self.random_state, on_failure):
-            yield unit_norm(views.mean(axis=0))
+        # Closed whatever happens, so that no thread outlives the call.
+        with closing(self.views(images, self.n_views, self.random_state, on_failure)) as encoded:
+            for views in encoded:
+                yield unit_norm(views.mean(axis=0))
 
     def views(
         self,
@@ -137,7 +146,7 @@ class EncoderSession:
         n_views: int = 1,
         random_state: Any = None,
         on_failure: OnFailure | None = None,
-    ) -> Iterator[NDArray[np.float32]]:
+    ) -> Generator[NDArray[np.float32], None, None]:
         """Yield the un-normalised features of each image's views, (n_views, d), in order.
 
         Without `on_failure`, `on_error` says what to do about an image that cannot be read.
@@ -157,8 +166,9 @@ class EncoderSession:
             n_views=n_views,
             seed=seed,
             batch_size=self.batch_size,
-            n_threads=effective_n_jobs(self.n_jobs),
+            n_threads=count_threads(self.n_jobs, self.clip.device),
             max_pixels=self.max_pixels,
+            reduced_decoding=self.reduced_decoding,
             store=store,
             on_failure=on_failure,
         )
@@ -174,8 +184,11 @@ class EncoderSession:
                 )
 
         try:
-            with progress("Encoding", "image", len(images), verbose=self.verbose) as step:
-                for views in encoder.encode(images):
+            with (
+                closing(encoder.encode(images)) as encoded,
+                progress("Encoding", "image", len(images), verbose=self.verbose) as step,
+            ):
+                for views in encoded:
                     # At once: a long run that keeps nothing is better known about early.
                     warn_of_memory()
                     yield views
@@ -197,6 +210,9 @@ class EncoderSession:
         if not isinstance(memory, FeatureMemory):
             memory = FeatureMemory(memory)
         clip = self.clip
-        preprocessing = json.dumps({**clip.preprocessing, "pixels": PIXELS_VERSION}, sort_keys=True)
+        made_by = pixels_made_by()
+        if self.reduced_decoding:
+            made_by |= clip.steps.quick_pixels_made_by()
+        preprocessing = json.dumps({**clip.preprocessing, "pixels": made_by}, sort_keys=True)
         space = Space(clip.architecture, clip.weights_hash, preprocessing, self.precision)
         return FeatureStore(memory, space)

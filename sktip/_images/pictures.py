@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageSequence
+import PIL
+from PIL import Image, ImageSequence, features
 
 from sktip._images.files import check_size, decode
 from sktip._images.opened import held, load
@@ -13,7 +14,7 @@ from sktip.exceptions import ImageReadError
 
 #: To be raised when `to_rgb`, or a random view, comes to make other pixels of the same image:
 #: features in a memory that were made of the old ones no longer count.
-PIXELS_VERSION = 2
+PIXELS_VERSION = 3
 
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -26,6 +27,13 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _FORMS = "paths, bytes of files, PIL images or uint8 arrays of shape (h, w) or (h, w, 3)"
+
+
+def pixels_made_by() -> dict[str, Any]:
+    """Say what decides the pixels of an image file: this code, and the libraries that decode."""
+    names = ("jpg", "libjpeg_turbo", "webp", "avif", "jpg_2000", "libtiff")
+    versions = {name: features.version(name) for name in names}
+    return {"version": PIXELS_VERSION, "pillow": PIL.__version__, **versions}
 
 
 def as_image_list(X: Any) -> Sequence[Any]:
@@ -130,10 +138,15 @@ def describe(image: Any, index: int) -> str:
     return f"image {index} ({name if len(name) <= 1000 else name[:500] + '...' + name[-500:]})"
 
 
-def to_rgb(image: Any, content: bytes | None, where: str, max_pixels: int) -> Image.Image:
-    """Decode one image: upright by its EXIF orientation, on white where transparent, RGB."""
+def to_rgb(
+    image: Any, content: bytes | None, where: str, max_pixels: int, min_side: int | None = None
+) -> Image.Image:
+    """Decode one image: upright by its EXIF orientation, on white where transparent, RGB.
+
+    With `min_side`, a JPEG file may come at a reduced scale, with as many pixels on its short side.
+    """
     try:
-        return _rgb(image, content, where, max_pixels)
+        return _rgb(image, content, where, max_pixels, min_side)
     except ImageReadError:
         raise
     except Warning as error:
@@ -159,9 +172,11 @@ def to_rgb(image: Any, content: bytes | None, where: str, max_pixels: int) -> Im
         ) from error
 
 
-def _rgb(image: Any, content: bytes | None, where: str, max_pixels: int) -> Image.Image:
+def _rgb(
+    image: Any, content: bytes | None, where: str, max_pixels: int, min_side: int | None
+) -> Image.Image:
     if content is not None:
-        return _flattened(_upright(decode(content, where, max_pixels)))
+        return _flattened(_upright(decode(content, where, max_pixels, min_side)))
     if not isinstance(image, Image.Image):
         return _flattened(_from_array(image, where, max_pixels))
     with held(image):

@@ -106,7 +106,7 @@ class BaseCacheClassifier(BaseCLIPClassifier):
         """Make keys of the shots' views: (m, n_views, d)."""
         self.cache_keys_ = unit_norm(views.mean(axis=1))
         self.cache_codes_ = codes_of(y, self.classes_)
-        self.cache_weights_ = weights
+        self.cache_weights_ = self._class_weighted(self.cache_codes_, weights)
         self._check_weights()
 
     def _check_weights(self) -> None:

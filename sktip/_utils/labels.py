@@ -1,6 +1,6 @@
 """Labels: of one kind, without gaps, and never turned into something else."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -138,6 +138,66 @@ def check_weights(
             f"Negative {name}: {weights[negative[0]]:g} at index {negative[0]}. Weights are 0 or more."
         )
     return weights
+
+
+def weights_of_classes(
+    class_weight: Mapping[Any, float] | str,
+    codes: NDArray[Any],
+    weights: NDArray[Any],
+    classes: NDArray[Any],
+) -> NDArray[np.float64]:
+    """Weights of the classes: (C,); ``"balanced"`` makes all that have shots count the same.
+
+    Parameters
+    ----------
+    class_weight : mapping or "balanced"
+        Weights by label; a class that is not in the mapping has 1.
+
+    codes, weights : ndarray of shape (m,)
+        Class codes of the shots, and their own weights.
+
+    classes : ndarray of shape (C,)
+        The classes.
+    """
+    if isinstance(class_weight, Mapping):
+        given = [class_weight.get(label, 1) for label in classes.tolist()]
+        return check_weights(given, len(given), "class_weight")
+    counts = np.bincount(codes, weights, minlength=len(classes))
+    even = counts.sum() / np.count_nonzero(counts)
+    balanced: NDArray[np.float64] = np.ones(len(classes))
+    np.divide(even, counts, out=balanced, where=counts > 0)
+    return balanced
+
+
+def check_groups(groups: ArrayLike | None, n_shots: int) -> NDArray[Any] | None:
+    """Check the groups of shots: (n_shots,), or None if there are none."""
+    if groups is None:
+        return None
+    labels = np.asarray(groups)
+    if labels.shape != (n_shots,):
+        raise ValueError(
+            f"groups has the shape {labels.shape}, expected {(n_shots,)}: one group per shot."
+        )
+    return labels
+
+
+def numbered(groups: NDArray[Any] | None) -> NDArray[np.intp] | None:
+    """Give groups numbers as they come, from 0."""
+    if groups is None:
+        return None
+    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
+    numbers: NDArray[np.intp] = np.argsort(np.argsort(first))[inverse]
+    return numbers
+
+
+def joined_groups(old: NDArray[Any] | None, new: NDArray[Any] | None) -> NDArray[Any] | None:
+    """Join the groups of old and new shots, which both have some or both have none."""
+    if (old is None) != (new is None):
+        raise ValueError(
+            "groups are given for all shots or for none, and for the earlier ones it was "
+            f"{'none' if old is None else 'all'}; call fit with all shots."
+        )
+    return None if old is None or new is None else np.concatenate([old, new])
 
 
 def joined_weights(

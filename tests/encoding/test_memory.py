@@ -120,7 +120,7 @@ def test_a_hit_is_not_decoded(counting, paths, monkeypatch):
 
 
 def test_only_what_is_missing_is_encoded_in_full_batches(counting, memory, paths, monkeypatch):
-    counting.transform(paths[1::2])
+    counting.set_params(n_jobs=1).transform(paths[1::2])
     batches = []
     original = model.ClipModel.encode_images
     monkeypatch.setattr(
@@ -296,7 +296,7 @@ class TestFailures:
     def test_what_came_before_an_error_is_kept(self, counting, memory, paths, tmp_path):
         with pytest.raises(ImageReadError, match="image 20 .*no such file"):
             counting.transform([*paths[:20], tmp_path / "missing.png", *paths[20:]])
-        assert len(read_rows(memory)) == 16
+        assert len(read_rows(memory)) == 20
         counting.transform(paths)
         assert encoded(memory).total() == 30
 

@@ -1,0 +1,105 @@
+"""What open_clip does to a picture before its model, in two parts: once a picture, once a batch."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+
+class Preprocessing:
+    """Pictures to 8-bit pixels, and batches of pixels to the model's input.
+
+    Pixels take a quarter of the memory of the input, and a batch is normalised faster than its
+    pictures one by one. Both together are `preprocess` to the bit.
+
+    Parameters
+    ----------
+    preprocess : callable
+        The transforms of open_clip, from a picture to a float tensor.
+    """
+
+    def __init__(self, preprocess: Callable[[Image.Image], Any]):
+        from torchvision.transforms import CenterCrop, Normalize, Resize, ToTensor
+
+        self._preprocess = preprocess
+        steps: list[Any] = list(getattr(preprocess, "transforms", []))
+        self._is_split = (
+            len(steps) > 1 and isinstance(steps[-2], ToTensor) and isinstance(steps[-1], Normalize)
+        )
+        self._geometry = steps[:-2] if self._is_split else []
+        self._normalize: Any = steps[-1] if self._is_split else None
+        # Of a picture that is RGB already, the step between crop and tensor changes nothing.
+        pixel = Image.new("RGB", (2, 1))
+        self._on_tensors = [
+            step
+            for step in self._geometry
+            if isinstance(step, Resize | CenterCrop) or step(pixel) != pixel
+        ]
+        self.is_quick = (
+            bool(self._on_tensors)
+            and all(isinstance(step, Resize | CenterCrop) for step in self._on_tensors)
+            and _resizes_bytes()
+        )
+
+    def pixels(self, image: Image.Image, *, quickly: bool = False) -> Any:
+        """Make a picture a tensor (3, h, w) of the model's size: 8 bits, or its input at once.
+
+        `quickly` resizes by torch instead of Pillow, where it is faster: 1 of 255 beside it at most.
+        """
+        if not self._is_split:
+            return self._preprocess(image)
+        if quickly and self.is_quick:
+            return self._resized_by_torch(image)
+        for step in self._geometry:
+            image = step(image)
+        return to_pixels(image)
+
+    def quick_pixels_made_by(self) -> dict[str, Any]:
+        """Say what decides the pixels that are made quickly, besides what decides all others."""
+        import torch
+
+        return {"reduced": True, "resized_by": torch.__version__ if self.is_quick else "pillow"}
+
+    def normalised(self, batch: Any) -> Any:
+        """Make a batch of pixels the model's input; what is no longer of 8 bits is that already."""
+        import torch
+
+        if batch.dtype != torch.uint8:
+            return batch
+        # The steps of ToTensor and Normalize, in their order.
+        batch = batch.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+        return self._normalize(batch)
+
+    def _resized_by_torch(self, image: Image.Image) -> Any:
+        from torchvision.transforms import Resize
+        from torchvision.transforms.v2 import functional
+
+        pixels = to_pixels(image)
+        for step in self._on_tensors:
+            if isinstance(step, Resize):
+                pixels = functional.resize(
+                    pixels, step.size, step.interpolation, step.max_size, antialias=True
+                )
+            else:
+                pixels = step(pixels)
+        return pixels
+
+
+def to_pixels(image: Image.Image) -> Any:
+    """Tensor (3, h, w) of an RGB picture, of 8 bits; its channels lie side by side as in the picture."""
+    import torch
+
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def contrast(pixels: Any) -> float:
+    """Compute the standard deviation of a picture's pixels, of all channels: 0 to 127.5."""
+    return float(pixels.float().std())
+
+
+def _resizes_bytes() -> bool:
+    """Whether torch has its own code for pictures of 8 bits on this CPU."""
+    import torch
+
+    return torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")

@@ -1,0 +1,120 @@
+"""Images and the model at the same time: in which threads, in what order, and what is left of them."""
+
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+import torch
+from memory_runs import make_images, read_rows
+
+from sktip import CLIPFeatureTransformer
+from sktip._encoding.clip import ClipModel
+from sktip._encoding.session import open_encoder
+from sktip._encoding.threads import count_threads
+from sktip.exceptions import ImageReadError
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """Note of each pass of the model: its thread, the threads torch has there, its length."""
+    noted, original = [], ClipModel.encode_images
+
+    def noting(self, inputs):
+        noted.append((threading.current_thread(), torch.get_num_threads(), len(inputs)))
+        return original(self, inputs)
+
+    monkeypatch.setattr(ClipModel, "encode_images", noting)
+    return noted
+
+
+def encoder(**parameters):
+    return CLIPFeatureTransformer("tiny", device="cpu", **parameters)
+
+
+def own_threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("sktip")]
+
+
+@pytest.mark.parametrize("n_jobs", [2, 3])
+def test_threads_share_the_images(clip, digits, passes, n_jobs):
+    before = torch.get_num_threads()
+    expected = encoder(n_jobs=1).transform(digits[0])
+    passes.clear()
+    features = encoder(n_jobs=n_jobs).transform(digits[0])
+    np.testing.assert_allclose(features, expected, atol=1e-5)
+    assert {thread.name.split("_")[0] for thread, _, _ in passes} == {"sktip"}
+    assert {n for _, n, _ in passes} == {1}
+    assert max(length for _, _, length in passes) <= 8
+    assert sum(length for _, _, length in passes) == len(digits[0])
+    # Nobody else's torch has other threads than before: neither here, nor in a thread of later.
+    later = []
+    thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert [torch.get_num_threads(), *later] == [before, before]
+    assert own_threads() == []
+
+
+def test_one_image_is_encoded_here_by_all_of_torchs_threads(digits, passes):
+    encoder(n_jobs=4).transform(digits[0][:1])
+    encoder(n_jobs=4).transform(digits[0][:3])
+    here = threading.current_thread()
+    assert passes == [(here, torch.get_num_threads(), 1), (here, torch.get_num_threads(), 3)]
+
+
+def test_the_number_of_threads(monkeypatch):
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
+    monkeypatch.setattr("sktip._encoding.threads.cpu_count", lambda: 7)
+    assert (count_threads(None, cpu), count_threads(None, gpu), count_threads(3, cpu)) == (5, 7, 3)
+
+
+def test_views_are_spread_over_threads_too(digits, passes):
+    parameters = {"n_views": 10, "random_state": 0}
+    expected = encoder(n_jobs=1, **parameters).transform(digits[0][:6])
+    passes.clear()
+    features = encoder(n_jobs=2, **parameters).transform(digits[0][:6])
+    np.testing.assert_allclose(features, expected, atol=1e-5)
+    assert {n for _, n, _ in passes} == {1}
+
+
+@pytest.mark.parametrize("n_jobs", [1, 4])
+def test_failures_come_in_the_order_of_the_images(digits, n_jobs):
+    images = [b"bad" if i % 5 == 3 else image for i, image in enumerate(digits[0][:60])]
+    told = []
+    features = open_encoder(encoder(n_jobs=n_jobs)).features(
+        images, lambda index, error: told.append(index)
+    )
+    assert told == list(range(3, 60, 5))
+    assert np.flatnonzero(np.isnan(features).any(axis=1)).tolist() == told
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_an_error_loses_nothing_before_it(tmp_path, n_jobs):
+    paths, memory = make_images(tmp_path, 60), str(tmp_path / "features.sqlite")
+    with pytest.raises(ImageReadError, match="image 53: not an image"):
+        encoder(n_jobs=n_jobs, memory=memory).transform([*paths[:53], b"bad", *paths[53:]])
+    assert len(read_rows(memory)) >= 53
+    assert own_threads() == []
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_an_interrupt_leaves_no_thread_and_keeps_what_was_encoded(tmp_path, monkeypatch, n_jobs):
+    paths, memory = make_images(tmp_path, 60), str(tmp_path / "features.sqlite")
+    n_passes, original = [], ClipModel.encode_images
+
+    def interrupted(self, inputs):
+        n_passes.append(len(inputs))
+        if len(n_passes) == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self, inputs)
+
+    monkeypatch.setattr(ClipModel, "encode_images", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        encoder(n_jobs=n_jobs, memory=memory, batch_size=8).transform(paths)
+    assert own_threads() == []
+    kept = len(read_rows(memory))
+    assert sum(n_passes[:3]) <= kept + 8 * n_jobs
+    assert 0 < kept < 60
