@@ -25,6 +25,7 @@ INSTEAD = {
     r"\btimes as loud\b": "count several times",
     r"\bhow the parts work together\b": "what the page is for",
     r"\b(obviously|of course|needless to say|as everybody knows)\b": "nothing",
+    r"(?-i:^(\.\. )?[A-Z][A-Z_]{4,}$)": "what the placeholder stands for",
     r"^\s*\[\.\.\. \.\.\.": "the output itself",
 }
 
@@ -61,8 +62,9 @@ def test_what_is_not_written(pattern):
     [
         ("four shots a class", next(iter(INSTEAD))),
         ("by leaving out the shots", list(INSTEAD)[7]),
+        (".. ACCURACY_TABLE", list(INSTEAD)[-2]),
         ("   [... ... ...] [... ... ...]", list(INSTEAD)[-1]),
     ],
 )
 def test_a_pattern_finds_what_it_is_for(text, pattern):
-    assert re.search(pattern, text)
+    assert re.search(pattern, text, re.MULTILINE)

@@ -15,22 +15,26 @@ Every public object, grouped as the :doc:`user guide <guide/index>`. Estimators 
 #: Groups with what they are for, and what comes first in each.
 GROUPS = {
     "Start": (
-        "A first classifier from your own photos.",
+        "A first classifier from your own photos (:doc:`getting_started`, :doc:`guide/own_photos`).",
         "FewShotClassifier CLIPFeatureTransformer datasets.load_image_folder datasets.load_image_table "
-        "model_selection.FewShotSplit datasets.load_digit_images",
+        "model_selection.FewShotSplit model_selection.suggest_shots datasets.load_digit_images",
     ),
     "Better answers": (
-        "The paper's method and other classifiers (:doc:`guide/which_classifier`); class names and templates.",
+        "Other classifiers, the paper's among them (:doc:`guide/which_classifier`); prompts (:doc:`guide/class_names`).",
         "TipAdapterClassifier TipAdapterClassifierCV GDAClassifier ProKeRClassifier ZeroShotClassifier "
         "CLIPAdapterClassifier",
     ),
-    "Trust": ("See why, and measure.", "inspection.CacheEvidenceDisplay"),
+    "Trust": (
+        "Why an answer was given (:doc:`guide/evidence`), what shots and parameters change (:doc:`guide/alpha_beta`), "
+        "wrong labels (:doc:`guide/wrong_labels`), unknown images (:doc:`guide/unknown`).",
+        "inspection.CacheEvidenceDisplay RejectUnknown model_selection.held_out_proba",
+    ),
     "Work": (
-        "Encode once, many images, deployment.",
+        "Encode once (:doc:`guide/encoding_once`), many images (:doc:`guide/many_images`), ONNX (:doc:`guide/export`).",
         "FeatureMemory clear_model_cache",
     ),
     "Reference": (
-        "Errors, reports of bugs, and the paper's data sets.",
+        "Errors and bug reports (:doc:`guide/errors`), and the paper's data sets (:doc:`guide/paper_table`).",
         "exceptions.ImageReadError exceptions.ModelLoadError show_versions utils.all_estimators datasets.load_dataset",
     ),
 }

@@ -2,8 +2,8 @@
 Calibration and the reliability diagram
 =======================================
 
-Is an answer of 80 % right eight times in ten? The probabilities are a softmax of logits whose
-scale was CLIP's choice, not that of your images. This looks at them in a reliability diagram, and
+Is an answer of 80 % right eight times in ten? The probabilities are the softmax of the logits, whose
+scale comes from CLIP and not from your images. This draws them in a reliability diagram, and
 calibrates them with scikit-learn's :class:`~sklearn.calibration.CalibratedClassifierCV`.
 """
 
@@ -50,8 +50,8 @@ for method in ("temperature", "isotonic"):
 # %%
 # The reliability diagram
 # -----------------------
-# Answers are put into ten bins of equal size by their probability. On the dotted line, as many are
-# right as were promised.
+# Answers are put into ten bins of equal size by their probability. On the dotted line, answers of 80 %
+# are right eight times in ten.
 
 import matplotlib.pyplot as plt
 from sklearn.calibration import CalibrationDisplay

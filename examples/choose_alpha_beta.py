@@ -46,8 +46,8 @@ grid_seconds = time.perf_counter() - start
 # Held-out shots
 # --------------
 # The similarities of the shots are computed once and masked, so that nothing is fitted anew. First by
-# the same log-loss as the grid search, then by the default rule, which adds a belief in the paper's
-# values: the fewer the shots, the nearer to them it stays.
+# the same log-loss as the grid search, then by the default rule, which prefers values near the
+# paper's: the fewer the shots, the nearer.
 
 start = time.perf_counter()
 by_loss = TipAdapterClassifierCV(clip, scoring="neg_log_loss", **common)
@@ -73,8 +73,8 @@ for name, model, (alpha, beta), seconds in [
     print(f"{name:24} {alpha:6.2f} {beta:6.2f} {accuracy:13.1f} % {seconds:6.2f} s")
 
 # %%
-# The grid is a surface. The other knows the best alpha of each beta exactly: the ridge of that
-# surface, drawn as a line.
+# The grid search scores a surface. ``TipAdapterClassifierCV`` finds the best alpha of each beta exactly:
+# the ridge of that surface, drawn as a line.
 
 import matplotlib.pyplot as plt
 

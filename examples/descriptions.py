@@ -2,16 +2,17 @@
 Descriptions of classes as prompts
 ==================================
 
-Texts that a language model has written about each class stand in a JSON file. ``read_descriptions``
-checks them and makes them templates; here they are compared with one template for all classes.
+Use texts that a language model has written about each class. ``read_descriptions`` reads them from a
+JSON file, checks them and makes templates of them. Here they are compared with one template for all
+classes.
 """
 
 # %%
 # A file of descriptions
 # ----------------------
-# Usually a language model writes it. These sentences are of the same form: class, and what it looks
-# like. One was cut off, and the file describes a class that is not among the labels; one warning says
-# so.
+# Usually a language model writes it. These sentences have the same form: they say what a class looks
+# like. One is cut off, and the file describes a class that is not among the labels; one warning names
+# both.
 
 import json
 import os
@@ -41,9 +42,9 @@ for warning in caught:
     print(str(warning.message).replace(folder.name, ""))
 
 # %%
-# What CLIP is asked
-# ------------------
-# Sentences are prompts as they are. Phrases, such as "a long neck", would be put behind the class
+# The prompts
+# -----------
+# Sentences are used as they are. Phrases, such as "a long neck", would be put behind the class
 # name.
 
 for prompt in fill_prompts(["seven"], templates)[0]:

@@ -52,11 +52,10 @@ display.figure_.savefig("evidence.png", dpi=150)
 print(f"a {labels[query]}; wrote evidence.png")
 
 # %%
-# Wrong all the same
-# ------------------
-# The wrong answer of the highest confidence. The shots show why: those most similar to the query
-# belong to another class. Their labels would show if one of them were wrong, which is the first
-# thing to look for in one's own data.
+# Still wrong
+# -----------
+# The wrong answer with the highest confidence. The shots show why: those most similar to the query
+# belong to another class. On your own data, look first whether one of them has a wrong label.
 
 confidence = clf.predict_proba(features[test]).max(axis=1)
 query = test[np.where(right, -1, confidence).argmax()]

@@ -1,9 +1,9 @@
 """
-Leave Python: a classifier as an ONNX file
-==========================================
+Export to ONNX, for use without sktip
+=====================================
 
 ``to_onnx`` writes a fitted classifier, with the image half of the CLIP, to one file. The program that
-answers from it needs ONNX Runtime and NumPy, and neither sktip nor PyTorch.
+predicts with it needs ONNX Runtime and NumPy, and neither sktip nor PyTorch.
 """
 
 # %%

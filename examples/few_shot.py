@@ -3,7 +3,7 @@ Names, a few shots, and photos without labels
 =============================================
 
 The same ten digits, learnt from their names alone, from one image of each, and from four, with and
-without 500 images that nobody has labelled. Nothing is tuned: ``FewShotClassifier`` chooses
+without 500 unlabelled images. Nothing is tuned: ``FewShotClassifier`` chooses
 everything in ``fit``.
 """
 

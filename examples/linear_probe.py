@@ -38,8 +38,8 @@ pipelines["linear probe"]
 # Accuracy against shots
 # ----------------------
 # All get the same draws of shots. The probe has to learn from the shots alone what a seven is; with
-# one of them, knowing the name is worth more. How soon the probe gets ahead depends on what the text
-# is worth: the bundled CLIP is small, and its names of digits are no more than a beginning.
+# one shot, knowing the name is worth more. How soon the probe gets ahead depends on how much the CLIP
+# knows by name: the bundled one is small, and knows little of digits.
 
 from sktip.inspection import ShotsCurveDisplay
 from sktip.model_selection import FewShotSplit

@@ -37,8 +37,8 @@ print(f"{os.path.getsize(path):,} bytes, of which {keys:,} are image and text fe
 # %%
 # One photo
 # ---------
-# ``predict`` takes a list of photos, also where there is only one. Files from people whom you do not
-# trust should not be loaded: joblib runs what is in them.
+# ``predict`` takes a list of photos, even of a single one. Load files only from people whom you trust:
+# joblib runs what is in them.
 
 photo = os.path.join(folder.name, "photo.png")
 Image.fromarray(images[test[0]]).save(photo)

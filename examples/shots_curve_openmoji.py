@@ -9,6 +9,9 @@ Nothing is downloaded: the drawings and Unicode's groups come from pip packages,
 has seen none of the drawings. Three draws of 16 shots are made; the first 1, 2, 4 and 8 are those of
 the smaller numbers, and all other pictures are the test. It ends with a table and a picture of it,
 ``openmoji.png``.
+
+Run it, or its notebook, in the folder ``examples`` of the repository, which has the modules ``paper``
+and ``tiny_clip`` that it imports.
 """
 
 import argparse
@@ -116,4 +119,5 @@ def main(model):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="All methods on drawings.")
     parser.add_argument("--model", default="tiny", help="model name, such as local-dir:FOLDER")
-    main(parser.parse_args().model)
+    # A notebook's kernel has arguments of its own.
+    main(parser.parse_known_args()[0].model)

@@ -15,6 +15,7 @@ from ._encoding.model import clear_model_cache as clear_model_cache
 from ._few_shot import FewShotClassifier as FewShotClassifier
 from ._gda import GDAClassifier as GDAClassifier
 from ._proker import ProKeRClassifier as ProKeRClassifier
+from ._reject_unknown import RejectUnknown as RejectUnknown
 from ._tip_adapter import TipAdapterClassifier as TipAdapterClassifier
 from ._tip_adapter_cv import TipAdapterClassifierCV as TipAdapterClassifierCV
 from ._utils.show_versions import show_versions as show_versions

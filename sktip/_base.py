@@ -21,8 +21,14 @@ from sktip._maths.unit import unit_norm
 from sktip._utils.attributes import NamedAttributesMixin
 from sktip._utils.classes import given_names, resolve_classes
 from sktip._utils.doc_links import DocumentedMixin
-from sktip._utils.fitted_with import check_format, check_same_model
-from sktip._utils.labels import check_labels, check_weights, codes_of, join_labels
+from sktip._utils.fitted_with import check_format, check_same_model, with_defaults
+from sktip._utils.labels import (
+    check_labels,
+    check_weights,
+    codes_of,
+    join_labels,
+    weights_of_classes,
+)
 from sktip._utils.magnitudes import check_magnitudes
 from sktip._utils.prediction import BlockwisePredictionMixin, type_of, unit_rows
 from sktip._utils.warn import warn
@@ -59,6 +65,7 @@ class BaseCLIPClassifier(
         "class_names": ["array-like", Mapping, None],
         "templates": [str, "array-like", Mapping],
         "logit_scale": [Interval(Real, 0, None, closed="neither"), None],
+        "class_weight": [Mapping, StrOptions({"balanced"}), None],
     }
 
     classes_: NDArray
@@ -185,6 +192,13 @@ class BaseCLIPClassifier(
             return X, labels, weights, None
         X = X[rows] if isinstance(X, np.ndarray) else [X[row] for row in rows]
         return X, labels[rows], weights[rows], rows
+
+    def _class_weighted(self, codes: NDArray, weights: NDArray | None) -> NDArray | None:
+        """Weights of shots times those of their classes; None if nothing is weighted."""
+        if self.class_weight is None or not len(codes):
+            return weights
+        own = np.ones(len(codes)) if weights is None else weights
+        return own * weights_of_classes(self.class_weight, codes, own, self.classes_)[codes]
 
     def _shot_features(self, X: Any, n_views: int = 1, rows: NDArray | None = None) -> NDArray:
         """Features of the shots' views: (n, n_views, d), un-normalised where X is images.
@@ -353,6 +367,7 @@ class BaseCLIPClassifier(
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         check_format(type(self).__name__, state)
+        state = with_defaults(type(self), state)
         super().__setstate__(state)
 
     def __sklearn_tags__(self) -> Tags:

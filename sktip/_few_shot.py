@@ -24,7 +24,7 @@ RAREST = 1e-6
 
 
 class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClassifier):
-    r"""Few-shot classification by a text prior on class means: the classifier to start with.
+    r"""The classifier to start with: learns from class names, shots and unlabelled images.
 
     The text features of the class names say where the image features of the classes lie. The mean of
     a class is predicted from its text, and updated with its shots. A query f gets the logits
@@ -108,10 +108,10 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
 
     class_means_ : ndarray of shape (C, d) or None
         Means of the classes: predicted from the text, and updated with the shots and with the
-        unlabelled images. None where there is only text to go by.
+        unlabelled images. None if there is only text.
 
     predicted_means_ : ndarray of shape (C, d) or None
-        What the text predicts for them; without text, what all classes have in common.
+        The means that the text predicts; without text, one mean for all classes.
 
     correction_coef_ : ndarray of shape (C, d)
         Coefficients of the correction c, which is 0 at the centre of all classes.
@@ -129,8 +129,8 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
         Weight of each of them, None if all weigh the same.
 
     label_beliefs_ : ndarray of shape (m,)
-        Probability of each shot's label that it is right, by which its weight is multiplied. All
-        are 1 where fewer than one label in a hundred seems wrong.
+        Probability that the label of each shot is right. The weight of the shot is multiplied by
+        it. All are 1 where fewer than one label in a hundred seems wrong.
 
     unlabeled_ : ndarray of shape (n, d), float32, or None
         Unit features of the unlabelled images, kept for `partial_fit`.
@@ -140,7 +140,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
         without any.
 
     evidence_ : dict of ndarray, or None
-        What `explain` traces logits to single shots with. None without shots.
+        Arrays by which `explain` traces logits to single shots. None without shots.
 
     n_iter_ : int
         Rounds of expectation-maximisation over the unlabelled images.
@@ -167,7 +167,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
 
     See Also
     --------
-    ZeroShotClassifier : What this is without shots and unlabelled images.
+    ZeroShotClassifier : The same without shots and unlabelled images.
     TipAdapterClassifier : The cache model of the paper.
 
     Notes
@@ -175,8 +175,8 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
     A class without shots is predicted from its text and, if there are any, the unlabelled images.
 
     `X_unlabeled` cannot be routed as metadata: scikit-learn's tools slice metadata like samples
-    wherever it has as many rows as X, and would hand each fold a part of the images without a word.
-    With a fixed set of unlabelled images, fit inside the loop yourself.
+    wherever it has as many rows as X, so that each fold would silently get a part of the images.
+    Write the loop over the folds yourself.
 
     Examples
     --------
@@ -269,8 +269,8 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
         Raises
         ------
         ValueError
-            If there are neither shots nor text, or what is given does not fit together; nothing is
-            encoded then. Messages about unlabelled images begin with ``X_unlabeled``.
+            If there are neither shots nor text, or the arguments do not fit together. It is raised
+            before anything is encoded. Messages about unlabelled images begin with ``X_unlabeled``.
 
         ImageReadError
             If an image cannot be read. The estimator stays as it was before the call.
@@ -300,7 +300,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
             Their labels, of known classes or new ones.
 
         classes : array-like of shape (n,), default=None
-            Classes to know about even if `y` does not have them.
+            More classes, which `y` need not have.
 
         X_unlabeled : sequence of images of length n, or array-like of shape (n, d), default=None
             More images without labels.

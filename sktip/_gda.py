@@ -12,7 +12,7 @@ from sktip._base import BaseCLIPClassifier
 from sktip._encoder import CLIPFeatureTransformer
 from sktip._maths.unit import unit_norm
 from sktip._utils.fitting import extends_fit, fits
-from sktip._utils.labels import codes_of, joined_weights
+from sktip._utils.labels import check_groups, codes_of, joined_groups, joined_weights, numbered
 from sktip._utils.magnitudes import check_finite
 from sktip._utils.prediction import LinearPredictionMixin
 
@@ -102,6 +102,9 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
     shot_weights_ : ndarray of shape (m,) or None
         Weight of each of them, None if all weigh the same.
 
+    shot_groups_ : ndarray of shape (m,) or None
+        Group of each of them, None if there are none.
+
     text_features_ : ndarray of shape (C, d) or None
         Unit-norm text features of the classes, None without a text prior.
 
@@ -130,6 +133,8 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
     Notes
     -----
     Predictions cost one matrix product, however many shots there are.
+
+    All classes have the same prior, however many shots each has: there is no `class_weight`.
 
     A class without shots gets the mean discriminant of the others, so that its text decides.
     Where no class has two different samples, there is no covariance and P is the identity.
@@ -192,6 +197,8 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
     shots_: Any
     shot_codes_: Any
     shot_weights_: NDArray | None
+    # Models saved before there were groups have none.
+    shot_groups_: NDArray | None = None
 
     _without_prior = "predictions come from the shots alone"
 
@@ -219,7 +226,14 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
         self.random_state = random_state
 
     @fits
-    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Estimate class means and covariance, and choose alpha if asked to.
 
         Parameters
@@ -235,6 +249,10 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
             choice of alpha it is one held-out shot that counts twice. A shot of weight 0 is no shot:
             it is neither encoded nor kept, and makes no class.
 
+        groups : array-like of shape (m,), default=None
+            Group of each shot, such as the video that it is a frame of: to choose alpha, shots of a
+            group are held out together.
+
         Returns
         -------
         self : GDAClassifier
@@ -249,9 +267,10 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
             If an image cannot be read. The estimator stays as it was before the call.
         """
         X, labels = self._start_fit(X, y, self.n_views)
-        X, labels, weights, rows = self._shots_that_count(X, labels, sample_weight)
-        self._learn_classes(np.unique(labels))
-        self._add_shots(X, labels, weights, rows, np.empty(0, np.intp))
+        groups = check_groups(groups, len(X))
+        counting = self._shots_that_count(X, labels, sample_weight)
+        self._learn_classes(np.unique(counting[1]))
+        self._add_shots(counting, groups, np.empty(0, np.intp))
         return self
 
     @extends_fit
@@ -261,6 +280,8 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
         y: ArrayLike,
         classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
     ) -> Self:
         """Add shots, and new classes: the result is that of `fit` with all shots.
 
@@ -278,6 +299,9 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
         sample_weight : array-like of shape (m,), default=None
             Non-negative weight of each new shot; one of weight 0 is no shot.
 
+        groups : array-like of shape (m,), default=None
+            Group of each new shot, where the earlier ones have groups.
+
         Returns
         -------
         self : GDAClassifier
@@ -291,22 +315,17 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
         """
         first = not hasattr(self, "classes_")
         X, labels = self._start_fit(X, y, self.n_views, reset=first)
-        X, labels, weights, rows = self._shots_that_count(X, labels, sample_weight)
-        moved = self._learn_more_classes(labels, classes)
-        self._add_shots(X, labels, weights, rows, moved)
+        groups = check_groups(groups, len(X))
+        counting = self._shots_that_count(X, labels, sample_weight)
+        moved = self._learn_more_classes(counting[1], classes)
+        self._add_shots(counting, groups, moved)
         return self
 
-    def _add_shots(
-        self,
-        X: Any,
-        labels: NDArray,
-        weights: NDArray | None,
-        rows: NDArray | None,
-        moved: NDArray,
-    ) -> None:
+    def _add_shots(self, counting: tuple, groups: NDArray | None, moved: NDArray) -> None:
         """Add shots to the statistics, whose classes are those of `moved` now; choose alpha."""
         from sktip._maths.discriminant import ClassStatistics
 
+        X, labels, weights, rows = counting
         shots = unit_norm(self._shot_features(X, self.n_views, rows))
         codes = codes_of(labels, self.classes_)
         n_classes, n_views = len(self.classes_), shots.shape[1]
@@ -319,7 +338,8 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
         if hasattr(self, "means_"):
             before = ClassStatistics(self.class_counts_, self.means_, self.scatter_)
             statistics = before.spread_to(n_classes, moved) + statistics
-        self._keep_shots(shots, codes, weights, moved)
+        groups = groups if groups is None or rows is None else groups[rows]
+        self._keep_shots((shots, codes, weights, groups), moved)
         self.class_counts_, self.means_ = statistics.counts, statistics.means
         self.scatter_ = statistics.scatter
         scores, intercepts = statistics.discriminants()
@@ -332,15 +352,13 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
         for name in ("coef_", "intercept_"):
             check_finite(name, getattr(self, name), **self._magnitudes())
 
-    def _keep_shots(
-        self, shots: NDArray, codes: NDArray, weights: NDArray | None, moved: NDArray
-    ) -> None:
+    def _keep_shots(self, new: tuple, moved: NDArray) -> None:
         """Keep what alpha is chosen by, where it is chosen."""
-        first = not hasattr(self, "means_")
+        shots, codes, weights, groups = new
         if self.alpha != "auto" or self.text_features_ is None:
-            self.shots_ = self.shot_codes_ = self.shot_weights_ = None
+            self.shots_ = self.shot_codes_ = self.shot_weights_ = self.shot_groups_ = None
             return
-        if not first:
+        if hasattr(self, "means_"):
             if self.shots_ is None:
                 raise ValueError(
                     "alpha='auto' needs the earlier shots, which were not kept because alpha was a number; "
@@ -351,10 +369,12 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
                     f"n_views={shots.shape[1]}, but earlier shots have {self.shots_.shape[1]} views; set n_views "
                     "back, or call fit with all shots."
                 )
+            groups = joined_groups(self.shot_groups_, groups)
             weights = joined_weights(self.shot_weights_, len(self.shots_), weights, len(shots))
             shots = np.concatenate([self.shots_, shots])
             codes = np.concatenate([moved[self.shot_codes_], codes])
         self.shots_, self.shot_codes_, self.shot_weights_ = shots, codes, weights
+        self.shot_groups_ = groups
 
     def _chosen_alpha(self, statistics: Any) -> float:
         """Most probable alpha; see the notes of the class."""
@@ -367,6 +387,7 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
             self.shots_,
             self.shot_codes_,
             self.shot_weights_,
+            groups=numbered(self.shot_groups_),
             text=self.text_features_,
             logit_scale=self.logit_scale_,
         ).alpha

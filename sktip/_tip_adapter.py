@@ -18,6 +18,11 @@ FINE_TUNED = (
     "partial_fit cannot add to a fine-tuned cache; call fit with all shots, or use fine_tune=False."
 )
 
+NOT_BALANCED = (
+    "partial_fit cannot keep class_weight='balanced', since the weights of the earlier shots would change; "
+    "call fit with all shots, or give class_weight as a dict."
+)
+
 
 def _keeps_its_keys(classifier: Any) -> bool:
     """Whether shots can be added: keys that learn belong to the shots that they learn from."""
@@ -67,6 +72,10 @@ class TipAdapterClassifier(BaseCacheClassifier):
 
     beta : float, default=5.5
         Sharpness: how fast the vote of a shot falls with its distance from the query.
+
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, by label, which multiply `sample_weight`. ``"balanced"`` makes
+        all classes with shots count the same.
 
     logit_scale : float, default=None
         Scale s of CLIP's logits. None is the model's own, or 100 without an encoder.
@@ -193,6 +202,7 @@ class TipAdapterClassifier(BaseCacheClassifier):
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",
         alpha: float = 1.0,
         beta: float = 5.5,
+        class_weight: Mapping | str | None = None,
         logit_scale: float | None = None,
         n_views: int = 1,
         fine_tune: bool = False,
@@ -211,6 +221,7 @@ class TipAdapterClassifier(BaseCacheClassifier):
         self.templates = templates
         self.alpha = alpha
         self.beta = beta
+        self.class_weight = class_weight
         self.logit_scale = logit_scale
         self.n_views = n_views
         self.fine_tune = fine_tune
@@ -298,16 +309,20 @@ class TipAdapterClassifier(BaseCacheClassifier):
             that they learned from.
 
         ValueError
-            If the keys have learned already, or the labels are not of the kind known.
+            If the keys have learned already, `class_weight` is ``"balanced"``, or the labels are
+            not of the kind known.
         """
         if hasattr(self, "loss_curve_"):
             raise ValueError(FINE_TUNED)
+        if self.class_weight == "balanced":
+            raise ValueError(NOT_BALANCED)
         first = not hasattr(self, "classes_")
         X, labels = self._start_fit(X, y, self.n_views, reset=first)
         X, labels, weights, rows = self._shots_that_count(X, labels, sample_weight)
         moved = self._learn_more_classes(labels, classes)
         keys = unit_norm(self._shot_features(X, self.n_views, rows).mean(axis=1))
         codes = codes_of(labels, self.classes_)
+        weights = self._class_weighted(codes, weights)
         if not first:
             weights = joined_weights(self.cache_weights_, len(self.cache_keys_), weights, len(keys))
             keys = np.concatenate([self.cache_keys_, keys])

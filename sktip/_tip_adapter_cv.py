@@ -1,34 +1,23 @@
 """Tip-Adapter that chooses alpha and beta on held-out shots."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.metrics import get_scorer_names
-from sklearn.model_selection import LeaveOneOut
 from sklearn.utils._param_validation import StrOptions
 
 from sktip._encoder import CLIPFeatureTransformer
 from sktip._maths.selection import beliefs
-from sktip._maths.selection.folds import (
-    Fold,
-    balanced_folds,
-    class_balanced_weights,
-    fold_balanced_weights,
-    one_by_one,
-)
 from sktip._maths.unit import unit_norm
-from sktip._shots.cache import BaseCacheClassifier
-from sktip._utils.cross_validation import folds_of, score_of_logits, search_values
+from sktip._shots.chosen import ChosenCacheClassifier
+from sktip._utils.cross_validation import folds_of, moved_folds, search_values
 from sktip._utils.fitting import fits
-from sktip._utils.warn import warn
-
-if TYPE_CHECKING:
-    from sktip._maths.selection.alpha_beta import AlphaBeta
+from sktip._utils.labels import check_groups, numbered
 
 
-class TipAdapterClassifierCV(BaseCacheClassifier):
+class TipAdapterClassifierCV(ChosenCacheClassifier):
     r"""Tip-Adapter that chooses alpha and beta on held-out shots.
 
     No validation set is needed: a shot that is held out of the cache is a query that the cache
@@ -79,6 +68,10 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         scaling, which drives alpha towards 0 at few shots. Anything else is split as scikit-learn
         splits it, a held-out set by ``PredefinedSplit`` for example, and scored as
         `GridSearchCV` scores it.
+
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, by label, which multiply `sample_weight`. ``"balanced"`` makes
+        all classes with shots count the same.
 
     logit_scale : float, default=None
         Scale s of CLIP's logits. None is the model's own, or 100 without an encoder.
@@ -145,8 +138,8 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
     cache_codes_ : ndarray of shape (m,), int
         Index into `classes_` of each key.
 
-    cache_weights_ : None
-        All keys weigh the same.
+    cache_weights_ : ndarray of shape (m,) or None
+        Weight of each key, None if all weigh the same.
 
     text_features_ : ndarray of shape (C, d) or None
         Unit-norm text features of the classes, None without a text prior.
@@ -176,7 +169,7 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
 
     See Also
     --------
-    TipAdapterClassifier : The same with alpha and beta given, `partial_fit` and `sample_weight`.
+    TipAdapterClassifier : The same with alpha and beta given, and `partial_fit`.
 
     Notes
     -----
@@ -230,7 +223,7 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
     """
 
     _parameter_constraints: dict = {
-        **BaseCacheClassifier._parameter_constraints,
+        **ChosenCacheClassifier._parameter_constraints,
         "alphas": ["array-like", None],
         "betas": ["array-like", None],
         "scoring": [StrOptions(set(get_scorer_names())), callable, None],
@@ -249,6 +242,7 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         betas: ArrayLike | None = None,
         scoring: Any = None,
         cv: Any = None,
+        class_weight: Mapping | str | None = None,
         logit_scale: float | None = None,
         n_views: int = 1,
         fine_tune: bool = False,
@@ -269,6 +263,7 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         self.betas = betas
         self.scoring = scoring
         self.cv = cv
+        self.class_weight = class_weight
         self.logit_scale = logit_scale
         self.n_views = n_views
         self.fine_tune = fine_tune
@@ -281,7 +276,14 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         self.verbose = verbose
 
     @fits
-    def fit(self, X: Any, y: ArrayLike) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Build the cache, choose alpha and beta on held-out shots, and fine-tune if asked to.
 
         Parameters
@@ -291,6 +293,16 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
 
         y : array-like of shape (m,)
             Their labels. Classes may have any number of shots.
+
+        sample_weight : array-like of shape (m,), default=None
+            Non-negative weight of each shot's vote: a weight of 2 is the shot given twice. The
+            default rule without fine-tuning holds a shot that is given twice out as one, unless a
+            `cv` parts its copies; with a `scoring` they may be on both sides. A shot of weight 0 is no shot: it is neither
+            encoded nor cached, and makes no class.
+
+        groups : array-like of shape (m,), default=None
+            Group of each shot, such as the video that it is a frame of: shots of a group are held
+            out together. A `cv` gets them too, and may be a ``GroupKFold()``.
 
         Returns
         -------
@@ -307,90 +319,29 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         """
         alphas, betas = search_values(self.alphas, "alphas"), search_values(self.betas, "betas")
         X, labels = self._start_fit(X, y, self.n_views)
-        folds = self._folds(X, labels)
+        group_codes = numbered(check_groups(groups, len(X)))
+        # A splitter speaks of all rows, those of weight 0 included.
+        folds = None if self.cv is None else folds_of(self.cv, X, labels, group_codes)
+        n_given = len(labels)
+        X, labels, weights, rows = self._shots_that_count(X, labels, sample_weight)
+        if group_codes is not None and rows is not None:
+            group_codes = group_codes[rows]
+        if folds is not None and rows is not None:
+            places = np.full(n_given, -1)
+            places[rows] = np.arange(len(rows))
+            folds = moved_folds(folds, places)
         self._learn_classes(np.unique(labels))
-        views = self._shot_features(X, self.n_views)
-        queries = views[:, 0] if self.n_views == 1 else self._encode_images(X)[:, 0]
-        self._fill_cache(views, labels, None)
-        views = unit_norm(views)
+        views = self._shot_features(X, self.n_views, rows)
+        queries = views[:, 0] if self.n_views == 1 else self._encode_images(X, 1, None, rows)[:, 0]
+        self._fill_cache(views, labels, weights)
+        views, queries = unit_norm(views), unit_norm(queries)
         self.betas_ = beliefs.default_betas() if betas is None else betas
-        chosen = self._choose(alphas, unit_norm(queries), views, folds)
+        chosen = self._choose(alphas, queries, views, folds, group_codes)
         self.alpha_, self.beta_, self.best_score_ = chosen.alpha, chosen.beta, chosen.score
         self.alphas_, self.scores_ = chosen.alphas, chosen.scores
         if self.fine_tune:
             self._fine_tune(views, beliefs.PAPER_ALPHA, beliefs.PAPER_BETA)
         return self
-
-    def _folds(self, X: Any, labels: NDArray) -> list[Fold]:
-        """Which shots are held out together."""
-        if self.cv is not None:
-            # Learned keys have seen all shots that stay in; others can be hidden one by one.
-            alone = isinstance(self.cv, LeaveOneOut) and not self.fine_tune
-            return one_by_one(len(labels)) if alone else folds_of(self.cv, X, labels)
-        codes = np.unique(labels, return_inverse=True)[1]
-        if self.fine_tune:
-            return balanced_folds(codes, beliefs.LEARNED_FOLDS)
-        return one_by_one(len(labels)) if self.scoring is None else balanced_folds(codes)
-
-    def _choose(
-        self, alphas: NDArray | None, queries: NDArray, views: NDArray, folds: list[Fold]
-    ) -> "AlphaBeta":
-        """Values of least cost, or of the best score, on the held-out shots."""
-        import torch
-
-        from sktip._maths.selection import alpha_beta
-        from sktip._maths.selection.held_out import HeldOutVotes
-
-        betas = self.betas_
-        if self.cv is None and np.bincount(self.cache_codes_).max() == 1:
-            chosen = alpha_beta.papers_values(alphas, betas)
-            warn(
-                "every class has one shot, so that none can be held out to choose alpha and beta; "
-                f"{chosen.alpha:g} and {chosen.beta:g} are used, the paper's values or the nearest of those to "
-                "try. Give some class a second shot, or pass a held-out set by cv=PredefinedSplit(...).",
-            )
-            return chosen
-        codes = self.cache_codes_[np.concatenate([fold.held_out for fold in folds])]
-        # Means over all held-out shots; or of the means of the folds, as GridSearchCV has them.
-        sizes = [len(codes)] if self.cv is None else [len(fold.held_out) for fold in folds]
-        weights = fold_balanced_weights(sizes)
-        if self.scoring is None:
-            weights = class_balanced_weights(codes)
-        keys, shots, text, _ = self._tensors(queries.dtype)
-        held_out = HeldOutVotes(
-            folds,
-            torch.as_tensor(queries, device=keys.device),
-            [self._fold_keys(keys, views, fold) for fold in folds],
-            shots.codes,
-            text=text,
-            weights=weights,
-            logit_scale=self.logit_scale_,
-            n_classes=len(self.classes_),
-            balanced=self.cv is None,
-        )
-        if self.scoring is None:
-            spread = beliefs.SPREAD_LEARNED if self.fine_tune else beliefs.SPREAD
-            return alpha_beta.most_probable_values(
-                held_out, alphas=alphas, betas=betas, spread=spread
-            )
-        scoring = self.scoring
-        if scoring not in ("accuracy", "neg_log_loss"):
-            scoring = score_of_logits(scoring, self.classes_, codes, sizes)
-        return alpha_beta.best_values(held_out, scoring, alphas=alphas, betas=betas)
-
-    def _fold_keys(self, keys: Any, views: NDArray, fold: Fold) -> Any:
-        """Keys of the cached shots of a fold, which have not seen the held-out ones."""
-        if not self.fine_tune:
-            return keys[fold.cached]
-        # A larger alpha makes up for the smaller cache: the logits start as they will in full.
-        learned, _ = self._learned_keys(
-            views,
-            beliefs.PAPER_ALPHA * len(keys) / len(fold.cached),
-            beliefs.PAPER_BETA,
-            fold.cached,
-            np.setdiff1d(fold.cached, fold.held_out),
-        )
-        return keys.new_tensor(learned)
 
     def _alpha_beta(self) -> tuple[float, float]:
         return self.alpha_, self.beta_

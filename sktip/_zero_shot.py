@@ -12,7 +12,7 @@ from sktip._utils.fitting import fits
 
 
 class ZeroShotClassifier(BaseCLIPClassifier):
-    r"""Zero-shot CLIP: class names alone, without any shot; shows what shots are worth.
+    r"""Zero-shot CLIP, from class names alone: the baseline that shows what shots are worth.
 
     A query f gets the logits :math:`s f W^\top`, where s is CLIP's logit scale and W the text
     features of the classes ([1]_, section 3.1.2). The few-shot classifiers start from it, and are

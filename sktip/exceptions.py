@@ -13,7 +13,7 @@ class ImageReadError(ValueError):
 
 
 class ModelLoadError(RuntimeError):
-    """The weights of a CLIP model cannot be had: no network, no file, or a broken one.
+    """The weights of a CLIP model cannot be loaded: no network, no file, or a broken one.
 
     Read more in the :ref:`User Guide <guide_other_clips>`.
     """

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from sklearn.base import BaseEstimator, is_classifier
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, is_classifier
 
 import sktip
 
@@ -13,6 +13,8 @@ def all_estimators(
     *, type_filter: Literal["classifier", "transformer"] | None = None
 ) -> list[tuple[str, type[BaseEstimator]]]:
     """List the estimators of sktip, as :func:`sklearn.utils.discovery.all_estimators` does.
+
+    Meta-estimators, which need another estimator, are not listed.
 
     Read more in the :ref:`User Guide <guide_family>`.
 
@@ -45,6 +47,7 @@ def all_estimators(
         for name, cls in public
         if isinstance(cls, type)
         and issubclass(cls, BaseEstimator)
+        and not issubclass(cls, MetaEstimatorMixin)
         and type_filter in (None, "classifier" if is_classifier(cls()) else "transformer")
     ]
 

@@ -45,8 +45,7 @@ EXCEPTIONS = {
     # Rows are views, not shots.
     "cache_keys_": {"ProKeRClassifier"},
     "cache_codes_": {"ProKeRClassifier"},
-    # Never weighted; and how alpha and beta are chosen for learned keys.
-    "cache_weights_": {"TipAdapterClassifierCV"},
+    # How alpha and beta are chosen for learned keys.
     "fine_tune": {"TipAdapterClassifierCV"},
 }
 

@@ -33,11 +33,11 @@ def predict_images(
     overwrite: bool = False,
     verbose: int = 1,
 ) -> Bunch:
-    """Predict many images, and go on where one cannot be read.
+    """Classify a folder of images, into a CSV file: one that cannot be read stops nothing.
 
-    What `predict` of a classifier refuses, a list with a damaged file in it, is a row with an
-    error here. Features are held of 1,024 images at a time, so that memory grows with the answers
-    only.
+    `predict` of a classifier refuses a list with a damaged file in it. Here the damaged file gets a
+    row with an error. Features are held for 1,024 images at a time, so that memory grows with the
+    answers only.
 
     Read more in the :ref:`User Guide <guide_many_images>`.
 
@@ -53,8 +53,7 @@ def predict_images(
         paths, bytes, PIL images or uint8 arrays.
 
     output : str or path, default=None
-        A CSV file for the answers, in UTF-8. It is there when all images are answered, and not
-        before.
+        A CSV file for the answers, in UTF-8. It appears when all images are predicted.
 
     overwrite : bool, default=False
         Whether a file that is there already may be replaced.
@@ -70,7 +69,7 @@ def predict_images(
         path : ndarray of objects
             Path of each image, None for one that has none.
         prediction : ndarray of objects
-            What `predict` says, None for an image that could not be read.
+            The predicted class, None for an image that could not be read.
         probability : ndarray of float64
             The largest of the probabilities, NaN for an image that could not be read, and for all
             if the estimator has no `predict_proba`.
@@ -89,7 +88,7 @@ def predict_images(
         If `images` is the path of a file.
 
     ModelLoadError
-        If the weights cannot be had.
+        If the weights cannot be loaded.
 
     NotFittedError
         If the estimator is not fitted.

@@ -9,30 +9,57 @@ from torch import Tensor
 
 from sktip._maths.cache import affinity, query_blocks
 
+#: Rows of the keys, and classes, in one piece of work.
+ROWS, CLASSES = 256, 64
 
-def residual_targets(keys: Tensor, codes: Tensor, text: Tensor | None, n_classes: int) -> Tensor:
-    """One-hot labels less the cosines with the text features, ``L - K W'``: (m, C)."""
-    targets = keys.new_zeros((len(keys), n_classes)) if text is None else -keys @ text.T
-    targets[torch.arange(len(keys), device=keys.device), codes] += 1
+
+def residual_targets(keys: Tensor, codes: Tensor, text: Tensor | None, classes: slice) -> Tensor:
+    """One-hot labels less the cosines with the text features, ``L - K W'``, of some classes: (m, c)."""
+    if text is None:
+        targets = keys.new_zeros((len(keys), classes.stop - classes.start), dtype=torch.float64)
+    else:
+        # Keys may be in single precision: they are converted by blocks, to keep memory down.
+        wanted = text[classes].double().T
+        targets = torch.cat([-part.double() @ wanted for part in keys.split(ROWS)])
+    own = torch.nonzero((codes >= classes.start) & (codes < classes.stop))[:, 0]
+    targets[own, codes[own] - classes.start] += 1
     return targets
 
 
-def ridge_factor(keys: Tensor, beta: float, lam: float) -> Tensor:
+def ridge_factor(keys: Tensor, beta: float, lam: float, weights: Tensor | None = None) -> Tensor:
     """Cholesky factor of ``k(K, K) + lambda I``: (m, m), the only matrix of its size.
+
+    Parameters
+    ----------
+    keys : Tensor of shape (m, d)
+        Unit features, in double precision.
+
+    beta, lam : float
+        Sharpness and ridge.
+
+    weights : Tensor of shape (m,) or None
+        How much the error at each key counts: its ridge is lambda over its weight.
 
     Raises
     ------
     ValueError
         If the matrix is singular, as far as double precision can tell.
     """
-    kernel = affinity(keys, keys, beta)
-    kernel.diagonal().add_(lam)
+    kernel = keys.new_empty((len(keys), len(keys)))
+    for start in range(0, len(keys), ROWS):
+        rows = slice(start, start + ROWS)
+        torch.mm(beta * keys[rows], keys.T, out=kernel[rows])
+        kernel[rows].sub_(beta).exp_()
+    ridge = keys.new_full((len(keys),), lam) if weights is None else lam / weights
+    kernel.diagonal().add_(ridge)
     info = torch.empty(0, dtype=torch.int32, device=keys.device)
+    # The transpose of a symmetric matrix is that matrix, in the layout that LAPACK writes into.
     factor: Tensor
-    factor, info = torch.linalg.cholesky_ex(kernel, out=(kernel, info))
+    factor, info = torch.linalg.cholesky_ex(kernel.mT, out=(kernel.mT, info))
     pivots = factor.diagonal() ** 2
     # The diagonal of the kernel is 1: a pivot below the rounding of that is nothing but rounding.
-    if info.item() or not pivots.min() > torch.finfo(keys.dtype).eps * (1 + lam):
+    enough = pivots > torch.finfo(keys.dtype).eps * (1 + ridge)
+    if info.item() or not enough.all():
         raise ValueError(
             f"the kernel ridge regression has no solution in double precision with lam={lam:g} and "
             f"beta={beta:g}: shots are too similar to one another. Raise lam, or beta, or remove "
@@ -41,9 +68,25 @@ def ridge_factor(keys: Tensor, beta: float, lam: float) -> Tensor:
     return factor
 
 
-def dual_coefficients(keys: Tensor, targets: Tensor, beta: float, lam: float) -> Tensor:
-    """Solution of ``(k(K, K) + lambda I) a = R``: (m, C)."""
-    return torch.cholesky_solve(targets, ridge_factor(keys, beta, lam))
+def dual_coefficients(
+    factor: Tensor,
+    keys: Tensor,
+    codes: Tensor,
+    text: Tensor | None,
+    n_classes: int,
+) -> Tensor:
+    """Solution of ``(k(K, K) + lambda I) a = R`` from the Cholesky factor: (m, C).
+
+    It is computed in double precision, by blocks, and stored in that of the keys.
+    """
+    duals = keys.new_empty((len(keys), n_classes))
+    for start in range(0, n_classes, CLASSES):
+        classes = slice(start, min(start + CLASSES, n_classes))
+        targets = residual_targets(keys, codes, text, classes)
+        # `cholesky_solve` would copy the factor.
+        half = torch.linalg.solve_triangular(factor, targets, upper=False)
+        duals[:, classes] = torch.linalg.solve_triangular(factor.mT, half, upper=True)
+    return duals
 
 
 def ridge_logits(

@@ -1,4 +1,4 @@
-"""What Tip-Adapter and its self-tuning form share: building, fine-tuning and asking a cache."""
+"""What Tip-Adapter and its self-tuning form share: a cache that is built, fine-tuned and used."""
 
 from collections.abc import Callable
 from numbers import Integral, Real
@@ -58,14 +58,15 @@ class BaseCacheClassifier(BaseCLIPClassifier):
         Returns
         -------
         indices : ndarray of shape (n_queries, n), int
-            Rows of `cache_keys_`: shots in the order given to `fit`, without those of weight 0. The largest vote comes first; of
-            equal votes the earlier row. With alpha 0 the order is that of any other alpha.
+            Rows of `cache_keys_`: shots in the order given to `fit`, without those of weight 0. The
+            largest vote comes first, and of equal votes the earlier row. With alpha 0 the order is
+            that of any other alpha.
 
         weights : ndarray of shape (n_queries, n)
-            Their votes.
+            Votes of these shots.
 
         labels : ndarray of shape (n_queries, n)
-            Their classes.
+            Classes of these shots.
 
         Raises
         ------
@@ -105,7 +106,7 @@ class BaseCacheClassifier(BaseCLIPClassifier):
         """Make keys of the shots' views: (m, n_views, d)."""
         self.cache_keys_ = unit_norm(views.mean(axis=1))
         self.cache_codes_ = codes_of(y, self.classes_)
-        self.cache_weights_ = weights
+        self.cache_weights_ = self._class_weighted(self.cache_codes_, weights)
         self._check_weights()
 
     def _check_weights(self) -> None:

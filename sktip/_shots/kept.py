@@ -1,18 +1,18 @@
 """Shots and unlabelled images that are kept, so that more can be added and all be fitted again."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval
 
 from sktip._base import BaseCLIPClassifier
 from sktip._images.pictures import as_image_list
 from sktip._maths.unit import unit_norm
-from sktip._utils.labels import check_weights, codes_of, joined_weights
+from sktip._utils.labels import codes_of, joined_weights
 from sktip.exceptions import ImageReadError
 
 
@@ -24,7 +24,6 @@ class KeptSamplesClassifier(BaseCLIPClassifier):
 
     _parameter_constraints: dict = {
         **BaseCLIPClassifier._parameter_constraints,
-        "class_weight": [Mapping, StrOptions({"balanced"}), None],
         "n_views": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
     }
@@ -107,16 +106,8 @@ class KeptSamplesClassifier(BaseCLIPClassifier):
         """Weights of the shots, with those of their classes."""
         n_shots = len(self.shot_codes_)
         weights = np.ones(n_shots) if self.shot_weights_ is None else self.shot_weights_
-        if self.class_weight is None or not n_shots:
-            return weights
-        if self.class_weight == "balanced":
-            counts = np.bincount(self.shot_codes_, weights, minlength=len(self.classes_))
-            even = counts.sum() / np.count_nonzero(counts)
-            of_class = np.divide(even, counts, out=np.ones_like(counts), where=counts > 0)
-        else:
-            given = [self.class_weight.get(label, 1) for label in self.classes_.tolist()]
-            of_class = check_weights(given, len(given), "class_weight")
-        return weights * of_class[self.shot_codes_]
+        total = self._class_weighted(self.shot_codes_, weights)
+        return weights if total is None else total
 
 
 def _is_empty(given: Any) -> bool:

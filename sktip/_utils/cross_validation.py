@@ -13,18 +13,30 @@ from sktip._maths.selection.folds import Fold
 from sktip._utils.prediction import BlockwisePredictionMixin
 
 
-def folds_of(cv: Any, X: Any, y: NDArray[Any]) -> list[Fold]:
+def folds_of(cv: Any, X: Any, y: NDArray[Any], groups: NDArray[Any] | None = None) -> list[Fold]:
     """Folds of a scikit-learn splitter, whose parts may be positions or boolean masks."""
     folds = [
         Fold(
             _rows(test, len(y), f"test part of split {i}"),
             _rows(train, len(y), f"train part of split {i}"),
         )
-        for i, (train, test) in enumerate(check_cv(cv, y, classifier=True).split(X, y))
+        for i, (train, test) in enumerate(check_cv(cv, y, classifier=True).split(X, y, groups))
     ]
     if not folds:
         raise ValueError("cv makes no splits; it must hold some shots out.")
     return folds
+
+
+def moved_folds(folds: list[Fold], places: NDArray[Any]) -> list[Fold]:
+    """Folds of rows that are elsewhere now, each once; those at a negative place are gone."""
+    moved = []
+    for i, fold in enumerate(folds):
+        held_out, cached = np.unique(places[fold.held_out]), np.unique(places[fold.cached])
+        held_out, cached = held_out[held_out >= 0], cached[cached >= 0]
+        if not len(held_out) or not len(cached):
+            raise ValueError(f"cv: a part of split {i} has no shot of positive sample_weight.")
+        moved.append(Fold(held_out, cached))
+    return moved
 
 
 def _rows(part: Any, n_shots: int, what: str) -> NDArray[np.intp]:

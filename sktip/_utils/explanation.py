@@ -64,7 +64,7 @@ class ExplanationMixin:
         }
 
     def responsibilities(self, *, smallest: float = 1e-3) -> csr_array:
-        """Probabilities of the classes for each unlabelled image that was given to `fit`.
+        """Return the probabilities of the classes for each unlabelled image given to `fit`.
 
         Parameters
         ----------
@@ -89,9 +89,7 @@ class ExplanationMixin:
 
         check_is_fitted(self)
         if self.unlabeled_ is None:
-            raise ValueError(
-                "there are no unlabelled images to be responsible for; give fit X_unlabeled."
-            )
+            raise ValueError("there are no unlabelled images; pass them to fit as X_unlabeled.")
         data, columns, ends = [], [], [np.zeros(1, np.int64)]
         for _, p in probabilities(self.unlabeled_, self.coef_, self.intercept_):
             kept = p >= smallest
@@ -103,7 +101,7 @@ class ExplanationMixin:
 
     @answers
     def explain(self, X: Any, labels: ArrayLike | None = None) -> Bunch:
-        """Split logits into what text, class means, correction, unlabelled images and each shot say.
+        """Split logits into parts: text, class means, correction, unlabelled images, single shots.
 
         Parameters
         ----------
@@ -120,13 +118,13 @@ class ExplanationMixin:
             The logits are the sum of four parts. Adding the same to all classes of a query changes
             no answer: compare the parts of competing classes.
 
-            - ``labels``: ndarray of shape (n,), the classes asked about.
+            - ``labels``: ndarray of shape (n,), the classes that are traced to shots.
             - ``text``, ``means``, ``correction``, ``unlabeled``: ndarray of shape (n, C), the parts;
               columns follow `classes_`.
-            - ``shots``: ndarray of shape (n, m), how far each shot moved the logit of the class
-              asked about, through the class means and the correction; columns follow `shots_`.
-            - ``prior``: ndarray of shape (n,), what the predicted mean of that class contributes:
-              ``means + correction`` of the class, less the sum of ``shots``.
+            - ``shots``: ndarray of shape (n, m), how far each shot moved the logit of that class,
+              through the class means and the correction; columns follow `shots_`.
+            - ``prior``: ndarray of shape (n,), the part of the mean that the text predicts for that
+              class: its ``means + correction`` minus the sum of ``shots``.
 
         Raises
         ------
@@ -153,8 +151,8 @@ class ExplanationMixin:
                 )
             targets = codes_of(labels, self.classes_)
         shots = self._shots_part(queries, targets)
-        asked = np.arange(len(queries)), targets
-        prior = (parts["means"] + parts["correction"])[asked] - shots.sum(axis=1)
+        traced = np.arange(len(queries)), targets
+        prior = (parts["means"] + parts["correction"])[traced] - shots.sum(axis=1)
         return Bunch(labels=self.classes_[targets], **parts, shots=shots, prior=prior)
 
     def _parts(self, queries: NDArray[Any]) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
@@ -167,8 +165,8 @@ class ExplanationMixin:
         if self.evidence_ is not None:
             centre, axes = self.evidence_["centre"], self.evidence_["axes"]
             placed = (self.evidence_["means"] - centre) @ axes
-            asked = (queries - centre) @ axes
-            parts["means"] = self.means_weight_ * asked @ placed.T + self.evidence_["intercept"]
+            projected = (queries - centre) @ axes
+            parts["means"] = self.means_weight_ * projected @ placed.T + self.evidence_["intercept"]
             parts["correction"] = (queries - centre) @ self.correction_coef_.T
         # Without unlabelled images this is rounding, which is given to the means.
         rest = logits - sum(parts.values())

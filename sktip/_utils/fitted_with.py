@@ -1,6 +1,7 @@
 """What a fitted classifier says about how it was made, and what is checked when one is loaded."""
 
 import functools
+import inspect
 from importlib.metadata import version
 from typing import Any
 
@@ -76,3 +77,10 @@ def _have_changed(then: dict[str, str] | None, now: dict[str, str]) -> bool:
     if then is None:
         return False
     return then["hash"] != now["hash"] and {**then, "hash": ""} == {**now, "hash": ""}
+
+
+def with_defaults(cls: type, state: dict[str, Any]) -> dict[str, Any]:
+    """State of an estimator, whose parameters have their defaults where it was saved before them."""
+    given = inspect.signature(cls).parameters.values()
+    defaults = {p.name: p.default for p in given if p.default is not inspect.Parameter.empty}
+    return {**defaults, **state}

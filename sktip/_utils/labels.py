@@ -1,6 +1,6 @@
 """Labels: of one kind, without gaps, and never turned into something else."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -140,6 +140,66 @@ def check_weights(
     return weights
 
 
+def weights_of_classes(
+    class_weight: Mapping[Any, float] | str,
+    codes: NDArray[Any],
+    weights: NDArray[Any],
+    classes: NDArray[Any],
+) -> NDArray[np.float64]:
+    """Weights of the classes: (C,); ``"balanced"`` makes all that have shots count the same.
+
+    Parameters
+    ----------
+    class_weight : mapping or "balanced"
+        Weights by label; a class that is not in the mapping has 1.
+
+    codes, weights : ndarray of shape (m,)
+        Class codes of the shots, and their own weights.
+
+    classes : ndarray of shape (C,)
+        The classes.
+    """
+    if isinstance(class_weight, Mapping):
+        given = [class_weight.get(label, 1) for label in classes.tolist()]
+        return check_weights(given, len(given), "class_weight")
+    counts = np.bincount(codes, weights, minlength=len(classes))
+    even = counts.sum() / np.count_nonzero(counts)
+    balanced: NDArray[np.float64] = np.ones(len(classes))
+    np.divide(even, counts, out=balanced, where=counts > 0)
+    return balanced
+
+
+def check_groups(groups: ArrayLike | None, n_shots: int) -> NDArray[Any] | None:
+    """Check the groups of shots: (n_shots,), or None if there are none."""
+    if groups is None:
+        return None
+    labels = np.asarray(groups)
+    if labels.shape != (n_shots,):
+        raise ValueError(
+            f"groups has the shape {labels.shape}, expected {(n_shots,)}: one group per shot."
+        )
+    return labels
+
+
+def numbered(groups: NDArray[Any] | None) -> NDArray[np.intp] | None:
+    """Give groups numbers as they come, from 0."""
+    if groups is None:
+        return None
+    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
+    numbers: NDArray[np.intp] = np.argsort(np.argsort(first))[inverse]
+    return numbers
+
+
+def joined_groups(old: NDArray[Any] | None, new: NDArray[Any] | None) -> NDArray[Any] | None:
+    """Join the groups of old and new shots, which both have some or both have none."""
+    if (old is None) != (new is None):
+        raise ValueError(
+            "groups are given for all shots or for none, and for the earlier ones it was "
+            f"{'none' if old is None else 'all'}; call fit with all shots."
+        )
+    return None if old is None or new is None else np.concatenate([old, new])
+
+
 def joined_weights(
     old: NDArray[Any] | None, n_old: int, new: NDArray[Any] | None, n_new: int
 ) -> NDArray[Any] | None:
@@ -149,6 +209,28 @@ def joined_weights(
     return np.concatenate(
         [np.ones(n) if own is None else own for own, n in ((old, n_old), (new, n_new))]
     )
+
+
+def label_of_unknown(given: Any, labels: NDArray[Any]) -> Any:
+    """Check the answer to images that show no class; None is a usual one of the labels' kind."""
+    kind = kind_of(labels)
+    if kind == BOOLEANS:
+        raise ValueError(
+            "y holds booleans, which leave no third answer for images of nothing known; use strings or "
+            "integers."
+        )
+    if given is None:
+        given = "unknown" if kind == TEXT else -1
+    if isinstance(given, str) != (kind == TEXT):
+        raise ValueError(
+            f"unknown_label={given!r}, but y holds {kind}, such as {labels.tolist()[0]!r}; they must be of one kind."
+        )
+    if given in labels.tolist():
+        raise ValueError(
+            f"unknown_label={given!r} is the label of shot {labels.tolist().index(given)}; give another one, or "
+            "pass images of nothing known as X_unknown."
+        )
+    return given
 
 
 def _as_array(y: Any, name: str) -> NDArray[Any]:

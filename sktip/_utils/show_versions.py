@@ -1,4 +1,4 @@
-"""What a report of a bug should say of the machine."""
+"""What a bug report should say of the machine."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ PACKAGES = (
 
 
 def show_versions() -> None:
-    """Print the versions of sktip, of Python and of what sktip uses, for a report of a bug.
+    """Print versions and devices: paste them into a bug report.
 
     Versions come from the metadata of the installed packages. Of these only PyTorch is imported, since
     it alone knows whether it finds a GPU; where it fails, its error is printed instead.

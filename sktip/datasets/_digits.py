@@ -13,8 +13,8 @@ TEMPLATES = ("a picture of the number {}", "the digit {}")
 def load_digit_images(*, return_X_y: bool = False) -> Any:
     """Load scikit-learn's handwritten digits as pictures, labelled by their names.
 
-    For examples and tests that need neither a network nor a file: the bundled model ``"tiny"``
-    knows these digits. They are drawn dark on white, each of their 8 x 8 pixels as a square.
+    For examples and tests without a network: the bundled model ``"tiny"`` knows digits. They are
+    drawn dark on white, each of their 8 x 8 pixels as a square.
 
     Read more in the :ref:`User Guide <guide_own_photos>`.
 

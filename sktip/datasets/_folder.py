@@ -31,7 +31,7 @@ class ClassFolders(NamedTuple):
 def load_image_folder(
     root: str | os.PathLike, *, return_X_y: bool = False, as_frame: bool = False
 ) -> Any:
-    """Load a folder that holds one folder of images for each class.
+    """Load images from a folder that holds a folder for each class.
 
     The folder names are the class names and the labels::
 
@@ -40,8 +40,8 @@ def load_image_folder(
         root/pug/1.jpg
         root/pug/2023/winter/1.jpg
 
-    Folders inside of a class folder, however deep, hold images of that class. Images are listed, not opened: one that is damaged is an error of the transformer that
-    reads it.
+    Folders inside of a class folder, however deep, hold images of that class. Images are listed,
+    not opened: a damaged one is an error when it is encoded.
 
     Read more in the :ref:`User Guide <guide_own_photos>`.
 
@@ -63,9 +63,9 @@ def load_image_folder(
         With the attributes:
 
         data : ndarray of shape (n,), or Series
-            Absolute paths of the images, as strings: sorted by class, then by the names of folders and
-            file, in the order of their characters' numbers, the same on every system. Bytes of a name
-            that are not text are kept as Python keeps them, see `os.fsdecode`.
+            Absolute paths of the images, as strings. They are sorted by class, then by the names of
+            folders and file; the order is the same on every system. Bytes of a name that are not
+            text are kept as Python keeps them, see `os.fsdecode`.
         target : ndarray of shape (n,), or Series
             Label of each image: the name of its folder.
         target_names : ndarray of shape (C,)
@@ -101,7 +101,7 @@ def load_image_folder(
 
     See Also
     --------
-    load_image_table : Images whose labels stand in a CSV file.
+    load_image_table : Images whose labels are in a CSV file.
     load_dataset : The paper's data sets.
     sktip.model_selection.FewShotSplit : Draws shots from the images.
 
@@ -113,10 +113,10 @@ def load_image_folder(
     package pillow-heif, ``pip install "sktip[heif]"``; avif needs Pillow 11.3. Without these, they are
     left out.
 
-    Left out are files with other suffixes, and folders that cannot be read. Links are followed, but not
-    to a folder that is listed already, such as one that the link itself lies in. Files and
-    folders whose names begin with a dot are hidden and not counted. An image that is a link which leads nowhere is
-    kept, for the transformer to name.
+    Left out are files with other suffixes, and folders that cannot be read. Links are followed, but
+    not to a folder that is already listed, such as one that the link itself lies in. Files and
+    folders whose names begin with a dot are hidden and not counted. An image that is a link which
+    leads nowhere is kept: it is an error when it is encoded.
 
     Examples
     --------
@@ -231,7 +231,7 @@ def _warn_of(left_out: LeftOut, classes: Iterable[str], shown: str) -> None:
     alike = [" and ".join(map(repr, names)) for names in spellings.values() if len(names) > 1]
     if alike:
         messages.append(
-            f"Class folders whose names differ in case only: {', '.join(alike)}. They are classes of their own "
+            f"Class folders whose names differ in case only: {', '.join(alike)}. They are different classes "
             "here, but CLIP reads the same name, and on Windows and macOS they are one folder. If they are one "
             "class, put them together."
         )

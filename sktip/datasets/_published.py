@@ -28,11 +28,11 @@ def load_dataset(
     return_X_y: bool = False,
     as_frame: bool = False,
 ) -> Any:
-    """Load one of the paper's eleven data sets by its name.
+    """Load one of the paper's eleven data sets by its name, in scripts that run over several.
 
-    For scripts that run over several; the loader of one data set is ``load_`` and its name.
+    Each data set has a loader of its own too, such as `load_eurosat`.
 
-    Read more in the :ref:`User Guide <guide_own_photos>`.
+    Read more in the :ref:`User Guide <guide_paper_table>`.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ _LOADER_DOC = """Load {title}: {about}.
     Nothing is downloaded. The images lie below ``{images_in}``, and
     ``root/{folder}/{split}`` names the classes; CoOp's guide [2]_ says where to get both.
 
-    Read more in the :ref:`User Guide <guide_own_photos>`.
+    Read more in the :ref:`User Guide <guide_paper_table>`.
 
     Parameters
     ----------

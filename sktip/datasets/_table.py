@@ -28,16 +28,15 @@ def load_image_table(
     return_X_y: bool = False,
     as_frame: bool = False,
 ) -> Any:
-    r"""Load images whose labels stand in a CSV file.
+    r"""Load images whose labels are in a CSV file.
 
-    For photos that lie in one folder, or anywhere, with a table of what they show::
+    For photos anywhere, and a table that says what they show::
 
         path,label
         img_0001.jpg,golden retriever
         img_0002.jpg,pug
 
-    Images are looked for, not opened: one that is damaged is an error of the transformer that
-    reads it.
+    Images must exist, but are not opened: a damaged one is an error when it is encoded.
 
     Read more in the :ref:`User Guide <guide_own_photos>`.
 
@@ -68,8 +67,8 @@ def load_image_table(
         data : ndarray of shape (n,), or Series
             Absolute paths of the images, as strings, in the order of the file.
         target : ndarray of shape (n,), or Series
-            Label of each image, the text that stands in the file without spaces around it. For
-            integers that index `class_names`, use ``target.astype(int)``.
+            Label of each image, the text in the file without spaces around it. For integers that
+            index `class_names`, use ``target.astype(int)``.
         target_names : ndarray of shape (C,)
             The labels, each once, sorted.
         frame : DataFrame of shape (n, 2) or None

@@ -50,7 +50,7 @@ class EncodeImages:
         ``on_error="raise"``.
 
     ModelLoadError
-        If the weights cannot be had.
+        If the weights cannot be loaded.
 
     ValueError
         When called, if there is no such column, or a column that is added is there already.

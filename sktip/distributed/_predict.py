@@ -62,7 +62,7 @@ class PredictImages(EncodeImages):
         ``on_error="raise"``.
 
     ModelLoadError
-        If the weights cannot be had.
+        If the weights cannot be loaded.
 
     NotFittedError
         If the estimator is not fitted.

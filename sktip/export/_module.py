@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def to_module(classifier: Any, *, image: bool = False) -> "torch.nn.Module":
-    """Make a module of PyTorch from a fitted classifier.
+    """Make a PyTorch module of a fitted classifier, to use it within other models.
 
     The module maps features of shape (n, d) to logits of shape (n, C): those of
     ``decision_function``, in float32, one column per class in the order of `classes_`. For two

@@ -32,14 +32,14 @@ def to_onnx(
     image: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Write a fitted classifier to an ONNX file, which other runtimes and languages read.
+    """Write a fitted classifier to an ONNX file, to use it without Python or without sktip.
 
     The model has one input, ``features`` of shape (n, d) or, with ``image=True``, ``pixels`` of
     shape (n, 3, height, width), and one output, ``logits`` of shape (n, C), all float32, for any
     number of rows n. The logits are those of `to_module`.
 
-    Before anything is written, ONNX Runtime answers some rows, and the answers must be those of
-    `to_module`, within 1e-4 of the largest logit.
+    The file is tried before it is written: the logits of ONNX Runtime must be those of `to_module`
+    within 1e-4 of the largest logit.
 
     Read more in the :ref:`User Guide <guide_export>`.
 
@@ -81,10 +81,10 @@ def to_onnx(
 
     Notes
     -----
-    The metadata of the file (``custom_metadata_map`` in ONNX Runtime) are texts in JSON:
+    The metadata of the file (``custom_metadata_map`` in ONNX Runtime) are JSON:
 
     - ``classes``: the labels, in the order of the columns;
-    - ``class_names``: what they are called, if that is known;
+    - ``class_names``: the names of the classes, if they are known;
     - ``fitted_with``: versions, and the encoder's model, at the time of `fit`;
     - ``preprocessing``: of images, the ``size``, ``mean`` and ``std`` of the pixels, their
       ``interpolation`` and ``resize_mode``.

@@ -26,12 +26,12 @@ MAX_TICKS = 8
 
 
 class AlphaBetaDisplay:
-    """Scores of a search over alpha and beta, with the point chosen and the paper's default.
+    """Scores of a search over alpha and beta: which values were chosen, and what others score.
 
-    A grid of both is drawn as a surface, a cell for each pair, on logarithmic axes. Scattered pairs,
-    as of a `RandomizedSearchCV`, are points coloured by their scores. Where only the best alpha of
-    each beta is known, as from ``TipAdapterClassifierCV(alphas=None)``, such points are on a line: the
-    ridge of that surface.
+    The chosen point and the paper's default are marked. A grid of both is drawn as a surface, a cell
+    for each pair, on logarithmic axes. Scattered pairs, as of a `RandomizedSearchCV`, are points
+    coloured by their scores. Where only the best alpha of each beta is known, as from
+    ``TipAdapterClassifierCV(alphas=None)``, such points are on a line: the ridge of that surface.
 
     It is recommended to use `from_estimator` to create one. All parameters are stored as
     attributes.

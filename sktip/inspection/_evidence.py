@@ -37,13 +37,13 @@ PICTURES_HEIGHT, BARS_HEIGHT, CLASS_HEIGHT = 1.6, 1.3, 0.34
 
 
 class CacheEvidenceDisplay:
-    """Why a query got its answer: the shots that voted, and what the text prior and the cache say.
+    """Why a query got its answer: the shots that voted for it, and the part of the class names.
 
     The upper row shows the query beside the cached shots with the largest votes, each with its
     class and vote; a shot of the predicted class has a solid frame. Below, the logit of each of
-    the likeliest classes is split into CLIP's text prior and the votes of the cache. What
-    all classes have in common changes no answer, so the prior is drawn from the lowest of the
-    classes shown: the longest bar wins, and bars differ by what their logits differ.
+    the likeliest classes is split into CLIP's text prior and the votes of the cache. The longest
+    bar is the predicted class, and bars differ as much as their logits: the bars of the prior
+    begin at the lowest of the classes shown, since what all have in common changes no answer.
 
     It is recommended to use `from_estimator` to create one. All parameters are stored as
     attributes.
@@ -154,8 +154,7 @@ class CacheEvidenceDisplay:
         shots : sequence of images of length m, default=None
             Images of the cached shots, in the order of `cache_keys_`: those given to `fit`, then
             those given to `partial_fit`, without shots of weight 0. The classifier keeps their
-            features only. Those with the largest votes are read, the others are not. None draws
-            the bars alone.
+            features only. Only those with the largest votes are read. None draws the bars alone.
 
         query_image : image, default=None
             Picture of a query that is a feature row.

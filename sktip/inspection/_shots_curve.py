@@ -38,12 +38,12 @@ MAX_INSIDE, COLUMN = 12, 25
 
 
 class ShotsCurveDisplay:
-    """Score of one or several methods against the number of shots per class.
+    """Scores against the number of shots per class: compare methods, and see what more shots gain.
 
-    A method is a line through its mean scores, with their standard deviation over draws of
-    shots as bars, in a colour and with a marker of its own; beyond seven methods, colours come
-    again with dotted lines. Of many numbers of shots, some have bars; of many lines, the legend is
-    beside the axes. Published figures are dashed lines with hollow markers, in the colour
+    Each method is a line through its mean scores, in a colour and with a marker of its own. Bars are
+    the standard deviation over draws of shots. Beyond seven methods, colours come again with dotted
+    lines. With many numbers of shots only some have bars, and with many lines the legend is beside
+    the axes. Published figures are dashed lines with hollow markers, in the colour
     of the method of the same name.
 
     Create one by `from_estimator`, or from scores that are known already. All parameters are

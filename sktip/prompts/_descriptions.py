@@ -29,27 +29,26 @@ def read_descriptions(
     Parameters
     ----------
     path : str or path
-        A JSON file in one of the two forms in circulation, an object that goes from class to a
-        list:
+        A JSON file, an object with a list of texts per class, in one of two forms:
 
         - sentences, as of CuPL [1]_: ``{"pug": ["A pug is a small dog with ...", ...]}``. They are
-          prompts as they are;
+          used as they are;
         - phrases, as of classification by description [2]_: ``{"pug": ["a wrinkled face", "which has a
           curled tail", ...]}``. Each is put behind `template`: "a photo of a pug, which has a wrinkled
           face."
 
     class_names : iterable of str, or mapping from label to name, default=None
-        The classes that there are. The result has an entry for each, keyed by the name, or by the
-        label of a mapping. Case and underscores make no difference to which entry of the file is
-        whose. None takes the classes of the file.
+        The classes. The result has an entry for each, keyed by the name, or by the label of a
+        mapping. Names are found in the file whatever their case, with spaces or underscores. None
+        takes the classes of the file.
 
     template : str, default="a photo of a {}"
-        What stands before a phrase; ``{}`` is where the class name goes.
+        Text before a phrase; ``{}`` is where the class name goes.
 
     Returns
     -------
     templates : dict from label to tuple of str
-        What the parameter `templates` of a classifier takes, and `fill_prompts`.
+        For the parameter `templates` of a classifier, and for `fill_prompts`.
 
     Raises
     ------

@@ -7,34 +7,6 @@ from torch import nn
 from torch.nn import functional
 
 from sktip import CLIPAdapterClassifier, GDAClassifier
-from sktip._maths.kernel_ridge import dual_coefficients, residual_targets
-from sktip._maths.selection.kernel_ridge import held_out_predictions
-
-
-def bench_held_out_kernel_ridge(problem, compare, report):
-    data = problem(n=1, n_classes=100)
-    keys, text = torch.as_tensor(data.keys).double(), torch.as_tensor(data.text).double()
-    codes = torch.as_tensor(data.y)
-    targets = residual_targets(keys, codes, text, 100)
-    folds = [torch.arange(place, len(keys), 16) for place in range(16)]
-
-    def refit_without_each_fold():
-        for fold in folds:
-            kept = torch.ones(len(keys), dtype=bool)
-            kept[fold] = False
-            duals = dual_coefficients(keys[kept], targets[kept], 1.7, 0.1)
-            torch.exp(-1.7 * (1 - keys[fold] @ keys[kept].T)) @ duals
-
-    ours, plain = compare(
-        lambda: held_out_predictions(keys, targets, folds, 1.7, 0.1),
-        refit_without_each_fold,
-        rounds=5,
-    )
-    report(
-        "ProKeR's 16 held-out folds, m = 1,600, 100 classes",
-        "16 Cholesky solutions",
-        f"{plain / ours:.1f}x faster",
-    )
 
 
 def bench_discriminant_analysis(problem, compare, report):

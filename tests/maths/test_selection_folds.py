@@ -55,3 +55,28 @@ def test_weights_that_balance_classes():
 
 def test_weights_that_balance_folds():
     np.testing.assert_allclose(fold_balanced_weights([1, 3]), [1 / 2, 1 / 6, 1 / 6, 1 / 6])
+
+
+def test_groups_are_never_on_both_sides():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(30), rng.integers(1, 5, 30))
+    codes = rng.integers(5, size=30)[groups]
+    mixed = rng.random(len(codes)) < 0.2
+    codes[mixed] = rng.integers(5, size=mixed.sum())
+    numbers = fold_numbers(codes, groups=groups)
+    for group in np.unique(groups):
+        assert len(np.unique(numbers[groups == group])) == 1
+    for number in range(numbers.max() + 1):
+        held_out = numbers == number
+        # No class loses more than one group, and none is lost.
+        pairs = np.unique(np.stack([codes, groups])[:, held_out], axis=1)
+        assert len(np.unique(pairs[0])) == pairs.shape[1]
+        assert set(codes[~held_out]) == set(codes)
+
+
+def test_the_only_group_of_a_class_stays():
+    codes, groups = np.array([0, 0, 1, 1, 1]), np.array([0, 0, 1, 2, 2])
+    np.testing.assert_array_equal(fold_numbers(codes, groups=groups), [-1, -1, 0, 1, 1])
+    # Without group 0, class 2 would have no shot, so that its shot of class 1 stays too.
+    codes, groups = np.array([2, 1, 1, 1]), np.array([0, 0, 1, 2])
+    np.testing.assert_array_equal(fold_numbers(codes, groups=groups), [-1, -1, 1, 2])

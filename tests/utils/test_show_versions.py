@@ -1,4 +1,4 @@
-"""What a user pastes into a report of a bug."""
+"""What a user pastes into a bug report."""
 
 import builtins
 import os

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -51,19 +51,19 @@ class AlphaBeta:
     alpha: float
     beta: float
     score: float
-    alphas: NDArray
-    scores: NDArray
+    alphas: NDArray[Any]
+    scores: NDArray[Any]
     held_out: HeldOutVotes | None
 
     @cached_property
-    def logits(self) -> NDArray | None:
+    def logits(self) -> NDArray[Any] | None:
         """Logits of the held-out shots, fold by fold, at the values chosen: (q, C)."""
         if self.held_out is None:
             return None
         return self.held_out.shots.logits(self.held_out.at(self.beta), self.alpha)
 
 
-def papers_values(alphas: NDArray | None, betas: NDArray) -> AlphaBeta:
+def papers_values(alphas: NDArray[Any] | None, betas: NDArray[Any]) -> AlphaBeta:
     """Choose the paper's values, or the nearest of those to try, where nothing can be held out."""
     tried = np.array([PAPER_ALPHA]) if alphas is None else alphas
     shape = (len(betas),) if alphas is None else (len(alphas), len(betas))
@@ -78,7 +78,7 @@ def papers_values(alphas: NDArray | None, betas: NDArray) -> AlphaBeta:
 
 
 def most_probable_values(
-    held_out: HeldOutVotes, *, alphas: NDArray | None, betas: NDArray, spread: float
+    held_out: HeldOutVotes, *, alphas: NDArray[Any] | None, betas: NDArray[Any], spread: float
 ) -> AlphaBeta:
     """Choose by the log-loss of the held-out shots, and a belief in the paper's values.
 
@@ -122,10 +122,10 @@ def most_probable_values(
 
 def best_values(
     held_out: HeldOutVotes,
-    scoring: Literal["accuracy", "neg_log_loss"] | Callable[[NDArray], float],
+    scoring: Literal["accuracy", "neg_log_loss"] | Callable[[NDArray[Any]], float],
     *,
-    alphas: NDArray | None,
-    betas: NDArray,
+    alphas: NDArray[Any] | None,
+    betas: NDArray[Any],
 ) -> AlphaBeta:
     """Choose by a score; where several are as good, the values nearest to the paper's.
 
@@ -191,9 +191,9 @@ def nearest_within_two_errors(hits: Tensor, weights: Tensor, distances: Tensor) 
 def _scores(
     criterion: Criterion,
     votes_at: Callable[[float], Tensor],
-    alphas: NDArray | None,
-    betas: NDArray,
-) -> tuple[NDArray, NDArray]:
+    alphas: NDArray[Any] | None,
+    betas: NDArray[Any],
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Best alpha of each beta and their scores, or the scores of a grid: (n_alphas, n_betas)."""
     if alphas is None:
         best, scores = np.array([criterion.best(votes_at(beta)) for beta in betas]).T.copy()
@@ -205,13 +205,17 @@ def _scores(
     return alphas, scores
 
 
-def _distances(alphas: NDArray, betas: NDArray, scores: NDArray) -> NDArray:
+def _distances(alphas: NDArray[Any], betas: NDArray[Any], scores: NDArray[Any]) -> NDArray[Any]:
     """Distance to the paper's values of all that was scored, in the shape of the scores."""
     return distance_to_paper(alphas if scores.ndim == 1 else alphas[:, np.newaxis], betas)
 
 
 def _chosen(
-    index: int, alphas: NDArray, betas: NDArray, scores: NDArray, held_out: HeldOutVotes
+    index: int,
+    alphas: NDArray[Any],
+    betas: NDArray[Any],
+    scores: NDArray[Any],
+    held_out: HeldOutVotes,
 ) -> AlphaBeta:
     place = np.unravel_index(index, scores.shape)
     return AlphaBeta(

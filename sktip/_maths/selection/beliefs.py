@@ -5,6 +5,8 @@ A belief is a normal distribution of the logarithm. "Cars" and "ImageNet" are St
 are in the user guide.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -41,7 +43,9 @@ LEAST_TRUST = 1e-2
 PUBLISHED_SHOTS = np.array([1, 2, 4, 8, 16])
 PUBLISHED_BETA = np.array([3, 2.6, 1.5, 1.66, 1.7])
 PUBLISHED_LAMBDA = np.array([0.05, 0.05, 0.05, 0.07, 0.1])
-#: Standard deviation of the logarithms of beta, lambda and gamma about them, and of the temperature
+#: Lambda where gamma is chosen. The published values grow with the shots because they are gamma too.
+FEW_SHOTS_LAMBDA = float(PUBLISHED_LAMBDA.min())
+#: Standard deviation of the logarithms of gamma about the published value, and of the temperature
 #: about that of the text. Measured on Cars and ImageNet.
 PROKER_SPREAD = 0.7
 
@@ -51,12 +55,12 @@ def precision(deviation: float, n_shots: float) -> float:
     return 1 / (n_shots * deviation**2)
 
 
-def default_betas() -> NDArray:
+def default_betas() -> NDArray[Any]:
     """31 values from 0.5 to 50, evenly spaced in the logarithm on either side of 5.5."""
     return np.concatenate([np.geomspace(0.5, PAPER_BETA, 16), np.geomspace(PAPER_BETA, 50, 16)[1:]])
 
 
-def distance_to_paper(alphas: ArrayLike, betas: ArrayLike) -> NDArray:
+def distance_to_paper(alphas: ArrayLike, betas: ArrayLike) -> NDArray[Any]:
     """Squared distance to the paper's values in the logarithm; a value of 0 counts as 1e-5."""
     alphas, betas = np.maximum(alphas, 1e-5), np.maximum(betas, 1e-5)
     return np.log(alphas / PAPER_ALPHA) ** 2 + np.log(betas / PAPER_BETA) ** 2

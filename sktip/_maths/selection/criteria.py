@@ -8,7 +8,7 @@ grid of alphas.
 
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -110,7 +110,7 @@ class Score:
     Its best alpha is that of a grid: nothing is known of how the score depends on it.
     """
 
-    def __init__(self, shots: HeldOutShots, score: Callable[[NDArray], float]):
+    def __init__(self, shots: HeldOutShots, score: Callable[[NDArray[Any]], float]):
         self.shots, self.score = shots, score
 
     def best(self, votes: Tensor) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ class DiscriminantWeight:
     """
 
     alpha: float
-    logits: NDArray | None = None
+    logits: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -67,19 +68,20 @@ class HeldOutGroup:
         Shots per class that are not held out, on average.
     """
 
-    rows: NDArray
-    classes: NDArray
-    votes: NDArray
+    rows: NDArray[Any]
+    classes: NDArray[Any]
+    votes: NDArray[Any]
     n_shots: float
 
 
 def chosen_weight(
     statistics: ClassStatistics,
-    shots: NDArray,
-    codes: NDArray,
-    weights: NDArray | None,
+    shots: NDArray[Any],
+    codes: NDArray[Any],
+    weights: NDArray[Any] | None,
     *,
-    text: NDArray,
+    groups: NDArray[Any] | None = None,
+    text: NDArray[Any],
     logit_scale: float,
 ) -> DiscriminantWeight:
     """Most probable weight of the discriminants beside the text prior.
@@ -98,6 +100,9 @@ def chosen_weight(
     weights : ndarray of shape (m,) or None
         Weight of each.
 
+    groups : ndarray of shape (m,), int, or None
+        Shots of a group are held out together.
+
     text : ndarray of shape (C, d)
         Unit text features.
 
@@ -112,8 +117,8 @@ def chosen_weight(
     codes, text, statistics = place[codes], text[order], statistics.spread_to(len(text), place)
     shots = shots.astype(np.float64, copy=False)
     belief = _believed_weight(len(codes) / len(np.unique(codes)))
-    groups = list(held_out_groups(shots, codes, weights, len(text)))
-    is_held_out, n_views = bool(groups), shots.shape[1]
+    parts = list(held_out_groups(shots, codes, weights, len(text), groups))
+    is_held_out, n_views = bool(parts), shots.shape[1]
     if is_held_out:
         samples, codes = shots.reshape(-1, shots.shape[2]), codes.repeat(n_views)
         weights = None if weights is None else weights.repeat(n_views)
@@ -123,22 +128,22 @@ def chosen_weight(
         scores, intercepts = statistics.discriminants()
         samples, codes, weights, n_views = statistics.means, np.arange(len(text)), None, 1
         votes = samples[present] @ scores.T + intercepts
-        groups = [HeldOutGroup(present, np.arange(len(text)), votes, belief)]
-    priors = [samples[group.rows] @ text[group.classes].T for group in groups]
-    spread_of_text, spread_of_votes = _spreads(groups, priors, codes)
+        parts = [HeldOutGroup(present, np.arange(len(text)), votes, belief)]
+    priors = [samples[part.rows] @ text[part.classes].T for part in parts]
+    spread_of_text, spread_of_votes = _spreads(parts, priors, codes)
     if spread_of_votes == 0:
         return DiscriminantWeight(belief)
-    prior, votes, targets, counted = _side_by_side(groups, priors, codes, weights)
+    prior, votes, targets, shares = _side_by_side(parts, priors, codes, weights)
     strength = precision(GDA_SPREAD, len(targets) / n_views)
     # The text has not seen the shots, so its log-loss on them says how far it can be trusted.
-    confidence, _ = inverse_temperature(prior, targets, counted, precision=strength)
+    confidence, _ = inverse_temperature(prior, targets, shares, precision=strength)
     trust = min(max(confidence * spread_of_text / SPREAD_OF_TEXT, LEAST_TRUST), 1.0)
     unit = spread_of_text / spread_of_votes / trust**2
     if not is_held_out:
         return DiscriminantWeight(unit * belief)
-    start = unit * float(np.mean([_believed_weight(group.n_shots) for group in groups]))
+    start = unit * float(np.mean([_believed_weight(part.n_shots) for part in parts]))
     votes *= start
-    factor = _best_factor(prior, votes, targets, counted, strength)
+    factor = _best_factor(prior, votes, targets, shares, strength)
     return DiscriminantWeight(factor * unit * belief, (prior + factor * votes).T.numpy())
 
 
@@ -153,7 +158,11 @@ def weight_without_text(statistics: ClassStatistics, logit_scale: float) -> Disc
 
 
 def held_out_groups(
-    shots: NDArray, codes: NDArray, weights: NDArray | None, n_classes: int
+    shots: NDArray[Any],
+    codes: NDArray[Any],
+    weights: NDArray[Any] | None,
+    n_classes: int,
+    shot_groups: NDArray[Any] | None = None,
 ) -> Iterator[HeldOutGroup]:
     """Classify held-out samples by statistics that have not seen them.
 
@@ -176,6 +185,9 @@ def held_out_groups(
 
     n_classes : int
         Number of classes C.
+
+    shot_groups : ndarray of shape (m,), int, or None
+        Shots of a group are held out together.
     """
     n_shots = np.bincount(codes, minlength=n_classes)
     present = np.flatnonzero(n_shots)
@@ -186,10 +198,10 @@ def held_out_groups(
     group_of = np.full(n_classes, -1)
     group_of[present] = np.arange(len(present)) % n_groups
     n_views = shots.shape[1]
-    folds = fold_numbers(codes, GDA_FOLDS).repeat(n_views)
+    folds = fold_numbers(codes, GDA_FOLDS, shot_groups).repeat(n_views)
     samples, codes = shots.reshape(-1, shots.shape[2]), codes.repeat(n_views)
 
-    def statistics(rows: NDArray) -> ClassStatistics:
+    def statistics(rows: NDArray[Any]) -> ClassStatistics:
         own = None if weights is None else weights.repeat(n_views)[rows]
         return ClassStatistics.of(samples[rows], codes[rows], n_classes, own)
 
@@ -210,7 +222,7 @@ def held_out_groups(
             yield HeldOutGroup(rows, classes, votes, left)
 
 
-def variance_of_competing(logits: NDArray, own: NDArray) -> float:
+def variance_of_competing(logits: NDArray[Any], own: NDArray[Any]) -> float:
     """Mean variance of the logits (q, g) of the classes other than each row's `own`.
 
     What a right answer adds is left aside; of two classes, there is only the difference.
@@ -246,7 +258,7 @@ def _believed_weight(n_shots: float) -> float:
 
 
 def _spreads(
-    groups: Sequence[HeldOutGroup], priors: Sequence[NDArray], codes: NDArray
+    groups: Sequence[HeldOutGroup], priors: Sequence[NDArray[Any]], codes: NDArray[Any]
 ) -> tuple[float, float]:
     """Spread of the wrong classes' text logits, and of their discriminants."""
     variances, n_rows = np.zeros(2), 0
@@ -261,9 +273,9 @@ def _spreads(
 
 def _side_by_side(
     groups: Sequence[HeldOutGroup],
-    priors: Sequence[NDArray],
-    codes: NDArray,
-    weights: NDArray | None,
+    priors: Sequence[NDArray[Any]],
+    codes: NDArray[Any],
+    weights: NDArray[Any] | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Text logits and discriminants of all groups, each (g, q), with classes and weights (q,).
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +25,46 @@ class Fold:
         shot in one.
     """
 
-    held_out: NDArray
-    cached: NDArray
+    held_out: NDArray[Any]
+    cached: NDArray[Any]
     one_by_one: bool = False
+
+
+@dataclass(frozen=True)
+class DistinctShots:
+    """Shots, each once, in an order that depends on nothing but themselves.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (u,)
+        A row of each.
+
+    inverse : ndarray of shape (m,)
+        Which of them each row is.
+    """
+
+    rows: NDArray[Any]
+    inverse: NDArray[Any]
+
+    @classmethod
+    def of(
+        cls, shots: NDArray[Any], codes: NDArray[Any], groups: NDArray[Any] | None
+    ) -> "DistinctShots":
+        """Find those that differ in features, class or group: shots is (m, ...)."""
+        columns = [shots.reshape(len(shots), -1), codes[:, None]]
+        columns += [] if groups is None else [groups[:, None]]
+        parts = [np.ascontiguousarray(c).view(np.uint8).reshape(len(shots), -1) for c in columns]
+        raw = np.hstack(parts)
+        rows, inverse = np.unique(
+            raw.view(np.dtype((np.void, raw.shape[1])))[:, 0],
+            return_index=True,
+            return_inverse=True,
+        )[1:]
+        return cls(rows, inverse)
+
+    def summed(self, weights: NDArray[Any] | None) -> NDArray[Any]:
+        """Weights (u,) of the distinct shots, of those of all rows."""
+        return np.bincount(self.inverse, weights, minlength=len(self.rows)).astype(float)
 
 
 def one_by_one(n_shots: int) -> list[Fold]:
@@ -35,7 +73,7 @@ def one_by_one(n_shots: int) -> list[Fold]:
     return [Fold(rows, rows, one_by_one=True)]
 
 
-def positions_in_class(codes: NDArray, keys: NDArray | None = None) -> NDArray:
+def positions_in_class(codes: NDArray[Any], keys: NDArray[Any] | None = None) -> NDArray[Any]:
     """Position of each shot among those of its class, from 0: (m,).
 
     Parameters
@@ -57,31 +95,71 @@ def positions_in_class(codes: NDArray, keys: NDArray | None = None) -> NDArray:
     return positions
 
 
-def fold_numbers(codes: NDArray, n_folds: int | None = None) -> NDArray:
+def fold_numbers(
+    codes: NDArray[Any], n_folds: int | None = None, groups: NDArray[Any] | None = None
+) -> NDArray[Any]:
     """Fold of each shot, (m,), with one shot of every class in each, so that no class is a shot short.
 
     It is the position of a shot within its class, modulo `n_folds`. The only shot of a class, which
     cannot be held out, has -1.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (m,)
+        Class codes.
+
+    n_folds : int or None
+        Folds at most; None for as many as the largest class has shots.
+
+    groups : ndarray of shape (m,), int, or None
+        Shots of a group are held out together, as if they were one: a fold has one group of every
+        class. A group without which some class had no shot is never held out.
     """
-    positions = positions_in_class(codes)
+    if groups is None:
+        positions, n_units = positions_in_class(codes), np.bincount(codes)
+        alone = n_units[codes] == 1
+    else:
+        pairs = np.unique(np.stack([groups, codes]), axis=1)
+        only = np.bincount(pairs[1])[pairs[1]] == 1
+        alone = np.isin(groups, pairs[0, only])
+        positions = _group_positions(*pairs)[groups]
     numbers = positions if n_folds is None else positions % n_folds
-    return np.where(np.bincount(codes)[codes] > 1, numbers, -1)
+    return np.where(alone, -1, numbers)
 
 
-def balanced_folds(codes: NDArray, n_folds: int | None = None) -> list[Fold]:
+def _group_positions(groups: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:
+    """Place of each group: the first in which none of its classes has another one yet."""
+    positions = np.zeros(groups.max() + 1, np.intp)
+    taken: dict[int, set[int]] = {}
+    ends = np.flatnonzero(np.diff(groups)) + 1
+    for own, classes in zip(np.split(groups, ends), np.split(codes, ends), strict=True):
+        before = set().union(*(taken.setdefault(code, set()) for code in classes.tolist()))
+        place = next(place for place in range(len(before) + 1) if place not in before)
+        positions[own[0]] = place
+        for code in classes.tolist():
+            taken[code].add(place)
+    return positions
+
+
+def balanced_folds(
+    codes: NDArray[Any], n_folds: int | None = None, groups: NDArray[Any] | None = None
+) -> list[Fold]:
     """Folds of `fold_numbers`.
 
-    The only shot of a class is a query of the first fold, but stays in the cache of all.
+    The only shot of a class is a query of the first fold, but stays in the cache of all. With
+    groups, what cannot be held out is no query at all.
     """
-    numbers = fold_numbers(codes, n_folds)
-    queried = np.maximum(numbers, 0)
+    numbers = fold_numbers(codes, n_folds, groups)
+    queried = np.maximum(numbers, 0) if groups is None else numbers
     return [
         Fold(np.flatnonzero(queried == number), np.flatnonzero(numbers != number))
         for number in range(queried.max() + 1)
     ]
 
 
-def class_balanced_weights(codes: NDArray, weights: NDArray | None = None) -> NDArray:
+def class_balanced_weights(
+    codes: NDArray[Any], weights: NDArray[Any] | None = None
+) -> NDArray[Any]:
     """Weights of held-out shots, of sum 1: every class counts the same, however many it has.
 
     Parameters
@@ -92,10 +170,10 @@ def class_balanced_weights(codes: NDArray, weights: NDArray | None = None) -> ND
     weights : ndarray of shape (q,) or None
         Weight of each beside the others of its class; None if these weigh the same.
     """
-    balanced = (1 if weights is None else weights) / np.bincount(codes)[codes]
+    balanced: NDArray[Any] = (1 if weights is None else weights) / np.bincount(codes)[codes]
     return balanced / balanced.sum()
 
 
-def fold_balanced_weights(sizes: Sequence[int]) -> NDArray:
+def fold_balanced_weights(sizes: Sequence[int]) -> NDArray[Any]:
     """Weights of held-out shots, of sum 1: every fold, of so many of them, counts the same."""
     return np.concatenate([np.full(size, 1 / size) for size in sizes]) / len(sizes)

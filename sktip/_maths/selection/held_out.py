@@ -6,6 +6,7 @@ prior, c the votes of the shots that stay in the cache.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,7 +70,7 @@ class HeldOutShots:
         """Whether the class of each shot has the largest logit: (q,)."""
         return torch.add(self.prior, votes, alpha=alpha).argmax(0) == self.codes
 
-    def logits(self, votes: Tensor, alpha: float) -> NDArray:
+    def logits(self, votes: Tensor, alpha: float) -> NDArray[Any]:
         """Logits in double precision: (q, C)."""
         return (self.prior + alpha * votes).T.double().cpu().numpy()
 
@@ -135,6 +136,9 @@ class HeldOutVotes:
     balanced : bool
         Whether votes of a class with held-out shots are scaled up to its full number of shots.
 
+    key_weights : Tensor of shape (m,) or None
+        How much the vote of each shot counts; None if all count the same.
+
     Attributes
     ----------
     shots : HeldOutShots
@@ -155,21 +159,29 @@ class HeldOutVotes:
         codes: Tensor,
         *,
         text: Tensor | None,
-        weights: NDArray,
+        weights: NDArray[Any],
         logit_scale: float,
         n_classes: int,
         balanced: bool,
+        key_weights: Tensor | None = None,
     ):
         self._balanced, self._one_by_one = balanced, folds[0].one_by_one
         counts = torch.bincount(codes, minlength=n_classes)
+        if key_weights is None:
+            key_weights = torch.ones_like(codes, dtype=queries.dtype)
+        totals = torch.bincount(codes, key_weights, minlength=n_classes)
         self._caches = []
         for fold, own_keys in zip(folds, keys, strict=True):
             cached, scale = codes[fold.cached], None
             if balanced and not fold.one_by_one:
-                scale = counts / torch.bincount(cached, minlength=n_classes).clamp(min=1)
+                left = torch.bincount(cached, key_weights[fold.cached], minlength=n_classes)
+                scale = totals / torch.where(left > 0, left, 1)
                 scale = scale.to(own_keys.dtype)[:, None]
             rows = torch.as_tensor(fold.held_out, device=codes.device)
-            shots, own = Shots(cached, n_classes), rows if fold.one_by_one else None
+            own = rows if fold.one_by_one else None
+            # Where all count the same, sums of plain votes are faster.
+            own_weights = key_weights[fold.cached] if (key_weights != 1).any() else None
+            shots = Shots(cached, n_classes, own_weights)
             self._caches.append(FoldCache(queries[rows], own_keys, shots, scale, own))
         held_out = torch.cat([cache.queries for cache in self._caches])
         self.has_text = text is not None
@@ -180,8 +192,11 @@ class HeldOutVotes:
         )
         held_out_codes = codes[np.concatenate([fold.held_out for fold in folds])]
         self.shots = HeldOutShots(prior, held_out_codes, held_out.new_tensor(weights))
-        self._counts = counts[held_out_codes]
-        several = (self._counts > 1).cpu().numpy()
+        self._several, self._totals = counts[held_out_codes] > 1, totals[held_out_codes]
+        # What votes for a query's class, before it is scaled up.
+        held_out_weights = key_weights[np.concatenate([fold.held_out for fold in folds])]
+        self._voting = self._totals - held_out_weights if self._one_by_one else self._totals
+        several = self._several.cpu().numpy()
         self.n_evidence = len(weights) * (float(weights[several].sum()) if balanced else 1.0)
         self._kept = [self._exponents(*block) for block in self._blocks()] if self._fits else None
         self._buffer = held_out.new_empty(0)
@@ -204,7 +219,7 @@ class HeldOutVotes:
             votes[:, start:stop] = sums
             start = stop
         if self._balanced:
-            complete_own_votes(votes, self.shots, self._counts, one_missing=self._one_by_one)
+            complete_own_votes(votes, self.shots, self._several, self._voting, self._totals)
         return votes
 
     @property
@@ -228,12 +243,14 @@ class HeldOutVotes:
 
 
 def complete_own_votes(
-    votes: Tensor, shots: HeldOutShots, counts: Tensor, *, one_missing: bool
+    votes: Tensor, shots: HeldOutShots, several: Tensor, voting: Tensor, totals: Tensor
 ) -> None:
     """Make up, in place, for the votes that held-out shots miss from their own class.
 
-    A class without a second shot gets the geometric mean of what a shot of the other classes gets
-    from one of its own.
+    They are scaled by the ratio of all weights of the class to those that vote. Where each shot
+    is hidden from itself alone, that is n / (n - 1): what holding out one shot of every class would
+    give, averaged over all ways to pair the shots. A class without a second shot gets the geometric
+    mean of what a shot of the other classes gets from one of its own.
 
     Parameters
     ----------
@@ -243,19 +260,16 @@ def complete_own_votes(
     shots : HeldOutShots
         These shots.
 
-    counts : Tensor of shape (q,)
-        Number of shots of each one's class.
+    several : Tensor of shape (q,), bool
+        Whether each one's class has another shot.
 
-    one_missing : bool
-        Whether the class of a query votes with one shot less than the others. Its votes are then
-        scaled by n / (n - 1): what holding out one shot of every class would give, averaged over
-        all ways to pair the shots.
+    voting, totals : Tensor of shape (q,)
+        Weights of the shots of each one's class: of those that vote, and of all.
     """
     own = votes.gather(0, shots.codes[None])[0]
-    several = counts > 1
-    mean = own / (counts - 1).clamp(min=1) if one_missing else own / counts
+    mean = own / torch.where(several, voting, 1)
     if not several.all():
         share = shots.weights * several
         logs = mean.clamp(min=torch.finfo(mean.dtype).tiny).log()
         mean = torch.where(several, mean, ((share * logs).sum() / share.sum()).exp())
-    votes.scatter_(0, shots.codes[None], (mean * counts)[None])
+    votes.scatter_(0, shots.codes[None], (mean * totals)[None].to(votes.dtype))

@@ -6,7 +6,9 @@ The model of a unit feature x of class c, with text feature w_c:
     logits = a s x W' + alpha g(x) + (x - centre) B
 
 g is the discriminant of the posterior means. B is a multinomial logistic regression whose offset
-are the first two terms of *held-out* shots: it learns what they do not know. NumPy arrays only.
+are the first two terms of *held-out* shots: it learns what they do not know. Held-out shots also say
+which labels are wrong, how far classes of few shots fall behind, and how confident the whole may be.
+NumPy arrays only.
 """
 
 from sktip._maths.text_prior.model import TextPriorModel, fit_text_prior

@@ -18,8 +18,8 @@ DEVIATION_OF_OFFSET = 1.0
 DEVIATION_OF_FACTOR = 0.25
 #: Prior variance of a correction of discriminants that say nothing.
 LEAST_VARIANCE = 1e-12
-#: Two folds tell nothing of a correction: the logits that it corrects come from the very fold it is
-#: asked about.
+#: Two folds tell nothing of a correction: the logits that it corrects come from the very fold that
+#: is scored.
 LEAST_FOLDS = 3
 #: Classes without shots are imitated by leaving out whole classes, in so many groups.
 LEAST_GROUPS, MOST_GROUPS = 2, 8

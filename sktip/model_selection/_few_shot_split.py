@@ -1,4 +1,4 @@
-"""Splitting data the few-shot way."""
+"""Splits of k shots per class and the rest."""
 
 from collections.abc import Iterator
 from numbers import Integral, Real
@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 from sklearn.model_selection import BaseShuffleSplit
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
-
-__all__ = ["FewShotSplit"]
 
 
 class FewShotSplit(BaseShuffleSplit):
@@ -139,7 +137,3 @@ class FewShotSplit(BaseShuffleSplit):
         raise ValueError(
             f"test_size={size!r}; it is None, a number of samples, or a share between 0 and 1."
         )
-
-
-def __dir__() -> list[str]:
-    return __all__

@@ -1,0 +1,61 @@
+"""
+What to label next
+==================
+
+300 digits, and time to label ten of them, then ten more. :func:`~sktip.model_selection.suggest_shots` says which.
+"""
+
+# %%
+# The first ten, from nothing but the names
+# -----------------------------------------
+
+import numpy as np
+
+from sktip import CLIPFeatureTransformer, FewShotClassifier
+from sktip.datasets import load_digit_images
+from sktip.model_selection import suggest_shots
+
+images, labels = load_digit_images(return_X_y=True)
+images, labels = images[:300], labels[:300]
+clip = CLIPFeatureTransformer("tiny")
+features = clip.transform(images)
+names = sorted(set(labels))
+text = clip.encode_text(names, "the digit {}")
+first = suggest_shots(features, 10, text_features=text, random_state=0)
+print(f"10 labels, {len(set(labels[first]))} of 10 digits")
+
+# %%
+# Ten more, knowing these
+# -----------------------
+
+rest = np.setdiff1d(np.arange(300), first)
+more = rest[
+    suggest_shots(
+        features[rest],
+        10,
+        X_labeled=features[first],
+        y=labels[first],
+        text_features=text,
+        class_names=names,
+        random_state=0,
+    )
+]
+chosen = np.append(first, more)
+print(f"20 labels, {len(set(labels[chosen]))} of 10 digits")
+assert len(set(chosen)) == 20
+
+# %%
+# The images that are to be labelled, and a classifier that has learnt from them:
+
+import matplotlib.pyplot as plt
+
+figure, axes = plt.subplots(2, 10, figsize=(9, 2.4), layout="constrained")
+for ax, row in zip(axes.flat, chosen):
+    ax.imshow(images[row], cmap="gray")
+    ax.set_title(labels[row], fontsize=8)
+    ax.axis("off")
+plt.show()
+
+clf = FewShotClassifier(text_features=text, class_names=dict(zip(names, names)))
+clf.fit(features[chosen], labels[chosen])
+print(f"accuracy on all 300: {clf.score(features, labels):.2f}")

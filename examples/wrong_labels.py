@@ -1,0 +1,63 @@
+"""
+Wrong labels: look at the suspects
+==================================
+
+Ten of 200 handwritten digits get a wrong label here. Probabilities by a classifier that has not seen
+the label, :func:`~sktip.model_selection.held_out_proba`, go into `cleanlab
+<https://docs.cleanlab.ai>`_, which names the suspects. Then somebody has to look at them.
+"""
+
+# %%
+# Digits, some of them with wrong labels
+# --------------------------------------
+
+import numpy as np
+
+from sktip import CLIPFeatureTransformer, FewShotClassifier
+from sktip.datasets import load_digit_images
+from sktip.model_selection import held_out_proba
+
+images, right_labels = load_digit_images(return_X_y=True)
+images, right_labels = images[:200], right_labels[:200]
+rng = np.random.default_rng(0)
+changed = rng.choice(200, 10, replace=False)
+labels = right_labels.copy()
+labels[changed] = np.roll(labels[changed], 1)
+wrong = labels != right_labels
+print(f"{wrong.sum()} labels are wrong")
+
+# %%
+# Held-out probabilities, and cleanlab
+# ------------------------------------
+# Images are encoded once, and the classifier is fitted without each of four folds in turn.
+
+from cleanlab.filter import find_label_issues
+
+clf = FewShotClassifier(CLIPFeatureTransformer("tiny"), templates="the digit {}")
+probabilities = held_out_proba(clf, images, labels)
+classes = np.unique(labels)
+codes = np.searchsorted(classes, labels)
+suspects = find_label_issues(
+    codes, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1
+)
+print(f"{len(suspects)} suspects, of which {wrong[suspects].sum()} are wrong")
+assert wrong[suspects].sum() >= 6
+
+# %%
+# The suspects
+# ------------
+# Above each: its label, and what the classifier takes it for. The titles of labels that are wrong
+# indeed are red, which nobody would know of real photos.
+
+import matplotlib.pyplot as plt
+
+shown = suspects[:12]
+figure, axes = plt.subplots(2, 6, figsize=(9, 3.6), layout="constrained")
+for ax, row in zip(axes.flat, shown):
+    ax.imshow(images[row], cmap="gray")
+    answer = classes[probabilities[row].argmax()]
+    color = "tab:red" if wrong[row] else "black"
+    ax.set_title(f"labelled {labels[row]},\nlooks like {answer}", fontsize=8, color=color)
+for ax in axes.flat:
+    ax.axis("off")
+plt.show()

@@ -1,0 +1,400 @@
+"""Saying "none of these": a threshold on how well a classifier knows an image."""
+
+from collections.abc import Iterable
+from numbers import Real
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context
+from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.utils import Tags, _safe_indexing, check_array, gen_batches, get_tags
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import _num_samples, check_is_fitted
+
+from sktip._base import BaseCLIPClassifier
+from sktip._maths.known_scores import Scores, known_scores, score_by
+from sktip._maths.unit import unit_norm
+from sktip._utils.doc_links import DocumentedMixin
+from sktip._utils.labels import label_of_unknown
+from sktip.model_selection._cross_fit import check_samples, cross_fit, encoder_and_rest
+
+N_FOLDS = 4
+#: Probabilities below this count as this, where there are no logits.
+LEAST_PROBABILITY = 1e-12
+#: Rows that are scored at a time.
+ROWS = 4096
+
+
+def _estimator_has(name: str) -> Any:
+    """Whether the classifier, fitted or not, has that method."""
+    return lambda self: hasattr(getattr(self, "estimator_", self.estimator), name)
+
+
+class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+    r"""Reject images that show none of the classes.
+
+    A classifier answers with one of its classes whatever the image shows. This one scores how well
+    an image is known, and answers with `unknown_label` where the score is below a threshold, which
+    it sets so that a share `quantile` of images of the known classes is rejected.
+
+    Read more in the :ref:`User Guide <guide_unknown>`.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Any classifier of images or features, with `decision_function` or `predict_proba`: one of sktip, a
+        linear probe, or a Pipeline. It is cloned.
+
+    criterion : {"auto", "max_proba", "max_logit", "energy", "zero_shot"}, default="auto"
+        How well an image is known: the largest probability, the largest logit, the logarithm of
+        the sum of the exponentials of all logits, or the largest cosine with a text feature. ``"auto"``
+        is the one that tells `X_unknown` best, if that is given; else a combination, see Notes.
+
+    quantile : float or None, default=0.05
+        Share of images of known classes that may be rejected. None sets the threshold by `X_unknown`
+        instead, where the mean of the shares of known images kept and unknown images rejected is
+        largest.
+
+    unknown_label : str or int, default=None
+        What `predict` answers to an image of nothing known. None is ``"unknown"`` where labels are text,
+        and -1 where they are numbers.
+
+    text_features : array-like of shape (n_texts, d), default=None
+        Text features of the classes in any order, for a classifier that has none, such as a linear
+        probe. None are those of the classifier, if it has some.
+
+    Attributes
+    ----------
+    estimator_ : classifier
+        Fitted on all shots: it says which class. It takes features, also where `estimator` takes
+        images.
+
+    estimators_ : list of classifier
+        Fitted without one fold of the shots each: they say how well an image is known.
+
+    threshold_ : float
+        Scores below it are of nothing known.
+
+    held_out_scores_ : ndarray of shape (m,)
+        Score of each shot by the classifier that has not seen it.
+
+    criterion_ : str
+        What the score is; ``"combined"`` is that of the Notes.
+
+    scales_ : dict
+        What each part of the score is divided by.
+
+    classes_ : ndarray of shape (C,)
+        The known classes, sorted.
+
+    unknown_label_ : str or int
+        The answer to images of nothing known.
+
+    text_features_ : ndarray of shape (n_texts, d) or None
+        Unit text features of the score, None without text.
+
+    n_features_in_ : int
+        Width of X. Only when X is features.
+
+    feature_names_in_ : ndarray of shape (d,)
+        Column names of X. Only when X is a table of features with string column names.
+
+    See Also
+    --------
+    sktip.model_selection.held_out_proba : Probabilities of the shots, held out in the same way.
+
+    Notes
+    -----
+    Shots look better known to a classifier that has seen them than new images do. So the shots are
+    dealt into at most four folds, with one shot of every class in each, and each is scored by the
+    classifier fitted without its fold. New images are scored by the same classifiers, and their scores
+    averaged: they have as many shots as those that the threshold was set with. A prediction costs five
+    times that of `estimator`, and images are encoded once.
+
+    The share of known images that is rejected is `quantile` only where these are like the shots.
+    Shots whose features are the mean of several views are not, which is why a classifier with
+    ``n_views`` above 1 is refused.
+
+    The combined score is, with text, the largest logit, plus the largest cosine with a text feature,
+    plus half of the negative entropy of the probabilities, each divided by its standard deviation over
+    the held-out shots. Without text it is the largest probability.
+
+    References
+    ----------
+    .. [1] D. Hendrycks and K. Gimpel, "A baseline for detecting misclassified and out-of-distribution
+       examples in neural networks", ICLR 2017: the largest probability.
+    .. [2] D. Hendrycks et al., "Scaling out-of-distribution detection for real-world settings", ICML
+       2022: the largest logit.
+    .. [3] W. Liu et al., "Energy-based out-of-distribution detection", NeurIPS 2020.
+    .. [4] Y. Ming et al., "Delving into out-of-distribution detection with vision-language
+       representations", NeurIPS 2022: text features.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sktip import CLIPFeatureTransformer, FewShotClassifier, RejectUnknown
+    >>> from sktip.datasets import load_digit_images
+    >>> images, labels = load_digit_images(return_X_y=True)
+    >>> clip, y = CLIPFeatureTransformer("tiny"), labels[:400]
+    >>> X = clip.transform(images[:400])
+    >>> known = np.isin(y, ["one", "two", "four", "six", "seven"])
+    >>> shots, rest = np.flatnonzero(known)[::2], np.flatnonzero(~known)
+    >>> clf = FewShotClassifier(clip, input="features", templates="the digit {}")
+    >>> clf = RejectUnknown(clf).fit(X[shots], y[shots])
+    >>> bool(clf.is_known(X[rest]).mean() < 0.3)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        "estimator": [HasMethods(["fit", "predict"])],
+        "criterion": [StrOptions({"auto", "max_proba", "max_logit", "energy", "zero_shot"})],
+        "quantile": [Interval(Real, 0, 1, closed="left"), None],
+        "unknown_label": [str, Real, None],
+        "text_features": ["array-like", None],
+    }
+
+    def __init__(
+        self,
+        estimator: Any,
+        *,
+        criterion: Literal["auto", "max_proba", "max_logit", "energy", "zero_shot"] = "auto",
+        quantile: float | None = 0.05,
+        unknown_label: str | int | None = None,
+        text_features: ArrayLike | None = None,
+    ):
+        self.estimator = estimator
+        self.criterion = criterion
+        self.quantile = quantile
+        self.unknown_label = unknown_label
+        self.text_features = text_features
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: Any, y: ArrayLike, X_unknown: Any = None) -> Self:
+        """Fit the classifier, and set the threshold on held-out shots.
+
+        Parameters
+        ----------
+        X : sequence of images of length m, or array-like of shape (m, d)
+            The shots, as the classifier takes them.
+
+        y : array-like of shape (m,)
+            Their labels.
+
+        X_unknown : sequence of images of length n, or array-like of shape (n, d), default=None
+            Images of none of the classes, of the kind that you expect.
+
+        Returns
+        -------
+        self : RejectUnknown
+            The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            If a class has no second shot to hold out and no text to be known by, if `unknown_label` is
+            a class or of another kind, or if a criterion needs what is not given.
+        """
+        if getattr(self.estimator, "n_views", 1) > 1:
+            raise ValueError(
+                f"the classifier has n_views={self.estimator.n_views}, which averages views of the shots, and of "
+                "no other image: held-out shots would look better known than new images. Set it to 1."
+            )
+        if self.quantile is None and X_unknown is None:
+            raise ValueError("quantile=None sets the threshold by X_unknown, which was not given.")
+        X, labels = check_samples(X, y, self.estimator)
+        unknown_label = label_of_unknown(self.unknown_label, labels)
+        encoder, classifier = encoder_and_rest(self.estimator)
+        rows = X if encoder is None else encoder.transform(X)
+        folds = list(cross_fit(classifier, rows, labels, n_folds=N_FOLDS))
+        fitted = classifier.fit(rows, labels)
+        models = [model for model, _ in folds]
+        text = self._text_of(fitted)
+        held_out: Scores = {}
+        for model, part in folds:
+            for name, values in _scores_of(model, _safe_indexing(rows, part), text).items():
+                held_out.setdefault(name, np.empty(len(labels)))[part] = values
+        scales = {name: float(values.std()) or 1.0 for name, values in held_out.items()}
+        unknown = None
+        if X_unknown is not None:
+            X_unknown = X_unknown if encoder is None else encoder.transform(X_unknown)
+            unknown = _mean_scores(models, X_unknown, text)
+        criterion = self._chosen_criterion(held_out, unknown, scales)
+        known = score_by(criterion, held_out, scales)
+        if self.quantile is not None:
+            threshold = float(np.quantile(known, self.quantile))
+        else:
+            threshold = _best_threshold(known, score_by(criterion, unknown or {}, scales))
+        self.estimator_, self.estimators_ = fitted, models
+        self.classes_, self.unknown_label_ = fitted.classes_, unknown_label
+        self.text_features_, self.criterion_, self.scales_ = text, criterion, scales
+        self.held_out_scores_, self.threshold_ = known, threshold
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(self, name):
+                delattr(self, name)
+            if encoder is None and hasattr(fitted, name):
+                setattr(self, name, getattr(fitted, name))
+        return self
+
+    def predict(self, X: Any) -> NDArray:
+        """Predict the class of each row, or `unknown_label_`.
+
+        Parameters
+        ----------
+        X : sequence of images, or array-like of shape (n, d)
+            Images, or feature rows, as in `fit`.
+
+        Returns
+        -------
+        labels : ndarray of shape (n,)
+            Classes, and `unknown_label_` where `is_known` is False.
+        """
+        rows = self._rows(X)
+        labels = np.asarray(self.estimator_.predict(rows))
+        unknown = np.asarray(self.unknown_label_)
+        # Room for the longest text: "cat" alone would make "unknown" "unk".
+        wide = labels.dtype if labels.dtype == object else np.result_type(labels, unknown)
+        return np.where(self._scores(rows) >= self.threshold_, labels.astype(wide), unknown)
+
+    def is_known(self, X: Any) -> NDArray[np.bool_]:
+        """Say which rows show one of the classes.
+
+        Parameters
+        ----------
+        X : sequence of images, or array-like of shape (n, d)
+            Images, or feature rows, as in `fit`.
+
+        Returns
+        -------
+        known : ndarray of shape (n,), bool
+            Where the score is `threshold_` or more.
+        """
+        return self.score_samples(X) >= self.threshold_
+
+    def score_samples(self, X: Any) -> NDArray[np.float64]:
+        """Score how well each row is known.
+
+        Parameters
+        ----------
+        X : sequence of images, or array-like of shape (n, d)
+            Images, or feature rows, as in `fit`.
+
+        Returns
+        -------
+        scores : ndarray of shape (n,)
+            Larger is better known. Their unit is that of `criterion_`.
+        """
+        return self._scores(self._rows(X))
+
+    @available_if(_estimator_has("predict_proba"))
+    def predict_proba(self, X: Any) -> NDArray:
+        """Predict the probability of each class, as if the image showed one of them.
+
+        Parameters
+        ----------
+        X : sequence of images, or array-like of shape (n, d)
+            Images, or feature rows, as in `fit`.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n, C)
+            Those of `estimator_`; columns follow `classes_`.
+        """
+        rows = self._rows(X)
+        return self.estimator_.predict_proba(rows)
+
+    @available_if(_estimator_has("decision_function"))
+    def decision_function(self, X: Any) -> NDArray:
+        """Compute the logits of the classes.
+
+        Parameters
+        ----------
+        X : sequence of images, or array-like of shape (n, d)
+            Images, or feature rows, as in `fit`.
+
+        Returns
+        -------
+        logits : ndarray of shape (n, C), or (n,) for two classes
+            Those of `estimator_`.
+        """
+        rows = self._rows(X)
+        return self.estimator_.decision_function(rows)
+
+    def _rows(self, X: Any) -> Any:
+        check_is_fitted(self)
+        encoder, _ = encoder_and_rest(self.estimator)
+        if encoder is not None:
+            return encoder.transform(X)
+        return X if hasattr(X, "shape") else np.asarray(X)
+
+    def _scores(self, rows: Any) -> NDArray[np.float64]:
+        scores = _mean_scores(self.estimators_, rows, self.text_features_)
+        return score_by(self.criterion_, scores, self.scales_)
+
+    def _text_of(self, fitted: Any) -> NDArray | None:
+        if self.text_features is not None:
+            return unit_norm(check_array(self.text_features, input_name="text_features"))
+        return fitted.text_features_ if isinstance(fitted, BaseCLIPClassifier) else None
+
+    def _chosen_criterion(
+        self,
+        held_out: Scores,
+        unknown: Scores | None,
+        scales: dict[str, float],
+    ) -> str:
+        """Choose what to score by."""
+        if self.criterion == "zero_shot" and "zero_shot" not in held_out:
+            raise ValueError(
+                "criterion='zero_shot' compares with text, and the classifier has none: pass text_features."
+            )
+        if self.criterion != "auto":
+            return self.criterion
+        with_text = ["combined", "zero_shot"] if "zero_shot" in held_out else []
+        names = [*with_text, "max_proba", "max_logit", "energy"]
+        if unknown is None:
+            return names[0]
+        is_known = np.repeat(
+            [True, False], [_num_samples(part["energy"]) for part in (held_out, unknown)]
+        )
+        pairs = ([score_by(name, part, scales) for part in (held_out, unknown)] for name in names)
+        areas = [roc_auc_score(is_known, np.concatenate(pair)) for pair in pairs]
+        return names[int(np.argmax(areas))]
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        own = get_tags(self.estimator)
+        tags.input_tags, tags.classifier_tags = own.input_tags, own.classifier_tags
+        return tags
+
+
+def _scores_of(model: Any, rows: Any, text: NDArray | None) -> Scores:
+    """Scores of rows by one classifier, block after block."""
+    blocks = [
+        _scores_of_block(model, _safe_indexing(rows, block), text)
+        for block in gen_batches(_num_samples(rows), ROWS)
+    ]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def _scores_of_block(model: Any, rows: Any, text: NDArray | None) -> Scores:
+    if hasattr(model, "decision_function"):
+        logits = np.asarray(model.decision_function(rows), dtype=np.float64)
+        if logits.ndim == 1:
+            logits = np.stack([-logits / 2, logits / 2], axis=1)
+    else:
+        logits = np.log(np.maximum(model.predict_proba(rows), LEAST_PROBABILITY))
+    return known_scores(logits, None if text is None else unit_norm(np.asarray(rows)) @ text.T)
+
+
+def _mean_scores(models: Iterable[Any], rows: Any, text: NDArray | None) -> Scores:
+    """Mean over the classifiers."""
+    each = [_scores_of(model, rows, text) for model in models]
+    return {name: np.mean([scores[name] for scores in each], axis=0) for name in each[0]}
+
+
+def _best_threshold(known: NDArray, unknown: NDArray) -> float:
+    """Threshold of the largest mean of the shares kept and rejected."""
+    is_known = np.repeat([True, False], [len(known), len(unknown)])
+    rejected, kept, thresholds = roc_curve(is_known, np.concatenate([known, unknown]))
+    return float(thresholds[1:][np.argmax((kept - rejected)[1:])])

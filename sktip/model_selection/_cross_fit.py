@@ -1,0 +1,130 @@
+"""Classifiers that have not seen a part of the shots, and that part."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.model_selection import check_cv
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing, check_random_state
+
+from sktip._base import BaseCLIPClassifier
+from sktip._encoder import CLIPFeatureTransformer
+from sktip._images.pictures import as_image_list
+from sktip._maths.selection.folds import positions_in_class
+from sktip._utils.classes import given_names
+from sktip._utils.labels import check_labels, kind_of
+
+
+def encoder_and_rest(estimator: Any) -> tuple[CLIPFeatureTransformer | None, Any]:
+    """Take the encoder off a classifier of images; what remains is one of features.
+
+    Images are encoded once then, however often the classifier is fitted. What has no encoder, or
+    draws views of its own, stays whole.
+    """
+    if isinstance(estimator, BaseCLIPClassifier):
+        reads_images = estimator.encoder is not None and estimator.input == "image"
+        if reads_images and getattr(estimator, "n_views", 1) == 1:
+            return estimator.encoder, clone(estimator).set_params(input="features")
+    elif isinstance(estimator, Pipeline) and len(estimator) > 1:
+        first = estimator[0]
+        if isinstance(first, CLIPFeatureTransformer):
+            return first, clone(estimator[1] if len(estimator) == 2 else estimator[1:])
+    return None, clone(estimator)
+
+
+def check_samples(X: Any, y: Any, estimator: Any) -> tuple[Any, NDArray[Any]]:
+    """Check labels against X, which stays as it is where it is a table or an array."""
+    if not hasattr(X, "shape"):
+        is_own = isinstance(estimator, BaseCLIPClassifier)
+        reads_images = is_own and estimator.encoder is not None and estimator.input == "image"
+        X = as_image_list(X) if reads_images else np.asarray(X)
+    labels = check_labels(y)
+    n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
+    if n_rows != len(labels):
+        raise ValueError(f"X and y have the lengths {[n_rows, len(labels)]}; they must be equal.")
+    if len(np.unique(labels)) < 2:
+        raise ValueError("y holds one class; a classifier needs at least two.")
+    return X, labels
+
+
+def cross_fit(
+    estimator: Any,
+    X: Any,
+    y: NDArray[Any],
+    *,
+    n_folds: int,
+    cv: Any = None,
+    sample_weight: NDArray[Any] | None = None,
+) -> Iterator[tuple[Any, NDArray[np.intp]]]:
+    """Fit a clone without each fold in turn: the classifier, and the rows that it has not seen.
+
+    Parameters
+    ----------
+    estimator : classifier
+        What to clone.
+
+    X, y : array-like of length m
+        The shots, checked by `check_samples`.
+
+    n_folds : int
+        Folds that hold one shot of every class each, at most. Not used with `cv`.
+
+    cv : int, splitter, iterable or None
+        Other folds, as scikit-learn takes them.
+
+    sample_weight : ndarray of shape (m,) or None
+        Weights of the shots in `fit`.
+
+    Raises
+    ------
+    ValueError
+        If a class is in no more than one fold, and the classifier does not know it by its name.
+    """
+    estimator, classes = _with_all_classes(estimator, y), np.unique(y)
+    if cv is None:
+        numbers = fold_numbers(np.searchsorted(classes, y), n_folds)
+        splits = ((numbers != fold, numbers == fold) for fold in range(numbers.max() + 1))
+    else:
+        splits = check_cv(cv, y, classifier=True).split(X, y)
+    for train, test in splits:
+        rows, held_out = (np.arange(len(y))[part] for part in (train, test))
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight[rows]}
+        fitted = clone(estimator).fit(_safe_indexing(X, rows), y[rows], **weights)
+        missing = np.setdiff1d(y[held_out], fitted.classes_)
+        if len(missing):
+            raise ValueError(
+                f"{missing.tolist()[:5]} of {len(missing)} classes have all their shots in one fold, and "
+                f"{type(fitted).__name__} knows classes by their shots alone. Give each class at least two "
+                "shots, or use a classifier of sktip with class names, which knows classes by their text."
+            )
+        yield fitted, held_out
+
+
+def fold_numbers(codes: NDArray[Any], n_folds: int) -> NDArray[np.intp]:
+    """Fold of each shot, (m,): of every class one shot in each, as far as it has so many.
+
+    Classes with a single shot are spread over the folds.
+    """
+    counts = np.bincount(codes)
+    most = counts.max()
+    n_folds = n_folds if most == 1 else min(n_folds, int(most))
+    first = check_random_state(0).randint(n_folds, size=len(counts))
+    numbers: NDArray[np.intp] = (positions_in_class(codes) + first[codes]) % n_folds
+    return np.unique(numbers, return_inverse=True)[1]
+
+
+def _with_all_classes(estimator: Any, y: NDArray[Any]) -> Any:
+    """Let a classifier with text know all classes, also one whose shots are all held out."""
+    if not isinstance(estimator, BaseCLIPClassifier) or kind_of(y) != "text":
+        return estimator
+    names = given_names(estimator.class_names)
+    has_text = estimator.encoder is not None or estimator.text_features is not None
+    if not has_text or isinstance(names, dict):
+        return estimator
+    labels = np.unique(y).tolist()
+    if names is not None and len(names) != len(labels):
+        return estimator  # Its own `fit` says what is wrong.
+    return clone(estimator).set_params(class_names=dict(zip(labels, names or labels, strict=True)))

@@ -1,0 +1,148 @@
+"""What a classifier says about its own shots, without having seen them."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import has_fit_parameter
+
+from sktip.model_selection._cross_fit import check_samples, cross_fit, encoder_and_rest
+
+#: More folds cost a fit each, and find no more wrong labels.
+N_FOLDS = 4
+#: What a shot weighs at least, so that no class is lost.
+LEAST_WEIGHT = 1e-3
+
+
+def held_out_proba(
+    estimator: Any,
+    X: Any,
+    y: ArrayLike,
+    *,
+    cv: Any = None,
+    label_noise: float = 0.0,
+) -> NDArray[np.float64]:
+    r"""Predict the probabilities of each shot by a classifier that has not seen it.
+
+    They go straight into cleanlab, which finds wrong labels with them. Images are encoded once.
+    `cross_val_predict` of scikit-learn does the same for classifiers that know classes by their
+    shots alone; here each fold holds one shot of every class, so that no class is a shot short, and a
+    class whose only shot is held out is still known by its text.
+
+    Read more in the :ref:`User Guide <guide_wrong_labels>`.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Any classifier with `predict_proba`, also a Pipeline that begins with an encoder. It is
+        cloned, and everything that its `fit` chooses is chosen again in each fold.
+
+    X : sequence of images of length m, or array-like of shape (m, d)
+        The shots, as the classifier takes them.
+
+    y : array-like of shape (m,)
+        Their labels.
+
+    cv : int, cross-validation generator or iterable, default=None
+        Which shots are held out together, each in one fold. None is four folds with one shot of every
+        class in each, or a fourth of them. Give splits by groups where several shots show the same
+        object.
+
+    label_noise : float, default=0.0
+        Share of labels that you expect to be wrong, below 1. Above 0, all is fitted a second
+        time, each shot weighted by how probable its label was the first time, so that wrong
+        labels mislead less. The classifier must take `sample_weight`.
+
+    Returns
+    -------
+    probabilities : ndarray of shape (m, C)
+        A row for each shot. Columns follow the sorted classes, those that only `class_names` has
+        included.
+
+    Raises
+    ------
+    ValueError
+        If a class cannot be held out, folds leave out a shot or overlap, or weights are needed that
+        `fit` does not take.
+
+    See Also
+    --------
+    sklearn.model_selection.cross_val_predict : The same for any method, with stratified folds.
+
+    Notes
+    -----
+    A label y with the probability p is right with the probability
+    :math:`(1 - \epsilon) p / ((1 - \epsilon) p + \epsilon / C)`, if a share :math:`\epsilon` of
+    labels is wrong and the wrong ones are drawn from all C classes alike. That is its weight.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sktip import CLIPFeatureTransformer, FewShotClassifier
+    >>> from sktip.datasets import load_digit_images
+    >>> from sktip.model_selection import held_out_proba
+    >>> images, labels = load_digit_images(return_X_y=True)
+    >>> X, y = CLIPFeatureTransformer("tiny").transform(images[:100]), labels[:100].copy()
+    >>> str(y[7])
+    'seven'
+    >>> y[7] = "two"
+    >>> clf = FewShotClassifier(CLIPFeatureTransformer("tiny"), input="features")
+    >>> probabilities = held_out_proba(clf, X, y)
+    >>> codes = np.searchsorted(np.unique(y), y)
+    >>> int(probabilities[np.arange(100), codes].argmin())
+    7
+    """
+    if not 0 <= label_noise < 1:
+        raise ValueError(
+            f"label_noise={label_noise!r}; it is a share of labels, from 0 to below 1."
+        )
+    X, labels = check_samples(X, y, estimator)
+    encoder, classifier = encoder_and_rest(estimator)
+    if label_noise and not has_fit_parameter(classifier, "sample_weight"):
+        raise ValueError(
+            f"label_noise={label_noise!r} weights the shots, and {type(classifier).__name__} does not take "
+            "sample_weight. Set label_noise to 0, or take another classifier."
+        )
+    if encoder is not None:
+        X = encoder.transform(X)
+    if cv is not None and not isinstance(cv, int) and not hasattr(cv, "split"):
+        cv = list(cv)
+    probabilities, classes = _held_out(classifier, X, labels, cv)
+    if label_noise:
+        own = probabilities[np.arange(len(labels)), np.searchsorted(classes, labels)]
+        right, wrong = (1 - label_noise) * own, label_noise / len(classes)
+        weights = np.maximum(right / (right + wrong), LEAST_WEIGHT)
+        probabilities, _ = _held_out(classifier, X, labels, cv, weights)
+    return probabilities
+
+
+def _held_out(
+    classifier: Any,
+    X: Any,
+    labels: NDArray[Any],
+    cv: Any,
+    weights: NDArray[np.float64] | None = None,
+) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Probabilities of each shot, (m, C), and the classes that columns follow."""
+    probabilities, classes = np.empty((0, 0)), np.empty(0)
+    times = np.zeros(len(labels), np.intp)
+    fits = cross_fit(classifier, X, labels, n_folds=N_FOLDS, cv=cv, sample_weight=weights)
+    for fitted, held_out in fits:
+        if not times.any():
+            classes = fitted.classes_
+            probabilities = np.empty((len(labels), len(classes)))
+        if not np.array_equal(fitted.classes_, classes):
+            raise ValueError(
+                "the classifiers of two folds know different classes. Give each class two shots or more, or "
+                "class_names, and splits that leave a shot of every class to learn from."
+            )
+        probabilities[held_out] = fitted.predict_proba(_safe_indexing(X, held_out))
+        times[held_out] += 1
+    odd = np.flatnonzero(times != 1)
+    if len(odd):
+        raise ValueError(
+            f"cv holds shot {odd[0]} out {times[odd[0]]} times ({len(odd)} such shots in all); each must be "
+            "held out once."
+        )
+    return probabilities, classes

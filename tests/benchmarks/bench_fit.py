@@ -1,0 +1,96 @@
+"""The cost of `fit` and `predict` of every classifier, beside scikit-learn's logistic regression."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from sktip import ProKeRClassifier
+from sktip.utils import all_estimators
+
+#: Fits one classifier in a process of its own, whose peak memory is then its own.
+CHILD = """
+import json, resource, sys, time
+from conftest import Problem
+from sklearn.linear_model import LogisticRegression
+from sktip.utils import all_estimators
+
+name, n_classes, n_shots = sys.argv[1], *map(int, sys.argv[2:])
+known = dict(all_estimators(type_filter="classifier"))
+
+def make(data):
+    if name == "LogisticRegression":
+        return LogisticRegression(C=100, max_iter=300)
+    return known[name](text_features=data.text)
+
+small = Problem(n=10, n_classes=5, n_shots=4)
+make(small).fit(small.keys, small.y).predict(small.queries)
+data = Problem(n=2048, n_classes=n_classes, n_shots=n_shots)
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+before, start = peak(), time.perf_counter()
+fitted = make(data).fit(data.keys, data.y)
+middle = time.perf_counter()
+fitted.predict(data.queries)
+print(json.dumps([middle - start, time.perf_counter() - middle, peak() - before]))
+"""
+#: Classes and shots per class: two usual sizes, and the first with twice as many of either.
+SIZES = [(196, 16), (1000, 16), (196, 32), (392, 16)]
+
+
+def cost(name: str, n_classes: int, n_shots: int) -> list[float]:
+    """Seconds of `fit`, seconds of `predict` for 2,048 queries, and MB of peak memory beyond X."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", CHILD, name, str(n_classes), str(n_shots)],
+        cwd=Path(__file__).parent,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(("n_classes", "n_shots"), SIZES)
+def bench_every_classifier(report, n_classes, n_shots):
+    names = ["LogisticRegression", *(name for name, _ in all_estimators(type_filter="classifier"))]
+    probe = None
+    for name in names:
+        fit, predict, memory = cost(name, n_classes, n_shots)
+        probe = fit if probe is None else probe
+        report(
+            f"{name}, {n_classes:,} classes of {n_shots} shots",
+            "fit of LogisticRegression",
+            f"fit {fit:.2f} s ({fit / probe:.2f}x), predict {predict:.2f} s, +{memory:.0f} MB",
+            "<= 10x",
+        )
+
+
+@pytest.mark.parametrize(("n_shots", "wanted"), [(4, 3.0), (16, 2.0)])
+def bench_kernel_ridge(problem, report, n_shots, wanted):
+    data = problem(n=1, n_shots=n_shots)
+    clf = ProKeRClassifier(text_features=data.text)
+
+    def plain():
+        keys, text = (torch.as_tensor(array).double() for array in (data.keys, data.text))
+        kernel = torch.exp(-1.5 * (1 - keys @ keys.T))
+        kernel.diagonal().add_(0.05)
+        targets = -keys @ text.T
+        targets[torch.arange(len(keys)), torch.as_tensor(data.y)] += 1
+        return torch.cholesky_solve(targets, torch.linalg.cholesky(kernel))
+
+    best = {}
+    for _ in range(3 if n_shots == 4 else 1):
+        for name, call in (("plain", plain), ("ours", lambda: clf.fit(data.keys, data.y))):
+            start = time.perf_counter()
+            call()
+            best[name] = min(best.get(name, float("inf")), time.perf_counter() - start)
+    memory = cost("ProKeRClassifier", 1000, n_shots)[2] / (8 * len(data.keys) ** 2 / 1e6)
+    report(
+        f"fit of ProKeRClassifier, {len(data.keys):,} shots of 1,000 classes",
+        "kernel, Cholesky factorisation and solution in float64",
+        f"{best['ours'] / best['plain']:.2f}x, {memory:.2f} kernel matrices",
+        f"<= {wanted:g}x, 1.3 kernel matrices",
+    )

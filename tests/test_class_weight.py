@@ -1,0 +1,137 @@
+"""Unbalanced classes: weights of classes and of shots, and groups of shots that belong together."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from sktip import (
+    FewShotClassifier,
+    GDAClassifier,
+    ProKeRClassifier,
+    TipAdapterClassifier,
+    TipAdapterClassifierCV,
+)
+
+WEIGHING = [
+    TipAdapterClassifier(),
+    TipAdapterClassifier(fine_tune=True, n_epochs=2, random_state=0),
+    TipAdapterClassifierCV(),
+    ProKeRClassifier(),
+    FewShotClassifier(),
+]
+every = pytest.mark.parametrize(
+    "clf", WEIGHING, ids=lambda clf: repr(clf).replace("Classifier", "")
+)
+choosing = pytest.mark.parametrize("cls", [TipAdapterClassifierCV, GDAClassifier, ProKeRClassifier])
+
+
+@pytest.fixture
+def unbalanced(features):
+    X, y, W = features((2, 9, 4))
+    return X, y, W
+
+
+@every
+def test_a_dict_multiplies_the_weights_of_the_shots(clf, unbalanced):
+    X, y, W = unbalanced
+    given = np.linspace(0.5, 2, len(X))
+    clf = clone(clf).set_params(text_features=W)
+    weighted = clone(clf).set_params(class_weight={0: 3.0, 1: 0.5}).fit(X, y, sample_weight=given)
+    plain = clone(clf).fit(X, y, sample_weight=given * np.array([3.0, 0.5, 1.0])[y])
+    np.testing.assert_allclose(weighted.decision_function(X), plain.decision_function(X), rtol=1e-6)
+
+
+def test_balanced_is_the_inverse_of_the_counts(unbalanced):
+    X, y, W = unbalanced
+    clf = TipAdapterClassifier(text_features=W)
+    balanced = clone(clf).set_params(class_weight="balanced").fit(X, y)
+    counts = np.bincount(y)
+    own = dict(enumerate(len(y) / (3 * counts)))
+    by_hand = clone(clf).set_params(class_weight=own).fit(X, y)
+    np.testing.assert_allclose(balanced.decision_function(X), by_hand.decision_function(X))
+    assert not np.allclose(balanced.decision_function(X), clf.fit(X, y).decision_function(X))
+
+
+def test_balanced_helps_the_rare(features):
+    """A cache of one class that outnumbers the others answers with it."""
+    X, y, W = features((1, 60, 1), d=32)
+    Q, qy, _ = features((20, 20, 20), d=32)
+    clf = TipAdapterClassifier(alpha=5.0, text_features=W, logit_scale=2.0)
+    plain = clf.fit(X, y).score(Q, qy)
+    assert clf.set_params(class_weight="balanced").fit(X, y).score(Q, qy) > plain + 0.1
+
+
+def test_partial_fit_takes_a_dict(unbalanced):
+    X, y, W = unbalanced
+    clf = TipAdapterClassifier(text_features=W, class_weight={1: 0.25})
+    whole = clone(clf).fit(X, y)
+    part = clone(clf).fit(X[:8], y[:8]).partial_fit(X[8:], y[8:])
+    np.testing.assert_allclose(part.decision_function(X), whole.decision_function(X), rtol=1e-9)
+
+
+def test_partial_fit_cannot_stay_balanced(unbalanced):
+    X, y, W = unbalanced
+    clf = TipAdapterClassifier(text_features=W, class_weight="balanced").fit(X, y)
+    with pytest.raises(ValueError, match=r"partial_fit cannot keep class_weight='balanced'.*dict"):
+        clf.partial_fit(X, y)
+
+
+@pytest.mark.parametrize("cls", [TipAdapterClassifierCV, ProKeRClassifier])
+def test_a_weight_of_two_is_the_shot_given_twice(cls, unbalanced):
+    X, y, W = unbalanced
+    weights = np.random.default_rng(0).integers(0, 3, len(X))
+    weights[:3] = 2, 1, 1
+    twice = np.random.default_rng(1).permutation(np.repeat(np.arange(len(X)), weights))
+    weighted = cls(text_features=W).fit(X, y, sample_weight=weights)
+    repeated = cls(text_features=W).fit(X[twice], y[twice])
+    np.testing.assert_allclose(
+        weighted.decision_function(X), repeated.decision_function(X), rtol=1e-6
+    )
+
+
+@choosing
+def test_frames_of_one_video_are_held_out_together(cls, features):
+    """Held out alone, a frame finds its neighbour, and the shots seem to know more than they do."""
+    X, y, W = features((3,) * 6, d=32)
+    rng = np.random.default_rng(0)
+    X, y, groups = X.repeat(4, axis=0), y.repeat(4), np.arange(len(X)).repeat(4)
+    X = X + 0.01 * rng.normal(size=X.shape)
+    W = W + 0.4 * rng.normal(size=W.shape)
+    name = "gamma_" if cls is ProKeRClassifier else "alpha_"
+    alone = cls(text_features=W, logit_scale=20).fit(X, y)
+    together = cls(text_features=W, logit_scale=20).fit(X, y, groups=groups)
+    assert getattr(together, name) != getattr(alone, name)
+    if cls is not TipAdapterClassifierCV:
+        return
+    # The best score is that of queries whose video is not in the cache.
+    by_group = groups.astype(str)
+    named = cls(text_features=W, logit_scale=20).fit(X, y, groups=by_group)
+    assert named.alpha_ == pytest.approx(together.alpha_)
+    assert together.best_score_ < alone.best_score_
+
+
+@choosing
+def test_groups_are_as_many_as_the_shots(cls, unbalanced):
+    X, y, W = unbalanced
+    with pytest.raises(ValueError, match=r"groups has the shape \(3,\), expected \(15,\)"):
+        cls(text_features=W).fit(X, y, groups=[1, 2, 3])
+
+
+def test_gda_keeps_groups_for_more_shots(unbalanced):
+    X, y, W = unbalanced
+    groups = np.arange(len(X)) // 2
+    clf = GDAClassifier(text_features=W)
+    whole = clone(clf).fit(X, y, groups=groups)
+    part = clone(clf).fit(X[:8], y[:8], groups=groups[:8])
+    part.partial_fit(X[8:], y[8:], groups=groups[8:])
+    assert part.alpha_ == pytest.approx(whole.alpha_)
+    with pytest.raises(ValueError, match="groups are given for all shots or for none"):
+        part.partial_fit(X[:2], y[:2])
+
+
+def test_a_splitter_gets_the_groups(unbalanced):
+    from sklearn.model_selection import GroupKFold
+
+    X, y, W = unbalanced
+    clf = TipAdapterClassifierCV(text_features=W, cv=GroupKFold(3))
+    assert clf.fit(X, y, groups=np.arange(len(X)) // 2).alpha_ >= 0

@@ -1,0 +1,148 @@
+"""What to label next: what is covered, what is passed over, in which memory."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from sktip import FewShotClassifier
+from sktip.datasets import load_digit_images
+from sktip.model_selection import suggest_shots
+
+NAMES = sorted("zero one two three four five six seven eight nine".split())
+
+
+@pytest.fixture(scope="module")
+def pool(clip):
+    """Features and names of 600 digits, the first 300 to choose from; text features."""
+    images, names = load_digit_images(return_X_y=True)
+    order = np.random.default_rng(1).permutation(len(names))[:600]
+    return clip.transform(images[order]), names[order], clip.encode_text(NAMES, "the digit {}")
+
+
+def test_rare_classes_are_found():
+    """Where some classes have ten times the images of others, as collections have: five draws."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(20, 24))
+    y = np.repeat(np.arange(20), np.geomspace(40, 4, 20).astype(int))
+    query_y = np.repeat(np.arange(20), 10)
+    X, Q = (centres[c] + 0.6 * rng.normal(size=(len(c), 24)) for c in (y, query_y))
+    text = centres + 1.5 * rng.normal(size=centres.shape)
+
+    def classes_and_accuracy(rows):
+        clf = FewShotClassifier(text_features=text).fit(X[rows], y[rows])
+        return len(set(y[rows].tolist())), clf.score(Q, query_y)
+
+    found = {"random": [], "text": [], "looks": []}
+    for seed in range(5):
+        drawn = np.random.default_rng(seed).permutation(len(y))[:20]
+        found["random"].append(classes_and_accuracy(drawn))
+        by_text = suggest_shots(X, 20, text_features=text, random_state=seed)
+        found["text"].append(classes_and_accuracy(by_text))
+        found["looks"].append(classes_and_accuracy(suggest_shots(X, 20, random_state=seed)))
+    n_classes, accuracy = np.mean([found["random"], found["text"], found["looks"]], axis=1).T
+    assert n_classes[1:].min() > n_classes[0] + 2
+    assert accuracy[1] > accuracy[0] - 0.01
+
+
+def test_more_classes_are_covered(pool):
+    X, y, text = pool
+    chosen = [
+        len(set(y[suggest_shots(X[:300], 10, text_features=text, random_state=seed)]))
+        for seed in range(5)
+    ]
+    random = [len(set(y[np.random.default_rng(seed).permutation(300)[:10]])) for seed in range(5)]
+    assert np.mean(chosen) > np.mean(random) + 1
+
+
+@pytest.mark.parametrize("with_text", [True, False])
+def test_what_is_labelled_is_not_asked_for_again(pool, with_text):
+    """Of two kinds of images, one of which has labels, the other is chosen first."""
+    X, y, text = pool
+    labelled = np.flatnonzero(np.isin(y[:300], NAMES[:5]))[:60]
+    rest = np.setdiff1d(np.arange(300), labelled)
+    given = {"text_features": text, "class_names": NAMES} if with_text else {}
+    rows = suggest_shots(X[rest], 20, X_labeled=X[labelled], y=y[labelled], random_state=0, **given)
+    share = np.isin(y[rest], NAMES[5:]).mean()
+    assert np.isin(y[rest][rows], NAMES[5:]).mean() > share + 0.1
+
+
+def test_each_row_once_and_reproducible(pool):
+    X, _, text = pool
+    for n in (1, 7, 299, 300):
+        rows = suggest_shots(X[:300], n, text_features=text, random_state=3)
+        assert len(set(rows.tolist())) == len(rows) == n
+        assert 0 <= rows.min() <= rows.max() < 300
+        again = suggest_shots(X[:300], n, text_features=text, random_state=3)
+        np.testing.assert_array_equal(rows, again)
+
+
+def test_near_duplicates_are_one_kind(pool):
+    """A burst of one picture gets one label; once no other is left, it gets more."""
+    X, _, _ = pool
+    burst = np.concatenate([X[:40], np.repeat(X[40:41], 200, axis=0)])
+    rows = suggest_shots(burst, 20, random_state=0)
+    assert (rows >= 40).sum() <= 2
+    rows = suggest_shots(np.repeat(X[:1], 50, axis=0), 20, random_state=0)
+    assert len(set(rows.tolist())) == 20
+
+
+def test_labels_may_be_numbers_or_names_in_any_order(pool):
+    X, y, text = pool
+    codes = np.searchsorted(NAMES, y)
+    labelled, rest = np.arange(30), np.arange(30, 300)
+    expected = suggest_shots(
+        X[rest], 9, X_labeled=X[labelled], y=codes[labelled], text_features=text, random_state=0
+    )
+    turned = suggest_shots(
+        X[rest],
+        9,
+        X_labeled=X[labelled],
+        y=y[labelled],
+        text_features=text[::-1],
+        class_names=NAMES[::-1],
+        random_state=0,
+    )
+    # Clusters of columns in another order are the same.
+    np.testing.assert_array_equal(np.sort(turned), np.sort(expected))
+
+
+def test_memory_beyond_the_features_does_not_grow_with_them():
+    peaks = []
+    for n_images in (30_000, 60_000):
+        X = np.random.default_rng(0).normal(size=(n_images, 32)).astype(np.float32)
+        text = np.random.default_rng(1).normal(size=(50, 32))
+        tracemalloc.start()
+        suggest_shots(X, 20, text_features=text, random_state=0)
+        # A unit copy of the features and its making are allowed.
+        peaks.append(tracemalloc.get_traced_memory()[1] - 3 * X.nbytes)
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 8e6
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"n": 0}, "n=0"),
+        ({"n": 9}, "n=9; it is an integer from 1 to the number of images, 8"),
+        ({"y": [0, 1]}, "belong together"),
+        ({"X_labeled": np.eye(2, 8), "y": [0]}, "the lengths"),
+        ({"X_labeled": np.eye(2, 4), "y": [0, 1]}, "X_labeled has 4 features, but X has 8"),
+        ({"X": np.vstack([np.eye(7, 8), np.zeros(8)])}, "X has a row of zeros, row 7"),
+        ({"class_names": ["a", "b"]}, "which are missing"),
+        ({"class_names": ["a", "b"], "text_features": np.eye(3, 8)}, "2 names for 3 rows"),
+        (
+            {
+                "X_labeled": np.eye(2, 8),
+                "y": ["a", "c"],
+                "class_names": ["a", "b"],
+                "text_features": np.eye(2, 8),
+            },
+            "y holds 'c', which class_names lacks",
+        ),
+    ],
+)
+def test_what_is_refused(parameters, message):
+    given = {"X": np.eye(8), "n": 2, **parameters}
+    with pytest.raises(ValueError, match=message):
+        suggest_shots(given.pop("X"), given.pop("n"), **given)
