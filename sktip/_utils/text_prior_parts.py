@@ -95,18 +95,18 @@ class TextPriorPartsMixin(ExplanationMixin):
 
     def _parts(self, queries: NDArray[Any], logits: NDArray[Any]) -> dict[str, NDArray[Any]]:
         parts = {"text": self._text_part(queries, self.text_weight_ * self.logit_scale_)}
-        parts["means"] = parts["correction"] = np.zeros_like(logits)
         if self.evidence_ is not None:
             centre, axes = self.evidence_["centre"], self.evidence_["axes"]
             placed = (self.evidence_["means"] - centre) @ axes
             projected = (queries - centre) @ axes
             parts["means"] = self.means_weight_ * projected @ placed.T + self.evidence_["intercept"]
             parts["correction"] = (queries - centre) @ self.correction_coef_.T
-        # Without unlabelled images this is rounding, which is given to the means.
         rest = logits - sum(parts.values())
         if self.trust_:
             return {**parts, "unlabeled": rest}
-        return {**parts, "means": parts["means"] + rest}
+        # It is rounding then.
+        last = "text" if self.evidence_ is None else "means"
+        return {**parts, last: parts[last] + rest}
 
     def _shots_part(
         self, queries: NDArray[Any], targets: NDArray[Any]
