@@ -136,7 +136,8 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, Bas
     -----
     Predictions cost one matrix product, however many shots there are.
 
-    All classes have the same prior, however many shots each has: there is no `class_weight`.
+    All classes have the same prior, however many shots each has. There is no `class_weight`, which
+    would move the covariance only.
 
     A class without shots gets the mean discriminant of the others, so that its text decides.
     Where no class has two different samples, there is no covariance and P is the identity.
@@ -324,8 +325,7 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, Bas
 
         X, labels, weights, rows = counting
         shots = unit_norm(self._shot_features(X, self.n_views, rows))
-        codes = codes_of(labels, self.classes_)
-        n_classes = len(self.classes_)
+        codes, n_classes = codes_of(labels, self.classes_), len(self.classes_)
         samples, sample_codes, sample_weights = views_as_samples(shots, codes, weights)
         statistics = ClassStatistics.of(samples, sample_codes, n_classes, sample_weights)
         if hasattr(self, "means_"):
