@@ -35,9 +35,9 @@ def suggest_shots(
 ) -> NDArray[np.intp]:
     r"""Choose images to label next, so that few labels teach much.
 
-    Images are clustered by what they look like and by what `FewShotClassifier` takes them for, and the image
-    next to each centre is chosen: one of each kind, and a typical one. Clusters that have a
-    labelled image are passed over.
+    Images are clustered by what they look like and by what `sktip.FewShotClassifier` takes them for,
+    and the image next to each centre is chosen: one of each kind, and a typical one. Clusters that
+    have a labelled image are passed over.
 
     Read more in the :ref:`User Guide <guide_what_to_label>`.
 
@@ -83,8 +83,8 @@ def suggest_shots(
     -----
     The rows that are clustered are unit features beside the square roots of the class
     probabilities, which have unit length too, so that both count the same. Where text or labels are
-    given, the probabilities are those of `FewShotClassifier` with a sample of X as unlabelled images.
-    With more than 20,000 images (or 20 per cluster) the centres come from a random sample; memory
+    given, the probabilities are those of `sktip.FewShotClassifier` with a sample of X as unlabelled
+    images. With more than 20,000 images (or 20 per cluster) the centres come from a random sample; memory
     beyond X does not grow with m.
 
     Examples
