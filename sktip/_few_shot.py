@@ -15,7 +15,7 @@ from sktip._encoder import CLIPFeatureTransformer
 from sktip._shots.kept import KeptSamplesClassifier
 from sktip._utils.fitting import extends_fit, fits
 from sktip._utils.labels import numbered
-from sktip._utils.magnitudes import check_finite
+from sktip._utils.magnitudes import check_finite, naming_overflow
 from sktip._utils.prediction import LinearPredictionMixin
 from sktip._utils.progress import progress
 from sktip._utils.text_prior_parts import TextPriorPartsMixin
@@ -345,15 +345,16 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
         weights = self._total_weights()
         steps = 1 if self.unlabeled_ is None else 2
         with progress("Fitting", "step", steps, verbose=self.verbose) as on_step:
-            model = fit_text_prior(
-                self.shots_,
-                self.shot_codes_,
-                weights,
-                text=self.text_features_,
-                groups=numbered(self.shot_groups_),
-                logit_scale=self.logit_scale_,
-                n_classes=len(self.classes_),
-            )
+            with naming_overflow("logits", **self._magnitudes()):
+                model = fit_text_prior(
+                    self.shots_,
+                    self.shot_codes_,
+                    weights,
+                    groups=numbered(self.shot_groups_),
+                    text=self.text_features_,
+                    logit_scale=self.logit_scale_,
+                    n_classes=len(self.classes_),
+                )
             if self.text_features_ is None:
                 # Nothing else speaks for a class that has less than one shot.
                 rare = np.log(np.maximum(model.statistics.presence, RAREST))
