@@ -203,7 +203,7 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
     }
 
     # Models saved before there was an explanation have none.
-    n_views_ = 1
+    n_views_: int = 1
 
     def __init__(
         self,

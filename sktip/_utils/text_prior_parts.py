@@ -104,7 +104,7 @@ class TextPriorPartsMixin(ExplanationMixin):
         rest = logits - sum(parts.values())
         if self.trust_:
             return {**parts, "unlabeled": rest}
-        # It is rounding then.
+        # Without unlabelled images that have moved anything, the rest is rounding.
         last = "text" if self.evidence_ is None else "means"
         return {**parts, last: parts[last] + rest}
 
