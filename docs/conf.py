@@ -100,7 +100,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(sklearn|numpy|matplotlib|torch|joblib|open_clip|pandas|ray|os|pathlib)(\..*)?"),
     ("py:obj", r"[a-z][A-Za-z0-9_]*"),
-    ("py:obj", r"[A-Z][A-Za-z]*CV|PredefinedSplit|Pipeline|X|X_unlabeled|LeaveOneOut"),
+    ("py:obj", r"[A-Z][A-Za-z]*CV|PredefinedSplit|Pipeline|X|X_unlabeled|X_unknown|LeaveOneOut"),
 ]
 
 # -- API reference --------------------------------------------------------------------------
@@ -140,6 +140,9 @@ sphinx_gallery_conf = {
             "few_shot.py",
             "new_class.py",
             "calibration.py",
+            "unknown.py",
+            "wrong_labels.py",
+            "what_to_label.py",
             "linear_probe.py",
             "save_and_load.py",
             "export_onnx.py",

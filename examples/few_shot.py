@@ -64,26 +64,24 @@ display = ShotsCurveDisplay(SHOTS, scores, score_name="accuracy on test images (
 # The logits are a sum of parts: text, class means, correction and unlabelled images. The part of each
 # shot is known too. The last query, and the shots that raised its answer most:
 
-import matplotlib.pyplot as plt
+from sktip.inspection import CacheEvidenceDisplay
 
 query = test[-1]
+CacheEvidenceDisplay.from_estimator(
+    clf, features[query], query_image=images[query], shots=images[shots]
+)
+
+# %%
+# The same as numbers:
+
 why = clf.explain(features[[query]])
 answer = names.index(why.labels[0])
 for part in ("text", "means", "correction", "unlabeled"):
     print(f"{part:>10} {why[part][0, answer] - why[part][0].mean():+.2f} above the mean class")
+nearest = why.shots[0].argsort()[::-1][:3]
+print("shots:", *(f"{why.shot_labels[row]} {why.shots[0, row]:+.2f}" for row in nearest))
 assert np.allclose(
     why.text + why.means + why.correction + why.unlabeled,
     clf.decision_function(features[[query]]),
     atol=1e-4,
 )
-
-nearest = why.shots[0].argsort()[::-1][:4]
-figure, axes = plt.subplots(1, 5, figsize=(7, 1.8), layout="constrained")
-axes[0].imshow(images[query], cmap="gray")
-axes[0].set_title(f"read as {why.labels[0]}", fontsize="medium")
-for ax, row in zip(axes[1:], nearest):
-    ax.imshow(images[shots[row]], cmap="gray")
-    ax.set_title(f"{labels[shots[row]]}: {why.shots[0, row]:+.2f}", fontsize="medium")
-for ax in axes:
-    ax.set_axis_off()
-plt.show()

@@ -34,7 +34,7 @@ from sktip.datasets import load_image_folder
 
 photos = load_image_folder(FOLDER)
 print(photos.DESCR)
-clip = CLIPFeatureTransformer(MODEL, n_jobs=2, memory="features.sqlite", verbose=1)
+clip = CLIPFeatureTransformer(MODEL, memory="features.sqlite", verbose=1)
 features = clip.transform(photos.data)
 
 # %%

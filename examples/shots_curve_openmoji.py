@@ -87,7 +87,7 @@ def main(model):
     images, labels = load_openmoji()
     groups, counts = np.unique(labels, return_counts=True)
     print(f"{len(images)} pictures: {dict(zip(groups.tolist(), counts.tolist()))}")
-    clip = CLIPFeatureTransformer(model, n_jobs=2)
+    clip = CLIPFeatureTransformer(model)
     features = clip.transform(images)
     print(f"drawn and encoded in {time.perf_counter() - start:.1f} s")
 

@@ -1,8 +1,8 @@
 """
-Images of nothing known
-=======================
+Reject images of unknown classes
+================================
 
-A classifier that knows five digits sees all ten. :class:`~sktip.RejectUnknown` scores how
+A classifier that knows five digits gets images of all ten. :class:`~sktip.RejectUnknown` scores how
 well each image is known, and rejects those below a threshold that comes from the shots alone.
 """
 
@@ -29,8 +29,8 @@ shots = known[train]
 queries = np.setdiff1d(np.arange(len(labels)), shots)
 
 # %%
-# At ``quantile=0.05`` about one in twenty images of known digits is rejected. What is said of the others
-# shows how well unknown digits are told from them.
+# At ``quantile=0.05`` about one in twenty images of known digits is rejected. The share of unknown digits
+# that is rejected shows how well they are told from the known ones.
 
 clf = RejectUnknown(FewShotClassifier(clip, input="features", templates="the digit {}"))
 clf.fit(features[shots], labels[shots])

@@ -2,11 +2,12 @@
 What to label next
 ==================
 
-300 digits, and time to label ten of them, then ten more. :func:`~sktip.model_selection.suggest_shots` says which.
+There are 300 digits without labels, and time to label ten of them, then ten more.
+:func:`~sktip.model_selection.suggest_shots` chooses which.
 """
 
 # %%
-# The first ten, from nothing but the names
+# The first ten, from the class names alone
 # -----------------------------------------
 
 import numpy as np
@@ -44,7 +45,7 @@ print(f"20 labels, {len(set(labels[chosen]))} of 10 digits")
 assert len(set(chosen)) == 20
 
 # %%
-# The images that are to be labelled, and a classifier that has learnt from them:
+# The chosen images, and a classifier that has learnt from them:
 
 import matplotlib.pyplot as plt
 

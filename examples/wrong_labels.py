@@ -2,9 +2,9 @@
 Wrong labels: look at the suspects
 ==================================
 
-Ten of 200 handwritten digits get a wrong label here. Probabilities by a classifier that has not seen
-the label, :func:`~sktip.model_selection.held_out_proba`, go into `cleanlab
-<https://docs.cleanlab.ai>`_, which names the suspects. Then somebody has to look at them.
+Ten of 200 handwritten digits get a wrong label here. :func:`~sktip.model_selection.held_out_proba`
+gives probabilities of each digit by a classifier that has not seen its label. From these, `cleanlab
+<https://docs.cleanlab.ai>`_ finds the suspects, and you look at them.
 """
 
 # %%
@@ -46,8 +46,8 @@ assert wrong[suspects].sum() >= 6
 # %%
 # The suspects
 # ------------
-# Above each: its label, and what the classifier takes it for. The titles of labels that are wrong
-# indeed are red, which nobody would know of real photos.
+# Above each: its label, and the class that the classifier predicts. Here the wrong labels are known, and
+# have a red title.
 
 import matplotlib.pyplot as plt
 

@@ -13,17 +13,18 @@ from numpy.typing import ArrayLike, NDArray
 from sktip._base import NOTHING
 from sktip._encoder import CLIPFeatureTransformer
 from sktip._shots.kept import KeptSamplesClassifier
-from sktip._utils.explanation import ExplanationMixin
 from sktip._utils.fitting import extends_fit, fits
-from sktip._utils.magnitudes import check_finite
+from sktip._utils.labels import numbered
+from sktip._utils.magnitudes import check_finite, naming_overflow
 from sktip._utils.prediction import LinearPredictionMixin
 from sktip._utils.progress import progress
+from sktip._utils.text_prior_parts import TextPriorPartsMixin
 
 #: Part of a shot below which a class without text is as good as absent.
 RAREST = 1e-6
 
 
-class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClassifier):
+class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesClassifier):
     r"""The classifier to start with: learns from class names, shots and unlabelled images.
 
     The text features of the class names say where the image features of the classes lie. The mean of
@@ -127,6 +128,9 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
 
     shot_weights_ : ndarray of shape (m,) or None
         Weight of each of them, None if all weigh the same.
+
+    shot_groups_ : ndarray of shape (m,) or None
+        Group of each of them, None if there are none.
 
     label_beliefs_ : ndarray of shape (m,)
         Probability that the label of each shot is right. The weight of the shot is multiplied by
@@ -242,6 +246,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
         *,
         X_unlabeled: Any = None,
         sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
     ) -> Self:
         """Learn from class names, shots and unlabelled images, whichever there are.
 
@@ -261,6 +266,10 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
             Non-negative weight of each shot: a weight of 2 is the shot given twice. A shot of
             weight 0 is no shot: it is neither encoded nor kept, and makes no class.
 
+        groups : array-like of shape (m,), default=None
+            Group of each shot, such as the video that it is a frame of: shots of a group are held
+            out together.
+
         Returns
         -------
         self : FewShotClassifier
@@ -275,7 +284,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
         ImageReadError
             If an image cannot be read. The estimator stays as it was before the call.
         """
-        self._take(X, y, None, X_unlabeled, sample_weight)
+        self._take(X, y, X_unlabeled=X_unlabeled, sample_weight=sample_weight, groups=groups)
         self._solve()
         return self
 
@@ -288,6 +297,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
         *,
         X_unlabeled: Any = None,
         sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
     ) -> Self:
         """Add shots, new classes and unlabelled images: the result is that of `fit` with all.
 
@@ -308,6 +318,9 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
         sample_weight : array-like of shape (m,), default=None
             Non-negative weight of each new shot; one of weight 0 is no shot.
 
+        groups : array-like of shape (m,), default=None
+            Group of each new shot, where the earlier ones have groups.
+
         Returns
         -------
         self : FewShotClassifier
@@ -318,7 +331,8 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
         ValueError
             As in `fit`, or if the labels are not of the kind known.
         """
-        self._take(X, y, classes, X_unlabeled, sample_weight)
+        given = {"X_unlabeled": X_unlabeled, "sample_weight": sample_weight, "groups": groups}
+        self._take(X, y, classes=classes, **given)
         self._solve()
         return self
 
@@ -331,14 +345,16 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, KeptSamplesClas
         weights = self._total_weights()
         steps = 1 if self.unlabeled_ is None else 2
         with progress("Fitting", "step", steps, verbose=self.verbose) as on_step:
-            model = fit_text_prior(
-                self.shots_,
-                self.shot_codes_,
-                weights,
-                text=self.text_features_,
-                logit_scale=self.logit_scale_,
-                n_classes=len(self.classes_),
-            )
+            with naming_overflow("logits", **self._magnitudes()):
+                model = fit_text_prior(
+                    self.shots_,
+                    self.shot_codes_,
+                    weights,
+                    groups=numbered(self.shot_groups_),
+                    text=self.text_features_,
+                    logit_scale=self.logit_scale_,
+                    n_classes=len(self.classes_),
+                )
             if self.text_features_ is None:
                 # Nothing else speaks for a class that has less than one shot.
                 rare = np.log(np.maximum(model.statistics.presence, RAREST))

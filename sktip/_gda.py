@@ -11,13 +11,15 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sktip._base import BaseCLIPClassifier
 from sktip._encoder import CLIPFeatureTransformer
 from sktip._maths.unit import unit_norm
+from sktip._shots.kept import KeptShotsMixin
+from sktip._utils.explanation import ExplanationMixin
 from sktip._utils.fitting import extends_fit, fits
-from sktip._utils.labels import check_groups, codes_of, joined_groups, joined_weights, numbered
+from sktip._utils.labels import check_groups, codes_of, numbered
 from sktip._utils.magnitudes import check_finite
 from sktip._utils.prediction import LinearPredictionMixin
 
 
-class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
+class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, BaseCLIPClassifier):
     r"""Few-shot classification by Gaussian class densities beside CLIP's text prior.
 
     The shots of each class are taken as a Gaussian about the class mean, with one covariance for
@@ -94,7 +96,7 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
 
     shots_ : ndarray of shape (m, n_views, d) or None
         The shots, kept with ``alpha="auto"`` and a text prior, so that `partial_fit` can choose
-        again; else None.
+        again and `explain` can trace logits to them; else None.
 
     shot_codes_ : ndarray of shape (m,), int, or None
         Index into `classes_` of each of them.
@@ -134,7 +136,8 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
     -----
     Predictions cost one matrix product, however many shots there are.
 
-    All classes have the same prior, however many shots each has: there is no `class_weight`.
+    All classes have the same prior, however many shots each has. There is no `class_weight`, which
+    would move the covariance only.
 
     A class without shots gets the mean discriminant of the others, so that its text decides.
     Where no class has two different samples, there is no covariance and P is the identity.
@@ -194,11 +197,6 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
     class_counts_: NDArray
     means_: NDArray
     scatter_: NDArray
-    shots_: Any
-    shot_codes_: Any
-    shot_weights_: NDArray | None
-    # Models saved before there were groups have none.
-    shot_groups_: NDArray | None = None
 
     _without_prior = "predictions come from the shots alone"
 
@@ -323,21 +321,15 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
 
     def _add_shots(self, counting: tuple, groups: NDArray | None, moved: NDArray) -> None:
         """Add shots to the statistics, whose classes are those of `moved` now; choose alpha."""
-        from sktip._maths.discriminant import ClassStatistics
+        from sktip._maths.discriminant import ClassStatistics, views_as_samples
 
         X, labels, weights, rows = counting
         shots = unit_norm(self._shot_features(X, self.n_views, rows))
-        codes = codes_of(labels, self.classes_)
-        n_classes, n_views = len(self.classes_), shots.shape[1]
-        statistics = ClassStatistics.of(
-            shots.reshape(-1, shots.shape[2]),
-            codes.repeat(n_views),
-            n_classes,
-            None if weights is None else weights.repeat(n_views),
-        )
+        codes, n_classes = codes_of(labels, self.classes_), len(self.classes_)
+        samples, sample_codes, sample_weights = views_as_samples(shots, codes, weights)
+        statistics = ClassStatistics.of(samples, sample_codes, n_classes, sample_weights)
         if hasattr(self, "means_"):
-            before = ClassStatistics(self.class_counts_, self.means_, self.scatter_)
-            statistics = before.spread_to(n_classes, moved) + statistics
+            statistics = self._statistics().spread_to(n_classes, moved) + statistics
         groups = groups if groups is None or rows is None else groups[rows]
         self._keep_shots((shots, codes, weights, groups), moved)
         self.class_counts_, self.means_ = statistics.counts, statistics.means
@@ -354,7 +346,7 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
 
     def _keep_shots(self, new: tuple, moved: NDArray) -> None:
         """Keep what alpha is chosen by, where it is chosen."""
-        shots, codes, weights, groups = new
+        shots = new[0]
         if self.alpha != "auto" or self.text_features_ is None:
             self.shots_ = self.shot_codes_ = self.shot_weights_ = self.shot_groups_ = None
             return
@@ -369,12 +361,8 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
                     f"n_views={shots.shape[1]}, but earlier shots have {self.shots_.shape[1]} views; set n_views "
                     "back, or call fit with all shots."
                 )
-            groups = joined_groups(self.shot_groups_, groups)
-            weights = joined_weights(self.shot_weights_, len(self.shots_), weights, len(shots))
-            shots = np.concatenate([self.shots_, shots])
-            codes = np.concatenate([moved[self.shot_codes_], codes])
-        self.shots_, self.shot_codes_, self.shot_weights_ = shots, codes, weights
-        self.shot_groups_ = groups
+            self.shot_codes_ = moved[self.shot_codes_]
+        self._append_shots(*new)
 
     def _chosen_alpha(self, statistics: Any) -> float:
         """Most probable alpha; see the notes of the class."""
@@ -391,6 +379,22 @@ class GDAClassifier(LinearPredictionMixin, BaseCLIPClassifier):
             text=self.text_features_,
             logit_scale=self.logit_scale_,
         ).alpha
+
+    def _statistics(self) -> Any:
+        from sktip._maths.discriminant import ClassStatistics
+
+        return ClassStatistics(self.class_counts_, self.means_, self.scatter_)
+
+    def _parts(self, queries: NDArray, logits: NDArray) -> dict[str, NDArray]:
+        text = self._text_part(queries, self.logit_scale_)
+        return {"text": text, "means": logits - text}
+
+    def _shots_part(self, queries: NDArray, targets: NDArray) -> tuple[NDArray, NDArray] | None:
+        if self.shots_ is None:
+            return None
+        kept = self.shots_, self.shot_codes_, self.shot_weights_
+        moved = self._statistics().contributions(queries, targets, *kept)
+        return self.alpha_ * moved, self.shot_codes_
 
     def _magnitudes(self) -> dict[str, float]:
         return {**super()._magnitudes(), "alpha": self.alpha_}

@@ -12,12 +12,13 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sktip._base import BaseCLIPClassifier
 from sktip._encoder import CLIPFeatureTransformer
 from sktip._maths.unit import unit_norm
+from sktip._utils.explanation import ExplanationMixin
 from sktip._utils.fitting import fits
 from sktip._utils.labels import check_groups, codes_of, numbered
 from sktip._utils.progress import progress
 
 
-class ProKeRClassifier(BaseCLIPClassifier):
+class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
     r"""Few-shot classification by kernel ridge regression beside CLIP's text prior.
 
     The shots correct the text classifier: a regression with the kernel of Tip-Adapter's cache
@@ -118,6 +119,9 @@ class ProKeRClassifier(BaseCLIPClassifier):
     dual_coef_ : ndarray of shape (m * n_views, C)
         Solution of the regression.
 
+    n_views_ : int
+        Keys of each shot.
+
     text_features_ : ndarray of shape (C, d) or None
         Unit-norm text features of the classes, None without a text prior.
 
@@ -197,6 +201,9 @@ class ProKeRClassifier(BaseCLIPClassifier):
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
+
+    # Models saved before there was an explanation have none.
+    n_views_: int = 1
 
     def __init__(
         self,
@@ -285,7 +292,7 @@ class ProKeRClassifier(BaseCLIPClassifier):
         codes, n_classes = codes_of(labels, self.classes_), len(self.classes_)
         total = self._class_weighted(codes, weights)
         self.cache_keys_ = views.reshape(-1, views.shape[2])
-        self.cache_codes_ = codes.repeat(self.n_views)
+        self.cache_codes_, self.n_views_ = codes.repeat(self.n_views), self.n_views
         keys, text = self._tensors(views.dtype)
         beta, lam, gamma = (
             None if value == "auto" else float(value) for value in (self.beta, self.lam, self.gamma)
@@ -349,6 +356,21 @@ class ProKeRClassifier(BaseCLIPClassifier):
             return logits
 
         return logits_of
+
+    def _parts(self, queries: NDArray, logits: NDArray) -> dict[str, NDArray]:
+        text = self._text_part(queries, 1 / self.temperature_)
+        return {"text": text, "correction": logits - text}
+
+    def _shots_part(self, queries: NDArray, targets: NDArray) -> tuple[NDArray, NDArray]:
+        from sktip._maths.cache import affinity
+        from sktip._maths.device import as_tensor
+
+        keys, _ = self._tensors(queries.dtype)
+        similar = affinity(as_tensor(queries, queries.dtype, keys.device), keys, self.beta_)
+        moved = self.dual_coef_[:, targets].T * similar.T.cpu().numpy()
+        moved *= self.gamma_ / self.temperature_
+        of_shots = moved.reshape(len(queries), -1, self.n_views_).sum(axis=2)
+        return of_shots, self.cache_codes_[:: self.n_views_]
 
     def _tensors(self, dtype: Any) -> tuple:
         """Keys and text, in the type and place of computation."""

@@ -75,6 +75,11 @@ def check(folder):
             clf.decision_function(queries), expected[path.stem],
             rtol=1e-4, atol=1e-4, err_msg=path.stem,
         )  # fmt: skip
+        if hasattr(clf, "explain"):
+            why = clf.explain(queries)
+            parts = why.text + why.means + why.correction + why.unlabeled
+            np.testing.assert_allclose(parts, expected[path.stem], rtol=1e-4, atol=1e-4)
+            assert why.shots is None or why.shots.shape[1] == len(why.shot_labels)
         count += 1
     return count
 

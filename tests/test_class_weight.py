@@ -22,7 +22,13 @@ WEIGHING = [
 every = pytest.mark.parametrize(
     "clf", WEIGHING, ids=lambda clf: repr(clf).replace("Classifier", "")
 )
-choosing = pytest.mark.parametrize("cls", [TipAdapterClassifierCV, GDAClassifier, ProKeRClassifier])
+CHOOSING = {
+    TipAdapterClassifierCV: "alpha_",
+    GDAClassifier: "alpha_",
+    ProKeRClassifier: "gamma_",
+    FewShotClassifier: "means_weight_",
+}
+choosing = pytest.mark.parametrize("cls", CHOOSING)
 
 
 @pytest.fixture
@@ -97,7 +103,7 @@ def test_frames_of_one_video_are_held_out_together(cls, features):
     X, y, groups = X.repeat(4, axis=0), y.repeat(4), np.arange(len(X)).repeat(4)
     X = X + 0.01 * rng.normal(size=X.shape)
     W = W + 0.4 * rng.normal(size=W.shape)
-    name = "gamma_" if cls is ProKeRClassifier else "alpha_"
+    name = CHOOSING[cls]
     alone = cls(text_features=W, logit_scale=20).fit(X, y)
     together = cls(text_features=W, logit_scale=20).fit(X, y, groups=groups)
     assert getattr(together, name) != getattr(alone, name)
@@ -117,16 +123,44 @@ def test_groups_are_as_many_as_the_shots(cls, unbalanced):
         cls(text_features=W).fit(X, y, groups=[1, 2, 3])
 
 
-def test_gda_keeps_groups_for_more_shots(unbalanced):
+@pytest.mark.parametrize("cls", [GDAClassifier, FewShotClassifier])
+def test_groups_are_kept_for_more_shots(cls, unbalanced):
     X, y, W = unbalanced
     groups = np.arange(len(X)) // 2
-    clf = GDAClassifier(text_features=W)
-    whole = clone(clf).fit(X, y, groups=groups)
-    part = clone(clf).fit(X[:8], y[:8], groups=groups[:8])
+    weights = np.append(0, np.ones(len(X) - 1))
+    clf = cls(text_features=W)
+    whole = clone(clf).fit(X, y, groups=groups, sample_weight=weights)
+    part = clone(clf).fit(X[:8], y[:8], groups=groups[:8], sample_weight=weights[:8])
     part.partial_fit(X[8:], y[8:], groups=groups[8:])
-    assert part.alpha_ == pytest.approx(whole.alpha_)
+    np.testing.assert_array_equal(part.shot_groups_, groups[1:])
+    assert getattr(part, CHOOSING[cls]) == pytest.approx(getattr(whole, CHOOSING[cls]))
     with pytest.raises(ValueError, match="groups are given for all shots or for none"):
         part.partial_fit(X[:2], y[:2])
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_groups_make_honest_probabilities_of_many_frames(seed):
+    """Twelve shots per class that are frames of three videos know what three shots know."""
+    rng = np.random.default_rng(seed)
+    truth, offset = rng.normal(size=(6, 32)), 2 * rng.normal(size=32)
+    W = 2 + truth + rng.normal(size=truth.shape)
+    y, qy = np.tile(np.arange(6), 3), rng.integers(6, size=300)
+    X, Q = (offset + truth[of] + 2.5 * rng.normal(size=(len(of), 32)) for of in (y, qy))
+    frames = X.repeat(4, axis=0) + 0.2 * rng.normal(size=(4 * len(X), 32))
+    losses, confidences = [], []
+    for groups in (None, np.arange(len(X)).repeat(4)):
+        clf = FewShotClassifier(text_features=W, logit_scale=20)
+        proba = clf.fit(frames, y.repeat(4), groups=groups).predict_proba(Q)
+        losses.append(-np.log(proba[np.arange(len(Q)), qy]).mean())
+        confidences.append(proba.max(axis=1).mean() - clf.score(Q, qy))
+    assert losses[1] < losses[0] / 1.5
+    assert abs(confidences[1]) < confidences[0] / 2
+
+
+def test_groups_without_shots(unbalanced):
+    _, _, W = unbalanced
+    with pytest.raises(ValueError, match="groups were given, but no shots"):
+        FewShotClassifier(text_features=W).fit(groups=[1, 2])
 
 
 def test_a_splitter_gets_the_groups(unbalanced):

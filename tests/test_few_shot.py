@@ -272,15 +272,6 @@ def test_what_a_shot_says_is_what_is_missing_without_it(problem):
     assert why.shots[0, own].min() > np.median(why.shots[0, ~own])
 
 
-def test_explain_errors(problem):
-    X, y, W, _ = problem
-    clf = make(W).fit(X, y)
-    with pytest.raises(ValueError, match="labels has 2 classes for 3 queries"):
-        clf.explain(X[:3], [0, 1])
-    with pytest.raises(ValueError, match="labels has 9 at index 1, which is no class"):
-        clf.explain(X[:2], [0, 9])
-
-
 # Errors.
 
 

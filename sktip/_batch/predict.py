@@ -15,7 +15,7 @@ from sktip._batch.parts import parts_of
 from sktip._encoding.session import EncoderSession, open_encoder
 from sktip._images.pictures import as_image_list, describe
 from sktip._utils.feature_names import with_feature_names
-from sktip._utils.files import replacing
+from sktip._utils.output_files import replacing
 from sktip._utils.warn import warn
 from sktip.datasets._walk import LeftOut, find_images, printable
 from sktip.exceptions import ImageReadError

@@ -15,7 +15,7 @@ from sktip._batch.predict import predict_images
 from sktip._cli.arguments import parser
 from sktip._cli.models import check_suffix, load_model, save_model
 from sktip._encoder import CLIPFeatureTransformer
-from sktip._utils.files import check_free
+from sktip._utils.output_files import check_free
 from sktip.datasets import load_image_folder, load_image_table
 from sktip.prompts import read_descriptions
 

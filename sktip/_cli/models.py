@@ -6,7 +6,7 @@ from typing import Any
 import joblib
 
 import sktip
-from sktip._utils.files import replacing
+from sktip._utils.output_files import replacing
 from sktip._utils.warn import warn
 
 SUFFIXES = (".skops", ".joblib")

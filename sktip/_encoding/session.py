@@ -123,7 +123,7 @@ class EncoderSession:
     ) -> NDArray[np.float32]:
         """Unit-norm features of images, (n, d), of as many views as the encoder has been given.
 
-        Images that `on_failure` was told of are rows of NaN.
+        Images that cannot be read give rows of NaN.
         """
         features = np.empty((len(images), self.width), np.float32)
         with closing(self.rows(images, on_failure)) as rows:

@@ -17,6 +17,15 @@ NO_SPREAD = 1e-12
 MOST_SAMPLES = 1e12
 
 
+def views_as_samples(
+    shots: NDArray[Any], codes: NDArray[Any], weights: NDArray[Any] | None
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
+    """Make each view of the shots (m, n_views, d) a sample of its own, with its code and weight."""
+    n_views = shots.shape[1]
+    samples = shots.reshape(-1, shots.shape[2])
+    return samples, codes.repeat(n_views), None if weights is None else weights.repeat(n_views)
+
+
 @dataclass(frozen=True)
 class ClassStatistics:
     """What the discriminants are made of.
@@ -92,22 +101,63 @@ class ClassStatistics:
         """
         present = self.counts > 0
         means = self.means[present]
-        weights, n, d = means.T, self.counts.sum(), means.shape[1]
+        n = self.counts.sum()
         if not n < MOST_SAMPLES:
             raise ValueError(
                 f"the shots weigh {n:g} in all; sample_weight counts how often each was given, and above "
                 f"{MOST_SAMPLES:g} their covariance cannot be told from a singular one. Divide it."
             )
-        if self.has_spread:
-            covariance = self.scatter / n
-            ridge = np.trace(covariance) * np.eye(d)
-            shrunken = torch.from_numpy(max(n - 1, 0) * covariance + ridge)
-            # torch's threads wait asleep; SciPy's do not, which takes many times as long where the
-            # CPU has other work too.
-            factor = torch.linalg.cholesky(shrunken)
-            weights = d * torch.cholesky_solve(torch.from_numpy(means.T), factor).numpy()
-        own = (means.T * weights).sum(axis=0) / 2
-        all_weights = np.tile(weights.mean(axis=1), (len(present), 1))
+        weights = self._times_precision(means)
+        own = (means * weights).sum(axis=1) / 2
+        all_weights = np.tile(weights.mean(axis=0), (len(present), 1))
         all_own = np.full(len(present), own.mean())
-        all_weights[present], all_own[present] = weights.T, own
+        all_weights[present], all_own[present] = weights, own
         return all_weights, -np.log(len(present)) - all_own
+
+    def contributions(
+        self,
+        queries: NDArray[Any],
+        targets: NDArray[Any],
+        shots: NDArray[Any],
+        codes: NDArray[Any],
+        weights: NDArray[Any] | None,
+    ) -> NDArray[Any]:
+        """How far each shot moved the discriminant of one class for each query: (n, m).
+
+        They add up to the discriminant, less what is the same for all classes of a query: P and the
+        centre of the class means are held fixed, and means are compared about that centre.
+
+        Parameters
+        ----------
+        queries, targets : ndarray of shape (n, d) and (n,)
+            Unit features of the queries, and the code of the class that each is about.
+
+        shots, codes, weights : ndarray of shape (m, n_views, d), (m,) and (m,) or None
+            The shots, whose views are the samples of these statistics.
+        """
+        present = self.counts > 0
+        centre = self.means[present].mean(axis=0)
+        sharp_means = self._times_precision(self.means - centre)
+        placed = shots.mean(axis=1, dtype=np.float64) - centre
+        through_means = self._times_precision(queries - centre) @ placed.T
+        through_means -= np.einsum("ij,ij->i", sharp_means[codes], placed) / 2
+        # A class without samples has the mean discriminant of the others.
+        parts = np.eye(len(present))
+        parts[~present] = present / present.sum()
+        result: NDArray[Any] = through_means * parts[targets][:, codes]
+        result *= shots.shape[1] * (1 if weights is None else weights) / self.counts[codes]
+        return result
+
+    def _times_precision(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Rows times P: (n, d)."""
+        if not self.has_spread:
+            return rows
+        n, d = self.counts.sum(), rows.shape[1]
+        covariance = self.scatter / n
+        ridge = np.trace(covariance) * np.eye(d)
+        shrunken = torch.from_numpy(max(n - 1, 0) * covariance + ridge)
+        # torch's threads wait asleep; SciPy's do not, which takes many times as long where the
+        # CPU has other work too.
+        factor = torch.linalg.cholesky(shrunken)
+        sharp: NDArray[Any] = d * torch.cholesky_solve(torch.from_numpy(rows.T), factor).numpy()
+        return sharp.T

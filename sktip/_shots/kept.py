@@ -12,11 +12,37 @@ from sklearn.utils._param_validation import Interval
 from sktip._base import BaseCLIPClassifier
 from sktip._images.pictures import as_image_list
 from sktip._maths.unit import unit_norm
-from sktip._utils.labels import codes_of, joined_weights
+from sktip._utils.labels import check_groups, codes_of, joined_groups, joined_weights
 from sktip.exceptions import ImageReadError
 
 
-class KeptSamplesClassifier(BaseCLIPClassifier):
+class KeptShotsMixin:
+    """The shots that a classifier keeps."""
+
+    shots_: Any
+    shot_codes_: Any
+    shot_weights_: NDArray[Any] | None
+    # Models saved before there were groups have none.
+    shot_groups_: NDArray[Any] | None = None
+
+    def _append_shots(
+        self,
+        shots: NDArray[Any],
+        codes: NDArray[Any],
+        weights: NDArray[Any] | None,
+        groups: NDArray[Any] | None,
+    ) -> None:
+        """Keep shots beside those that are kept, if any."""
+        if len(getattr(self, "shot_codes_", ())):
+            groups = joined_groups(self.shot_groups_, groups)
+            weights = joined_weights(self.shot_weights_, len(self.shots_), weights, len(shots))
+            shots = np.concatenate([self.shots_, shots])
+            codes = np.concatenate([self.shot_codes_, codes])
+        self.shots_, self.shot_codes_ = shots, codes
+        self.shot_weights_, self.shot_groups_ = weights, groups
+
+
+class KeptSamplesClassifier(KeptShotsMixin, BaseCLIPClassifier):
     """A classifier that keeps the features of its shots and of unlabelled images.
 
     A subclass takes what `fit` and `partial_fit` are given, and then fits what is kept.
@@ -28,31 +54,34 @@ class KeptSamplesClassifier(BaseCLIPClassifier):
         "random_state": ["random_state"],
     }
 
-    shots_: NDArray[Any]
-    shot_codes_: NDArray[Any]
-    shot_weights_: NDArray[Any] | None
     unlabeled_: NDArray[Any] | None
 
     def _take(
         self,
         X: Any,
         y: ArrayLike | None,
-        classes: ArrayLike | None,
+        *,
+        classes: ArrayLike | None = None,
         X_unlabeled: Any,
         sample_weight: ArrayLike | None,
+        groups: ArrayLike | None,
     ) -> None:
         """Read what is given, and add it to what is kept."""
         first = not hasattr(self, "classes_")
-        labels, weights, rows = np.array([]), None, None
+        labels = np.array([])
         has_shots = not (_is_empty(X) and _is_empty(y))
         # Everything is checked before anything is encoded.
         if X is None and has_shots:
             raise ValueError("y was given without X, the shots that it labels.")
         if has_shots:
             X, labels = self._start_fit(X, y, self.n_views, reset=first)
-            X, labels, weights, rows = self._shots_that_count(X, labels, sample_weight)
+            shot_groups = check_groups(groups, len(X))
+            counting = self._shots_that_count(X, labels, sample_weight)
+            labels = counting[1]
         elif not _is_empty(sample_weight):
             raise ValueError("sample_weight was given, but no shots that it is the weight of.")
+        elif not _is_empty(groups):
+            raise ValueError("groups were given, but no shots that they are the groups of.")
         unlabeled = None
         if not _is_empty(X_unlabeled):
             with _about_unlabeled():
@@ -66,7 +95,7 @@ class KeptSamplesClassifier(BaseCLIPClassifier):
         if first:
             self._start_empty(has_features=has_shots or unlabeled is not None)
         if has_shots:
-            self._add_shots(X, labels, weights, rows)
+            self._add_shots(counting, shot_groups)
         if unlabeled is not None:
             with _about_unlabeled():
                 self._add_unlabeled(unlabeled)
@@ -79,23 +108,19 @@ class KeptSamplesClassifier(BaseCLIPClassifier):
 
     def _start_empty(self, *, has_features: bool) -> None:
         """Set the state before any shot and any unlabelled image."""
-        self.shot_codes_, self.shot_weights_ = np.empty(0, np.intp), None
+        self.shot_codes_ = np.empty(0, np.intp)
+        self.shot_weights_ = self.shot_groups_ = None
         self.unlabeled_ = None
         if self.text_features_ is not None:
             self.shots_ = self.text_features_[:0]
             if not has_features and not self._reads_images:
                 self.n_features_in_ = self.text_features_.shape[1]
 
-    def _add_shots(
-        self, X: Any, labels: NDArray[Any], weights: NDArray[Any] | None, rows: NDArray[Any] | None
-    ) -> None:
+    def _add_shots(self, counting: tuple, groups: NDArray[Any] | None) -> None:
+        X, labels, weights, rows = counting
         shots = unit_norm(self._shot_features(X, self.n_views, rows).mean(axis=1))
-        codes = codes_of(labels, self.classes_)
-        if len(self.shot_codes_):
-            weights = joined_weights(self.shot_weights_, len(self.shots_), weights, len(shots))
-            shots = np.concatenate([self.shots_, shots])
-            codes = np.concatenate([self.shot_codes_, codes])
-        self.shots_, self.shot_codes_, self.shot_weights_ = shots, codes, weights
+        groups = groups if groups is None or rows is None else groups[rows]
+        self._append_shots(shots, codes_of(labels, self.classes_), weights, groups)
 
     def _add_unlabeled(self, X_unlabeled: Any) -> None:
         new = unit_norm(self._shot_features(X_unlabeled)[:, 0]).astype(np.float32, copy=False)

@@ -2,6 +2,8 @@
 
 import functools
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -79,8 +81,37 @@ def check_finite(what: str, array: NDArray[Any], **values: Any) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
         if math.isfinite(flat.dot(flat)) or np.isfinite(flat).all():
             return
-    shown = ", ".join(f"{name}={value:g}" for name, value in values.items())
     raise ValueError(
-        f"{what} are not finite: the numbers overflow {array.dtype}. Look at {shown}, at sample_weight, and at "
-        "what was fitted."
+        f"{what} are not finite: the numbers overflow {array.dtype}. {_where_to_look(values)}"
     )
+
+
+@contextmanager
+def naming_overflow(what: str, **values: float) -> Iterator[None]:
+    """Make an error of numbers that overflow within; it says by which parameters they may have.
+
+    Parameters
+    ----------
+    what : str
+        What is computed, in the plural.
+
+    **values : float
+        Values that it is computed with, by the name of their parameter.
+
+    Raises
+    ------
+    ValueError
+        If numbers overflow.
+    """
+    try:
+        with np.errstate(over="raise"):
+            yield
+    except FloatingPointError:
+        raise ValueError(
+            f"{what} overflow while they are fitted. {_where_to_look(values)}"
+        ) from None
+
+
+def _where_to_look(values: dict[str, float]) -> str:
+    shown = ", ".join(f"{name}={value:g}" for name, value in values.items())
+    return f"Look at {shown}, at sample_weight, and at what was fitted."

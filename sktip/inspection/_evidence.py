@@ -7,23 +7,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from scipy.special import softmax
-from sklearn.pipeline import Pipeline
-from sklearn.utils import check_scalar, get_tags
+from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
-from sktip._base import on_features
 from sktip._encoder import CLIPFeatureTransformer
-from sktip._encoding.session import open_encoder
 from sktip._images.files import read_bytes
 from sktip._images.pictures import as_image_list, describe, to_rgb
-from sktip._shots.cache import BaseCacheClassifier
-from sktip._utils.feature_names import with_feature_names
-from sktip._utils.prediction import unit_rows
-from sktip.exceptions import ImageReadError
+from sktip.inspection._one_query import evidence, says_why, takes_images
 from sktip.inspection._plot import (
     BLUE,
+    GREEN,
     LITERAL,
     ORANGE,
+    PURPLE,
     check_matplotlib,
     drawable,
     last_step,
@@ -35,15 +31,26 @@ PICTURE_SIZE = 320
 #: Inches of a new figure: for the row of pictures, around the bars, and for the bar of a class.
 PICTURES_HEIGHT, BARS_HEIGHT, CLASS_HEIGHT = 1.6, 1.3, 0.34
 
+#: How the parts of the logits are called, and their colours; no classifier has cache and means.
+PARTS = {
+    "prior": ("text prior", BLUE),
+    "cache": ("cache: votes of all shots", ORANGE),
+    "means": ("class means", ORANGE),
+    "correction": ("correction", GREEN),
+    "unlabeled": ("unlabelled images", PURPLE),
+}
+
 
 class CacheEvidenceDisplay:
-    """Why a query got its answer: the shots that voted for it, and the part of the class names.
+    """Why a query got its answer: what its logits are made of, and the shots that spoke for it.
 
-    The upper row shows the query beside the cached shots with the largest votes, each with its
-    class and vote; a shot of the predicted class has a solid frame. Below, the logit of each of
-    the likeliest classes is split into CLIP's text prior and the votes of the cache. The longest
-    bar is the predicted class, and bars differ as much as their logits: the bars of the prior
-    begin at the lowest of the classes shown, since what all have in common changes no answer.
+    The upper row shows the query beside the shots that say most for the answer, each with its class
+    and how far it moved the logit: its vote in a cache, or its part in the class means and the
+    correction. A shot of the predicted class has a solid frame. Below, the logit of each of the
+    likeliest classes is split into its parts, such as CLIP's text prior and the votes of the cache.
+    The longest bar is the predicted class, and bars differ as much as their logits: all parts but
+    the votes begin at the lowest of the classes shown, since what all have in common changes no
+    answer.
 
     It is recommended to use `from_estimator` to create one. All parameters are stored as
     attributes.
@@ -58,14 +65,14 @@ class CacheEvidenceDisplay:
     prior : array-like of shape (C,) or None
         Part of each logit that is the text prior's; None without one.
 
-    cache : array-like of shape (C,)
-        Part of each logit that is the cache's: the votes of all shots, added up.
+    cache : array-like of shape (C,) or None
+        Part of each logit that is the cache's: the votes of all shots, added up. None without one.
 
     indices : array-like of shape (n_shots,), int
-        Rows of the cache with the largest votes, the largest first.
+        The shots that say most for the answer, the first first: their places among all shots.
 
     weights : array-like of shape (n_shots,)
-        Their votes.
+        How far they moved the logit of the answer; with a cache, their votes.
 
     labels : array-like of shape (n_shots,)
         Their classes.
@@ -75,6 +82,10 @@ class CacheEvidenceDisplay:
 
     shot_pictures : list of such pictures of length n_shots, default=None
         The shots of `indices`.
+
+    means, correction, unlabeled : array-like of shape (C,), default=None
+        Parts of each logit that `explain` of a classifier tells: those of the class means, of the
+        correction and of the unlabelled images.
 
     Attributes
     ----------
@@ -87,12 +98,13 @@ class CacheEvidenceDisplay:
     image_axes_ : list of matplotlib Axes
         Axes of the query, if its picture is known, and of the shots, if theirs are.
 
-    prior_bars_, cache_bars_ : matplotlib BarContainer
-        Bars of the text prior, None without one, and of the cache; the likeliest class first.
+    prior_bars_, cache_bars_, means_bars_, correction_bars_, unlabeled_bars_ : matplotlib BarContainer
+        Bars of each part, None without it; the likeliest class first.
 
     See Also
     --------
     sktip.TipAdapterClassifier.nearest_shots : The same shots as arrays, for any number of queries.
+    sktip.FewShotClassifier.explain : The same parts as arrays, for any number of queries.
 
     Examples
     --------
@@ -108,17 +120,26 @@ class CacheEvidenceDisplay:
     'prediction: 0 (98 %)'
     """
 
+    prior_bars_: Any
+    cache_bars_: Any
+    means_bars_: Any
+    correction_bars_: Any
+    unlabeled_bars_: Any
+
     def __init__(
         self,
         *,
         classes: ArrayLike,
         prior: ArrayLike | None,
-        cache: ArrayLike,
+        cache: ArrayLike | None = None,
         indices: ArrayLike,
         weights: ArrayLike,
         labels: ArrayLike,
         query_picture: Any = None,
         shot_pictures: list | None = None,
+        means: ArrayLike | None = None,
+        correction: ArrayLike | None = None,
+        unlabeled: ArrayLike | None = None,
     ):
         self.classes = classes
         self.prior = prior
@@ -128,6 +149,9 @@ class CacheEvidenceDisplay:
         self.labels = labels
         self.query_picture = query_picture
         self.shot_pictures = shot_pictures
+        self.means = means
+        self.correction = correction
+        self.unlabeled = unlabeled
 
     @classmethod
     def from_estimator(
@@ -145,22 +169,24 @@ class CacheEvidenceDisplay:
 
         Parameters
         ----------
-        estimator : TipAdapterClassifier, TipAdapterClassifierCV, Pipeline or search
-            Fitted; a Pipeline ends in one of them, and a search has found one.
+        estimator : classifier, Pipeline or search
+            Fitted; a classifier with `nearest_shots` or `explain`: TipAdapterClassifier,
+            TipAdapterClassifierCV, FewShotClassifier, GDAClassifier or ProKeRClassifier. A Pipeline
+            ends in one of them, and a search has found one.
 
         query : image, or array-like of shape (d,)
             A single image, or a single feature row where the estimator takes features.
 
         shots : sequence of images of length m, default=None
-            Images of the cached shots, in the order of `cache_keys_`: those given to `fit`, then
-            those given to `partial_fit`, without shots of weight 0. The classifier keeps their
-            features only. Only those with the largest votes are read. None draws the bars alone.
+            Images of the shots, in the order given: those of `fit`, then those of `partial_fit`,
+            without shots of weight 0. The classifier keeps their features only. Only those that
+            are shown are read. None draws the bars alone.
 
         query_image : image, default=None
             Picture of a query that is a feature row.
 
         n_shots : int, default=5
-            Shots to show; all of them, if there are fewer.
+            Shots to show; all that say something, if there are fewer.
 
         n_classes : int, default=5
             Classes to show, the likeliest ones; all of them, if there are fewer.
@@ -176,10 +202,12 @@ class CacheEvidenceDisplay:
         Raises
         ------
         TypeError
-            If the estimator has no cache.
+            If the estimator has neither a cache nor `explain`.
 
         ValueError
-            If the query is not a single one, or `shots` are not as many as the cache has.
+            If the query is not a single one, or `shots` are not as many as the classifier has
+            learned from, or these are not known: `GDAClassifier` keeps them with
+            ``alpha="auto"`` and a text prior.
 
         ImageReadError
             If an image to be shown cannot be read.
@@ -189,45 +217,27 @@ class CacheEvidenceDisplay:
         check_is_fitted(estimator)
         estimator = getattr(estimator, "best_estimator_", estimator)
         classifier = last_step(estimator)
-        if not isinstance(classifier, BaseCacheClassifier):
+        if not says_why(classifier):
             raise TypeError(
-                f"a {type(classifier).__name__} has no cache of shots to show; pass a fitted "
-                "TipAdapterClassifier or TipAdapterClassifierCV, a Pipeline that ends in one, or a search "
-                "that has refitted one."
+                f"a {type(classifier).__name__} has neither a cache of shots nor explain; pass a fitted "
+                "TipAdapterClassifier, TipAdapterClassifierCV, FewShotClassifier, GDAClassifier or "
+                "ProKeRClassifier, a Pipeline that ends in one, or a search that has refitted one."
             )
-        n_cached = len(classifier.cache_keys_)
-        if shots is not None:
-            shots = as_image_list(shots)
-            if len(shots) != n_cached:
-                raise ValueError(
-                    f"shots has {len(shots)} images, but the cache has {n_cached} shots; give the images "
-                    "of all of them, in the order of cache_keys_."
-                )
-        takes_images = not get_tags(_first_step(estimator)).input_tags.two_d_array
-        if takes_images and query_image is None:
+        shots = None if shots is None else as_image_list(shots)
+        found = evidence(estimator, query)
+        _check_shots(shots, found.pop("n_shots"))
+        if query_image is None and takes_images(estimator):
             query_image = query
-        if takes_images:
-            X: Any = [query]
-        else:
-            X = with_feature_names(_one_row(query), _first_step(estimator))
-        classifier, X = _as_features(estimator, X)
-        indices, votes = (found[0] for found in classifier.nearest_shots(X, n_cached)[:2])
-        feature = unit_rows(np.asarray(X))[0]
-        codes, text = classifier.cache_codes_[indices], classifier.text_features_
-        cache = np.bincount(codes, votes, minlength=len(classifier.classes_))
-        indices = indices[:n_shots]
+        for name in ("indices", "weights", "labels"):
+            found[name] = found[name][:n_shots]
         max_pixels = (classifier.encoder or CLIPFeatureTransformer()).max_pixels
         display = cls(
             classes=classifier.classes_,
-            prior=None if text is None else classifier.logit_scale_ * text @ feature,
-            cache=cache,
-            indices=indices,
-            weights=votes[:n_shots],
-            labels=classifier.classes_[codes[:n_shots]],
+            **found,
             query_picture=None if query_image is None else _picture(query_image, 0, max_pixels),
             shot_pictures=None
             if shots is None
-            else [_picture(shots[row], row, max_pixels) for row in indices.tolist()],
+            else [_picture(shots[row], row, max_pixels) for row in found["indices"].tolist()],
         )
         return display.plot(ax, n_classes=n_classes)
 
@@ -249,17 +259,18 @@ class CacheEvidenceDisplay:
         """
         check_matplotlib(f"{type(self).__name__}.plot")
         check_scalar(n_classes, "n_classes", Integral, min_val=1)
-        classes, cache = np.asarray(self.classes), np.asarray(self.cache)
-        prior = np.zeros_like(cache) if self.prior is None else np.asarray(self.prior)
-        likeliest = np.argsort(-(prior + cache), kind="stable")[:n_classes]
+        classes = np.asarray(self.classes)
+        parts = {name: np.asarray(getattr(self, name)) for name in self._known_parts()}
+        logits = sum(parts.values(), np.zeros(len(classes)))
+        likeliest = np.argsort(-logits, kind="stable")[:n_classes]
         pictures = len(self.shot_pictures or ()) + (self.query_picture is not None)
         height = BARS_HEIGHT + CLASS_HEIGHT * len(likeliest) + (PICTURES_HEIGHT if pictures else 0)
         self.ax_ = new_axes((7, height)) if ax is None else ax
         self.figure_ = self.ax_.figure
         winner = classes[likeliest[0]]
         self.image_axes_ = self._draw_pictures(pictures, winner, height) if pictures else []
-        probabilities = softmax(prior + cache)[likeliest]
-        self._draw_bars(prior[likeliest], cache[likeliest], probabilities)
+        probabilities = softmax(logits)[likeliest]
+        self._draw_bars({name: part[likeliest] for name, part in parts.items()}, probabilities)
         self.ax_.set_yticks(
             range(len(likeliest)), [_short(label, 24) for label in classes[likeliest]], **LITERAL
         )
@@ -296,57 +307,51 @@ class CacheEvidenceDisplay:
             )
         return axes
 
-    def _draw_bars(self, prior: NDArray, cache: NDArray, probabilities: NDArray) -> None:
-        rows = np.arange(len(cache))
-        start = prior - prior.min()
-        self.prior_bars_ = None
-        if self.prior is not None:
-            self.prior_bars_ = self.ax_.barh(rows, start, color=BLUE, label="text prior")
-        self.cache_bars_ = self.ax_.barh(
-            rows, cache, left=start, color=ORANGE, label="cache: votes of all shots"
-        )
-        for row, end, probability in zip(rows, start + cache, probabilities, strict=True):
+    def _known_parts(self) -> list[str]:
+        return [name for name in PARTS if getattr(self, name) is not None]
+
+    def _draw_bars(self, parts: dict[str, NDArray], probabilities: NDArray) -> None:
+        rows, ends = np.arange(len(probabilities)), np.zeros(len(probabilities))
+        for name, (label, color) in PARTS.items():
+            bars = None
+            if name in parts:
+                # Votes are counted from 0.
+                width = parts[name] - (0 if name == "cache" else parts[name].min())
+                bars = self.ax_.barh(rows, width, left=ends, color=color, label=label)
+                ends += width
+            setattr(self, f"{name}_bars_", bars)
+        for row, end, probability in zip(rows, ends, probabilities, strict=True):
             self.ax_.annotate(
                 _percent(probability), (end, row), (4, 0), textcoords="offset points", va="center",
                 **LITERAL,
             )  # fmt: skip
-        self.ax_.set_xlim(0, 1.12 * max((start + cache).max(), 1e-9))
+        self.ax_.set_xlim(0, 1.12 * max(ends.max(), 1e-9))
         self.ax_.invert_yaxis()
         self.ax_.spines[["top", "right"]].set_visible(False)
-        self.ax_.set_xlabel(
-            "logit" if self.prior is None else "logit, above the lowest text prior shown"
+        above = {
+            ("cache",): "logit",
+            ("prior", "cache"): "logit, above the lowest text prior shown",
+        }
+        self.ax_.set_xlabel(above.get(tuple(parts), "logit, each part above its lowest shown"))
+        self.ax_.legend(
+            loc="lower center", bbox_to_anchor=(0.5, 1), ncols=max(1, len(parts)), frameon=False
         )
-        self.ax_.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
 
 
-def _first_step(estimator: Any) -> Any:
-    return estimator[0] if isinstance(estimator, Pipeline) else estimator
-
-
-def _as_features(estimator: Any, X: Any) -> tuple[Any, Any]:
-    """Return the last step as a classifier of features, and the features of queries that it is given."""
-    if isinstance(estimator, Pipeline) and len(estimator) > 1:
-        X = estimator[:-1].transform(X)
-    classifier = last_step(estimator)
-    if get_tags(classifier).input_tags.two_d_array:
-        return classifier, X
-    encoder = open_encoder(classifier.encoder)
-    features = np.concatenate(list(encoder.views(as_image_list(X), on_failure=_fail)))
-    return on_features(classifier, encoder), features
-
-
-def _fail(index: int, error: ImageReadError) -> None:
-    raise error
-
-
-def _one_row(query: Any) -> NDArray:
-    row = np.asarray(query)
-    if row.ndim != 1:
+def _check_shots(shots: list | None, n_shots: int | None) -> None:
+    """Check that the images of shots are as many as the shots that are known."""
+    if shots is None:
+        return
+    if n_shots is None:
         raise ValueError(
-            f"query has shape {row.shape}; the estimator takes features, and a single query is a row "
-            "of shape (d,), such as X[0]."
+            "shots cannot be shown, since the classifier has not kept them; fit a GDAClassifier with "
+            "alpha='auto' and a text prior, or leave shots out."
         )
-    return row[np.newaxis]
+    if len(shots) != n_shots:
+        raise ValueError(
+            f"shots has {len(shots)} images, but the classifier has {n_shots} shots; give the images "
+            "of all of them, in the order given, without those of weight 0."
+        )
 
 
 def _picture(image: Any, index: int, max_pixels: int) -> Image.Image:

@@ -269,7 +269,8 @@ class ShotsCurveDisplay:
             ax = new_axes((7 + 2.2 * columns, 5.2 if many else 4.4))
         self.ax_, self.figure_ = ax, ax.figure
         thickness = {"linewidth": 1, "markersize": 3} if many else {"linewidth": 2}
-        shown = apart(np.log2(shots), MAX_TICKS)
+        # No shots at all stand as far to the left of one as two do to the right.
+        shown = apart(np.log2(np.maximum(shots, 0.5)), MAX_TICKS)
         self.errorbar_ = []
         for i, (name, values) in enumerate(scores.items()):
             bars = self.ax_.errorbar(
@@ -300,7 +301,10 @@ class ShotsCurveDisplay:
             )[0]
             for name, values in published.items()
         ]
-        self.ax_.set_xscale("log", base=2)
+        if np.min(shots) == 0:
+            self.ax_.set_xscale("symlog", base=2, linthresh=1, linscale=0.5)
+        else:
+            self.ax_.set_xscale("log", base=2)
         self.ax_.set_xticks(shots[shown], [str(n) for n in shots[shown]])
         self.ax_.minorticks_off()
         self.ax_.set_xlabel("shots: labelled images per class")

@@ -32,7 +32,7 @@ def suggest_shots(
     r"""Choose images to label next, so that few labels teach much.
 
     The chosen images stand for all others: every image shall have one near it, in what it looks like
-    and in what `FewShotClassifier` takes it for. Images near a labelled one are passed over.
+    and in what `sktip.FewShotClassifier` takes it for. Images near a labelled one are passed over.
 
     Read more in the :ref:`User Guide <guide_what_to_label>`.
 
@@ -79,7 +79,7 @@ def suggest_shots(
     -----
     Images are compared by the dot product of their unit features, beside the square roots of the class
     probabilities, which have unit length too, so that both count the same. Where text or labels are
-    given, the probabilities are those of `FewShotClassifier` with the images of X as unlabelled ones.
+    given, the probabilities are those of `sktip.FewShotClassifier` with the images of X as unlabelled ones.
     One by one, the image is chosen that raises most the sum, over all images, of the
     similarity to the nearest image chosen or labelled [1]_.
 

@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import Normalizer
 from tip_shots import NAMES, SCALE, classifier
 
-from sktip import TipAdapterClassifier
+from sktip import FewShotClassifier, GDAClassifier, ProKeRClassifier, TipAdapterClassifier
 from sktip.exceptions import ImageReadError
 from sktip.inspection import CacheEvidenceDisplay
 
@@ -79,6 +79,90 @@ def test_probabilities_are_written(fitted, query):
     assert display.ax_.get_xlabel() == "logit, above the lowest text prior shown"
     legend = [text.get_text() for text in display.ax_.get_legend().get_texts()]
     assert legend == ["text prior", "cache: votes of all shots"]
+
+
+@pytest.mark.parametrize("cls", [FewShotClassifier, GDAClassifier, ProKeRClassifier])
+def test_whatever_explains_is_drawn(cls, shots, query):
+    X, y, W = shots
+    clf = cls(text_features=W, logit_scale=SCALE).fit(X, NAMES[y])
+    why = clf.explain([query])
+    display = CacheEvidenceDisplay.from_estimator(clf, query, n_shots=3, n_classes=3)
+    assert display.cache is None
+    assert display.cache_bars_ is None
+    logits = clf.decision_function([query])[0]
+    top = np.argsort(-logits)[:3]
+    drawn = np.zeros(3)
+    for name in ("prior", "means", "correction", "unlabeled"):
+        part, bars = getattr(display, name), getattr(display, f"{name}_bars_")
+        expected = why["text" if name == "prior" else name][0]
+        assert (part is None) == (not expected.any())
+        assert (bars is None) == (part is None)
+        if part is not None:
+            np.testing.assert_array_equal(part, expected)
+            widths = [bar.get_width() for bar in bars]
+            np.testing.assert_allclose(widths, part[top] - part[top].min(), atol=1e-12)
+            np.testing.assert_allclose([bar.get_x() for bar in bars], drawn, atol=1e-12)
+            drawn += widths
+    np.testing.assert_allclose(drawn[0] - drawn, logits[top[0]] - logits[top], atol=1e-9)
+    assert display.ax_.get_title().startswith(f"prediction: {clf.predict([query])[0]} (")
+    assert display.ax_.get_xlabel() == "logit, each part above its lowest shown"
+    # The shots that say most for the answer.
+    moved = why.shots[0]
+    best = [row for row in np.argsort(-moved, kind="stable") if moved[row]][:3]
+    np.testing.assert_array_equal(display.indices, best)
+    np.testing.assert_array_equal(display.weights, moved[best])
+    np.testing.assert_array_equal(display.labels, NAMES[y[best]])
+
+
+def test_unlabelled_images_are_a_part(shots, features, query):
+    X, y, W = shots
+    pool = features((20,) * 4, d=8)[0]
+    clf = FewShotClassifier(text_features=W, logit_scale=SCALE).fit(X, y, X_unlabeled=pool)
+    assert clf.trust_ > 0
+    display = CacheEvidenceDisplay.from_estimator(clf, query)
+    np.testing.assert_array_equal(display.unlabeled, clf.explain([query]).unlabeled[0])
+    legend = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert legend == ["text prior", "class means", "correction", "unlabelled images"]
+
+
+@pytest.mark.parametrize("cls", [FewShotClassifier, GDAClassifier, ProKeRClassifier])
+def test_pictures_of_shots_that_are_explained(cls, clip, digits):
+    images, labels = digits
+    on_images = cls(clip, templates="the digit {}").fit(images[:40], labels[:40])
+    on_features = cls(clip, input="features", templates="the digit {}")
+    pipe = make_pipeline(clip, on_features).fit(images[:40], labels[:40])
+    for estimator in (on_images, pipe):
+        display = CacheEvidenceDisplay.from_estimator(
+            estimator, images[50], shots=images[:40], n_shots=2
+        )
+        assert len(display.image_axes_) == 1 + len(display.indices)
+        for ax, row, moved in zip(
+            display.image_axes_[1:], display.indices, display.weights, strict=True
+        ):
+            picture = ax.get_images()[0].get_array()
+            np.testing.assert_array_equal(picture, np.stack([images[row]] * 3, axis=2))
+            assert ax.get_title() == f"{labels[row]}\n{moved:+#.3g}"
+    with pytest.raises(ValueError, match="shots has 3 images, but the classifier has 40 shots"):
+        CacheEvidenceDisplay.from_estimator(on_images, images[50], shots=images[:3])
+
+
+def test_shots_that_are_not_kept(shots, query, digits):
+    X, y, W = shots
+    clf = GDAClassifier(text_features=W, alpha=1.0, logit_scale=SCALE).fit(X, y)
+    display = CacheEvidenceDisplay.from_estimator(clf, query)
+    assert len(display.indices) == len(display.labels) == 0
+    np.testing.assert_array_equal(display.means, clf.explain([query]).means[0])
+    with pytest.raises(ValueError, match="shots cannot be shown.*alpha='auto'"):
+        CacheEvidenceDisplay.from_estimator(clf, query, shots=digits[0][:14])
+
+
+def test_names_alone(features, query):
+    W = features((2, 1, 3, 2))[2]
+    clf = FewShotClassifier(text_features=W, logit_scale=SCALE).fit()
+    display = CacheEvidenceDisplay.from_estimator(clf, query)
+    np.testing.assert_allclose(display.prior, clf.decision_function([query])[0])
+    assert display.means is None
+    assert len(display.indices) == 0
 
 
 def test_extreme_probabilities():
@@ -274,9 +358,9 @@ def test_errors(fitted, query, digits, shots):
     show = CacheEvidenceDisplay.from_estimator
     with pytest.raises(NotFittedError):
         show(classifier(W), query)
-    with pytest.raises(TypeError, match="LogisticRegression has no cache of shots"):
+    with pytest.raises(TypeError, match="LogisticRegression has neither a cache"):
         show(LogisticRegression().fit(X, y), query)
-    with pytest.raises(ValueError, match="shots has 3 images, but the cache has 14 shots"):
+    with pytest.raises(ValueError, match="shots has 3 images, but the classifier has 14 shots"):
         show(fitted, query, shots=digits[0][:3])
     for wrong, shape in ((X[:1], "1, 8"), ("cat.jpg", "")):
         with pytest.raises(ValueError, match=rf"query has shape \({shape}\);.* such as X\[0\]"):

@@ -57,6 +57,14 @@ def test_everything_drawn_is_inside_the_axes():
     assert high > 0.95
 
 
+@pytest.mark.filterwarnings("error")
+def test_no_shots_at_all_are_drawn_beside_one():
+    ax = ShotsCurveDisplay([0, 1, 2], {"text": [[0.5], [0.6], [0.7]]}).plot().ax_
+    none, one, two = ax.transData.transform([(k, 0.5) for k in (0, 1, 2)])[:, 0]
+    assert one - none == pytest.approx(two - one)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "1", "2"]
+
+
 def test_a_point_may_be_missing():
     scores = {"tuned": [[np.nan, np.nan], [0.5, 0.7], [0.6, 0.8]]}
     line = ShotsCurveDisplay(SHOTS, scores).plot().errorbar_[0].lines[0]

@@ -168,6 +168,26 @@ def test_equal_shots_share_a_fold():
     np.testing.assert_array_equal(folds[: len(shots)], folds[len(shots) :])
 
 
+def test_shots_of_a_group_share_a_fold():
+    shots, codes, *_ = problem(6)
+    # Two shots of one class in each group, but for one that has shots of three classes.
+    groups = np.arange(len(shots)) // (2 * N_CLASSES) * N_CLASSES + codes
+    groups[:3] = 99
+    folds = balanced_folds(shots, codes, groups)
+    for group in np.unique(groups):
+        assert len(np.unique(folds[groups == group])) == 1
+    assert np.unique(folds).tolist() == list(range(folds.max() + 1))
+    for code in range(3, N_CLASSES):
+        assert sorted(folds[codes == code]) == [0, 0, 1, 1, 2, 2]
+    rng = np.random.default_rng(1)
+    rows, classes = rng.permutation(len(shots)), rng.permutation(N_CLASSES)
+    moved = balanced_folds(shots[rows], classes[codes[rows]], groups[rows])
+    np.testing.assert_array_equal(moved, folds[rows])
+    alone = balanced_folds(shots, codes, np.arange(len(shots)))
+    np.testing.assert_array_equal(alone, balanced_folds(shots, codes))
+    assert not balanced_folds(shots, codes, np.zeros(len(shots), int)).any()
+
+
 @pytest.mark.parametrize("with_text", [True, False])
 @pytest.mark.parametrize("n_shots", [1, 4])
 def test_weights_are_repetition_and_0_is_no_shot(n_shots, with_text):

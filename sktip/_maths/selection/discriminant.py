@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from sktip._maths.discriminant import ClassStatistics
+from sktip._maths.discriminant import ClassStatistics, views_as_samples
 from sktip._maths.selection.beliefs import (
     GDA_FOLDS,
     GDA_GROUPS,
@@ -120,8 +120,7 @@ def chosen_weight(
     parts = list(held_out_groups(shots, codes, weights, len(text), groups))
     is_held_out, n_views = bool(parts), shots.shape[1]
     if is_held_out:
-        samples, codes = shots.reshape(-1, shots.shape[2]), codes.repeat(n_views)
-        weights = None if weights is None else weights.repeat(n_views)
+        samples, codes, weights = views_as_samples(shots, codes, weights)
     else:
         # The means themselves are queries: of their discriminants, only the wrong classes' count.
         present = np.unique(codes)
@@ -199,10 +198,10 @@ def held_out_groups(
     group_of[present] = np.arange(len(present)) % n_groups
     n_views = shots.shape[1]
     folds = fold_numbers(codes, GDA_FOLDS, shot_groups).repeat(n_views)
-    samples, codes = shots.reshape(-1, shots.shape[2]), codes.repeat(n_views)
+    samples, codes, sample_weights = views_as_samples(shots, codes, weights)
 
     def statistics(rows: NDArray[Any]) -> ClassStatistics:
-        own = None if weights is None else weights.repeat(n_views)[rows]
+        own = None if sample_weights is None else sample_weights[rows]
         return ClassStatistics.of(samples[rows], codes[rows], n_classes, own)
 
     for group in range(n_groups):

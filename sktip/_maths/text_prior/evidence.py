@@ -88,12 +88,13 @@ def shot_contributions(
     asked = (queries - evidence.centre) @ evidence.axes
     through_means = np.zeros((len(queries), len(shots)))
     through_correction = np.zeros_like(through_means)
-    for column in np.flatnonzero(np.isin(present, targets)):
-        code = present[column]
-        rows, own = np.flatnonzero(targets == code), np.flatnonzero(codes == code)
-        mean = (means[code] - evidence.centre) @ evidence.axes
-        share = means_weight * weights[own] / (KAPPA + counts[column])
-        through_means[np.ix_(rows, own)] = (asked[rows] - mean / 2) @ placed[own].T * share
-        similarity = (asked[rows] * evidence.gain[:, column]) @ placed.T
-        through_correction[rows] = similarity * evidence.responses[:, column]
+    rows = np.flatnonzero(np.isin(targets, present))
+    classes, asked = targets[rows], asked[rows]
+    own = codes == classes[:, np.newaxis]
+    mean = (means[classes] - evidence.centre) @ evidence.axes
+    share = means_weight * weights / (KAPPA + counts[columns])
+    through_means[rows] = own * share * ((asked - mean / 2) @ placed.T)
+    asked_columns = np.searchsorted(present, classes)
+    similarity = (asked * evidence.gain[:, asked_columns].T) @ placed.T
+    through_correction[rows] = similarity * evidence.responses[:, asked_columns].T
     return through_means, through_correction

@@ -1,6 +1,7 @@
 """From shots and text to one linear classifier."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,7 @@ def fit_text_prior(
     codes: NDArray[Any],
     weights: NDArray[Any] | None = None,
     *,
+    groups: NDArray[Any] | None = None,
     text: NDArray[Any] | None,
     logit_scale: float,
     n_classes: int,
@@ -136,6 +138,9 @@ def fit_text_prior(
     weights : ndarray of shape (m,) or None
         Weight of each: a weight of 2 is the shot given twice, 0 is no shot.
 
+    groups : ndarray of shape (m,), int, or None
+        Group of each, numbered from 0; shots of a group share a fold.
+
     text : ndarray of shape (C, d) or None
         Unit text features.
 
@@ -151,7 +156,16 @@ def fit_text_prior(
         scaled = logit_scale * text.astype(np.float64)
     if not weights.any():
         return _zero_shot(scaled, np.zeros(len(shots)))
-    stage = _first_stage(shots, codes, weights, text=text, logit_scale=logit_scale, size=n_classes)
+    first_stage = partial(
+        _first_stage,
+        shots,
+        codes,
+        groups=groups,
+        text=text,
+        logit_scale=logit_scale,
+        size=n_classes,
+    )
+    stage = first_stage(weights)
     rows = stage.rows
     targets = np.searchsorted(stage.present, codes[rows])
     asked = enough(stage.folds, ENOUGH)
@@ -159,9 +173,7 @@ def fit_text_prior(
     if beliefs is not None:
         weights = weights.copy()
         weights[rows] *= beliefs
-        stage = _first_stage(
-            shots, codes, weights, text=text, logit_scale=logit_scale, size=n_classes
-        )
+        stage = first_stage(weights)
     return _second_stage(
         shots, codes, weights, stage, text=text, scaled=scaled, logit_scale=logit_scale
     )
@@ -185,6 +197,7 @@ def _first_stage(
     codes: NDArray[Any],
     weights: NDArray[Any],
     *,
+    groups: NDArray[Any] | None,
     text: NDArray[Any] | None,
     logit_scale: float,
     size: int,
@@ -193,7 +206,8 @@ def _first_stage(
     rows = np.flatnonzero(weights)
     shots, codes, weights = shots[rows], codes[rows], weights[rows]
     statistics = Statistics.of(shots, codes, weights, size)
-    folds, means = balanced_folds(shots, codes), class_means(statistics, text)
+    folds = balanced_folds(shots, codes, None if groups is None else groups[rows])
+    means = class_means(statistics, text)
     models = fold_models(shots, codes, weights, folds, statistics=statistics, text=text)
     choice = choose_weights(
         shots,

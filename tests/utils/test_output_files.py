@@ -2,7 +2,7 @@
 
 import pytest
 
-from sktip._utils.files import replacing
+from sktip._utils.output_files import replacing
 
 
 def write(path, text, *, overwrite, then=lambda: None):

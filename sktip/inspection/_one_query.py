@@ -1,0 +1,125 @@
+"""A single query of a fitted estimator: its features, and what its logits are made of."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
+
+from sktip._base import on_features
+from sktip._encoding.session import open_encoder
+from sktip._images.pictures import as_image_list
+from sktip._shots.cache import BaseCacheClassifier
+from sktip._utils.explanation import ExplanationMixin
+from sktip._utils.feature_names import with_feature_names
+from sktip._utils.prediction import unit_rows
+from sktip.exceptions import ImageReadError
+from sktip.inspection._plot import last_step
+
+
+def takes_images(estimator: Any) -> bool:
+    """Whether queries are images, for the first step of a Pipeline."""
+    return not get_tags(_first_step(estimator)).input_tags.two_d_array
+
+
+def says_why(classifier: Any) -> bool:
+    """Whether the evidence of its answers is known."""
+    return isinstance(classifier, BaseCacheClassifier | ExplanationMixin)
+
+
+def evidence(estimator: Any, query: Any) -> dict[str, Any]:
+    """Take the logits of a query apart.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted; a classifier that has a cache or `explain`, or a Pipeline that ends in one.
+
+    query : image, or array-like of shape (d,)
+        The query.
+
+    Returns
+    -------
+    evidence : dict
+        The parts of the logits, (C,) each, by their names in `CacheEvidenceDisplay`; None for a part
+        that there is not. ``indices``, ``weights`` and ``labels`` of all shots that say something,
+        those that say most first. ``n_shots`` that were learned from, None if they are not kept.
+    """
+    if takes_images(estimator):
+        X: Any = [query]
+    else:
+        X = with_feature_names(_one_row(query), _first_step(estimator))
+    classifier, X = _as_features(estimator, X)
+    if isinstance(classifier, BaseCacheClassifier):
+        return _of_cache(classifier, X)
+    return _explained(classifier, X)
+
+
+def _of_cache(classifier: BaseCacheClassifier, X: Any) -> dict[str, Any]:
+    n_shots = len(classifier.cache_keys_)
+    indices, votes, labels = (found[0] for found in classifier.nearest_shots(X, n_shots))
+    feature, text = unit_rows(np.asarray(X))[0], classifier.text_features_
+    codes = classifier.cache_codes_[indices]
+    return {
+        "prior": None if text is None else classifier.logit_scale_ * text @ feature,
+        "cache": np.bincount(codes, votes, minlength=len(classifier.classes_)),
+        "indices": indices,
+        "weights": votes,
+        "labels": labels,
+        "n_shots": n_shots,
+    }
+
+
+def _explained(classifier: ExplanationMixin, X: Any) -> dict[str, Any]:
+    why = classifier.explain(X)
+    found = {
+        name: why[key][0] if why[key].any() else None
+        for name, key in (
+            ("prior", "text"),
+            *((n, n) for n in ("means", "correction", "unlabeled")),
+        )
+    }
+    if why.shots is None:
+        return {**found, "indices": [], "weights": [], "labels": [], "n_shots": None}
+    moved = why.shots[0]
+    indices = np.argsort(-moved, kind="stable")
+    # Shots of other classes say nothing through a class mean.
+    indices = indices[moved[indices] != 0]
+    return {
+        **found,
+        "indices": indices,
+        "weights": moved[indices],
+        "labels": why.shot_labels[indices],
+        "n_shots": len(moved),
+    }
+
+
+def _first_step(estimator: Any) -> Any:
+    return estimator[0] if isinstance(estimator, Pipeline) else estimator
+
+
+def _as_features(estimator: Any, X: Any) -> tuple[Any, Any]:
+    """Return the last step as a classifier of features, and the features of queries that it is given."""
+    if isinstance(estimator, Pipeline) and len(estimator) > 1:
+        X = estimator[:-1].transform(X)
+    classifier = last_step(estimator)
+    if get_tags(classifier).input_tags.two_d_array:
+        return classifier, X
+    encoder = open_encoder(classifier.encoder)
+    features = np.concatenate(list(encoder.views(as_image_list(X), on_failure=_fail)))
+    return on_features(classifier, encoder), features
+
+
+def _fail(index: int, error: ImageReadError) -> None:
+    raise error
+
+
+def _one_row(query: Any) -> NDArray:
+    row = np.asarray(query)
+    if row.ndim != 1:
+        raise ValueError(
+            f"query has shape {row.shape}; the estimator takes features, and a single query is a row "
+            "of shape (d,), such as X[0]."
+        )
+    return row[np.newaxis]
