@@ -433,6 +433,23 @@ def test_pool_is_better_than_labels_only_is_better_than_zero_shot(clip, all_digi
     assert pooled >= alone + 0.003
 
 
+def test_a_second_shot_of_one_class_alone_does_no_harm(clip, all_digits):
+    """Without that shot's fold a single shot is left, and with it a covariance that says nothing."""
+    F, labels = all_digits
+    clf = FewShotClassifier(
+        clip, input="features", class_names=sorted(set(labels)), templates=TEMPLATES
+    )
+    text = clf.fit().score(F[900:], labels[900:])
+    for twice in range(10):
+        order = np.random.default_rng(twice).permutation(700)
+        shots = [
+            row
+            for code, name in enumerate(clf.classes_)
+            for row in order[labels[order] == name][: 2 if code == twice else 1]
+        ]
+        assert clf.fit(F[shots], labels[shots]).score(F[900:], labels[900:]) > text - 0.02
+
+
 @pytest.mark.parametrize("n_shots", [0, 2])
 def test_a_useless_pool_does_no_harm(clip, all_digits, n_shots):
     F, labels = all_digits

@@ -10,7 +10,7 @@ from sktip._maths.text_prior.held_out import FoldModel, enough, even_weights
 from sktip._maths.text_prior.means import KAPPA, Means, class_means
 from sktip._maths.text_prior.softmax import most_probable_weights
 from sktip._maths.text_prior.statistics import Statistics
-from sktip._maths.text_prior.weights import Choice, discriminants
+from sktip._maths.text_prior.weights import Choice, believed_weight, discriminants, text_spread
 
 #: Standard deviation of the logarithm of the offset, whose median is 1.
 DEVIATION_OF_OFFSET = 1.0
@@ -79,10 +79,14 @@ def offset_of_uncertain_classes(
         if out.all() or not out.any() or n_out > MOST_HELD_OUT:
             continue
         rest = Statistics.of(shots[~out], codes[~out], weights[~out], len(counts))
-        coef, intercept = discriminants(class_means(rest, text), choice.shrinkage)
+        means = class_means(rest, text)
+        coef, intercept = discriminants(means, choice.shrinkage)
+        # Few shots may be left, whose covariance is far too small and whose discriminants are too large.
+        spread = text_spread(means, text, logit_scale)
+        believed = believed_weight(means, choice.shrinkage, spread, rest.shots)
         asked = shots[out]
         logits.append(
-            choice.means_weight * (asked @ coef[present].T + intercept[present])
+            min(choice.means_weight, believed) * (asked @ coef[present].T + intercept[present])
             + choice.text_weight * logit_scale * (asked @ text[present].T)
         )
         shares = KAPPA / (KAPPA + rest.counts[present])

@@ -97,7 +97,7 @@ def choose_weights(
     rows = np.flatnonzero(asked)
     told = even_weights(codes, weights, statistics.counts)[rows]
     texts = None if text is None else logit_scale * text[present].T.astype(block)
-    spreads = [_text_spread(model.means, text, logit_scale) for model in models]
+    spreads = [text_spread(model.means, text, logit_scale) for model in models]
 
     def held_out(shrinkage: float, rows: NDArray[Any]) -> tuple[list[NDArray[Any]], list[float]]:
         """Parts of the logits of some shots, and the believed weights of the discriminants."""
@@ -106,7 +106,7 @@ def choose_weights(
         wanted[rows] = True
         for model, spread in zip(models, spreads, strict=True):
             out = np.flatnonzero(model.out & wanted)
-            unit = _believed_weight(model.means, shrinkage, spread, model.shots)
+            unit = believed_weight(model.means, shrinkage, spread, model.shots)
             units.append(unit)
             if len(out):
                 coef, intercept = discriminants(model.means, shrinkage)
@@ -133,8 +133,8 @@ def choose_weights(
     parts, units = held_out(shrinkage, np.arange(len(shots)))
     together = 1.0
     if not models:
-        spread = _text_spread(means, text, logit_scale)
-        units = [_believed_weight(means, shrinkage, spread, statistics.shots)]
+        spread = text_spread(means, text, logit_scale)
+        units = [believed_weight(means, shrinkage, spread, statistics.shots)]
         together = 1.0 if text is None else SHARED
     logits = float(found[-1]) * parts[-1]
     if text is not None:
@@ -156,7 +156,7 @@ def discriminants(means: Means, shrinkage: float) -> tuple[NDArray[Any], NDArray
     return coef, -coef @ means.centre - (white**2).sum(axis=1) / 2
 
 
-def _text_spread(means: Means, text: NDArray[Any] | None, logit_scale: float) -> float:
+def text_spread(means: Means, text: NDArray[Any] | None, logit_scale: float) -> float:
     """Spread of the text logits between the wrong classes of a sample drawn from the model."""
     if text is None:
         return logit_scale * SPREAD_OF_TEXT
@@ -172,7 +172,7 @@ def _text_spread(means: Means, text: NDArray[Any] | None, logit_scale: float) ->
     return logit_scale * float(np.sqrt(variance))
 
 
-def _believed_weight(means: Means, shrinkage: float, spread: float, shots: float) -> float:
+def believed_weight(means: Means, shrinkage: float, spread: float, shots: float) -> float:
     """Weight at which the discriminants spread as is believed of so many shots per class."""
     precisions = 1 / means.shrunken(shrinkage)
     own = _spread(means, precisions)
