@@ -206,7 +206,7 @@ class CacheEvidenceDisplay:
 
         ValueError
             If the query is not a single one, or `shots` are not as many as the classifier has
-            learned from, or these are not known: `GDAClassifier` keeps them with
+            learned from, or these are not known: `~sktip.GDAClassifier` keeps them with
             ``alpha="auto"`` and a text prior.
 
         ImageReadError
