@@ -59,7 +59,7 @@ def _controller() -> Any:
 def _use_one_thread() -> None:
     """Let torch use one thread for what the current thread computes, and for nothing else.
 
-    OpenMP keeps that number for each thread, so that nobody else's changes. `torch.set_num_threads`
+    OpenMP keeps that number for each thread, so that those of other threads stay. `torch.set_num_threads`
     would set it for threads that begin later, and for products of matrices everywhere.
     """
     import torch

@@ -180,7 +180,7 @@ def list_class_folders(root: str) -> ClassFolders:
             f"{len(top.images) + left_out.unread.total():,} images lie in {shown} itself, outside of any class "
             f"folder: {some(top.images) or left_out}. {layout} For labels in a CSV file there is load_image_table."
         )
-    # Of files beside the class folders, such as a README, nobody expects an image.
+    # Files beside the class folders, such as a README, are not expected to be images.
     left_out.others.clear()
     names = sorted(top.folders + top.links)
     if not names:

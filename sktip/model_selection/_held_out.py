@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import has_fit_parameter
 
+from sktip._maths.text_prior.labels import right_labels
 from sktip.model_selection._cross_fit import check_samples, cross_fit, encoder_and_rest
 
 #: More folds cost a fit each, and find no more wrong labels.
@@ -111,8 +112,7 @@ def held_out_proba(
     probabilities, classes = _held_out(classifier, X, labels, cv)
     if label_noise:
         own = probabilities[np.arange(len(labels)), np.searchsorted(classes, labels)]
-        right, wrong = (1 - label_noise) * own, label_noise / len(classes)
-        weights = np.maximum(right / (right + wrong), LEAST_WEIGHT)
+        weights = np.maximum(right_labels(own, label_noise, len(classes)), LEAST_WEIGHT)
         probabilities, _ = _held_out(classifier, X, labels, cv, weights)
     return probabilities
 

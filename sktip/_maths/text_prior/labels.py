@@ -49,17 +49,29 @@ def label_beliefs(
         _, p = log_loss(temperature[0] * sample, own, heavy)
         told = p[rows, own].astype(np.float64)
         before, wrong = wrong, _share_of_wrong(told, heavy, n_classes)
-        right = _right(told, wrong, n_classes)
+        right = right_labels(told, wrong, n_classes)
         if abs(wrong - before) < LEAST_WRONG / 10:
             break
     if wrong < LEAST_WRONG:
         return None
     _, p = log_loss(temperature[0] * logits, codes, weights)
-    return _right(p[np.arange(len(codes)), codes].astype(np.float64), wrong, n_classes)
+    return right_labels(p[np.arange(len(codes)), codes].astype(np.float64), wrong, n_classes)
 
 
-def _right(told: NDArray[Any], wrong: float, n_classes: int) -> NDArray[Any]:
-    """Probability that a label is right, given its own of `told`."""
+def right_labels(told: NDArray[Any], wrong: float, n_classes: int) -> NDArray[Any]:
+    """Probability that a label is right, (m,), where a share of labels is any of the classes.
+
+    Parameters
+    ----------
+    told : ndarray of shape (m,)
+        Held-out probability of the label.
+
+    wrong : float
+        Share of labels that are drawn from all classes alike.
+
+    n_classes : int
+        Number of classes.
+    """
     kept = (1 - wrong) * told
     result: NDArray[Any] = kept / (kept + wrong / n_classes) if wrong else np.ones(len(told))
     return result
