@@ -89,10 +89,6 @@ class BaseCLIPClassifier(
     def _magnitudes(self) -> dict[str, float]:
         return {"logit_scale": self.logit_scale_}
 
-    @property
-    def _reads_images(self) -> bool:
-        return self.encoder is not None and self.input == "image"
-
     def _open_encoder(self) -> EncoderSession:
         """Open the encoder, once in a call; it must be of the model that `fit` used."""
         if "encoder" not in self._call:
@@ -104,23 +100,23 @@ class BaseCLIPClassifier(
     def _query_rows(self, X: Any) -> NDArray:
         if not self.__sklearn_is_fitted__():
             check_is_fitted(self)  # Builds the tags, which takes as long as a query.
-        if self._reads_images:
+        if reads_images(self):
             return self._encode_images(as_image_list(X))[:, 0]
         return self._validate_features(X, reset=False)
 
     def _start_fit(self, X: Any, y: Any, n_views: int = 1, *, reset: bool = True) -> tuple:
         """Check X, y and the views before anything is encoded."""
-        if n_views > 1 and not self._reads_images:
+        if n_views > 1 and not reads_images(self):
             raise ValueError(
                 f"n_views={n_views} needs images: views are random crops of them, and X is features here. "
                 "Encode the shots with CLIPFeatureTransformer(n_views=...) instead."
             )
-        if self._reads_images and self.encoder.n_views > 1:
+        if reads_images(self) and self.encoder.n_views > 1:
             raise ValueError(
                 f"the encoder has n_views={self.encoder.n_views}, which would augment queries too; leave it "
                 "at 1 and set n_views of the classifier, which augments the shots only."
             )
-        X = as_image_list(X) if self._reads_images else self._validate_features(X, reset=reset)
+        X = as_image_list(X) if reads_images(self) else self._validate_features(X, reset=reset)
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
@@ -131,7 +127,7 @@ class BaseCLIPClassifier(
                 "Found input variables with inconsistent numbers of samples: X and y have the "
                 f"lengths {[len(X), len(labels)]}."
             )
-        dtype = np.float32 if self._reads_images else type_of(X)
+        dtype = np.float32 if reads_images(self) else type_of(X)
         check_magnitudes(dtype, **{name: getattr(self, name, None) for name in MAGNITUDES})
         return X, labels
 
@@ -205,7 +201,7 @@ class BaseCLIPClassifier(
 
         Messages call the shots by `rows`, if these are not all that were given.
         """
-        if self._reads_images:
+        if reads_images(self):
             seed = self.random_state if n_views > 1 else None
             return self._encode_images(X, n_views, seed, rows)
         self._check_width(X)
@@ -223,7 +219,7 @@ class BaseCLIPClassifier(
 
     def _check_width(self, X: Any) -> None:
         """Features and text must have the same number of columns."""
-        if self._reads_images or self.text_features_ is None:
+        if reads_images(self) or self.text_features_ is None:
             return
         if X.shape[1] != self.text_features_.shape[1]:
             source = "text_features" if self.encoder is None else "the encoder's embedding"
@@ -285,7 +281,7 @@ class BaseCLIPClassifier(
         if scale is None:
             scale = 100.0 if self.encoder is None else self._open_encoder().logit_scale
         self.logit_scale_ = float(scale)
-        uses_model = encodes or self._reads_images
+        uses_model = encodes or reads_images(self)
         self.encoder_probe_ = self._open_encoder().probe.copy() if uses_model else None
 
     def _learn_named_classes(self) -> None:
@@ -372,11 +368,17 @@ class BaseCLIPClassifier(
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        if self._reads_images:
+        if reads_images(self):
             tags.input_tags.two_d_array = False
             tags.input_tags.three_d_array = True
             tags.input_tags.string = True
         return tags
+
+
+def reads_images(classifier: Any) -> bool:
+    """Whether this is a classifier of sktip that takes images and encodes them."""
+    is_own = isinstance(classifier, BaseCLIPClassifier)
+    return is_own and classifier.encoder is not None and classifier.input == "image"
 
 
 def on_features(classifier: Any, encoder: EncoderSession) -> Any:

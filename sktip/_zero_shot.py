@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sktip._base import BaseCLIPClassifier
+from sktip._base import BaseCLIPClassifier, reads_images
 from sktip._encoder import CLIPFeatureTransformer
 from sktip._utils.fitting import fits
 
@@ -139,7 +139,7 @@ class ZeroShotClassifier(BaseCLIPClassifier):
         """
         if X is None and y is None:
             self._learn_named_classes()
-            if not self._reads_images:
+            if not reads_images(self):
                 self.n_features_in_ = self.text_features_.shape[1]
             self.class_features_ = self.text_features_
             return self

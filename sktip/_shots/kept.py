@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import Interval
 
-from sktip._base import BaseCLIPClassifier
+from sktip._base import BaseCLIPClassifier, reads_images
 from sktip._images.pictures import as_image_list
 from sktip._maths.unit import unit_norm
 from sktip._utils.labels import check_groups, codes_of, joined_groups, joined_weights
@@ -102,7 +102,7 @@ class KeptSamplesClassifier(KeptShotsMixin, BaseCLIPClassifier):
 
     def _start_unlabeled(self, X_unlabeled: Any, *, reset: bool) -> Any:
         """Check unlabelled images or features."""
-        if self._reads_images:
+        if reads_images(self):
             return as_image_list(X_unlabeled)
         return self._validate_features(X_unlabeled, reset=reset)
 
@@ -113,7 +113,7 @@ class KeptSamplesClassifier(KeptShotsMixin, BaseCLIPClassifier):
         self.unlabeled_ = None
         if self.text_features_ is not None:
             self.shots_ = self.text_features_[:0]
-            if not has_features and not self._reads_images:
+            if not has_features and not reads_images(self):
                 self.n_features_in_ = self.text_features_.shape[1]
 
     def _add_shots(self, counting: tuple, groups: NDArray[Any] | None) -> None:

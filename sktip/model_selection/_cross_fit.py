@@ -10,7 +10,7 @@ from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, check_random_state
 
-from sktip._base import BaseCLIPClassifier
+from sktip._base import BaseCLIPClassifier, reads_images
 from sktip._encoder import CLIPFeatureTransformer
 from sktip._images.pictures import as_image_list
 from sktip._maths.selection.folds import positions_in_class
@@ -25,8 +25,7 @@ def encoder_and_rest(estimator: Any) -> tuple[CLIPFeatureTransformer | None, Any
     draws views of its own, stays whole.
     """
     if isinstance(estimator, BaseCLIPClassifier):
-        reads_images = estimator.encoder is not None and estimator.input == "image"
-        if reads_images and getattr(estimator, "n_views", 1) == 1:
+        if reads_images(estimator) and getattr(estimator, "n_views", 1) == 1:
             return estimator.encoder, clone(estimator).set_params(input="features")
     elif isinstance(estimator, Pipeline) and len(estimator) > 1:
         first = estimator[0]
@@ -38,9 +37,7 @@ def encoder_and_rest(estimator: Any) -> tuple[CLIPFeatureTransformer | None, Any
 def check_samples(X: Any, y: Any, estimator: Any) -> tuple[Any, NDArray[Any]]:
     """Check labels against X, which stays as it is where it is a table or an array."""
     if not hasattr(X, "shape"):
-        is_own = isinstance(estimator, BaseCLIPClassifier)
-        reads_images = is_own and estimator.encoder is not None and estimator.input == "image"
-        X = as_image_list(X) if reads_images else np.asarray(X)
+        X = as_image_list(X) if reads_images(estimator) else np.asarray(X)
     labels = check_labels(y)
     n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
     if n_rows != len(labels):
