@@ -76,7 +76,7 @@ class ViewEncoder:
         An image that cannot be read is an error, or for `on_failure`, in its place: all before it are
         encoded by then.
         """
-        n_threads = min(self.n_threads, len(images))
+        n_threads = max(1, min(self.n_threads, len(images)))
         with workers(n_threads) as pool:
             run = _Run(self, pool, len(images), is_shared=self._is_shared(len(images)))
             ahead = 0 if n_threads == 1 else n_threads + run.most // self.n_views
