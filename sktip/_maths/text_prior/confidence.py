@@ -27,6 +27,11 @@ LEAST_GROUPS, MOST_GROUPS = 2, 8
 ENOUGH = 1000
 #: More shots than these are not held out for an offset.
 MOST_HELD_OUT = 4000
+#: CLIP's own text logits are about as confident as they should be on photos. Where shots allow a factor
+#: above this, they are easier than the photos to come; how much easier they may be has a limit.
+USUAL_FACTOR, LEAST_EASE = 1.2, 0.7
+#: Standard deviation of the logarithm of that factor, whose median is 1.
+DEVIATION_OF_TEXT_FACTOR = 0.5
 
 
 def variances(means_weight: float, counts: NDArray[Any]) -> NDArray[Any]:
@@ -188,6 +193,40 @@ def confidence_factor(
     grown = np.sqrt(statistics.shots / np.mean([model.shots for model in models]))
     usual = grown * deviation(held_out)
     return factor * min(1.0, usual / whole) if usual and whole else factor
+
+
+def easy_shots_factor(
+    shots: NDArray[Any],
+    codes: NDArray[Any],
+    weights: NDArray[Any],
+    folds: NDArray[Any],
+    *,
+    text_logits: NDArray[Any],
+    counts: NDArray[Any],
+) -> float:
+    """Find the factor of all logits, at most 1, for shots that are easier than other photos.
+
+    Studio photos, or means of several views, are easier to tell apart than everyday photos. Held-out
+    shots cannot show this, since they are as easy as the others. CLIP's own text logits can: they
+    are too cautious on easy shots.
+
+    Parameters
+    ----------
+    shots, codes, weights, folds : ndarray of shape (m, d), (m,), (m,) and (m,)
+        The shots; codes are among the p classes that have shots.
+
+    text_logits : ndarray of shape (p, d)
+        Coefficients of CLIP's text logits, at CLIP's own scale.
+
+    counts : ndarray of shape (p,)
+        Shots of each class.
+    """
+    rows = enough(folds, ENOUGH)
+    evenly = even_weights(codes, weights, counts)[rows]
+    logits = shots[rows] @ text_logits.T
+    precision = np.array([[DEVIATION_OF_TEXT_FACTOR**-2]])
+    found, _ = most_probable_weights([logits], codes[rows], evenly, precision, np.ones(1))
+    return float(np.clip(USUAL_FACTOR / found[0], LEAST_EASE, 1))
 
 
 def _corrected(

@@ -19,8 +19,9 @@ def balanced_folds(
     `groups` numbers: each is as one shot.
     """
     mix = np.random.RandomState(0).normal(size=features.shape[1])
-    # The digits of a projection that no property of the features decides.
-    keys = np.round(features.astype(np.float64) @ mix * 4096 % 1, 6)
+    # Digits of a projection, which no property of the features decides. Later digits would differ
+    # between computers, whose features differ by rounding.
+    keys = np.round(features.astype(np.float64) @ mix * 4 % 1, 9)
     if groups is not None:
         keys = _smallest(keys, groups)
     order = np.lexsort((keys, codes))

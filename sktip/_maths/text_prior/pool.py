@@ -47,7 +47,7 @@ SHIFT = 0.5
 DUPLICATE, BLOCK = 0.98, 1024
 #: Images that set the confidence, and exponents of its correction without shots and with them. A part
 #: of the confidence gained is right, as the answer has become better.
-SAMPLE, WITHOUT_SHOTS, WITH_SHOTS = 4096, 0.25, 0.75
+SAMPLE, WITHOUT_SHOTS, WITH_SHOTS = 4096, 0.25, 0.5
 #: Probabilities in memory at once.
 CELLS = 2**22
 
