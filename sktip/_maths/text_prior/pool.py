@@ -261,7 +261,7 @@ def _soft_statistics(images: _Pool, coef: NDArray[Any], intercept: NDArray[Any])
 def _spread(
     coef: NDArray[Any], intercept: NDArray[Any], mean: NDArray[Any], moment: NDArray[Any]
 ) -> float:
-    """Standard deviation of logits over classes, root mean square over a pool of these moments."""
+    """Compute the deviation of logits over classes, root mean square over a pool of these moments."""
     coef, intercept = coef - coef.mean(axis=0), intercept - intercept.mean()
     square = (coef @ moment * coef).sum() + 2 * intercept @ (coef @ mean) + intercept @ intercept
     return float(np.sqrt(max(square, 0) / len(intercept)))
