@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from sktip import CLIPFeatureTransformer, TipAdapterClassifier, distributed
+from sktip import CLIPFeatureTransformer, RejectUnknown, TipAdapterClassifier, distributed
 from sktip.distributed import EncodeImages, PredictImages, count_errors
 from sktip.exceptions import ImageReadError
 
@@ -267,6 +267,17 @@ class TestPredictImages:
         probe = LogisticRegression(C=100).fit(F[60:], labels[60:])
         batch = PredictImages(make_pipeline(clip, probe))({"path": column(paths)})
         self.check(batch, probe.predict_proba(X), probe.classes_, good)
+
+    def test_unknown_images_are_rejected(self, clip, digits, paths, good):
+        shots = [row for row in range(60, 200) if digits[1][row] in ("one", "four", "seven")]
+        clf = RejectUnknown(TipAdapterClassifier(clip, templates="the digit {}"), quantile=0.2)
+        clf.fit([digits[0][row] for row in shots], digits[1][shots])
+        batch = PredictImages(clf, outputs=["prediction", "top_labels"])({"path": column(paths)})
+        expected = clf.predict([p for p, fine in zip(paths, good, strict=True) if fine])
+        answers = np.array(batch["prediction"].to_pylist(), dtype=object)
+        assert answers[good].tolist() == expected.tolist()
+        assert "unknown" in answers
+        assert set(batch["top_labels"][0].as_py()) == {"one", "four", "seven"}
 
     def test_some_outputs(self, clip, digit_features, paths):
         svc = make_pipeline(clip, LinearSVC().fit(*digit_features))

@@ -15,7 +15,14 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
-from sktip import FewShotClassifier, GDAClassifier, TipAdapterClassifier, predict_images
+from sktip import (
+    CLIPFeatureTransformer,
+    FewShotClassifier,
+    GDAClassifier,
+    RejectUnknown,
+    TipAdapterClassifier,
+    predict_images,
+)
 from sktip._batch import predict
 
 
@@ -105,6 +112,56 @@ def test_whatever_classifies_images(kind, clip, digits, digit_features):
     assert set(answers.path) == {None}
 
 
+@pytest.mark.parametrize("kind", ["images", "pipeline", "features", "probe", "search"])
+def test_unknown_images_are_rejected_as_by_predict(kind, clip, digits, digit_features, monkeypatch):
+    """Whatever stands in or around `RejectUnknown`; the images are encoded once."""
+    (images, labels), (features, _) = digits, digit_features
+    known = np.isin(labels, ["one", "two", "four", "six", "seven"])
+    probe = LogisticRegression(C=100, max_iter=1000)
+    clf = {
+        "images": RejectUnknown(FewShotClassifier(clip)),
+        "pipeline": RejectUnknown(make_pipeline(clip, probe), unknown_label="none of them"),
+        "features": RejectUnknown(GDAClassifier(clip, input="features")),
+        "probe": make_pipeline(clip, RejectUnknown(probe)),
+        "search": GridSearchCV(
+            RejectUnknown(TipAdapterClassifier(clip)), {"quantile": [0.2]}, cv=2
+        ),
+    }[kind]
+    given = features if kind == "features" else images
+    shots = np.flatnonzero(known[:100])
+    clf.fit([given[row] for row in shots], labels[shots])
+    queries = [given[row] for row in range(100, 150)]
+    expected, probabilities = clf.predict(queries), clf.predict_proba(queries)
+
+    def encoded_again(self, X):
+        raise AssertionError
+
+    monkeypatch.setattr(CLIPFeatureTransformer, "transform", encoded_again)
+    with pytest.warns(UserWarning, match="1 of 51 images"):
+        answers = predict_images(clf, [*images[100:149], b"", images[149]], verbose=0)
+    read = np.arange(51) != 49
+    assert answers.prediction[read].tolist() == expected.tolist()
+    assert answers.prediction[49] is None
+    rejected = set(answers.prediction[read]) - set(labels[known])
+    assert rejected == {"none of them" if kind == "pipeline" else "unknown"}
+    np.testing.assert_allclose(
+        answers.probability[read], probabilities.max(axis=1), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_a_rejecting_classifier_without_an_encoder_or_of_another_model(
+    clip, digits, digit_features
+):
+    (images, labels), (features, _) = digits, digit_features
+    probe = RejectUnknown(LogisticRegression()).fit(features[:60], labels[:60])
+    with pytest.raises(ValueError, match="RejectUnknown has no encoder.*make_pipeline"):
+        predict_images(probe, images[:3])
+    clf = RejectUnknown(TipAdapterClassifier(clip)).fit(images[:60], labels[:60])
+    clf.estimator_.encoder_probe_ = -clf.estimator_.encoder_probe_
+    with pytest.raises(ValueError, match="not the model that this TipAdapterClassifier was fitted"):
+        predict_images(clf, images[:3])
+
+
 def test_integer_labels_stay_integers(clip, digits, tmp_path):
     images, labels = digits
     names = sorted(set(labels))
@@ -113,6 +170,9 @@ def test_integer_labels_stay_integers(clip, digits, tmp_path):
     with pytest.warns(UserWarning, match="1 of 3 images"):
         answers = predict_images(clf, [images[60], b"", images[61]], verbose=0)
     assert [type(label) for label in answers.prediction] == [int, type(None), int]
+    clf = RejectUnknown(clf).fit(images[:60], codes[:60])
+    noise = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3), dtype=np.uint8)
+    assert predict_images(clf, noise, verbose=0).prediction.tolist() == [-1, -1, -1]
 
 
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 24])

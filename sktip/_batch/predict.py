@@ -33,11 +33,11 @@ def predict_images(
     overwrite: bool = False,
     verbose: int = 1,
 ) -> Bunch:
-    """Classify a folder of images, into a CSV file: one that cannot be read stops nothing.
+    """Classify a folder of images, and write the predictions to a CSV file.
 
-    `predict` of a classifier refuses a list with a damaged file in it. Here the damaged file gets a
-    row with an error. Features are held for 1,024 images at a time, so that memory grows with the
-    answers only.
+    An image that cannot be read gets a row with an error, and the others are still predicted; `predict`
+    of a classifier raises an error instead. Features are held for 1,024 images at a time, so memory
+    grows with the number of predictions only.
 
     Read more in the :ref:`User Guide <guide_many_images>`.
 
@@ -45,44 +45,45 @@ def predict_images(
     ----------
     estimator : estimator
         A fitted classifier of sktip with an `encoder`, whether it was fitted on images or on
-        features; a Pipeline that begins with a ``CLIPFeatureTransformer``; or a search over one of
-        them, such as GridSearchCV.
+        features; a Pipeline that begins with a ``CLIPFeatureTransformer``; a `RejectUnknown` around
+        one of them; or a search over one of these, such as GridSearchCV.
 
     images : str or path of a folder, or sequence of images of length n
-        A folder stands for all images in it and in the folders below, sorted by their names. Else
-        paths, bytes, PIL images or uint8 arrays.
+        A folder means all images in it and in the folders below it, sorted by path. A sequence
+        holds paths, bytes, PIL images or uint8 arrays.
 
     output : str or path, default=None
-        A CSV file for the answers, in UTF-8. It appears when all images are predicted.
+        CSV file for the predictions, in UTF-8. It is written only after all images are predicted.
 
     overwrite : bool, default=False
-        Whether a file that is there already may be replaced.
+        Whether to replace `output` if it exists.
 
     verbose : int, default=1
-        Above 0, show a progress bar.
+        If positive, show a progress bar.
 
     Returns
     -------
     answers : Bunch
-        Columns of length n, of which ``pandas.DataFrame(answers)`` makes a table:
+        Columns of length n; ``pandas.DataFrame(answers)`` makes a table of them:
 
         path : ndarray of objects
-            Path of each image, None for one that has none.
+            Path of each image. None for an image that was not given as a path.
         prediction : ndarray of objects
-            The predicted class, None for an image that could not be read.
+            What `predict` returns for the image: its class, or `unknown_label_` of `RejectUnknown`.
+            None for an image that could not be read.
         probability : ndarray of float64
-            The largest of the probabilities, NaN for an image that could not be read, and for all
-            if the estimator has no `predict_proba`.
+            Largest value of `predict_proba`. NaN for an image that could not be read, and for all
+            images if the estimator has no `predict_proba`.
         error : ndarray of objects
-            Why an image could not be read, None for all others.
+            Why an image could not be read. None for all others.
 
     Raises
     ------
     FileExistsError
-        If `output` is there already, before anything is encoded.
+        If `output` exists and `overwrite` is False. Nothing has been encoded then.
 
     FileNotFoundError
-        If the folder of images, or that of `output`, is not there.
+        If the folder of images or the folder of `output` does not exist.
 
     NotADirectoryError
         If `images` is the path of a file.
@@ -94,18 +95,18 @@ def predict_images(
         If the estimator is not fitted.
 
     ValueError
-        If the estimator has no encoder, or there are no images.
+        If the estimator has no encoder, or if there are no images.
 
     Warns
     -----
     UserWarning
-        Once, at the end, if images could not be read: how many, and the first of them. Also if
-        something in a folder was left out.
+        Once, at the end, if images could not be read: their number, and the first three of them. Also
+        if files in the folder were skipped.
 
     See Also
     --------
-    sktip.distributed.PredictImages : The same on a cluster.
-    sktip.datasets.load_image_folder : Images with labels, to fit on.
+    sktip.distributed.PredictImages : The same on a Ray cluster.
+    sktip.datasets.load_image_folder : List labelled images to fit on.
 
     Examples
     --------

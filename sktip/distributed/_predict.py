@@ -27,9 +27,9 @@ class PredictImages(EncodeImages):
     ----------
     estimator : estimator
         A fitted classifier of sktip with an `encoder`, whether it was fitted on images or on
-        features; a Pipeline that begins with a ``CLIPFeatureTransformer``; or a search over one of
-        them, such as GridSearchCV. To any other classifier on features belongs such a Pipeline:
-        ``make_pipeline(clip, classifier)`` of what is fitted needs no new fit.
+        features; a Pipeline that begins with a ``CLIPFeatureTransformer``; a `RejectUnknown` around
+        one of them; or a search over one of these, such as GridSearchCV. Put any other classifier
+        of features in a Pipeline: ``make_pipeline(clip, classifier)`` needs no new fit.
 
     column : str, default="path"
         Column of the images: paths (strings or `pathlib.Path`), the bytes of image files, or

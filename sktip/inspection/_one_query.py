@@ -7,15 +7,16 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
-from sktip._base import on_features
 from sktip._encoding.session import open_encoder
 from sktip._images.pictures import as_image_list
 from sktip._shots.cache import BaseCacheClassifier
 from sktip._utils.explanation import ExplanationMixin
 from sktip._utils.feature_names import with_feature_names
+from sktip._utils.fitted_with import check_same_model
 from sktip._utils.prediction import unit_rows
 from sktip.exceptions import ImageReadError
 from sktip.inspection._plot import last_step
+from sktip.model_selection._cross_fit import encoder_and_classifier
 
 
 def takes_images(estimator: Any) -> bool:
@@ -108,7 +109,8 @@ def _as_features(estimator: Any, X: Any) -> tuple[Any, Any]:
         return classifier, X
     encoder = open_encoder(classifier.encoder)
     features = np.concatenate(list(encoder.views(as_image_list(X), on_failure=_fail)))
-    return on_features(classifier, encoder), features
+    check_same_model(classifier, encoder)
+    return encoder_and_classifier(classifier)[1], features
 
 
 def _fail(index: int, error: ImageReadError) -> None:
