@@ -14,9 +14,7 @@ from sktip._shots.cache import BaseCacheClassifier
 from sktip._utils.fitting import available_if, extends_fit, fits
 from sktip._utils.labels import codes_of, joined_weights
 
-FINE_TUNED = (
-    "partial_fit cannot add shots to a fine-tuned cache; call fit with all shots, or set fine_tune=False."
-)
+FINE_TUNED = "partial_fit cannot add shots to a fine-tuned cache; call fit with all shots, or set fine_tune=False."
 
 NOT_BALANCED = (
     "partial_fit does not support class_weight='balanced', because new shots would change the weights of the "
