@@ -58,11 +58,11 @@ def test_a_folder_with_a_damaged_file(clf, photos, tmp_path, digits):
     assert {warning.filename for warning in caught} == {__file__}
     assert len(messages) == 2
     assert re.match(
-        r"1 of 12 images could not be read and have no prediction; the column 'error' says why. image 7 "
+        r"1 of 12 images could not be read and have no prediction; see the column 'error'. image 7 "
         r"\('.*1.7.png'\): not an image in a format",
         messages[0],
     )
-    assert messages[1].endswith("files that are no images: 1 .txt.")
+    assert messages[1].endswith("files that are not images: 1 .txt.")
 
     assert [os.path.relpath(path, photos) for path in answers.path] == [
         os.path.join(f"{index // 5}", f"{index}.png")
@@ -271,9 +271,11 @@ def test_a_progress_bar_for_all(clf, digits, capsys):
 def test_what_cannot_be_predicted(clf, clip, digit_features, tmp_path):
     features, labels = digit_features
     (tmp_path / "a.txt").touch()
-    with pytest.raises(ValueError, match=r"holds no images \(files that are no images: 1 .txt\)"):
+    with pytest.raises(
+        ValueError, match=r"contains no images \(files that are not images: 1 .txt\)"
+    ):
         predict_images(clf, tmp_path)
-    with pytest.raises(NotADirectoryError, match="a.txt is not a folder; for one image pass"):
+    with pytest.raises(NotADirectoryError, match="a.txt is not a folder; for a single image, pass"):
         predict_images(clf, str(tmp_path / "a.txt"))
     with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
         predict_images(clf, tmp_path / "nowhere")

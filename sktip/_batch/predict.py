@@ -1,4 +1,4 @@
-"""The photos of a folder in, a table of labels and errors out."""
+"""predict_images: a folder of photos in, a table of predictions and errors out."""
 
 import csv
 import os
@@ -20,7 +20,7 @@ from sktip._utils.warn import warn
 from sktip.datasets._walk import LeftOut, find_images, printable
 from sktip.exceptions import ImageReadError
 
-#: Images whose features are held at a time.
+#: Number of images whose features are held at a time.
 BLOCK = 1024
 COLUMNS = ("path", "prediction", "probability", "error")
 
@@ -144,29 +144,31 @@ def predict_images(
 
 
 def _listed(images: Any) -> Sequence[Any]:
-    """Images one by one; a folder is listed, with one warning of what is left out."""
+    """List of the images; a folder is listed, with one warning about files that are skipped."""
     if not isinstance(images, str | os.PathLike):
         return as_image_list(images)
     folder, left_out = os.path.abspath(os.path.expanduser(images)), LeftOut()
     if not os.path.exists(folder):
         raise FileNotFoundError(f"{printable(folder)}: no such folder.")
     if not os.path.isdir(folder):
-        raise NotADirectoryError(f"{printable(folder)} is not a folder; for one image pass a list.")
+        raise NotADirectoryError(
+            f"{printable(folder)} is not a folder; for a single image, pass a list: [path]."
+        )
     paths = find_images(folder, left_out)
     reasons = str(left_out)
     if not paths:
         raise ValueError(
-            f"{printable(folder)} holds no images{f' ({reasons})' if reasons else ''}."
+            f"{printable(folder)} contains no images{f' ({reasons})' if reasons else ''}."
         )
     if reasons:
-        warn(f"Left out in {printable(folder)}: {reasons}.")
+        warn(f"Skipped in {printable(folder)}: {reasons}.")
     return paths
 
 
 def _blocks(
     session: EncoderSession, classifier: Any, images: Sequence[Any]
 ) -> Iterator[dict[str, list]]:
-    """Yield the columns of one block of images after another."""
+    """Yield the columns of the images, block by block."""
     errors: dict[int, str] = {}
 
     def note(index: int, error: ImageReadError) -> None:
@@ -177,7 +179,7 @@ def _blocks(
     for index, row in enumerate(session.rows(images, note)):
         features[index - start] = row
         if index not in errors and not np.isfinite(row).all():
-            errors[index] = "the encoder makes infinite features of it; set precision='fp32'"
+            errors[index] = "its features are infinite; set precision='fp32' on the encoder"
         if index + 1 - start == len(features) or index + 1 == len(images):
             end = index + 1
             own = [errors.pop(i, None) for i in range(start, end)]
@@ -193,7 +195,7 @@ def _columns(
     probabilities = np.full(len(read), np.nan)
     if read.any():
         X = with_feature_names(features[read], classifier)
-        # As Python's own: `tolist` makes 'cat' of what would print as np.str_('cat').
+        # `tolist` converts to Python's types: 'cat' instead of np.str_('cat').
         labels[read] = np.asarray(classifier.predict(X)).tolist()
         if hasattr(classifier, "predict_proba"):
             probabilities[read] = np.asarray(classifier.predict_proba(X)).max(axis=1)
@@ -203,7 +205,7 @@ def _columns(
 
 
 def _as_text(row: tuple) -> list[str]:
-    """Cells of one line: empty where there is nothing to say."""
+    """Cells of one row of the CSV file. None and NaN become empty cells."""
     path, label, probability, error = row
     cells = (path, label, None if np.isnan(probability) else f"{probability:.6g}", error)
     return ["" if cell is None else printable(str(cell)) for cell in cells]
@@ -212,8 +214,8 @@ def _as_text(row: tuple) -> list[str]:
 def _warn_of_errors(answers: dict[str, list], images: Sequence[Any]) -> None:
     failed = [index for index, error in enumerate(answers["error"]) if error is not None]
     if failed:
-        named = "; ".join(f"{describe(images[i], i)}: {answers['error'][i]}" for i in failed[:3])
+        shown = "; ".join(f"{describe(images[i], i)}: {answers['error'][i]}" for i in failed[:3])
         warn(
-            f"{len(failed):,} of {len(images):,} images could not be read and have no prediction; the column "
-            f"'error' says why. {named}{'; ...' if len(failed) > 3 else ''}"
+            f"{len(failed):,} of {len(images):,} images could not be read and have no prediction; see the column "
+            f"'error'. {shown}{'; ...' if len(failed) > 3 else ''}"
         )
