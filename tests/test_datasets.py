@@ -529,7 +529,7 @@ class TestImageFolder:
         reason = "files that are not images: 1 without suffix, 1 .db, 2 .txt."
         assert str(warning.message) == f"Skipped in {photos}: {reason}"
         assert data.data.tolist() == expected
-        assert f"Left out: {reason}" in data.DESCR
+        assert f"Skipped: {reason}" in data.DESCR
 
     def test_formats_that_need_a_package_are_counted_and_the_command_named(
         self, photos, monkeypatch
@@ -542,9 +542,7 @@ class TestImageFolder:
         with pytest.warns(UserWarning, match="^Skipped in ") as caught:
             data = load_image_folder(photos)
         (warning,) = caught
-        assert "2 .heic, 1 .hif, which need another package: pip install " in (
-            str(warning.message)
-        )
+        assert "2 .heic, 1 .hif, which need another package: pip install " in (str(warning.message))
         assert 'pip install "sktip[heif]"; 1 .avif' in str(warning.message)
         assert 'pip install "pillow>=11.3".' in str(warning.message)
         assert len(data.data) == 4

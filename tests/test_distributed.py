@@ -189,9 +189,7 @@ class TestEncodeImages:
         # One that can be read, and the count begins again.
         encode({"path": column(paths[:1])})
         encode({"path": lost})
-        message = (
-            "30 images one after another.*image 9 .'/mnt/lost/9.jpg'.: no such file.*Is the file"
-        )
+        message = "30 consecutive images.*image 9 .'/mnt/lost/9.jpg'.: no such file.*Check that"
         with pytest.raises(ImageReadError, match=message):
             encode({"path": lost})
         unlimited = EncodeImages(clip, max_errors=None)
@@ -200,8 +198,16 @@ class TestEncodeImages:
     @pytest.mark.parametrize(
         ("batch", "error", "message"),
         [
-            ({"image": column(["a"])}, ValueError, "no column 'path', but 'image'.*column="),
-            ({"path": column(["a"]), "error": column([1])}, ValueError, "'error' already"),
+            (
+                {"image": column(["a"])},
+                ValueError,
+                "no column 'path'; the columns are 'image'.*column=",
+            ),
+            (
+                {"path": column(["a"]), "error": column([1])},
+                ValueError,
+                "already has a column 'error'",
+            ),
             (pd.DataFrame({"path": ["a"]}), TypeError, "batch_format.*'pyarrow'"),
         ],
     )
@@ -213,7 +219,7 @@ class TestEncodeImages:
         ("parameters", "error", "message"),
         [
             ({"encoder": "tiny"}, TypeError, "is a str, not a CLIPFeatureTransformer"),
-            ({"on_error": "nan"}, ValueError, "on_error='nan'; it is 'record'"),
+            ({"on_error": "nan"}, ValueError, "on_error='nan' is unknown; pass 'record'"),
             ({"max_errors": 0}, ValueError, "max_errors=0"),
             ({"encoder": CLIPFeatureTransformer("tinny")}, ValueError, "unknown model_name"),
         ],
@@ -403,7 +409,7 @@ class TestPredictImages:
     @pytest.mark.parametrize(
         ("parameters", "message"),
         [
-            ({"outputs": "features"}, "outputs='features'; it is a list of"),
+            ({"outputs": "features"}, "outputs='features' is not valid; pass a list of"),
             ({"outputs": ["label"]}, "some of features, prediction"),
             ({"outputs": []}, "outputs="),
             ({"top_k": 0}, "top_k=0"),
