@@ -1,6 +1,5 @@
 """What all classifiers share: reading X, class names, the text prior, probabilities."""
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -379,12 +378,6 @@ def reads_images(classifier: Any) -> bool:
     """Whether this is a classifier of sktip that takes images and encodes them."""
     is_own = isinstance(classifier, BaseCLIPClassifier)
     return is_own and classifier.encoder is not None and classifier.input == "image"
-
-
-def on_features(classifier: Any, encoder: EncoderSession) -> Any:
-    """Return a fitted classifier of images as one of the features that its open encoder makes."""
-    check_same_model(classifier, encoder)
-    return copy.copy(classifier).set_params(input="features")
 
 
 def _called_by(rows: NDArray, images: Any) -> Callable[[int, ImageReadError], None]:

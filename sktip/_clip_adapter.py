@@ -1,4 +1,4 @@
-"""CLIP-Adapter: a residual bottleneck on the image features, trained on the shots."""
+"""CLIP-Adapter: a small residual network on the image features, trained on the shots."""
 
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
@@ -18,88 +18,88 @@ from sktip._utils.progress import progress
 
 
 class CLIPAdapterClassifier(BaseCLIPClassifier):
-    r"""CLIP-Adapter, a small trained network: take it to compare with published results.
+    r"""CLIP-Adapter, a small trained network, for comparison with published results.
 
-    A bottleneck of two layers without biases learns from the shots. Its output is mixed with the
-    feature that it was given, and compared with the text features ([1]_, equations 5 to 8):
+    Two linear layers without biases, with a narrow layer between them, are trained on the shots. Their
+    output is mixed with the image feature and compared with the text features ([1]_, equations 5 to 8):
 
     .. math::
         A(f) = \mathrm{relu}(\mathrm{relu}(f D) U) \\
         f' = \frac{r A(f) + (1 - r) f}{\lVert r A(f) + (1 - r) f \rVert} \\
         \text{logits} = s f' W^\top
 
-    Tip-Adapter was proposed as an alternative to it that needs no training.
+    Tip-Adapter was proposed as an alternative that needs no training.
 
     Read more in the :ref:`User Guide <guide_family>`.
 
     Parameters
     ----------
     encoder : CLIPFeatureTransformer, default=None
-        Encodes images and class names. None makes X a feature matrix.
+        Encoder of the images and the class names. If None, X is a feature matrix.
 
     input : {"image", "features"}, default="image"
-        What X is when there is an `encoder`: images, or features that it has made. With
-        features, the encoder is used in `fit` only, for the text and the logit scale.
+        Whether X holds images or features of the `encoder`; not used without an `encoder`. With
+        features, the encoder is only used in `fit`, for the text features and the logit scale.
 
     text_features : array-like of shape (C, d), default=None
-        Text features of the classes, instead of an encoder's; normalised here. Rows follow the
-        classes. Without `class_names`, integer labels index the rows and every row is a class.
+        Text features to use instead of the encoder's; `fit` normalises them. Rows follow the
+        classes. Without `class_names`, integer labels index the rows, and every row is a class.
 
     class_names : mapping or sequence of str, default=None
-        What the classes are called. None: the labels are the names. A mapping goes from label to
-        name; its keys are classes, with images or without. A sequence is indexed by integer
-        labels, and every index is a class; labels of another type take it in sorted order.
+        Names of the classes. If None, the labels are the names. A mapping gives a name to each
+        label; a label in it is a class even without images. A sequence is indexed by integer
+        labels, and every index is a class. With other labels, it follows the sorted labels.
 
     templates : str, sequence of str, or mapping, default="a photo of a {}."
-        Sentences that the names are put into; several are averaged. A mapping goes from label to
-        the templates of that class.
+        Prompt templates, with ``{}`` for the class name. The features of several templates are
+        averaged. A mapping gives each label its own templates.
 
     ratio : float, default=0.2
-        Share r of the adapter in the features, between 0 (zero-shot CLIP) and 1.
+        Share r of the adapter's output in the mixed feature, from 0 (zero-shot CLIP) to 1.
 
     logit_scale : float, default=None
-        Scale s of CLIP's logits. None is the model's own, or 100 without an encoder.
+        Scale s of CLIP's logits. If None, the model's own, or 100 without an encoder.
 
     n_views : int, default=1
-        Random views of each training image, of which an epoch draws one. Images only.
+        Number of random views of each training image. Each epoch draws one of them. Only for images.
 
     n_epochs : int, default=200
-        Passes over the shots.
+        Number of passes over the shots.
 
     learning_rate : float, default=2e-3
-        Learning rate of SGD with momentum 0.9, which falls to 0 along a cosine after a first
-        epoch at 1e-5.
+        Learning rate of SGD with momentum 0.9. After a first epoch at 1e-5, it decreases from this
+        value to 0 along a cosine.
 
     weight_decay : float, default=5e-4
         Weight decay of SGD.
 
     batch_size : int, default=32
-        Shots in one step.
+        Number of shots in each step.
 
     device : str, default=None
-        Torch device of the arithmetic. None is CUDA where there is one, else the CPU. The
-        encoder has a device of its own.
+        Torch device of the computation. If None, CUDA if available, else the CPU. The encoder has
+        its own `device`.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of the views, of the first weights and of the order of the shots.
+        Seed of the random views, of the initial weights and of the order of the shots.
 
     verbose : int, default=0
-        Above 0, show a progress bar.
+        If positive, show a progress bar.
 
     Attributes
     ----------
     classes_ : ndarray of shape (C,)
-        The classes, sorted.
+        Class labels, sorted.
 
     coefs_ : list of two ndarrays, of shape (d, d // 4) and (d // 4, d)
-        Weights D into the bottleneck and U out of it.
+        Weights D of the first layer and U of the second.
 
     class_features_ : ndarray of shape (C, d)
-        What features are compared with: the text features or, without a text prior, the
-        normalised means of the classes' shots.
+        Features that queries are compared with: the text features or, without a text prior, the
+        normalised mean of the shots of each class.
 
     text_features_ : ndarray of shape (C, d) or None
-        Unit-norm text features of the classes, None without a text prior.
+        Unit-norm text features of the classes. None without a text prior.
 
     logit_scale_ : float
         Scale s of CLIP's logits.
@@ -108,25 +108,25 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
         Mean training loss of each epoch.
 
     n_iter_ : int
-        Epochs done.
+        Number of epochs.
 
     n_features_in_ : int
-        Width of X. Only when X is features.
+        Number of columns of X. Only if X is a feature matrix.
 
     feature_names_in_ : ndarray of shape (d,)
-        Column names of X. Only when X is a table of features with string column names.
+        Column names of X. Only if X is a table of features with string column names.
 
     encoder_probe_ : ndarray of shape (d,) or None
-        What the encoder made of a fixed picture, by which another model is noticed. None if no
-        encoder was used.
+        The encoder's feature of a fixed image. It is compared later, to detect an encoder with
+        another model. None if no encoder was used.
 
     fitted_with_ : dict
-        Versions of sktip, of its file format and of the libraries below it, and the encoder's
-        model, at the time of `fit`.
+        Versions of sktip, its file format and its dependencies, and the encoder's model, at the
+        time of `fit`.
 
     See Also
     --------
-    TipAdapterClassifier : Needs no training, or a tenth of it.
+    TipAdapterClassifier : Needs no training, or 20 epochs instead of 200 with ``fine_tune=True``.
 
     References
     ----------
@@ -204,7 +204,7 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
             The shots: images if there is an `encoder` and ``input="image"``, else features.
 
         y : array-like of shape (m,)
-            Their labels.
+            Labels of the shots.
 
         Returns
         -------
@@ -214,7 +214,7 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
         Raises
         ------
         ValueError
-            If X, y and the parameters do not fit together; nothing is encoded then.
+            If X, y or a parameter is not valid. Nothing has been encoded then.
 
         ImageReadError
             If an image cannot be read. The estimator stays as it was before the call.

@@ -1,4 +1,4 @@
-"""The CLIP feature transformer: images in, unit-norm features out."""
+"""CLIPFeatureTransformer: images in, unit-norm features out."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ from sktip._utils.attributes import NamedAttributesMixin
 from sktip._utils.doc_links import DocumentedMixin
 from sktip.prompts import fill_prompts
 
-#: What the session takes as it is.
+#: Parameters that are passed to the session unchanged.
 SESSION_PARAMETERS = (
     "model_name", "reduced_decoding", "batch_size", "n_jobs", "n_views", "on_error", "max_pixels",
     "random_state", "verbose",
@@ -30,108 +30,109 @@ SESSION_PARAMETERS = (
 class CLIPFeatureTransformer(
     NamedAttributesMixin, DocumentedMixin, TransformerMixin, BaseEstimator
 ):
-    """Encode images, and class names, with a pretrained CLIP.
+    """Encode images and class names as features, with a pretrained CLIP model.
 
-    A stateless transformer: it needs no `fit`, and holds nothing but its parameters. The CLIP model is loaded at first
-    use and shared by the whole process. A relative path among the parameters keeps the meaning
-    that it has at the first use, or when the transformer is pickled, whatever the working
-    directory is later; `set_params` starts afresh.
+    The transformer is stateless: it needs no `fit`, and holds only its parameters. The CLIP model is
+    loaded at first use and shared by the whole process. A relative path is resolved at the first use,
+    or when the transformer is pickled. A later change of the working directory does not affect it;
+    `set_params` resolves it again.
 
     Read more in the :ref:`User Guide <guide_encoding_once>`.
 
     Parameters
     ----------
     model_name : str, default="ViT-B-32"
-        Which CLIP. ``"tiny"`` is the small model that comes with sktip, for examples and tests
-        without a network; any name of ``open_clip.list_models()``, ``"hf-hub:ORG/REPO"`` or
+        Name of the CLIP model. ``"tiny"`` is a small model that comes with sktip, for examples and
+        tests without a network. A name in ``open_clip.list_models()``, ``"hf-hub:ORG/REPO"`` or
         ``"local-dir:FOLDER"`` is loaded by open_clip.
 
     pretrained : str, default=None
-        Which weights: a tag of open_clip, or the path of a local checkpoint. None means the
-        weights that ``"tiny"``, a hub repository or a local folder carries, and
-        ``"laion2b_s34b_b79k"`` for ``"ViT-B-32"``; every other model needs a tag. For weights
-        that were trained with QuickGELU, as OpenAI's, the matching activation is used. A local
-        checkpoint says nothing about its activation: choose a ``-quickgelu`` model name for it.
+        Weights of the model: a tag of open_clip, or the path of a local checkpoint. ``"tiny"``, hub
+        repositories and local folders contain their weights, and take None. For ``"ViT-B-32"``, None
+        means ``"laion2b_s34b_b79k"``. Every other model needs a tag. Weights that were trained with
+        QuickGELU, such as OpenAI's, get that activation. For a local checkpoint trained with it,
+        choose a model name that ends in ``-quickgelu``.
 
     device : str, default=None
-        Torch device, such as ``"cpu"`` or ``"cuda:0"``. None is CUDA where there is one, else
-        the CPU, decided anew at each use.
+        Torch device, such as ``"cpu"`` or ``"cuda:0"``. If None, CUDA if available, else the CPU;
+        this is decided at each use.
 
     precision : {"auto", "fp32", "fp16", "bf16"}, default="auto"
-        Numbers that the model of images computes in. ``"auto"`` is bf16 where the device multiplies it
-        natively and a short measurement finds that faster, else fp32. Features in bf16 have a cosine of
-        at least 0.999 to those in fp32. They are float32 in any case; class names are encoded in fp32.
+        Precision of the image model. ``"auto"`` is bf16 if the device supports it natively and a short
+        measurement finds it faster, else fp32. Features in bf16 have a cosine of at least 0.999 with
+        those in fp32. The output is always float32, and class names are encoded in fp32.
 
     reduced_decoding : bool, default=True
-        Decode large JPEG files at 1/2, 1/4 or 1/8, where that leaves three times the model's input.
-        Features have a cosine of at least 0.9999 to those of the full decoding. False decodes all as
-        a whole and preprocesses them as open_clip does, to the bit.
+        Whether to decode large JPEG files at 1/2, 1/4 or 1/8 of their size, as long as they stay at
+        least three times as large as the model's input. The features have a cosine of at least 0.9999
+        with those of the full decoding. False gives exactly the pixels of open_clip's preprocessing.
 
     batch_size : int, default=64
-        Images, or views of images, in one forward pass. On a CPU the threads share them, 4 to 8 each.
+        Number of images, or views of images, in one forward pass. On a CPU, each thread takes 4 to 8
+        of them at a time.
 
     n_jobs : int, default=None
-        Threads that read and prepare images, and on a CPU run the model, each on images of its own.
-        None means as many as torch would use; with a GPU, one per CPU. 1 means none.
+        Number of threads that read and preprocess images, and on a CPU also run the model. None means
+        as many as torch would use, or one per CPU with a GPU. 1 means no additional thread.
 
     n_views : int, default=1
-        1 encodes an image once, with the model's own evaluation preprocessing. A larger number
-        encodes as many random crops (50 to 100 % of the area, mirrored half of the time) and
-        averages their features before normalising, as Tip-Adapter does for its cache keys.
+        1 encodes each image once, with the model's evaluation preprocessing. A larger number encodes
+        that many random crops (50 to 100 % of the area, mirrored half of the time), and averages
+        their features before normalising, as Tip-Adapter does for its cache keys.
 
     memory : str, path-like or FeatureMemory, default=None
-        A file in which the features of images are kept, so that no image is encoded twice by
-        the same model: not in the folds of a cross-validation, nor in the next run. It is made
-        at the first use, on a local disk; several processes may use it at once. An image is
-        known by its content, a changed file is encoded again. Random views are kept if
-        `random_state` is given. `FeatureMemory` adds a limit on the size. A fitted classifier is
-        saved and copied without the `memory` and the `verbose` of its encoder.
+        File that stores the features of images, so that the same model encodes no image twice: not in
+        the folds of a cross-validation, and not in the next run. It is created at the first use.
+        Put it on a local disk; several processes may use it at once. An image is recognised by its
+        content, so a changed file is encoded again. Random views are stored if `random_state` is
+        given. Pass a `FeatureMemory` to limit the size of the file. Pickles and copies of a fitted
+        classifier do not keep the `memory` and the `verbose` of its encoder.
 
     on_error : {"raise", "nan"}, default="raise"
-        What to do about an image that cannot be read: raise an error that names it, or give it
-        a row of NaN, with one warning for the whole call.
+        What to do if an image cannot be read: raise an error that names it, or return a row of NaN
+        for it, with one warning per call.
 
     max_pixels : int, default=89_478_485
-        Images with more pixels are refused, against decompression bombs, as are files of more
-        than 8 bytes for each of them and 64 MiB. Pillow's own limit,
-        ``PIL.Image.MAX_IMAGE_PIXELS``, is not touched and applies besides.
+        Largest number of pixels of an image, as a protection against decompression bombs. Files of
+        more than 64 MiB plus 8 bytes per allowed pixel are refused too. Pillow's own limit,
+        ``PIL.Image.MAX_IMAGE_PIXELS``, is not changed, and applies as well.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of the random views. A view depends on the seed, the content of the image and the
-        number of the view, never on the images around it. None gives fresh views at each call.
+        Seed of the random views. A view depends on the seed, the content of the image and the number
+        of the view, and not on the other images. None draws new views at each call.
 
     verbose : int, default=0
-        Above 0, show a progress bar.
+        If positive, show a progress bar.
 
     Raises
     ------
     ImageReadError
-        By `transform`, for an image that cannot be read (with ``on_error="raise"``).
+        In `transform`, if an image cannot be read and ``on_error="raise"``.
 
     ModelLoadError
-        At first use, if the weights cannot be had, without a network for example.
+        At first use, if the weights cannot be loaded, for example without a network.
 
     ValueError
-        By `transform`, if `memory` is not a file of features, or one of a newer version.
+        In `transform`, if `memory` is not a file of features, or was written by a newer version.
 
     Warns
     -----
     UserWarning
-        If `memory` cannot be read or written, or its file is removed meanwhile: once a call, with
-        the file and the cause. The features are returned all the same.
+        Once per call, if `memory` cannot be read or written, or if its file is removed during the
+        call. The features are returned nevertheless.
 
     See Also
     --------
-    FeatureMemory : A limit on the size of the file, and its clearing.
-    TipAdapterClassifier : Few-shot classifier on these features.
+    FeatureMemory : Limits the size of the file of features, and clears it.
+    FewShotClassifier : Few-shot classifier on these features.
 
     Notes
     -----
     Images may be paths, the bytes of image files, PIL images or uint8 arrays of shape (h, w),
     (h, w, 3) or (h, w, 4), in a list, a 1-D array of objects or text, a pandas Series, an Arrow
-    column, or a 4-D array. Before the model's own preprocessing, each is made an upright RGB
-    picture: the EXIF orientation is applied, transparency is laid on white, and 16-bit greys are
-    scaled to 8 bits.
+    column, or a 4-D array. Before the model's preprocessing, each is converted to an upright RGB
+    image: the EXIF orientation is applied, transparent parts become white, and 16-bit grey values
+    are scaled to 8 bits.
 
     Features are those of open_clip's ``encode_image``, divided by their norm.
 
@@ -207,7 +208,7 @@ class CLIPFeatureTransformer(
         self.verbose = verbose
 
     def fit(self, X: Any = None, y: Any = None) -> "CLIPFeatureTransformer":
-        """Check the parameters; there is nothing to learn.
+        """Check the parameters. Nothing is learned.
 
         Parameters
         ----------
@@ -244,15 +245,15 @@ class CLIPFeatureTransformer(
         Raises
         ------
         ImageReadError
-            If an image cannot be read and ``on_error="raise"``; index and path are named.
+            If an image cannot be read and ``on_error="raise"``. The message gives its index and path.
 
         TypeError
-            If X is a single image, path or string instead of a collection.
+            If X is a single image, path or string instead of a sequence.
         """
         return open_encoder(self).features(as_image_list(X))
 
     def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
-        """Encode images; the same as `transform`.
+        """Encode images, as `transform` does.
 
         Parameters
         ----------
@@ -276,16 +277,15 @@ class CLIPFeatureTransformer(
     ) -> NDArray[np.float32]:
         """Encode class names.
 
-        Each prompt is encoded and normalised; the prompts of a class are averaged and the
-        average is normalised again.
+        The unit-norm features of the prompts of a class are averaged, and the average is normalised.
 
         Parameters
         ----------
         class_names : iterable of str of length C
-            Names of the classes; an underscore stands for a space.
+            Names of the classes. An underscore is read as a space.
 
         templates : str, sequence of str, or mapping, default="a photo of a {}."
-            One template, several, or a mapping from class name to its own templates.
+            One template, several templates, or a mapping from class name to templates.
 
         Returns
         -------
@@ -295,7 +295,7 @@ class CLIPFeatureTransformer(
         Warns
         -----
         UserWarning
-            If a prompt is longer than the model's context and is cut off.
+            If a prompt is longer than the model's context, and is cut off.
         """
         # An iterator can be read only once.
         names = list(class_names) if isinstance(class_names, Iterator) else class_names
@@ -305,9 +305,9 @@ class CLIPFeatureTransformer(
         return open_encoder(self).class_features(prompts, names)
 
     def warm_up(self) -> Self:
-        """Load the model and run it once, so that the first images wait for nothing.
+        """Load the model and run it once, so that the first images are encoded without delay.
 
-        A server calls it before it takes requests.
+        Call it in a server before the first request.
 
         Returns
         -------
@@ -317,8 +317,8 @@ class CLIPFeatureTransformer(
         open_encoder(self).warm_up()
         return self
 
-    # Not by scikit-learn's mixin: that reads the width from an attribute, and an attribute that loads
-    # the model would do so whenever a notebook lists or shows the transformer.
+    # scikit-learn's mixin reads the width from an attribute. An attribute that loads the model would
+    # load it whenever a notebook shows the transformer.
     def get_feature_names_out(self, input_features: Any = None) -> NDArray:
         """Name the features.
 
@@ -336,7 +336,7 @@ class CLIPFeatureTransformer(
         return np.array([f"{prefix}{i}" for i in range(open_encoder(self).width)], dtype=object)
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters; a relative path is resolved anew at the next use.
+        """Set parameters. Relative paths are resolved again at the next use.
 
         Parameters
         ----------
@@ -359,11 +359,11 @@ class CLIPFeatureTransformer(
         return locate(params, vars(self).get("_absolute", {}))
 
     def _path(self, name: str) -> Any:
-        """Value of a parameter, with an absolute path in place of a relative one."""
+        """Value of a parameter, with a relative path made absolute."""
         return vars(self).get("_absolute", {}).get(name, (None, getattr(self, name)))[1]
 
     def __sktip_open__(self) -> EncoderSession:
-        """Open this encoder for one call: what classifiers, displays and Ray's workers use of it."""
+        """Open this encoder for one call. The rest of the package uses encoders only through this."""
         self.fit()
         clip = load_clip(
             self._path("model_name"), self._path("pretrained"), self.device, self.precision
@@ -372,13 +372,13 @@ class CLIPFeatureTransformer(
         return EncoderSession(clip, memory=self._path("memory"), **params)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Now, since another process may have another working directory.
+        # Resolve paths now, since another process may have another working directory.
         located = self._located()
         state: dict[str, Any] = super().__getstate__()
         return {**state, "_absolute": located} if located else state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # Those that were saved before the parameter existed decoded images as a whole.
+        # Transformers saved before this parameter existed decoded images in full.
         super().__setstate__(state)
         self.__dict__.setdefault("reduced_decoding", False)
 

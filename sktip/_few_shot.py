@@ -1,4 +1,4 @@
-"""The recommended classifier: text, shots and unlabelled images, and nothing to tune."""
+"""The recommended classifier: it uses text, shots and unlabelled images, and needs no tuning."""
 
 # The annotations of nested functions would be evaluated anew in every call.
 from __future__ import annotations
@@ -20,77 +20,78 @@ from sktip._utils.prediction import LinearPredictionMixin
 from sktip._utils.progress import progress
 from sktip._utils.text_prior_parts import TextPriorPartsMixin
 
-#: Part of a shot below which a class without text is as good as absent.
+#: Without text, the logit of a class with less than one shot is lowered by the logarithm of its count,
+#: which counts as at least this.
 RAREST = 1e-6
 
 
 class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesClassifier):
     r"""The classifier to start with: learns from class names, shots and unlabelled images.
 
-    The text features of the class names say where the image features of the classes lie. The mean of
-    a class is predicted from its text, and updated with its shots. A query f gets the logits
+    The mean image feature of a class is predicted from the text feature of its name, and updated with
+    its shots. A query f gets the logits
 
     .. math::
         a s f W^\top + \alpha \, g(f) + c(f)
 
     where s is CLIP's logit scale, W the text features, g the linear discriminant of the class means,
-    and c a correction: a logistic regression on what the first two terms do not know about held-out
-    shots. Unlabelled images, if there are any, move means and covariance. Everything is chosen in
-    `fit`, on the shots alone, and the result is linear: predictions cost one matrix product, however
-    many shots there are.
+    and c a correction: a logistic regression that learns, from held-out shots, what the first two
+    terms miss. Unlabelled images, if there are any, improve the means and the covariance. `fit`
+    chooses every weight on the shots. The result is linear: the cost of a prediction does not depend
+    on the number of shots.
 
     Read more in the :ref:`User Guide <guide_few_shot>`.
 
     Parameters
     ----------
     encoder : CLIPFeatureTransformer, default=None
-        Encodes images and class names. None makes X a feature matrix.
+        Encoder of the images and the class names. If None, X is a feature matrix.
 
     input : {"image", "features"}, default="image"
-        What X is when there is an `encoder`: images, or features that it has made. With
-        features, the encoder is used in `fit` only, for the text and the logit scale.
+        Whether X holds images or features of the `encoder`; not used without an `encoder`. With
+        features, the encoder is only used in `fit`, for the text features and the logit scale.
 
     text_features : array-like of shape (C, d), default=None
-        Text features of the classes, instead of an encoder's; normalised here. Rows follow the
-        classes. Without `class_names`, integer labels index the rows and every row is a class.
+        Text features to use instead of the encoder's; `fit` normalises them. Rows follow the
+        classes. Without `class_names`, integer labels index the rows, and every row is a class.
 
     class_names : mapping or sequence of str, default=None
-        What the classes are called. None: the labels are the names. A mapping goes from label to
-        name; its keys are classes, with images or without. A sequence is indexed by integer
-        labels, and every index is a class; labels of another type take it in sorted order.
+        Names of the classes. If None, the labels are the names. A mapping gives a name to each
+        label; a label in it is a class even without images. A sequence is indexed by integer
+        labels, and every index is a class. With other labels, it follows the sorted labels.
 
     templates : str, sequence of str, or mapping, default="a photo of a {}."
-        Sentences that the names are put into; several are averaged. A mapping goes from label to
-        the templates of that class.
+        Prompt templates, with ``{}`` for the class name. The features of several templates are
+        averaged. A mapping gives each label its own templates.
 
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, by label, which multiply `sample_weight`. ``"balanced"`` makes
-        all classes with shots count the same.
+        Weight of each class, by label, which multiplies `sample_weight`. ``"balanced"`` gives all
+        classes with shots the same total weight.
 
     logit_scale : float, default=None
-        Scale s of CLIP's logits. None is the model's own, or 100 without an encoder.
+        Scale s of CLIP's logits. If None, the model's own, or 100 without an encoder.
 
     n_views : int, default=1
         Random views of each training image, whose features are averaged. Images only. Queries and
         unlabelled images are never augmented.
 
     device : str, default=None
-        Torch device of predictions; `fit` uses the CPU. None is CUDA where there is one, else the
-        CPU. The encoder has a device of its own.
+        Torch device of predictions; `fit` uses the CPU. If None, CUDA if available, else the CPU.
+        The encoder has its own device.
 
     random_state : int, RandomState instance or None, default=None
         Seed of the views.
 
     verbose : int, default=0
-        Above 0, show a progress bar.
+        If positive, show a progress bar.
 
     Attributes
     ----------
     classes_ : ndarray of shape (C,)
-        The classes, sorted.
+        Class labels, sorted.
 
     coef_ : ndarray of shape (C, d)
-        Weights of the logits, text prior included: they are ``f @ coef_.T + intercept_``.
+        Weights of the logits ``f @ coef_.T + intercept_``, including the text prior.
 
     intercept_ : ndarray of shape (C,)
         Intercepts of the logits.
@@ -102,72 +103,72 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
         Factor :math:`\alpha` of the discriminants; 0 without shots.
 
     shrinkage_ : float
-        Part of the covariance that is replaced by its mean variance.
+        Fraction of the covariance that is replaced by its mean variance.
 
     kappa_ : float
-        Shots that the predicted mean of a class is worth.
+        Weight of the predicted mean of a class, in shots.
 
     class_means_ : ndarray of shape (C, d) or None
-        Means of the classes: predicted from the text, and updated with the shots and with the
-        unlabelled images. None if there is only text.
+        Class means: predicted from the text, and updated with the shots and the unlabelled images.
+        None if there is only text.
 
     predicted_means_ : ndarray of shape (C, d) or None
-        The means that the text predicts; without text, one mean for all classes.
+        Class means as predicted from the text; without text, one mean for all classes.
 
     correction_coef_ : ndarray of shape (C, d)
         Coefficients of the correction c, which is 0 at the centre of all classes.
 
     class_counts_ : ndarray of shape (C,)
-        Samples of each class, or the sum of their weights.
+        Number of samples of each class, or the sum of their weights.
 
     shots_ : ndarray of shape (m, d)
-        Unit features of the shots, in the order given, without those of weight 0.
+        Unit features of the shots, in the order given. Shots of weight 0 are dropped.
 
     shot_codes_ : ndarray of shape (m,), int, or None
-        Index into `classes_` of each of them.
+        Class of each shot, as an index into `classes_`.
 
     shot_weights_ : ndarray of shape (m,) or None
-        Weight of each of them, None if all weigh the same.
+        Weight of each shot. None if the shots are not weighted.
 
     shot_groups_ : ndarray of shape (m,) or None
-        Group of each of them, None if there are none.
+        Group of each shot. None without groups.
 
     label_beliefs_ : ndarray of shape (m,)
-        Probability that the label of each shot is right. The weight of the shot is multiplied by
-        it. All are 1 where fewer than one label in a hundred seems wrong.
+        Probability that the label of each shot is right. It multiplies the weight of the shot. All
+        are 1 if fewer than one label in a hundred seems wrong.
 
     unlabeled_ : ndarray of shape (n, d), float32, or None
         Unit features of the unlabelled images, kept for `partial_fit`.
 
     trust_ : float or None
-        How far the unlabelled images are trusted, from 0, where they change nothing, to 1. None
-        without any.
+        Weight of the unlabelled images, from 0, where they change nothing, to 1. None without
+        unlabelled images.
 
     evidence_ : dict of ndarray, or None
-        Arrays by which `explain` traces logits to single shots. None without shots.
+        Arrays that `explain` uses to attribute logits to shots. None without shots.
 
     n_iter_ : int
         Rounds of expectation-maximisation over the unlabelled images.
 
     text_features_ : ndarray of shape (C, d) or None
-        Unit-norm text features of the classes, None without a text prior.
+        Unit-norm text features of the classes. None without a text prior.
 
     logit_scale_ : float
         Scale s of CLIP's logits.
 
     n_features_in_ : int
-        Width of X. Only when X is features.
+        Number of columns of X. Only if X is a feature matrix.
 
     feature_names_in_ : ndarray of shape (d,)
-        Column names of X. Only when X is a table of features with string column names.
+        Column names of X. Only if X is a table of features with string column names.
 
     encoder_probe_ : ndarray of shape (d,) or None
-        What the encoder made of a fixed picture, by which another model is noticed. None if no
-        encoder was used.
+        The encoder's feature of a fixed image. It is compared later, to detect an encoder with
+        another model. None if no encoder was used.
 
     fitted_with_ : dict
-        Versions of sktip, of its file format and of the libraries below it, and the encoder's
-        model, at the time of `fit`.
+        Versions of sktip, its file format and its dependencies, and the encoder's model, at the
+        time of `fit`.
 
     See Also
     --------
@@ -178,9 +179,13 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
     -----
     A class without shots is predicted from its text and, if there are any, the unlabelled images.
 
-    `X_unlabeled` cannot be routed as metadata: scikit-learn's tools slice metadata like samples
-    wherever it has as many rows as X, so that each fold would silently get a part of the images.
-    Write the loop over the folds yourself.
+    Probabilities are calibrated on held-out shots. If CLIP's text logits suggest that the shots are
+    easier to classify than ordinary photos, as studio photos are, all logits are multiplied by a
+    factor of at least 0.7.
+
+    `X_unlabeled` cannot be routed as metadata. Scikit-learn slices metadata like samples whenever it
+    has as many rows as X, so each fold would silently get only some of the images. Write the loop over
+    the folds yourself.
 
     Examples
     --------
@@ -207,9 +212,7 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
         "verbose": ["verbose"],
     }
 
-    _without_prior = (
-        "all classes are expected in the same place, and the shots alone tell them apart"
-    )
+    _without_prior = "predictions come from the shots alone"
 
     def __init__(
         self,
@@ -248,19 +251,19 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
         sample_weight: ArrayLike | None = None,
         groups: ArrayLike | None = None,
     ) -> Self:
-        """Learn from class names, shots and unlabelled images, whichever there are.
+        """Learn from class names, shots and unlabelled images; each is optional.
 
         Parameters
         ----------
         X : sequence of images of length m, or array-like of shape (m, d), default=None
             The shots: images if there is an `encoder` and ``input="image"``, else features. Without
-            shots, `class_names` or `text_features` say which classes there are.
+            shots, `class_names` or `text_features` define the classes.
 
         y : array-like of shape (m,), default=None
-            Their labels. Classes may have any number of shots, none included.
+            Their labels. Classes may have any number of shots, including none.
 
         X_unlabeled : sequence of images of length n, or array-like of shape (n, d), default=None
-            Images without labels, of the kind that will be predicted; features where X is features.
+            Images without labels, similar to those that will be predicted; features if X is features.
 
         sample_weight : array-like of shape (m,), default=None
             Non-negative weight of each shot: a weight of 2 is the shot given twice. A shot of
@@ -278,8 +281,8 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
         Raises
         ------
         ValueError
-            If there are neither shots nor text, or the arguments do not fit together. It is raised
-            before anything is encoded. Messages about unlabelled images begin with ``X_unlabeled``.
+            If there are neither shots nor text, or the arguments are inconsistent. It is raised before
+            any image is encoded. Messages about unlabelled images begin with ``X_unlabeled``.
 
         ImageReadError
             If an image cannot be read. The estimator stays as it was before the call.
@@ -299,7 +302,7 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
         sample_weight: ArrayLike | None = None,
         groups: ArrayLike | None = None,
     ) -> Self:
-        """Add shots, new classes and unlabelled images: the result is that of `fit` with all.
+        """Add shots, new classes and unlabelled images. The result equals `fit` with all of them.
 
         Parameters
         ----------
@@ -310,7 +313,7 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
             Their labels, of known classes or new ones.
 
         classes : array-like of shape (n,), default=None
-            More classes, which `y` need not have.
+            Further classes, which may be missing from `y`.
 
         X_unlabeled : sequence of images of length n, or array-like of shape (n, d), default=None
             More images without labels.
@@ -329,7 +332,7 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
         Raises
         ------
         ValueError
-            As in `fit`, or if the labels are not of the kind known.
+            As in `fit`, or if the labels have another type than the earlier ones.
         """
         given = {"X_unlabeled": X_unlabeled, "sample_weight": sample_weight, "groups": groups}
         self._take(X, y, classes=classes, **given)
@@ -356,7 +359,7 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
                     n_classes=len(self.classes_),
                 )
             if self.text_features_ is None:
-                # Nothing else speaks for a class that has less than one shot.
+                # Without text, a class with less than one shot must not win by its prior mean.
                 rare = np.log(np.maximum(model.statistics.presence, RAREST))
                 model = replace(model, means_intercept=model.means_intercept + rare)
             on_step(text=model.text_weight, means=model.means_weight, shrinkage=model.shrinkage)

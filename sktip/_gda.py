@@ -1,4 +1,4 @@
-"""Gaussian discriminant analysis beside CLIP's text prior."""
+"""Gaussian discriminant analysis with CLIP's text prior."""
 
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
@@ -20,10 +20,10 @@ from sktip._utils.prediction import LinearPredictionMixin
 
 
 class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, BaseCLIPClassifier):
-    r"""Few-shot classification by Gaussian class densities beside CLIP's text prior.
+    r"""Gaussian discriminant analysis with CLIP's text prior, for many shots that arrive over time.
 
-    The shots of each class are taken as a Gaussian about the class mean, with one covariance for
-    all; no training. A query f gets the logits ([1]_, equations 4 to 6)
+    Each class is modelled as a Gaussian around the mean of its shots, with one covariance for all
+    classes. Nothing is trained. A query f gets the logits ([1]_, equations 4 to 6)
 
     .. math::
         s f W^\top + \alpha (f P \mu^\top + b), \quad b_c = -\ln C - \mu_c P \mu_c^\top / 2 \\
@@ -37,136 +37,137 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, Bas
     Parameters
     ----------
     encoder : CLIPFeatureTransformer, default=None
-        Encodes images and class names. None makes X a feature matrix.
+        Encoder of the images and the class names. If None, X is a feature matrix.
 
     input : {"image", "features"}, default="image"
-        What X is when there is an `encoder`: images, or features that it has made. With
-        features, the encoder is used in `fit` only, for the text and the logit scale.
+        Whether X holds images or features of the `encoder`; not used without an `encoder`. With
+        features, the encoder is only used in `fit`, for the text features and the logit scale.
 
     text_features : array-like of shape (C, d), default=None
-        Text features of the classes, instead of an encoder's; normalised here. Rows follow the
-        classes. Without `class_names`, integer labels index the rows and every row is a class.
+        Text features to use instead of the encoder's; `fit` normalises them. Rows follow the
+        classes. Without `class_names`, integer labels index the rows, and every row is a class.
 
     class_names : mapping or sequence of str, default=None
-        What the classes are called. None: the labels are the names. A mapping goes from label to
-        name; its keys are classes, with images or without. A sequence is indexed by integer
-        labels, and every index is a class; labels of another type take it in sorted order.
+        Names of the classes. If None, the labels are the names. A mapping gives a name to each
+        label; a label in it is a class even without images. A sequence is indexed by integer
+        labels, and every index is a class. With other labels, it follows the sorted labels.
 
     templates : str, sequence of str, or mapping, default="a photo of a {}."
-        Sentences that the names are put into; several are averaged. A mapping goes from label to
-        the templates of that class.
+        Prompt templates, with ``{}`` for the class name. The features of several templates are
+        averaged. A mapping gives each label its own templates.
 
     alpha : "auto" or float, default="auto"
-        Weight of the discriminants beside CLIP's prior. ``"auto"`` is chosen on held-out shots,
-        see Notes.
+        Weight of the discriminants relative to the text prior. ``"auto"`` chooses it on held-out
+        shots, see Notes.
 
     logit_scale : float, default=None
-        Scale s of CLIP's logits. None is the model's own, or 100 without an encoder.
+        Scale s of CLIP's logits. If None, the model's own, or 100 without an encoder.
 
     n_views : int, default=1
-        Random views of each training image, each of which is a sample. Images only. Queries are
-        never augmented.
+        Number of random views of each training image. Each view is a sample. Only for images;
+        queries are never augmented.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of the views.
+        Seed of the random views.
 
     Attributes
     ----------
     classes_ : ndarray of shape (C,)
-        The classes, sorted.
+        Class labels, sorted.
 
     alpha_ : float
-        The weight in use.
+        Weight of the discriminants.
 
     coef_ : ndarray of shape (C, d)
-        Weights of the logits, text prior included: they are ``f @ coef_.T + intercept_``.
+        Weights of the logits ``f @ coef_.T + intercept_``, including the text prior.
 
     intercept_ : ndarray of shape (C,)
         Intercepts of the logits.
 
     class_counts_ : ndarray of shape (C,)
-        Samples of each class, or the sum of their weights.
+        Number of samples of each class, or the sum of their weights.
 
     means_ : ndarray of shape (C, d)
-        Class means; zeros for a class without shots.
+        Class means. Zeros for a class without shots.
 
     scatter_ : ndarray of shape (d, d)
-        Sum of the outer products of the samples' differences from their class means:
-        :math:`N \Sigma`.
+        Within-class scatter :math:`N \Sigma`: sum of the outer products of the differences between
+        samples and their class mean.
 
     shots_ : ndarray of shape (m, n_views, d) or None
-        The shots, kept with ``alpha="auto"`` and a text prior, so that `partial_fit` can choose
-        again and `explain` can trace logits to them; else None.
+        The shots. Only kept with ``alpha="auto"`` and a text prior, for `partial_fit`, which chooses
+        alpha again, and for `explain`; else None.
 
     shot_codes_ : ndarray of shape (m,), int, or None
-        Index into `classes_` of each of them.
+        Class of each shot, as an index into `classes_`.
 
     shot_weights_ : ndarray of shape (m,) or None
-        Weight of each of them, None if all weigh the same.
+        Weight of each shot. None if the shots are not weighted.
 
     shot_groups_ : ndarray of shape (m,) or None
-        Group of each of them, None if there are none.
+        Group of each shot. None without groups.
 
     text_features_ : ndarray of shape (C, d) or None
-        Unit-norm text features of the classes, None without a text prior.
+        Unit-norm text features of the classes. None without a text prior.
 
     logit_scale_ : float
         Scale s of CLIP's logits.
 
     n_features_in_ : int
-        Width of X. Only when X is features.
+        Number of columns of X. Only if X is a feature matrix.
 
     feature_names_in_ : ndarray of shape (d,)
-        Column names of X. Only when X is a table of features with string column names.
+        Column names of X. Only if X is a table of features with string column names.
 
     encoder_probe_ : ndarray of shape (d,) or None
-        What the encoder made of a fixed picture, by which another model is noticed. None if no
-        encoder was used.
+        The encoder's feature of a fixed image. It is compared later, to detect an encoder with
+        another model. None if no encoder was used.
 
     fitted_with_ : dict
-        Versions of sktip, of its file format and of the libraries below it, and the encoder's
-        model, at the time of `fit`.
+        Versions of sktip, its file format and its dependencies, and the encoder's model, at the
+        time of `fit`.
 
     See Also
     --------
-    ProKeRClassifier : The other strong relative without training.
-    TipAdapterClassifier : The cache model.
+    FewShotClassifier : The recommended classifier.
+    ProKeRClassifier : Kernel ridge regression, for fewer shots.
 
     Notes
     -----
-    Predictions cost one matrix product, however many shots there are.
+    The cost of a prediction, one matrix product, does not depend on the number of shots.
 
-    All classes have the same prior, however many shots each has. There is no `class_weight`, which
-    would move the covariance only.
+    All classes have the same prior probability, whatever the number of their shots. There is no
+    `class_weight`: it would only change the covariance.
 
-    A class without shots gets the mean discriminant of the others, so that its text decides.
-    Where no class has two different samples, there is no covariance and P is the identity.
+    A class without shots gets the mean discriminant of the other classes, so its text decides. If no
+    class has two different samples, there is no covariance, and P is the identity.
 
-    ``alpha="auto"`` is the most probable weight, of least
+    ``alpha="auto"`` is the most probable weight. It minimises
 
     .. math:: N \, \ell(\alpha, t) + \ln^2 (\alpha / \alpha_0) / 2 + \ln^2 t / 2
 
-    over alpha and t, where :math:`\ell` is the mean log-loss of t times the logits of N held-out
-    shots, every class counting the same. Without the temperature t, a text prior that is too confident
-    of its errors would hold alpha down. The other terms are beliefs within a factor of e. At
-    :math:`\alpha_0` the discriminants of wrong classes spread as widely as their text logits do with
-    six shots per class and more, and in proportion to the shots with fewer; times
-    :math:`\max(1, (3 / \sigma)^2)` if the text deserves less trust: :math:`\sigma` is how widely its
-    logits spread at the temperature at which it tells the shots, which it has not seen, best, and
-    what calibrated logits know grows with the square. In detail:
+    over alpha and t, where :math:`\ell` is the mean log-loss of N held-out shots with logits
+    multiplied by t, and with equal weight for every class. Without t, an overconfident text prior would
+    lead to a small alpha. The other two terms are prior beliefs with a standard deviation of a factor
+    of e. With six or more shots per class, the discriminants of the wrong classes are as spread at
+    :math:`\alpha_0` as their text logits; with fewer shots, less in proportion.
+    :math:`\alpha_0` is multiplied by :math:`\max(1, (3 / \sigma)^2)` if the text is unreliable.
+    :math:`\sigma` is the spread of the text logits at the temperature that fits the shots best; the
+    information in calibrated logits grows with its square. In detail:
 
-    - The shots of each class are dealt into at most 4 folds, the classes into at most 4 groups.
-      A held-out shot is a query among the classes of its group, with means of the other
-      folds and a covariance that has not seen it. With two shots per class the folds leave no
-      covariance, and means whose own shots shaped it look nearer than they are: hence the groups.
-    - A shot short counts: the weight found is multiplied by the ratio of :math:`\alpha_0` with all
-      shots to that with those left.
-    - Where no shot can be held out, as with one shot per class, the weight is :math:`\alpha_0`.
-    - Without a text prior alpha changes no prediction, only their confidence. The discriminants
-      then spread as CLIP's text logits mostly do, by 3 % of the logit scale.
+    - The shots of each class are divided into at most 4 folds, and the classes into at most 4 groups.
+      A held-out shot is a query among the classes of its group. The means are those of the other
+      folds, and the covariance has not seen it: with two shots per class the folds alone leave no
+      covariance, and means look too close to shots that shaped the covariance.
+    - Holding out shots leaves fewer to fit on. The chosen weight is therefore multiplied by the ratio
+      of :math:`\alpha_0` with all shots to that with the remaining shots.
+    - If no shot can be held out, as with one shot per class, the weight is :math:`\alpha_0`, divided
+      by up to 1.6 if the text is very reliable.
+    - Without a text prior, alpha changes no prediction, only its confidence. The discriminants are
+      then scaled to a spread of 3 % of the logit scale, the usual spread of CLIP's text logits.
 
-    t is not kept: logits stay on the scale of CLIP's. For probabilities to rely on, calibrate them
-    with :class:`sklearn.calibration.CalibratedClassifierCV`.
+    t is only used to choose alpha. For calibrated probabilities, use
+    :class:`sklearn.calibration.CalibratedClassifierCV`.
 
     References
     ----------
@@ -232,7 +233,7 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, Bas
         *,
         groups: ArrayLike | None = None,
     ) -> Self:
-        """Estimate class means and covariance, and choose alpha if asked to.
+        """Estimate the class means and the covariance, and choose alpha if it is ``"auto"``.
 
         Parameters
         ----------
@@ -240,16 +241,15 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, Bas
             The shots: images if there is an `encoder` and ``input="image"``, else features.
 
         y : array-like of shape (m,)
-            Their labels. Classes may have any number of shots.
+            Labels of the shots. Classes may have different numbers of shots.
 
         sample_weight : array-like of shape (m,), default=None
-            Non-negative weight of each shot: a weight of 2 is the shot given twice. For the
-            choice of alpha it is one held-out shot that counts twice. A shot of weight 0 is no shot:
-            it is neither encoded nor kept, and makes no class.
+            Non-negative weight of each shot. A weight of 2 counts a shot twice; its copies are held
+            out together. Shots of weight 0 are ignored: they are not encoded, and add no class.
 
         groups : array-like of shape (m,), default=None
-            Group of each shot, such as the video that it is a frame of: to choose alpha, shots of a
-            group are held out together.
+            Group of each shot, for example the video that a frame is from. Shots of a group are
+            held out together to choose alpha.
 
         Returns
         -------
@@ -259,7 +259,7 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, Bas
         Raises
         ------
         ValueError
-            If X, y and the parameters do not fit together; nothing is encoded then.
+            If X, y or a parameter is not valid. Nothing has been encoded then.
 
         ImageReadError
             If an image cannot be read. The estimator stays as it was before the call.
@@ -281,7 +281,7 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, Bas
         *,
         groups: ArrayLike | None = None,
     ) -> Self:
-        """Add shots, and new classes: the result is that of `fit` with all shots.
+        """Add shots, also of new classes. The result is that of `fit` with all shots.
 
         Parameters
         ----------
@@ -289,16 +289,16 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, Bas
             More shots.
 
         y : array-like of shape (m,)
-            Their labels, of known classes or new ones.
+            Labels of the shots, of known or new classes.
 
         classes : array-like of shape (n,), default=None
-            Classes to know about even if `y` does not have them.
+            Further classes, which need not occur in `y`.
 
         sample_weight : array-like of shape (m,), default=None
-            Non-negative weight of each new shot; one of weight 0 is no shot.
+            Non-negative weight of each new shot. Shots of weight 0 are ignored.
 
         groups : array-like of shape (m,), default=None
-            Group of each new shot, where the earlier ones have groups.
+            Group of each new shot, if the earlier shots have groups.
 
         Returns
         -------
@@ -308,8 +308,8 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, Bas
         Raises
         ------
         ValueError
-            If alpha was a number before and is ``"auto"`` now: the shots were not kept. Or if the
-            labels are not of the kind known.
+            If alpha was a number before and is ``"auto"`` now, since the earlier shots were not
+            kept; or if the labels are of another kind than the known ones.
         """
         first = not hasattr(self, "classes_")
         X, labels = self._start_fit(X, y, self.n_views, reset=first)
@@ -320,7 +320,7 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, Bas
         return self
 
     def _add_shots(self, counting: tuple, groups: NDArray | None, moved: NDArray) -> None:
-        """Add shots to the statistics, whose classes are those of `moved` now; choose alpha."""
+        """Add shots to the statistics; `moved` is where earlier classes are now. Choose alpha."""
         from sktip._maths.discriminant import ClassStatistics, views_as_samples
 
         X, labels, weights, rows = counting
@@ -345,7 +345,7 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, Bas
             check_finite(name, getattr(self, name), **self._magnitudes())
 
     def _keep_shots(self, new: tuple, moved: NDArray) -> None:
-        """Keep what alpha is chosen by, where it is chosen."""
+        """Keep the shots if alpha is chosen on them."""
         shots = new[0]
         if self.alpha != "auto" or self.text_features_ is None:
             self.shots_ = self.shot_codes_ = self.shot_weights_ = self.shot_groups_ = None
@@ -353,7 +353,7 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, Bas
         if hasattr(self, "means_"):
             if self.shots_ is None:
                 raise ValueError(
-                    "alpha='auto' needs the earlier shots, which were not kept because alpha was a number; "
+                    "alpha='auto' needs the earlier shots, but they were not kept because alpha was a number; "
                     "call fit with all shots, or set alpha to a number."
                 )
             if self.shots_.shape[1] != shots.shape[1]:

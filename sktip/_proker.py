@@ -19,18 +19,17 @@ from sktip._utils.progress import progress
 
 
 class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
-    r"""Few-shot classification by kernel ridge regression beside CLIP's text prior.
+    r"""Kernel ridge regression with CLIP's text prior, for eight or more shots per class.
 
-    The shots correct the text classifier: a regression with the kernel of Tip-Adapter's cache
-    learns, in closed form, what the text features miss ([1]_, equation 9). A query f gets the
-    logits
+    A regression with the kernel of Tip-Adapter's cache learns the errors of the text classifier on the
+    shots, in closed form ([1]_, equation 9). A query f gets the logits
 
     .. math::
         \frac{1}{T} \left(f W^\top + \gamma \, k(f, K) \left(k(K, K) + \lambda I\right)^{-1}
         (L - K W^\top)\right) \\
         k(a, b) = \exp(-\beta (1 - a b^\top))
 
-    where W are the text features, K those of the shots, L their one-hot labels and T is a fitted
+    where W are the text features, K the features of the shots, L their one-hot labels and T a fitted
     temperature. The published method has :math:`\gamma = \lambda`.
 
     Read more in the :ref:`User Guide <guide_family>`.
@@ -38,140 +37,141 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
     Parameters
     ----------
     encoder : CLIPFeatureTransformer, default=None
-        Encodes images and class names. None makes X a feature matrix.
+        Encoder of the images and the class names. If None, X is a feature matrix.
 
     input : {"image", "features"}, default="image"
-        What X is when there is an `encoder`: images, or features that it has made. With
-        features, the encoder is used in `fit` only, for the text and the logit scale.
+        Whether X holds images or features of the `encoder`; not used without an `encoder`. With
+        features, the encoder is only used in `fit`, for the text features and the logit scale.
 
     text_features : array-like of shape (C, d), default=None
-        Text features of the classes, instead of an encoder's; normalised here. Rows follow the
-        classes. Without `class_names`, integer labels index the rows and every row is a class.
+        Text features to use instead of the encoder's; `fit` normalises them. Rows follow the
+        classes. Without `class_names`, integer labels index the rows, and every row is a class.
 
     class_names : mapping or sequence of str, default=None
-        What the classes are called. None: the labels are the names. A mapping goes from label to
-        name; its keys are classes, with images or without. A sequence is indexed by integer
-        labels, and every index is a class; labels of another type take it in sorted order.
+        Names of the classes. If None, the labels are the names. A mapping gives a name to each
+        label; a label in it is a class even without images. A sequence is indexed by integer
+        labels, and every index is a class. With other labels, it follows the sorted labels.
 
     templates : str, sequence of str, or mapping, default="a photo of a {}."
-        Sentences that the names are put into; several are averaged. A mapping goes from label to
-        the templates of that class.
+        Prompt templates, with ``{}`` for the class name. The features of several templates are
+        averaged. A mapping gives each label its own templates.
 
     beta : "auto" or float, default="auto"
-        Sharpness of the kernel. ``"auto"`` is chosen, see Notes.
+        Sharpness of the kernel. ``"auto"`` chooses it, see Notes.
 
     lam : "auto" or float, default="auto"
-        Strength :math:`\lambda` of the ridge.
+        Regularisation strength :math:`\lambda`. ``"auto"`` chooses it, see Notes.
 
     gamma : "auto" or float, default="auto"
-        Weight of the correction. ``"auto"`` with numbers for `beta` and `lam` is the published
-        ``gamma = lam``.
+        Weight of the correction. ``"auto"`` chooses it, see Notes; if `beta` and `lam` are numbers, it
+        is the published ``gamma = lam``.
 
     max_shots : int, default=30_000
-        Most rows (shots times views) that are solved for. Time grows with their cube, memory
-        with their square: 16,000 take 2.1 GB, 30,000 take 7.2 GB, besides the features.
+        Largest number of rows (shots times views); `fit` refuses more. Its time grows with the cube
+        of the rows, its memory with their square: 2.1 GB for 16,000 rows and 7.2 GB for 30,000,
+        besides the features.
 
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, by label, which multiply `sample_weight`. ``"balanced"`` makes
-        all classes with shots count the same.
+        Weight of each class, by label, which multiplies `sample_weight`. ``"balanced"`` gives all
+        classes with shots the same total weight.
 
     logit_scale : float, default=None
-        Scale s at which `beta`, `lam` and `gamma` are chosen, and about which the temperature is
-        fitted. None is the model's own, or 100 without an encoder.
+        Scale s of the logits at which `beta`, `lam` and `gamma` are chosen. The temperature is fitted
+        around 1 / s. If None, the model's own, or 100 without an encoder.
 
     n_views : int, default=1
-        Random views of each training image, each of which is a row. Images only. Queries are
-        never augmented.
+        Number of random views of each training image. Each view is a row. Only for images; queries
+        are never augmented.
 
     device : str, default=None
-        Torch device of the arithmetic. None is CUDA where there is one, else the CPU. The
-        encoder has a device of its own.
+        Torch device of the computation. If None, CUDA if available, else the CPU. The encoder has
+        its own `device`.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of the views.
+        Seed of the random views.
 
     verbose : int, default=0
-        Above 0, show a progress bar.
+        If positive, show a progress bar.
 
     Attributes
     ----------
     classes_ : ndarray of shape (C,)
-        The classes, sorted.
+        Class labels, sorted.
 
     beta_ : float
-        Sharpness in use.
+        Sharpness of the kernel.
 
     lam_ : float
-        Ridge in use.
+        Regularisation strength.
 
     gamma_ : float
-        Weight of the correction in use.
+        Weight of the correction.
 
     temperature_ : float
-        What the logits are divided by; about 1 / s.
+        Temperature that the logits are divided by, about 1 / s.
 
     cache_keys_ : ndarray of shape (m * n_views, d)
-        Unit features of the shots' views, shot by shot in the order given.
+        Unit features of the views of the shots, shot by shot in the order given to `fit`.
 
     cache_codes_ : ndarray of shape (m * n_views,), int
-        Index into `classes_` of each key.
+        Class of each key, as an index into `classes_`.
 
     dual_coef_ : ndarray of shape (m * n_views, C)
-        Solution of the regression.
+        Dual coefficients of the regression.
 
     n_views_ : int
-        Keys of each shot.
+        Number of keys of each shot.
 
     text_features_ : ndarray of shape (C, d) or None
-        Unit-norm text features of the classes, None without a text prior.
+        Unit-norm text features of the classes. None without a text prior.
 
     logit_scale_ : float
-        Scale s.
+        Scale s of the logits at which values were chosen.
 
     n_features_in_ : int
-        Width of X. Only when X is features.
+        Number of columns of X. Only if X is a feature matrix.
 
     feature_names_in_ : ndarray of shape (d,)
-        Column names of X. Only when X is a table of features with string column names.
+        Column names of X. Only if X is a table of features with string column names.
 
     encoder_probe_ : ndarray of shape (d,) or None
-        What the encoder made of a fixed picture, by which another model is noticed. None if no
-        encoder was used.
+        The encoder's feature of a fixed image. It is compared later, to detect an encoder with
+        another model. None if no encoder was used.
 
     fitted_with_ : dict
-        Versions of sktip, of its file format and of the libraries below it, and the encoder's
-        model, at the time of `fit`.
+        Versions of sktip, its file format and its dependencies, and the encoder's model, at the
+        time of `fit`.
 
     See Also
     --------
-    GDAClassifier : The other strong relative without training, whose cost is linear in the shots.
-    TipAdapterClassifier : The cache model.
+    FewShotClassifier : The recommended classifier.
+    GDAClassifier : Gaussian discriminant analysis, whose cost is linear in the number of shots.
 
     Notes
     -----
-    ``"auto"`` takes the most probable values, of least
+    ``"auto"`` chooses the most probable values. They minimise
 
     .. math::
         N \, \ell(\beta, \lambda, \gamma) + \frac{\ln^2 (\beta / \beta_0) +
         \ln^2 (\lambda / \lambda_0) + \ln^2 (\gamma / \lambda_0)}{2 \cdot 0.7^2}
 
-    where :math:`\ell` is the mean log-loss, at the logit scale, of N held-out shots, every class
-    counting the same, and :math:`\beta_0` and :math:`\lambda_0` are the published values for the
-    mean number of shots, interpolated in the logarithm. One shot of every class is held out at a
-    time, with all its views, and predicted in closed form from the Cholesky factor; the best gamma
-    is a minimum in one dimension; beta and lambda are searched for by at most 20 factorisations
-    (Nelder-Mead). With one shot per class none can be held out, and the published values stand.
+    where :math:`\ell` is the mean log-loss of N held-out shots at the logit scale, with equal weight
+    for every class. :math:`\beta_0` and :math:`\lambda_0` are the published values for the mean number
+    of shots per class, interpolated in the logarithm. One shot of every class is held out at a time,
+    with all its views, and its logits follow in closed form from one Cholesky factor. beta and lambda
+    are searched with at most 20 factorisations (Nelder-Mead), and gamma in one dimension for each of
+    them. With one shot per class none can be held out, and the published values are used.
 
-    Beside more than 2,048 rows, and without a text prior, beta is the published value, lambda 0.05 (the
-    published value for few shots: those for more are larger because they are gamma too), and gamma
-    alone is chosen: one factorisation does it all. Accuracies are the same within what the draw of
-    the shots decides, or better where labels are wrong. Of more than 3,500 rows about 1,000 are held
-    out, one shot of every class at least.
+    With more than 2,048 rows, or without a text prior, only gamma is chosen, with a single
+    factorisation. beta is then the published value. lambda is 0.05, the published value for few shots;
+    the published values for more shots are larger because they also serve as gamma. The accuracy
+    is the same within the variation between draws of shots, or better if some labels are wrong. With
+    more than 3,500 rows, about 1,000 are held out, at least one shot of every class.
 
     The temperature is the most probable one for the held-out logits, about 1 / s within a factor of
-    2. Where nothing was held out it is that of the text prior alone, which has not seen the shots.
+    2. If no shot can be held out, it is the temperature of the text prior alone.
 
-    A class without shots takes part with a target of 0 for every shot, as the formula says.
+    The targets of a class without shots are 0 for every shot, as in the formula.
 
     References
     ----------
@@ -202,7 +202,7 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         "verbose": ["verbose"],
     }
 
-    # Models saved before there was an explanation have none.
+    # For models saved by a version without `n_views_`.
     n_views_: int = 1
 
     def __init__(
@@ -249,7 +249,7 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         *,
         groups: ArrayLike | None = None,
     ) -> Self:
-        """Solve the regression on labelled shots, and choose its values if asked to.
+        """Solve the regression on the shots, and choose the values that are ``"auto"``.
 
         Parameters
         ----------
@@ -257,15 +257,15 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
             The shots: images if there is an `encoder` and ``input="image"``, else features.
 
         y : array-like of shape (m,)
-            Their labels. Classes may have any number of shots.
+            Labels of the shots. Classes may have different numbers of shots.
 
         sample_weight : array-like of shape (m,), default=None
-            Non-negative weight of each shot's error: a weight of 2 is the shot given twice. A shot
-            of weight 0 is no shot: it is neither encoded nor kept, and makes no class.
+            Non-negative weight of each shot's error. A weight of 2 counts a shot twice. Shots of
+            weight 0 are ignored: they are not encoded, and add no class.
 
         groups : array-like of shape (m,), default=None
-            Group of each shot, such as the video that it is a frame of: shots of a group are held
-            out together.
+            Group of each shot, for example the video that a frame is from. Shots of a group are
+            held out together.
 
         Returns
         -------
@@ -275,8 +275,8 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         Raises
         ------
         ValueError
-            If X, y and the parameters do not fit together, or there are more than `max_shots`
-            rows; nothing is encoded then.
+            If X, y or a parameter is not valid, or if there are more than `max_shots` rows. Nothing
+            has been encoded then.
 
         ImageReadError
             If an image cannot be read. The estimator stays as it was before the call.
@@ -322,9 +322,9 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         if rows > self.max_shots:
             shown = f"{n_shots:,} shots" + (f" of {self.n_views} views" if self.n_views > 1 else "")
             raise ValueError(
-                f"{shown} make {rows:,} rows, more than max_shots={self.max_shots:,}: the time grows with "
-                f"their cube, and {8 * rows**2 / 1e9:.1f} GB of memory are needed. Use fewer shots or "
-                "views, or GDAClassifier, whose cost is linear; or raise max_shots."
+                f"{shown} make {rows:,} rows, more than max_shots={self.max_shots:,}. They would need "
+                f"{8 * rows**2 / 1e9:.1f} GB of memory, and time that grows with the cube of the rows. Use fewer "
+                "shots or views, use GDAClassifier, whose cost is linear, or raise max_shots."
             )
 
     def _magnitudes(self) -> dict[str, float]:
@@ -373,7 +373,7 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         return of_shots, self.cache_codes_[:: self.n_views_]
 
     def _tensors(self, dtype: Any) -> tuple:
-        """Keys and text, in the type and place of computation."""
+        """Keys and text features as tensors, in the type and on the device of the computation."""
         from sktip._maths.device import as_tensor, resolve_device
 
         device = resolve_device(self.device)

@@ -1,4 +1,4 @@
-"""Saying "none of these": a threshold on how well a classifier knows an image."""
+"""RejectUnknown: a classifier that rejects images whose score is below a threshold."""
 
 from collections.abc import Iterable
 from numbers import Real
@@ -21,105 +21,105 @@ from sktip._utils.labels import label_of_unknown
 from sktip.model_selection._cross_fit import check_samples, cross_fit, encoder_and_rest
 
 N_FOLDS = 4
-#: Probabilities below this count as this, where there are no logits.
+#: Smaller probabilities are raised to this before their logarithm is taken.
 LEAST_PROBABILITY = 1e-12
-#: Rows that are scored at a time.
+#: Number of rows that are scored at a time.
 ROWS = 4096
 
 
 def _estimator_has(name: str) -> Any:
-    """Whether the classifier, fitted or not, has that method."""
+    """Whether the classifier, fitted or not, has a method."""
     return lambda self: hasattr(getattr(self, "estimator_", self.estimator), name)
 
 
 class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
-    r"""Reject images that show none of the classes.
+    r"""Reject images that show none of the known classes.
 
-    A classifier answers with one of its classes whatever the image shows. This one scores how well
-    an image is known, and answers with `unknown_label` where the score is below a threshold, which
-    it sets so that a share `quantile` of images of the known classes is rejected.
+    A classifier always predicts one of its classes, whatever the image shows. This meta-estimator
+    computes a score of each image, and predicts `unknown_label` if the score is below a threshold. The
+    threshold is chosen so that a share `quantile` of the images of known classes is rejected.
 
     Read more in the :ref:`User Guide <guide_unknown>`.
 
     Parameters
     ----------
     estimator : classifier
-        Any classifier of images or features, with `decision_function` or `predict_proba`: one of sktip, a
+        Classifier of images or features with `decision_function` or `predict_proba`: one of sktip, a
         linear probe, or a Pipeline. It is cloned.
 
     criterion : {"auto", "max_proba", "max_logit", "energy", "zero_shot"}, default="auto"
-        How well an image is known: the largest probability, the largest logit, the logarithm of
-        the sum of the exponentials of all logits, or the largest cosine with a text feature. ``"auto"``
-        is the one that tells `X_unknown` best, if that is given; else a combination, see Notes.
+        Score of an image: the largest probability, the largest logit, the log-sum-exp of the logits,
+        or the largest cosine with a text feature. With `X_unknown`, ``"auto"`` takes the score with the
+        largest area under the ROC curve; else a combination of scores, see Notes.
 
     quantile : float or None, default=0.05
-        Share of images of known classes that may be rejected. None sets the threshold by `X_unknown`
-        instead, where the mean of the shares of known images kept and unknown images rejected is
-        largest.
+        Share of the images of known classes to reject. If None, the threshold maximises the mean of
+        two shares: known images that are accepted, and images of `X_unknown` that are rejected.
 
     unknown_label : str or int, default=None
-        What `predict` answers to an image of nothing known. None is ``"unknown"`` where labels are text,
-        and -1 where they are numbers.
+        Prediction for an image that is rejected. If None, ``"unknown"`` for string labels, and -1 for
+        integer labels.
 
     text_features : array-like of shape (n_texts, d), default=None
-        Text features of the classes in any order, for a classifier that has none, such as a linear
-        probe. None are those of the classifier, if it has some.
+        Text features of the classes, in any order, for a classifier without text features, such as a
+        linear probe. If None, those of the classifier are used, if it has any.
 
     Attributes
     ----------
     estimator_ : classifier
-        Fitted on all shots: it says which class. It takes features, also where `estimator` takes
-        images.
+        Classifier fitted on all shots, which predicts the class. It takes features, even if
+        `estimator` takes images.
 
     estimators_ : list of classifier
-        Fitted without one fold of the shots each: they say how well an image is known.
+        Classifiers that were each fitted without one fold of the shots. They compute the score.
 
     threshold_ : float
-        Scores below it are of nothing known.
+        Images with a score below it are rejected.
 
     held_out_scores_ : ndarray of shape (m,)
-        Score of each shot by the classifier that has not seen it.
+        Score of each shot, from the classifier that was fitted without it.
 
     criterion_ : str
-        What the score is; ``"combined"`` is that of the Notes.
+        Name of the score; ``"combined"`` is the combination of the Notes.
 
     scales_ : dict
-        What each part of the score is divided by.
+        Divisor of each part of the combined score.
 
     classes_ : ndarray of shape (C,)
-        The known classes, sorted.
+        Labels of the known classes, sorted.
 
     unknown_label_ : str or int
-        The answer to images of nothing known.
+        Prediction for an image that is rejected.
 
     text_features_ : ndarray of shape (n_texts, d) or None
-        Unit text features of the score, None without text.
+        Unit-norm text features of the score. None without text.
 
     n_features_in_ : int
-        Width of X. Only when X is features.
+        Number of columns of X. Only if X is a feature matrix.
 
     feature_names_in_ : ndarray of shape (d,)
-        Column names of X. Only when X is a table of features with string column names.
+        Column names of X. Only if X is a table of features with string column names.
 
     See Also
     --------
-    sktip.model_selection.held_out_proba : Probabilities of the shots, held out in the same way.
+    sktip.predict_images : Predict a folder of images; it takes this classifier too.
+    sktip.model_selection.held_out_proba : Probabilities of held-out shots, with the same folds.
 
     Notes
     -----
-    Shots look better known to a classifier that has seen them than new images do. So the shots are
-    dealt into at most four folds, with one shot of every class in each, and each is scored by the
-    classifier fitted without its fold. New images are scored by the same classifiers, and their scores
-    averaged: they have as many shots as those that the threshold was set with. A prediction costs five
-    times that of `estimator`, and images are encoded once.
+    A classifier gives higher scores to the shots that it was fitted on than to new images. So the shots
+    are split into at most four folds, with one shot of every class in each, and each fold is scored by a
+    classifier fitted without it. The score of a new image is the mean over these classifiers, so it is
+    comparable with the scores that set the threshold. A prediction costs five times that of `estimator`.
+    Each image is encoded once.
 
-    The share of known images that is rejected is `quantile` only where these are like the shots.
-    Shots whose features are the mean of several views are not, which is why a classifier with
-    ``n_views`` above 1 is refused.
+    The share of rejected known images is close to `quantile` only if these images are like the shots.
+    Shots whose features are averaged over several views are not like single images. A classifier with
+    ``n_views`` above 1 is therefore refused.
 
-    The combined score is, with text, the largest logit, plus the largest cosine with a text feature,
-    plus half of the negative entropy of the probabilities, each divided by its standard deviation over
-    the held-out shots. Without text it is the largest probability.
+    With text, the combined score is the largest logit, plus the largest cosine with a text feature,
+    plus half of the negative entropy of the probabilities. Each is divided by its standard deviation
+    over the held-out shots. Without text, the combined score is the largest probability.
 
     References
     ----------
@@ -172,18 +172,18 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: ArrayLike, X_unknown: Any = None) -> Self:
-        """Fit the classifier, and set the threshold on held-out shots.
+        """Fit the classifier, and choose the threshold on held-out shots.
 
         Parameters
         ----------
         X : sequence of images of length m, or array-like of shape (m, d)
-            The shots, as the classifier takes them.
+            The shots, as `estimator` takes them.
 
         y : array-like of shape (m,)
-            Their labels.
+            Labels of the shots.
 
         X_unknown : sequence of images of length n, or array-like of shape (n, d), default=None
-            Images of none of the classes, of the kind that you expect.
+            Images of none of the classes, similar to those that you expect.
 
         Returns
         -------
@@ -193,16 +193,16 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
         Raises
         ------
         ValueError
-            If a class has no second shot to hold out and no text to be known by, if `unknown_label` is
-            a class or of another kind, or if a criterion needs what is not given.
+            If a class has one shot and no text, if `unknown_label` is a class or not of the type of
+            the labels, or if `criterion` or `quantile` need data that was not given.
         """
         if getattr(self.estimator, "n_views", 1) > 1:
             raise ValueError(
-                f"the classifier has n_views={self.estimator.n_views}, which averages views of the shots, and of "
-                "no other image: held-out shots would look better known than new images. Set it to 1."
+                f"the classifier has n_views={self.estimator.n_views}, which averages views of the shots only: "
+                "held-out shots would get higher scores than new images. Set n_views to 1."
             )
         if self.quantile is None and X_unknown is None:
-            raise ValueError("quantile=None sets the threshold by X_unknown, which was not given.")
+            raise ValueError("quantile=None chooses the threshold by X_unknown; pass it to fit.")
         X, labels = check_samples(X, y, self.estimator)
         unknown_label = label_of_unknown(self.unknown_label, labels)
         encoder, classifier = encoder_and_rest(self.estimator)
@@ -238,7 +238,7 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
         return self
 
     def predict(self, X: Any) -> NDArray:
-        """Predict the class of each row, or `unknown_label_`.
+        """Predict the class of each image, or `unknown_label_`.
 
         Parameters
         ----------
@@ -248,17 +248,17 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
         Returns
         -------
         labels : ndarray of shape (n,)
-            Classes, and `unknown_label_` where `is_known` is False.
+            Predicted classes, and `unknown_label_` where `is_known` is False.
         """
         rows = self._rows(X)
         labels = np.asarray(self.estimator_.predict(rows))
         unknown = np.asarray(self.unknown_label_)
-        # Room for the longest text: "cat" alone would make "unknown" "unk".
+        # A type with room for the longest text: in that of "cat", "unknown" would become "unk".
         wide = labels.dtype if labels.dtype == object else np.result_type(labels, unknown)
         return np.where(self._scores(rows) >= self.threshold_, labels.astype(wide), unknown)
 
     def is_known(self, X: Any) -> NDArray[np.bool_]:
-        """Say which rows show one of the classes.
+        """Test which images show one of the known classes.
 
         Parameters
         ----------
@@ -268,12 +268,12 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
         Returns
         -------
         known : ndarray of shape (n,), bool
-            Where the score is `threshold_` or more.
+            Whether the score is at least `threshold_`.
         """
         return self.score_samples(X) >= self.threshold_
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
-        """Score how well each row is known.
+        """Compute the score of each image.
 
         Parameters
         ----------
@@ -283,13 +283,13 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
         Returns
         -------
         scores : ndarray of shape (n,)
-            Larger is better known. Their unit is that of `criterion_`.
+            Scores by `criterion_`. Images of known classes have larger ones.
         """
         return self._scores(self._rows(X))
 
     @available_if(_estimator_has("predict_proba"))
     def predict_proba(self, X: Any) -> NDArray:
-        """Predict the probability of each class, as if the image showed one of them.
+        """Predict the probability of each known class, given that the image shows one of them.
 
         Parameters
         ----------
@@ -299,14 +299,14 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
         Returns
         -------
         probabilities : ndarray of shape (n, C)
-            Those of `estimator_`; columns follow `classes_`.
+            Probabilities of `estimator_`. Columns follow `classes_`.
         """
         rows = self._rows(X)
         return self.estimator_.predict_proba(rows)
 
     @available_if(_estimator_has("decision_function"))
     def decision_function(self, X: Any) -> NDArray:
-        """Compute the logits of the classes.
+        """Compute the logits of the known classes.
 
         Parameters
         ----------
@@ -316,7 +316,7 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
         Returns
         -------
         logits : ndarray of shape (n, C), or (n,) for two classes
-            Those of `estimator_`.
+            Logits of `estimator_`.
         """
         rows = self._rows(X)
         return self.estimator_.decision_function(rows)
@@ -343,10 +343,10 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
         unknown: Scores | None,
         scales: dict[str, float],
     ) -> str:
-        """Choose what to score by."""
+        """Choose the criterion."""
         if self.criterion == "zero_shot" and "zero_shot" not in held_out:
             raise ValueError(
-                "criterion='zero_shot' compares with text, and the classifier has none: pass text_features."
+                "criterion='zero_shot' needs text features, and the classifier has none: pass text_features."
             )
         if self.criterion != "auto":
             return self.criterion
@@ -369,7 +369,7 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
 
 
 def _scores_of(model: Any, rows: Any, text: NDArray | None) -> Scores:
-    """Scores of rows by one classifier, block after block."""
+    """Scores of rows by one classifier, block by block."""
     blocks = [
         _scores_of_block(model, _safe_indexing(rows, block), text)
         for block in gen_batches(_num_samples(rows), ROWS)
@@ -388,13 +388,13 @@ def _scores_of_block(model: Any, rows: Any, text: NDArray | None) -> Scores:
 
 
 def _mean_scores(models: Iterable[Any], rows: Any, text: NDArray | None) -> Scores:
-    """Mean over the classifiers."""
+    """Mean of the scores over the classifiers."""
     each = [_scores_of(model, rows, text) for model in models]
     return {name: np.mean([scores[name] for scores in each], axis=0) for name in each[0]}
 
 
 def _best_threshold(known: NDArray, unknown: NDArray) -> float:
-    """Threshold of the largest mean of the shares kept and rejected."""
+    """Threshold with the largest mean of the shares of known accepted and unknown rejected images."""
     is_known = np.repeat([True, False], [len(known), len(unknown)])
     rejected, kept, thresholds = roc_curve(is_known, np.concatenate([known, unknown]))
     return float(thresholds[1:][np.argmax((kept - rejected)[1:])])

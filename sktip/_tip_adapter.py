@@ -1,4 +1,4 @@
-"""Tip-Adapter, and Tip-Adapter-F: a cache of few-shot features beside CLIP's text prior."""
+"""Tip-Adapter and Tip-Adapter-F: CLIP's text prior plus a cache of the shots' features."""
 
 from collections.abc import Mapping, Sequence
 from numbers import Real
@@ -14,118 +14,116 @@ from sktip._shots.cache import BaseCacheClassifier
 from sktip._utils.fitting import available_if, extends_fit, fits
 from sktip._utils.labels import codes_of, joined_weights
 
-FINE_TUNED = (
-    "partial_fit cannot add to a fine-tuned cache; call fit with all shots, or use fine_tune=False."
-)
+FINE_TUNED = "partial_fit cannot add shots to a fine-tuned cache; call fit with all shots, or set fine_tune=False."
 
 NOT_BALANCED = (
-    "partial_fit cannot keep class_weight='balanced', since the weights of the earlier shots would change; "
-    "call fit with all shots, or give class_weight as a dict."
+    "partial_fit does not support class_weight='balanced', because new shots would change the weights of the "
+    "earlier ones; call fit with all shots, or pass class_weight as a dict."
 )
 
 
 def _keeps_its_keys(classifier: Any) -> bool:
-    """Whether shots can be added: keys that learn belong to the shots that they learn from."""
+    """Whether shots can be added: fine-tuned keys depend on all shots that they were trained on."""
     if classifier.fine_tune:
         raise AttributeError(FINE_TUNED)
     return True
 
 
 class TipAdapterClassifier(BaseCacheClassifier):
-    r"""Few-shot classification by a cache of training features beside CLIP's text prior.
+    r"""Tip-Adapter, the paper's method: add shots and classes at any time, without training.
 
-    Tip-Adapter keeps the features of the labelled images ("shots") as the keys of a cache and
+    Tip-Adapter stores the features of the labelled images ("shots") as the keys of a cache, and
     their labels as its values. A query f gets the logits
 
     .. math:: s f W^\top + \alpha \, \exp(-\beta (1 - f K^\top)) L
 
     where s is CLIP's logit scale, W the text features of the class names, K the cache keys and
-    L the one-hot labels ([1]_, equations 4 to 6). Nothing is trained. With ``fine_tune=True``
-    the keys learn for a few epochs: Tip-Adapter-F.
+    L the one-hot labels ([1]_, equations 4 to 6). Nothing is trained. With ``fine_tune=True``,
+    the keys are trained for a few epochs; this is Tip-Adapter-F.
 
     Read more in the :ref:`User Guide <guide_method>`.
 
     Parameters
     ----------
     encoder : CLIPFeatureTransformer, default=None
-        Encodes images and class names. None makes X a feature matrix.
+        Encoder of the images and the class names. If None, X is a feature matrix.
 
     input : {"image", "features"}, default="image"
-        What X is when there is an `encoder`: images, or features that it has made. With
-        features, the encoder is used in `fit` only, for the text and the logit scale.
+        Whether X holds images or features of the `encoder`; not used without an `encoder`. With
+        features, the encoder is only used in `fit`, for the text features and the logit scale.
 
     text_features : array-like of shape (C, d), default=None
-        Text features of the classes, instead of an encoder's; normalised here. Rows follow the
-        classes. Without `class_names`, integer labels index the rows and every row is a class.
+        Text features to use instead of the encoder's; `fit` normalises them. Rows follow the
+        classes. Without `class_names`, integer labels index the rows, and every row is a class.
 
     class_names : mapping or sequence of str, default=None
-        What the classes are called. None: the labels are the names. A mapping goes from label to
-        name; its keys are classes, with images or without. A sequence is indexed by integer
-        labels, and every index is a class; labels of another type take it in sorted order.
+        Names of the classes. If None, the labels are the names. A mapping gives a name to each
+        label; a label in it is a class even without images. A sequence is indexed by integer
+        labels, and every index is a class. With other labels, it follows the sorted labels.
 
     templates : str, sequence of str, or mapping, default="a photo of a {}."
-        Sentences that the names are put into; several are averaged. A mapping goes from label to
-        the templates of that class.
+        Prompt templates, with ``{}`` for the class name. The features of several templates are
+        averaged. A mapping gives each label its own templates.
 
     alpha : float, default=1.0
-        Residual ratio: the weight of the cache beside CLIP's prior. 0 is zero-shot CLIP.
+        Residual ratio: weight of the cache relative to the text prior. 0 is zero-shot CLIP.
 
     beta : float, default=5.5
-        Sharpness: how fast the vote of a shot falls with its distance from the query.
+        Sharpness: how fast the affinity of a shot decreases with its distance from the query.
 
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, by label, which multiply `sample_weight`. ``"balanced"`` makes
-        all classes with shots count the same.
+        Weight of each class, by label, which multiplies `sample_weight`. ``"balanced"`` gives all
+        classes with shots the same total weight.
 
     logit_scale : float, default=None
-        Scale s of CLIP's logits. None is the model's own, or 100 without an encoder.
+        Scale s of CLIP's logits. If None, the model's own, or 100 without an encoder.
 
     n_views : int, default=1
-        Random views of each training image that are averaged to its cache key; the paper uses
-        10. Images only. Queries are never augmented.
+        Number of random views of each training image. Their features are averaged into its cache
+        key. The paper uses 10. Only for images; queries are never augmented.
 
     fine_tune : bool, default=False
-        Whether the cache keys learn from the shots (Tip-Adapter-F).
+        Whether to train the cache keys on the shots (Tip-Adapter-F).
 
     n_epochs : int, default=20
-        Passes over the shots when fine-tuning.
+        Number of passes over the shots in fine-tuning.
 
     learning_rate : float, default=1e-3
-        AdamW's learning rate, which falls to 0 along a cosine.
+        Initial learning rate of AdamW. It decreases to 0 along a cosine.
 
     weight_decay : float, default=0.01
-        AdamW's weight decay.
+        Weight decay of AdamW.
 
     batch_size : int, default=256
-        Shots in one step of fine-tuning.
+        Number of shots in each step of fine-tuning.
 
     device : str, default=None
-        Torch device of the arithmetic. None is CUDA where there is one, else the CPU. The
-        encoder has a device of its own.
+        Torch device of the computation. If None, CUDA if available, else the CPU. The encoder has
+        its own `device`.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of the views and of the order of the shots in fine-tuning.
+        Seed of the random views, and of the order of the shots in fine-tuning.
 
     verbose : int, default=0
-        Above 0, show a progress bar.
+        If positive, show a progress bar.
 
     Attributes
     ----------
     classes_ : ndarray of shape (C,)
-        The classes, sorted.
+        Class labels, sorted.
 
     cache_keys_ : ndarray of shape (m, d)
-        Features of the shots, in the order given, without those of weight 0; unit rows unless
-        fine-tuned.
+        Features of the shots, in the order given to `fit`, without shots of weight 0. Unit rows
+        unless fine-tuned.
 
     cache_codes_ : ndarray of shape (m,), int
-        Index into `classes_` of each key.
+        Class of each key, as an index into `classes_`.
 
     cache_weights_ : ndarray of shape (m,) or None
-        Weight of each key, None if all weigh the same.
+        Weight of each key. None if the shots are not weighted.
 
     text_features_ : ndarray of shape (C, d) or None
-        Unit-norm text features of the classes, None without a text prior.
+        Unit-norm text features of the classes. None without a text prior.
 
     logit_scale_ : float
         Scale s of CLIP's logits.
@@ -134,30 +132,32 @@ class TipAdapterClassifier(BaseCacheClassifier):
         Mean training loss of each epoch. Only after fine-tuning.
 
     n_iter_ : int
-        Epochs done. Only after fine-tuning.
+        Number of epochs. Only after fine-tuning.
 
     n_features_in_ : int
-        Width of X. Only when X is features.
+        Number of columns of X. Only if X is a feature matrix.
 
     feature_names_in_ : ndarray of shape (d,)
-        Column names of X. Only when X is a table of features with string column names.
+        Column names of X. Only if X is a table of features with string column names.
 
     encoder_probe_ : ndarray of shape (d,) or None
-        What the encoder made of a fixed picture, by which another model is noticed. None if no
-        encoder was used.
+        The encoder's feature of a fixed image. It is compared later, to detect an encoder with
+        another model. None if no encoder was used.
 
     fitted_with_ : dict
-        Versions of sktip, of its file format and of the libraries below it, and the encoder's
-        model, at the time of `fit`.
+        Versions of sktip, its file format and its dependencies, and the encoder's model, at the
+        time of `fit`.
 
     See Also
     --------
+    TipAdapterClassifierCV : Tip-Adapter that chooses alpha and beta on the shots.
+    FewShotClassifier : The recommended classifier.
     CLIPFeatureTransformer : The encoder.
 
     Notes
     -----
-    The cache term is a sum over shots: it grows with their number and favours classes with
-    more of them. `sample_weight` balances an unbalanced cache.
+    The cache term is a sum over shots. It grows with their number, and favours classes with more
+    shots; ``class_weight="balanced"`` corrects that.
 
     References
     ----------
@@ -235,7 +235,7 @@ class TipAdapterClassifier(BaseCacheClassifier):
 
     @fits
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Build the cache from labelled shots, and fine-tune it if asked to.
+        """Build the cache from the shots, and fine-tune its keys if ``fine_tune=True``.
 
         Parameters
         ----------
@@ -243,12 +243,12 @@ class TipAdapterClassifier(BaseCacheClassifier):
             The shots: images if there is an `encoder` and ``input="image"``, else features.
 
         y : array-like of shape (m,)
-            Their labels. Classes may have any number of shots.
+            Labels of the shots. Classes may have different numbers of shots.
 
         sample_weight : array-like of shape (m,), default=None
-            Non-negative weight of each shot's vote: a weight of 2 is the shot given twice. It
-            weights the loss of fine-tuning too. A shot of weight 0 is no shot: it is neither
-            encoded nor kept, and makes no class.
+            Non-negative weight of each shot in the cache and in the loss of fine-tuning. A weight
+            of 2 counts a shot twice. Shots of weight 0 are ignored: they are not encoded, and add no
+            class.
 
         Returns
         -------
@@ -258,7 +258,7 @@ class TipAdapterClassifier(BaseCacheClassifier):
         Raises
         ------
         ValueError
-            If X, y and the parameters do not fit together; nothing is encoded then.
+            If X, y or a parameter is not valid. Nothing has been encoded then.
 
         ImageReadError
             If an image cannot be read. The estimator stays as it was before the call.
@@ -281,7 +281,7 @@ class TipAdapterClassifier(BaseCacheClassifier):
         classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Append shots, and new classes, without touching those already cached.
+        """Add shots, also of new classes, to the cache. Its earlier keys do not change.
 
         Parameters
         ----------
@@ -289,13 +289,13 @@ class TipAdapterClassifier(BaseCacheClassifier):
             More shots.
 
         y : array-like of shape (m,)
-            Their labels, of known classes or new ones.
+            Labels of the shots, of known or new classes.
 
         classes : array-like of shape (n,), default=None
-            Classes to know about even if `y` does not have them.
+            Further classes, which need not occur in `y`.
 
         sample_weight : array-like of shape (m,), default=None
-            Non-negative weight of each new shot's vote; one of weight 0 is no shot.
+            Non-negative weight of each new shot. Shots of weight 0 are ignored.
 
         Returns
         -------
@@ -305,12 +305,12 @@ class TipAdapterClassifier(BaseCacheClassifier):
         Raises
         ------
         AttributeError
-            With ``fine_tune=True``, where there is no such method: learned keys belong to the shots
-            that they learned from.
+            With ``fine_tune=True``: the method does not exist then, since trained keys depend on all
+            shots.
 
         ValueError
-            If the keys have learned already, `class_weight` is ``"balanced"``, or the labels are
-            not of the kind known.
+            If the cache was fine-tuned, if `class_weight` is ``"balanced"``, or if the labels are of
+            another kind than the known ones.
         """
         if hasattr(self, "loss_curve_"):
             raise ValueError(FINE_TUNED)

@@ -18,131 +18,131 @@ from sktip._utils.labels import check_groups, numbered
 
 
 class TipAdapterClassifierCV(ChosenCacheClassifier):
-    r"""Tip-Adapter that chooses alpha and beta on held-out shots.
+    r"""Tip-Adapter with alpha and beta chosen on held-out shots, without a validation set.
 
-    No validation set is needed: a shot that is held out of the cache is a query that the cache
-    has not seen. The similarities of the shots are computed once and masked; for each beta all
-    alphas are scored in one pass, since the logits are linear in alpha.
+    A shot that is held out of the cache is a query that the cache has not seen. The affinities of the
+    shots are computed once and masked for each fold. For each beta, all values of alpha are scored in
+    one pass, because the logits are linear in alpha.
 
     Read more in the :ref:`User Guide <guide_alpha_beta>`.
 
     Parameters
     ----------
     encoder : CLIPFeatureTransformer, default=None
-        Encodes images and class names. None makes X a feature matrix.
+        Encoder of the images and the class names. If None, X is a feature matrix.
 
     input : {"image", "features"}, default="image"
-        What X is when there is an `encoder`: images, or features that it has made. With
-        features, the encoder is used in `fit` only, for the text and the logit scale.
+        Whether X holds images or features of the `encoder`; not used without an `encoder`. With
+        features, the encoder is only used in `fit`, for the text features and the logit scale.
 
     text_features : array-like of shape (C, d), default=None
-        Text features of the classes, instead of an encoder's; normalised here. Rows follow the
-        classes. Without `class_names`, integer labels index the rows and every row is a class.
+        Text features to use instead of the encoder's; `fit` normalises them. Rows follow the
+        classes. Without `class_names`, integer labels index the rows, and every row is a class.
 
     class_names : mapping or sequence of str, default=None
-        What the classes are called. None: the labels are the names. A mapping goes from label to
-        name; its keys are classes, with images or without. A sequence is indexed by integer
-        labels, and every index is a class; labels of another type take it in sorted order.
+        Names of the classes. If None, the labels are the names. A mapping gives a name to each
+        label; a label in it is a class even without images. A sequence is indexed by integer
+        labels, and every index is a class. With other labels, it follows the sorted labels.
 
     templates : str, sequence of str, or mapping, default="a photo of a {}."
-        Sentences that the names are put into; several are averaged. A mapping goes from label to
-        the templates of that class.
+        Prompt templates, with ``{}`` for the class name. The features of several templates are
+        averaged. A mapping gives each label its own templates.
 
     alphas : array-like of shape (n_alphas,), default=None
-        Residual ratios to try, none of them negative. None considers all alpha >= 0.
+        Residual ratios to try, not negative. If None, all alpha >= 0 are considered.
 
     betas : array-like of shape (n_betas,), default=None
-        Sharpnesses to try, none of them negative. None is 31 values from 0.5 to 50, evenly spaced
-        in the logarithm on either side of the paper's 5.5, which is one of them.
+        Values of the sharpness to try, not negative. If None, 31 values from 0.5 to 50: the paper's
+        5.5, and values evenly spaced in the logarithm on either side of it.
 
     scoring : {"accuracy", "neg_log_loss"}, other scorer name, callable or None, default=None
-        What to maximise. None is the default rule, see Notes. ``"accuracy"`` and
-        ``"neg_log_loss"`` are exact and fast. Any other scikit-learn scorer works too, one point
-        of a grid at a time (21 values of alpha from 0.1 to 30 if `alphas` is None).
+        Score to maximise. If None, the default rule, see Notes. ``"accuracy"`` and
+        ``"neg_log_loss"`` are exact and fast. Other scikit-learn scorers are computed at each point
+        of a grid, with 21 values of alpha from 0.1 to 30 if `alphas` is None.
 
     cv : int, cross-validation generator, iterable or None, default=None
-        Which shots are held out together. None is balanced: no class is a shot short of the
-        others. With a `scoring`, one shot of every class is held out at a time and the votes of
-        a class are scaled up to its full number of shots; the default rule averages that over all
-        ways to pair the shots, see Notes. ``LeaveOneOut()`` holds out single shots without
-        scaling, which drives alpha towards 0 at few shots. Anything else is split as scikit-learn
-        splits it, a held-out set by ``PredefinedSplit`` for example, and scored as
-        `GridSearchCV` scores it.
+        Which shots are held out together. None is balanced: holding out a shot does not put its
+        class at a disadvantage. With a `scoring`, one shot of every class is held out at a time,
+        and the votes of a class are scaled up to its full number of shots. The default rule
+        averages this over all ways to pair the shots, see Notes. ``LeaveOneOut()`` holds out single
+        shots without scaling, which pushes alpha towards 0 with few shots. Other values are
+        split as in scikit-learn, for example a held-out set by ``PredefinedSplit``, and scored as in
+        `GridSearchCV`.
 
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, by label, which multiply `sample_weight`. ``"balanced"`` makes
-        all classes with shots count the same.
+        Weight of each class, by label, which multiplies `sample_weight`. ``"balanced"`` gives all
+        classes with shots the same total weight.
 
     logit_scale : float, default=None
-        Scale s of CLIP's logits. None is the model's own, or 100 without an encoder.
+        Scale s of CLIP's logits. If None, the model's own, or 100 without an encoder.
 
     n_views : int, default=1
-        Random views of each training image that are averaged to its cache key; the paper uses
-        10. Images only. Queries are never augmented.
+        Number of random views of each training image. Their features are averaged into its cache
+        key. The paper uses 10. Only for images; queries are never augmented.
 
     fine_tune : bool, default=False
-        Whether the cache keys learn from the shots (Tip-Adapter-F), at alpha 1 and beta 5.5.
-        alpha and beta are then chosen for learned keys: the keys learn once more for each of
-        at most 4 folds, without the shots that are held out. That makes `fit` about four times
-        as long.
+        Whether to train the cache keys on the shots (Tip-Adapter-F), at alpha 1 and beta 5.5.
+        alpha and beta are then chosen for trained keys: the keys are trained again for each of at
+        most 4 folds, without its held-out shots. `fit` takes about four times as long.
 
     n_epochs : int, default=20
-        Passes over the shots when fine-tuning.
+        Number of passes over the shots in fine-tuning.
 
     learning_rate : float, default=1e-3
-        AdamW's learning rate, which falls to 0 along a cosine.
+        Initial learning rate of AdamW. It decreases to 0 along a cosine.
 
     weight_decay : float, default=0.01
-        AdamW's weight decay.
+        Weight decay of AdamW.
 
     batch_size : int, default=256
-        Shots in one step of fine-tuning.
+        Number of shots in each step of fine-tuning.
 
     device : str, default=None
-        Torch device of the arithmetic. None is CUDA where there is one, else the CPU. The
-        encoder has a device of its own.
+        Torch device of the computation. If None, CUDA if available, else the CPU. The encoder has
+        its own `device`.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of the views and of the order of the shots in fine-tuning.
+        Seed of the random views, and of the order of the shots in fine-tuning.
 
     verbose : int, default=0
-        Above 0, show a progress bar.
+        If positive, show a progress bar.
 
     Attributes
     ----------
     alpha_ : float
-        The residual ratio chosen.
+        Chosen residual ratio.
 
     beta_ : float
-        The sharpness chosen.
+        Chosen sharpness.
 
     best_score_ : float
-        Its score on the held-out shots.
+        Score of `alpha_` and `beta_` on the held-out shots.
 
     betas_ : ndarray of shape (n_betas,)
-        The sharpnesses tried, ascending.
+        Values of the sharpness that were tried, ascending.
 
     alphas_ : ndarray of shape (n_betas,) or (n_alphas,)
-        With ``alphas=None``, the best residual ratio of each beta; else those tried, ascending.
+        With ``alphas=None``, the best residual ratio for each beta; else the values that were
+        tried, ascending.
 
     scores_ : ndarray of shape (n_betas,) or (n_alphas, n_betas)
-        Scores of them: mean log-loss, negated, for ``scoring=None``.
+        Scores of these values. With ``scoring=None``, the negative mean log-loss.
 
     classes_ : ndarray of shape (C,)
-        The classes, sorted.
+        Class labels, sorted.
 
     cache_keys_ : ndarray of shape (m, d)
-        Features of the shots, in the order given, without those of weight 0; unit rows unless
-        fine-tuned.
+        Features of the shots, in the order given to `fit`, without shots of weight 0. Unit rows
+        unless fine-tuned.
 
     cache_codes_ : ndarray of shape (m,), int
-        Index into `classes_` of each key.
+        Class of each key, as an index into `classes_`.
 
     cache_weights_ : ndarray of shape (m,) or None
-        Weight of each key, None if all weigh the same.
+        Weight of each key. None if the shots are not weighted.
 
     text_features_ : ndarray of shape (C, d) or None
-        Unit-norm text features of the classes, None without a text prior.
+        Unit-norm text features of the classes. None without a text prior.
 
     logit_scale_ : float
         Scale s of CLIP's logits.
@@ -151,54 +151,54 @@ class TipAdapterClassifierCV(ChosenCacheClassifier):
         Mean training loss of each epoch. Only after fine-tuning.
 
     n_iter_ : int
-        Epochs done. Only after fine-tuning.
+        Number of epochs. Only after fine-tuning.
 
     n_features_in_ : int
-        Width of X. Only when X is features.
+        Number of columns of X. Only if X is a feature matrix.
 
     feature_names_in_ : ndarray of shape (d,)
-        Column names of X. Only when X is a table of features with string column names.
+        Column names of X. Only if X is a table of features with string column names.
 
     encoder_probe_ : ndarray of shape (d,) or None
-        What the encoder made of a fixed picture, by which another model is noticed. None if no
-        encoder was used.
+        The encoder's feature of a fixed image. It is compared later, to detect an encoder with
+        another model. None if no encoder was used.
 
     fitted_with_ : dict
-        Versions of sktip, of its file format and of the libraries below it, and the encoder's
-        model, at the time of `fit`.
+        Versions of sktip, its file format and its dependencies, and the encoder's model, at the
+        time of `fit`.
 
     See Also
     --------
-    TipAdapterClassifier : The same with alpha and beta given, and `partial_fit`.
+    TipAdapterClassifier : Tip-Adapter with given alpha and beta, and with `partial_fit`.
 
     Notes
     -----
-    The default rule (``scoring=None``) takes the most probable alpha and beta, those of least
+    The default rule (``scoring=None``) chooses the most probable alpha and beta. They minimise
 
     .. math:: N \, \ell(\alpha, \beta) + \frac{\ln^2 \alpha + \ln^2 (\beta / 5.5)}{2 \cdot 1.5^2}
 
-    where :math:`\ell` is the mean log-loss of the N held-out shots, every class counting the same.
-    The second term is a belief in the paper's values, within a factor of :math:`e^{1.5}`: a
-    handful of shots hardly moves them, hundreds do. In detail:
+    where :math:`\ell` is the mean log-loss of the N held-out shots, with equal weight for every
+    class. The second term is a prior belief in the paper's values, with a standard deviation of a
+    factor :math:`e^{1.5}`. A handful of shots hardly changes them; hundreds of shots do. In detail:
 
-    - With ``cv=None`` each shot is hidden from itself, and the votes of its own class are scaled
-      by n / (n - 1). That is the mean, over all ways to pair the shots, of holding out one shot of
-      every class, so that it does not depend on the order of the rows. A class with one shot has
-      nothing to scale: its shot gets the geometric mean of what a shot of the other classes gets
-      from one of its own.
-    - The log-loss is that of logits times a factor, 1 unless the zero-shot classifier, which has
-      not seen the shots, is over- or underconfident on them by more than a factor of 2.
-    - Without a text prior alpha changes no prediction; beta is then the one nearest to 5.5 among
+    - With ``cv=None``, each shot is masked in its own cache, and the votes of its class are scaled by
+      n / (n - 1). This is the mean, over all ways to pair the shots, of holding out one shot of
+      every class. It does not depend on the order of the rows. A class with one shot has no votes to
+      scale: its shot gets the geometric mean of the votes that shots of the other classes get from
+      one shot of their own class.
+    - The logits are divided by a temperature before the log-loss. It is 1, unless the zero-shot
+      classifier, which has not seen the shots, is over- or underconfident on them by more than a
+      factor of 2.
+    - Without a text prior, alpha changes no prediction. beta is then the value nearest to 5.5 among
       those whose accuracy on the held-out shots is within two standard errors of the best.
-    - With ``fine_tune=True`` the belief is narrower, a factor of :math:`e^{0.5}`, since the keys
-      were trained at the paper's values.
+    - With ``fine_tune=True``, the prior belief is narrower, a factor of :math:`e^{0.5}`, since the
+      keys were trained at the paper's values.
 
-    With a `scoring`, scores that are equal are told apart by the distance to alpha 1 and beta 5.5
-    in the logarithm; accuracies count as equal between betas if one shot decides. Where accuracy is
-    the same over an interval of alphas, its point nearest to 1 is taken, a little off the ends.
+    With a `scoring`, ties go to the values nearest to alpha 1 and beta 5.5 in the logarithm. Two
+    values of beta are tied in accuracy if they differ by one shot. If the accuracy is the same over an
+    interval of alpha, the point nearest to 1 is chosen, but not at the very ends of the interval.
 
-    Where no class has a second shot, none can be held out: the paper's values are used, and
-    a warning says so.
+    If no class has a second shot, none can be held out: the paper's values are used, with a warning.
 
     References
     ----------
@@ -284,7 +284,7 @@ class TipAdapterClassifierCV(ChosenCacheClassifier):
         *,
         groups: ArrayLike | None = None,
     ) -> Self:
-        """Build the cache, choose alpha and beta on held-out shots, and fine-tune if asked to.
+        """Build the cache, choose alpha and beta on held-out shots, and optionally fine-tune.
 
         Parameters
         ----------
@@ -292,17 +292,17 @@ class TipAdapterClassifierCV(ChosenCacheClassifier):
             The shots: images if there is an `encoder` and ``input="image"``, else features.
 
         y : array-like of shape (m,)
-            Their labels. Classes may have any number of shots.
+            Labels of the shots. Classes may have different numbers of shots.
 
         sample_weight : array-like of shape (m,), default=None
-            Non-negative weight of each shot's vote: a weight of 2 is the shot given twice. The
-            default rule without fine-tuning holds a shot that is given twice out as one, unless a
-            `cv` parts its copies; with a `scoring` they may be on both sides. A shot of weight 0 is no shot: it is neither
-            encoded nor cached, and makes no class.
+            Non-negative weight of each shot in the cache. A weight of 2 counts a shot twice. The
+            default rule without fine-tuning holds out the copies of a shot together, unless `cv`
+            separates them; with a `scoring`, they may be separated. Shots of weight 0 are ignored:
+            they are not encoded, and add no class.
 
         groups : array-like of shape (m,), default=None
-            Group of each shot, such as the video that it is a frame of: shots of a group are held
-            out together. A `cv` gets them too, and may be a ``GroupKFold()``.
+            Group of each shot, for example the video that a frame is from. Shots of a group are
+            held out together. The groups are also passed to `cv`, such as ``GroupKFold()``.
 
         Returns
         -------
@@ -312,7 +312,7 @@ class TipAdapterClassifierCV(ChosenCacheClassifier):
         Raises
         ------
         ValueError
-            If X, y and the parameters do not fit together; nothing is encoded then.
+            If X, y or a parameter is not valid. Nothing has been encoded then.
 
         ImageReadError
             If an image cannot be read. The estimator stays as it was before the call.
@@ -320,7 +320,7 @@ class TipAdapterClassifierCV(ChosenCacheClassifier):
         alphas, betas = search_values(self.alphas, "alphas"), search_values(self.betas, "betas")
         X, labels = self._start_fit(X, y, self.n_views)
         group_codes = numbered(check_groups(groups, len(X)))
-        # A splitter speaks of all rows, those of weight 0 included.
+        # A splitter numbers all rows, including those of weight 0.
         folds = None if self.cv is None else folds_of(self.cv, X, labels, group_codes)
         n_given = len(labels)
         X, labels, weights, rows = self._shots_that_count(X, labels, sample_weight)

@@ -1,4 +1,4 @@
-"""Zero-shot CLIP: the class names alone."""
+"""Zero-shot CLIP: a classifier from class names alone."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Self
@@ -12,71 +12,71 @@ from sktip._utils.fitting import fits
 
 
 class ZeroShotClassifier(BaseCLIPClassifier):
-    r"""Zero-shot CLIP, from class names alone: the baseline that shows what shots are worth.
+    r"""Zero-shot CLIP: classify without shots, or measure how much the shots help.
 
-    A query f gets the logits :math:`s f W^\top`, where s is CLIP's logit scale and W the text
-    features of the classes ([1]_, section 3.1.2). The few-shot classifiers start from it, and are
-    compared with it.
+    The class names are the only training data. A query f gets the logits :math:`s f W^\top`, where s
+    is CLIP's logit scale and W the text features of the classes ([1]_, section 3.1.2).
 
     Read more in the :ref:`User Guide <guide_family>`.
 
     Parameters
     ----------
     encoder : CLIPFeatureTransformer, default=None
-        Encodes images and class names. None makes X a feature matrix.
+        Encoder of the images and the class names. If None, X is a feature matrix.
 
     input : {"image", "features"}, default="image"
-        What X is when there is an `encoder`: images, or features that it has made. With
-        features, the encoder is used in `fit` only, for the text and the logit scale.
+        Whether X holds images or features of the `encoder`; not used without an `encoder`. With
+        features, the encoder is only used in `fit`, for the text features and the logit scale.
 
     text_features : array-like of shape (C, d), default=None
-        Text features of the classes, instead of an encoder's; normalised here. Rows follow the
-        classes. Without `class_names`, integer labels index the rows and every row is a class.
+        Text features to use instead of the encoder's; `fit` normalises them. Rows follow the
+        classes. Without `class_names`, integer labels index the rows, and every row is a class.
 
     class_names : mapping or sequence of str, default=None
-        What the classes are called. None: the labels are the names. A mapping goes from label to
-        name; its keys are classes, with images or without. A sequence is indexed by integer
-        labels, and every index is a class; labels of another type take it in sorted order.
+        Names of the classes. If None, the labels are the names. A mapping gives a name to each
+        label; a label in it is a class even without images. A sequence is indexed by integer
+        labels, and every index is a class. With other labels, it follows the sorted labels.
 
     templates : str, sequence of str, or mapping, default="a photo of a {}."
-        Sentences that the names are put into; several are averaged. A mapping goes from label to
-        the templates of that class.
+        Prompt templates, with ``{}`` for the class name. The features of several templates are
+        averaged. A mapping gives each label its own templates.
 
     logit_scale : float, default=None
-        Scale s of CLIP's logits. None is the model's own, or 100 without an encoder.
+        Scale s of CLIP's logits. If None, the model's own, or 100 without an encoder.
 
     Attributes
     ----------
     classes_ : ndarray of shape (C,)
-        The classes, sorted.
+        Class labels, sorted.
 
     class_features_ : ndarray of shape (C, d)
-        What features are compared with: the text features or, without a text prior, the
-        normalised means of the classes' shots.
+        Features that queries are compared with: the text features or, without a text prior, the
+        normalised mean of the shots of each class.
 
     text_features_ : ndarray of shape (C, d) or None
-        Unit-norm text features of the classes, None without a text prior.
+        Unit-norm text features of the classes. None without a text prior.
 
     logit_scale_ : float
         Scale s of CLIP's logits.
 
     n_features_in_ : int
-        Width of X. Only when X is features.
+        Number of columns of X. Only if X is a feature matrix.
 
     feature_names_in_ : ndarray of shape (d,)
-        Column names of X. Only when X is a table of features with string column names.
+        Column names of X. Only if X is a table of features with string column names.
 
     encoder_probe_ : ndarray of shape (d,) or None
-        What the encoder made of a fixed picture, by which another model is noticed. None if no
-        encoder was used.
+        The encoder's feature of a fixed image. It is compared later, to detect an encoder with
+        another model. None if no encoder was used.
 
     fitted_with_ : dict
-        Versions of sktip, of its file format and of the libraries below it, and the encoder's
-        model, at the time of `fit`.
+        Versions of sktip, its file format and its dependencies, and the encoder's model, at the
+        time of `fit`.
 
     See Also
     --------
-    TipAdapterClassifier : Adds a cache of labelled shots.
+    FewShotClassifier : Learns from shots and unlabelled images too.
+    TipAdapterClassifier : Adds a cache of shots to the zero-shot logits.
 
     References
     ----------
@@ -121,11 +121,11 @@ class ZeroShotClassifier(BaseCLIPClassifier):
         Parameters
         ----------
         X : sequence of images of length m, or array-like of shape (m, d), default=None
-            Shots. They are not looked at, unless there is no text prior.
+            Shots. They are only used if there is no text prior.
 
         y : array-like of shape (m,), default=None
-            Their labels, which say what classes there are. Without X and y, `class_names` or
-            `text_features` say so.
+            Labels of the shots, which define the classes. Without X and y, `class_names` or
+            `text_features` define them.
 
         Returns
         -------
@@ -135,7 +135,7 @@ class ZeroShotClassifier(BaseCLIPClassifier):
         Raises
         ------
         ValueError
-            If there is neither X nor text, or X, y and the parameters do not fit together.
+            If there is neither X nor text, or if X, y or a parameter is not valid.
         """
         if X is None and y is None:
             self._learn_named_classes()

@@ -78,7 +78,9 @@ def test_partial_fit_takes_a_dict(unbalanced):
 def test_partial_fit_cannot_stay_balanced(unbalanced):
     X, y, W = unbalanced
     clf = TipAdapterClassifier(text_features=W, class_weight="balanced").fit(X, y)
-    with pytest.raises(ValueError, match=r"partial_fit cannot keep class_weight='balanced'.*dict"):
+    with pytest.raises(
+        ValueError, match=r"partial_fit does not support class_weight='balanced'.*dict"
+    ):
         clf.partial_fit(X, y)
 
 

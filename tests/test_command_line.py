@@ -14,7 +14,7 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from sktip import FewShotClassifier
+from sktip import FewShotClassifier, RejectUnknown
 from sktip._cli import models
 from sktip._cli.commands import main
 
@@ -176,6 +176,23 @@ def test_types_of_others_are_not_loaded(home, tmp_path, clip, digits, capsys):
     pipeline = make_pipeline(clip, LogisticRegression()).fit(images[:40], labels[:40])
     skops.io.dump(pipeline, tmp_path / "pipeline.skops")
     assert main(["predict", f"{tmp_path}/pipeline.skops", f"{home}/new", *output, "--quiet"]) == 0
+
+
+def test_unknown_photos_are_rejected(home, tmp_path, clip, digits):
+    images, labels = digits
+    clf = RejectUnknown(FewShotClassifier(clip, templates="the digit {}"), quantile=0.2)
+    known = [row for row in range(100) if labels[row] in ("one", "four", "seven")]
+    clf.fit([images[row] for row in known], labels[known])
+    skops.io.dump(clf, tmp_path / "model.skops")
+    output = tmp_path / "answers.csv"
+    arguments = ["predict", f"{tmp_path}/model.skops", f"{home}/new", "--output", f"{output}"]
+    assert main([*arguments, "--quiet", "--device", "cpu"]) == 0
+    with open(output) as file:
+        rows = list(csv.DictReader(file))
+    answers = [row["prediction"] for row in rows]
+    assert answers == clf.predict([row["path"] for row in rows]).tolist()
+    assert "unknown" in answers
+    assert set(answers) & {"one", "four", "seven"}
 
 
 def test_without_skops(home, capsys, monkeypatch):

@@ -197,7 +197,9 @@ class TestPublished:
 
     def test_frame_without_pandas(self, root, monkeypatch):
         monkeypatch.setitem(sys.modules, "pandas", None)
-        with pytest.raises(ImportError, match="as_frame=True needs pandas: .*pip install pandas"):
+        with pytest.raises(
+            ImportError, match="as_frame=True needs pandas. Run: pip install pandas"
+        ):
             load_dtd(root, as_frame=True)
 
     def test_relative_root_and_home(self, root, monkeypatch):
@@ -237,8 +239,8 @@ class TestWhatIsMissing:
     @pytest.mark.parametrize(
         ("key", "lost", "message"),
         [
-            ("oxford_pets", "oxford_pets", "no such folder.*`root` is the folder in which all"),
-            ("oxford_pets", "oxford_pets/images", "no such folder. It should hold the images"),
+            ("oxford_pets", "oxford_pets", "no such folder.*`root` is the folder of all"),
+            ("oxford_pets", "oxford_pets/images", "no such folder. It should contain the images"),
             ("oxford_pets", JSON_LAYOUTS["oxford_pets"][1], "no such file.*the classes"),
             ("imagenet", "imagenet/classnames.txt", "no such file.*the classes"),
             ("imagenet", "imagenet/images/train", "no such folder.*for each class"),
@@ -259,7 +261,7 @@ class TestWhatIsMissing:
             load_dataset(key, tmp_path)
         assert str(tmp_path / lost) in str(caught.value)
         assert GUIDE in str(caught.value)
-        assert re.search(r"downloads nothing: .* are at https://", str(caught.value))
+        assert re.search(r"downloads nothing: .* from https://", str(caught.value))
 
     def test_root(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="nowhere.*no such folder"):
@@ -307,8 +309,8 @@ class TestNamesAndSubsets:
             ("oxford_pet", r"no data set 'oxford_pet'\. Did you mean 'oxford_pets'"),
             ("StanfordCar", "Did you mean 'stanford_cars'"),
             ("describable_texture", r"Did you mean 'dtd'\?"),
-            ("mnist", r"no data set 'mnist'\. Known are 'imagenet', 'caltech101'"),
-            (None, r"no data set None\. Known are"),
+            ("mnist", r"no data set 'mnist'\. Pass one of 'imagenet', 'caltech101'"),
+            (None, r"no data set None\. Pass one of"),
         ],
     )
     def test_unknown_name(self, root, name, message):
@@ -316,11 +318,13 @@ class TestNamesAndSubsets:
             load_dataset(name, root)
 
     def test_unknown_subset(self, root):
-        with pytest.raises(ValueError, match="subset='training'; it is 'train', 'val' or 'test'"):
+        with pytest.raises(
+            ValueError, match="subset='training' is unknown; pass 'train', 'val' or 'test'"
+        ):
             load_dtd(root, subset="training")
 
     def test_imagenet_has_no_val(self, root):
-        with pytest.raises(ValueError, match="no 'val' subset here.*are subset='test'"):
+        with pytest.raises(ValueError, match="no subset='val'.*are subset='test'"):
             load_imagenet(root, subset="val")
 
     def test_empty_subset(self, tmp_path):
@@ -348,11 +352,11 @@ class TestBrokenSplits:
         ("content", "message"),
         [
             ("", "is not a JSON file.*get it again"),
-            ('{"train": [["a.jpg", 0,', "is not a JSON file.*cut off"),
+            ('{"train": [["a.jpg", 0,', "is not a JSON file.*download may be incomplete"),
             ("<!DOCTYPE html>", "is not a JSON file.*web page"),
             (b"\xff\xfe\x00", "is not a JSON file.*UnicodeDecodeError"),
             ("[" * 100_000, "is not a JSON file.*RecursionError"),
-            ("[1, 2]", "holds a list; expected an object with the keys"),
+            ("[1, 2]", "contains a list; expected an object with the keys"),
             ('{"train": [], "test": []}', "has no key 'val'; its keys are 'train', 'test'"),
             ('{"train": {}, "val": [], "test": []}', "'train' is a dict; expected a list of rows"),
         ],
@@ -369,13 +373,13 @@ class TestBrokenSplits:
             ({"path": "b/one.jpg"}, "expected .relative path"),
             ([1, 0, "zebra crossing"], "expected .relative path"),
             (["b/one.jpg", 0, None], "expected .relative path"),
-            (["b/one.jpg", "0", "zebra crossing"], "label is of type str; every label is an int"),
+            (["b/one.jpg", "0", "zebra crossing"], "label is of type str; labels must be int"),
             (["b/one.jpg", 0.0, "zebra crossing"], "label is of type float"),
             (["b/one.jpg", True, "aisle"], "label is of type bool"),
             (["b/one.jpg", -1, "aisle"], "label is negative"),
             (["b/one.jpg", 3, " "], "class name is empty"),
-            (["b/one.jpg", 0, "aisle"], "label 0 was called 'zebra crossing' before"),
-            (["", 0, "zebra crossing"], "path must lead"),
+            (["b/one.jpg", 0, "aisle"], "label 0 has the name 'zebra crossing'"),
+            (["", 0, "zebra crossing"], "path must be relative"),
         ],
     )
     def test_rows(self, load, row, message):
@@ -399,7 +403,7 @@ class TestBrokenSplits:
     )
     def test_paths_that_lead_out_of_the_data_set(self, load, path):
         split = SPLIT | {"train": [[path, 0, "zebra crossing"]]}
-        with pytest.raises(ValueError, match="row 0 of 'train' .*and not out of it"):
+        with pytest.raises(ValueError, match="row 0 of 'train' .*must not lead out of"):
             load(json.dumps(split))
 
     def test_dots_that_lead_nowhere_are_names(self, load, tmp_path):
@@ -447,7 +451,7 @@ class TestBrokenListings:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("n01440764 tench\nn01440764 fish\n", "line 2: 'n01440764' is named twice"),
+            ("n01440764 tench\nn01440764 fish\n", "line 2: 'n01440764' occurs twice"),
             ("n01440764\n", "line 1: 'n01440764' has no class name"),
             ("n01440764 tench\n", "2 folders in .*train are not in .*: 'n04355933', 'n04356056'"),
             (
@@ -465,7 +469,7 @@ class TestBrokenListings:
     def test_imagenet_validation_images_as_they_are_downloaded(self, tmp_path):
         write_imagenet(tmp_path)
         write_image(tmp_path / "imagenet/images/val/ILSVRC2012_val_00000002.JPEG")
-        with pytest.raises(ValueError, match="1 images lie in .*val itself, outside of any class"):
+        with pytest.raises(ValueError, match="1 images are in .*val itself and not in a class"):
             load_imagenet(tmp_path, subset="test")
 
 
@@ -518,14 +522,14 @@ class TestImageFolder:
         for name in (".a.png", "Thumbs.db", "notes.txt", "rejected/more.TXT", "LICENCE"):
             (photos / "pug" / name).touch()
         (photos / "README.md").touch()
-        with pytest.warns(UserWarning, match="^Left out in ") as caught:
+        with pytest.warns(UserWarning, match="^Skipped in ") as caught:
             data = load_image_folder(photos)
         (warning,) = caught
         assert warning.filename == __file__
-        reason = "files that are no images: 1 without suffix, 1 .db, 2 .txt."
-        assert str(warning.message) == f"Left out in {photos}: {reason}"
+        reason = "files that are not images: 1 without suffix, 1 .db, 2 .txt."
+        assert str(warning.message) == f"Skipped in {photos}: {reason}"
         assert data.data.tolist() == expected
-        assert f"Left out: {reason}" in data.DESCR
+        assert f"Skipped: {reason}" in data.DESCR
 
     def test_formats_that_need_a_package_are_counted_and_the_command_named(
         self, photos, monkeypatch
@@ -535,12 +539,10 @@ class TestImageFolder:
             (photos / "pug" / name).touch()
         monkeypatch.setattr(heif, "find_spec", lambda name: None)
         monkeypatch.setattr(heif, "_reads_avif", lambda: False)
-        with pytest.warns(UserWarning, match="^Left out in ") as caught:
+        with pytest.warns(UserWarning, match="^Skipped in ") as caught:
             data = load_image_folder(photos)
         (warning,) = caught
-        assert "2 .heic, 1 .hif, which this installation does not read: pip install " in (
-            str(warning.message)
-        )
+        assert "2 .heic, 1 .hif, which need another package: pip install " in (str(warning.message))
         assert 'pip install "sktip[heif]"; 1 .avif' in str(warning.message)
         assert 'pip install "pillow>=11.3".' in str(warning.message)
         assert len(data.data) == 4
@@ -578,7 +580,7 @@ class TestImageFolder:
     def test_names_that_differ_in_case_only(self, photos):
         write_image(photos / "Pug/a.png")
         write_image(photos / "pug/A.png")
-        with pytest.warns(UserWarning, match="differ in case only: 'Pug' and 'pug'.*one class"):
+        with pytest.warns(UserWarning, match="differ only in case: 'Pug' and 'pug'.*one class"):
             data = load_image_folder(photos)
         assert data.target_names.tolist() == ["Pug", "golden_retriever", "pug"]
         assert relative(data.data, photos)[2:4] == ["pug/A.png", "pug/a.png"]
@@ -605,19 +607,15 @@ class TestImageFolder:
         # Pillow opens an MPO, a JPEG of several pictures, as a JPEG.
         assert formats <= {*RASTER_FORMATS, "MPO"}
         assert {"JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF"} <= formats
-        documented = re.findall(
-            r"[\w]+", load_image_folder.__doc__.partition("capital letters:")[2]
-        )
+        documented = re.findall(r"[\w]+", load_image_folder.__doc__.partition("are images:")[2])
         assert {f".{word}" for word in documented[: len(IMAGE_SUFFIXES) + 1]} - {".and"} == (
             IMAGE_SUFFIXES
         )
 
     def test_no_folder(self, tmp_path):
-        with pytest.raises(
-            FileNotFoundError, match="nowhere: no such folder. Expected is a folder"
-        ):
+        with pytest.raises(FileNotFoundError, match="nowhere: no such folder. Expected a folder"):
             load_image_folder(tmp_path / "nowhere")
-        with pytest.raises(ValueError, match=r"holds no class folders\. Expected .*CLASS.IMAGE"):
+        with pytest.raises(ValueError, match=r"has no class folders\. Expected .*CLASS.IMAGE"):
             load_image_folder(tmp_path)
         (tmp_path / "file").touch()
         with pytest.raises(NotADirectoryError, match="file is not a folder. Expected"):
@@ -628,9 +626,7 @@ class TestImageFolder:
         folder = photos if beside_folders else photos / "pug"
         write_image(folder / "b.JPG")
         n = 1 if beside_folders else 3
-        with pytest.raises(
-            ValueError, match=rf"{n} images lie in .* outside of any class folder: '"
-        ):
+        with pytest.raises(ValueError, match=rf"{n} images are in .* not in a class folder: '"):
             load_image_folder(folder)
 
     def test_classes_without_images(self, photos):
@@ -640,8 +636,8 @@ class TestImageFolder:
         (photos / "hound/basset").mkdir(parents=True)
         with pytest.raises(
             ValueError,
-            match=r"3 of 5 class folders in .* 'beagle' \(empty\), 'corgi' \(files that are no images: "
-            r"1 .txt\), 'hound' \(empty\)\. Remove them",
+            match=r"3 of 5 class folders in .* 'beagle' \(empty\), 'corgi' \(files that are not images: "
+            r"1 .txt\), 'hound' \(empty\)\. Add images",
         ):
             load_image_folder(photos)
 
@@ -650,7 +646,9 @@ class TestImageFolder:
         root = photos.rename(photos.with_name("train")).parent
         for other in others:
             write_image(root / other / "pug/1.png")
-        with pytest.raises(ValueError, match=r"holds the parts of a data set, .*'train'.*pass one"):
+        with pytest.raises(
+            ValueError, match=r"has folders of the parts of a data set, .*'train'.*pass one"
+        ):
             load_image_folder(root)
         assert len(load_image_folder(root / "train").data) == 4
 
@@ -666,12 +664,12 @@ class TestImageFolder:
         (photos / "back").symlink_to(photos)
         (photos / "golden_retriever/up").symlink_to(tmp_path)
         (photos / "golden_retriever/here").symlink_to(photos / "golden_retriever")
-        with pytest.warns(UserWarning, match="^Left out in ") as caught:
+        with pytest.warns(UserWarning, match="^Skipped in ") as caught:
             data = load_image_folder(photos)
         (warning,) = caught
         message = str(warning.message)
-        assert "3 links to a folder that is listed already: " in message
-        assert f"1 links that lead nowhere: '{photos / 'loop'}'." in message
+        assert "3 links to a folder that was listed already: " in message
+        assert f"1 broken links: '{photos / 'loop'}'." in message
         assert data.target.tolist() == expected
         assert data.target_names.tolist() == ["golden_retriever", "pug"]
 
@@ -679,7 +677,7 @@ class TestImageFolder:
     def test_a_folder_is_known_by_its_own_path(self, photos):
         write_image(photos / "pug/winter/1.png")
         (photos / "pug/all").symlink_to(photos / "pug/winter")
-        with pytest.warns(UserWarning, match="1 links to a folder that is listed already: .*all'"):
+        with pytest.warns(UserWarning, match="1 links to a folder that was listed already: .*all'"):
             data = load_image_folder(photos)
         assert relative(data.data, photos)[-1] == "pug/winter/1.png"
         assert len(data.data) == 5
@@ -710,7 +708,7 @@ class TestImageFolder:
         os.mkdir(os.fsencode(photos) + b"/caf\xe9")
         write_image(Path(os.fsdecode(os.fsencode(photos) + b"/caf\xe9"), "a.png"))
         with pytest.raises(
-            ValueError, match=r"1 class folders.* not text.*b'caf\\xe9'. Rename"
+            ValueError, match=r"1 class folders.* not valid text.*b'caf\\xe9'. Rename"
         ) as caught:
             load_image_folder(photos)
         str(caught.value).encode()
@@ -791,17 +789,17 @@ class TestImageTable:
             ("", "labels.csv is empty"),
             (b"path,label\n\xe4.png,a\n", "is not a text file in UTF-8 .*Save it as 'CSV UTF-8'"),
             ('path,label\n"1.png,a\n', "is not a CSV file: unexpected end of data"),
-            ("path,label\n", "names columns, but no images"),
-            ("file,label\n1.png,a\n", "no column 'path'; its .*'file', 'label'.* by path_column"),
-            ("path,kind\n1.png,a\n", "has no column 'label'.* by label_column"),
+            ("path,label\n", "has a line of column names, but no rows"),
+            ("file,label\n1.png,a\n", "no column 'path'; its .*'file', 'label'.* Pass path_column"),
+            ("path,kind\n1.png,a\n", "has no column 'label'.* Pass label_column"),
             ("path,label,label\n1.png,a,b\n", "has more than one column 'label'"),
             ("path,label\n1.png,a\n2.png\n", "line 3: 1 columns, but the first line names 2"),
             ("path,label\n1.png,a,b\n", "line 2: 3 columns"),
-            ("path,label\n1.png,\n", "line 2: there is no label. Fill it in, or remove"),
-            ("path,label\n1.png,a\n,b\n", "line 3: there is no path"),
+            ("path,label\n1.png,\n", "line 2: the label is missing. Add it, or remove"),
+            ("path,label\n1.png,a\n,b\n", "line 3: the path is missing"),
             (
                 "path,label\n1.png,a\n2.png,b\n./1.png,b\n",
-                "'./1.png' 'a' in line 2 and 'b' in line 4",
+                "'./1.png' the label 'a' in line 2 and 'b' in line 4",
             ),
         ],
     )
@@ -812,7 +810,7 @@ class TestImageTable:
     def test_images_that_are_not_there(self, load, photos):
         with pytest.raises(
             FileNotFoundError,
-            match=r"2 of 3 images that .*labels.csv lists are not there: '4.png' \(line 3\), 'deep/5.png' "
+            match=r"2 of 3 images that .*labels.csv lists do not exist: '4.png' \(line 3\), 'deep/5.png' "
             r"\(line 4\)\. Relative paths start at .*photos",
         ):
             load("path,label\n1.png,a\n4.png,b\ndeep/5.png,b\n")
@@ -820,12 +818,12 @@ class TestImageTable:
             FileNotFoundError, match=r"nothing.csv: no such file.*'path' and 'label'"
         ):
             load_image_table(photos / "nothing.csv")
-        with pytest.raises(ValueError, match="is a folder; load_image_folder"):
+        with pytest.raises(ValueError, match="is a folder; use load_image_folder"):
             load_image_table(photos)
 
     @pytest.mark.skipif(sys.platform != "linux", reason="case does not matter elsewhere")
     def test_a_name_in_other_case(self, load):
-        with pytest.raises(FileNotFoundError, match="There is '1.png': case matters here"):
+        with pytest.raises(FileNotFoundError, match="There is '1.png', but case matters here"):
             load("path,label\n1.PNG,a\n")
 
 

@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from sktip import CLIPFeatureTransformer, TipAdapterClassifier, distributed
+from sktip import CLIPFeatureTransformer, RejectUnknown, TipAdapterClassifier, distributed
 from sktip.distributed import EncodeImages, PredictImages, count_errors
 from sktip.exceptions import ImageReadError
 
@@ -189,9 +189,7 @@ class TestEncodeImages:
         # One that can be read, and the count begins again.
         encode({"path": column(paths[:1])})
         encode({"path": lost})
-        message = (
-            "30 images one after another.*image 9 .'/mnt/lost/9.jpg'.: no such file.*Is the file"
-        )
+        message = "30 consecutive images.*image 9 .'/mnt/lost/9.jpg'.: no such file.*Check that"
         with pytest.raises(ImageReadError, match=message):
             encode({"path": lost})
         unlimited = EncodeImages(clip, max_errors=None)
@@ -200,8 +198,16 @@ class TestEncodeImages:
     @pytest.mark.parametrize(
         ("batch", "error", "message"),
         [
-            ({"image": column(["a"])}, ValueError, "no column 'path', but 'image'.*column="),
-            ({"path": column(["a"]), "error": column([1])}, ValueError, "'error' already"),
+            (
+                {"image": column(["a"])},
+                ValueError,
+                "no column 'path'; the columns are 'image'.*column=",
+            ),
+            (
+                {"path": column(["a"]), "error": column([1])},
+                ValueError,
+                "already has a column 'error'",
+            ),
             (pd.DataFrame({"path": ["a"]}), TypeError, "batch_format.*'pyarrow'"),
         ],
     )
@@ -213,7 +219,7 @@ class TestEncodeImages:
         ("parameters", "error", "message"),
         [
             ({"encoder": "tiny"}, TypeError, "is a str, not a CLIPFeatureTransformer"),
-            ({"on_error": "nan"}, ValueError, "on_error='nan'; it is 'record'"),
+            ({"on_error": "nan"}, ValueError, "on_error='nan' is unknown; pass 'record'"),
             ({"max_errors": 0}, ValueError, "max_errors=0"),
             ({"encoder": CLIPFeatureTransformer("tinny")}, ValueError, "unknown model_name"),
         ],
@@ -267,6 +273,17 @@ class TestPredictImages:
         probe = LogisticRegression(C=100).fit(F[60:], labels[60:])
         batch = PredictImages(make_pipeline(clip, probe))({"path": column(paths)})
         self.check(batch, probe.predict_proba(X), probe.classes_, good)
+
+    def test_unknown_images_are_rejected(self, clip, digits, paths, good):
+        shots = [row for row in range(60, 200) if digits[1][row] in ("one", "four", "seven")]
+        clf = RejectUnknown(TipAdapterClassifier(clip, templates="the digit {}"), quantile=0.2)
+        clf.fit([digits[0][row] for row in shots], digits[1][shots])
+        batch = PredictImages(clf, outputs=["prediction", "top_labels"])({"path": column(paths)})
+        expected = clf.predict([p for p, fine in zip(paths, good, strict=True) if fine])
+        answers = np.array(batch["prediction"].to_pylist(), dtype=object)
+        assert answers[good].tolist() == expected.tolist()
+        assert "unknown" in answers
+        assert set(batch["top_labels"][0].as_py()) == {"one", "four", "seven"}
 
     def test_some_outputs(self, clip, digit_features, paths):
         svc = make_pipeline(clip, LinearSVC().fit(*digit_features))
@@ -392,7 +409,7 @@ class TestPredictImages:
     @pytest.mark.parametrize(
         ("parameters", "message"),
         [
-            ({"outputs": "features"}, "outputs='features'; it is a list of"),
+            ({"outputs": "features"}, "outputs='features' is not valid; pass a list of"),
             ({"outputs": ["label"]}, "some of features, prediction"),
             ({"outputs": []}, "outputs="),
             ({"top_k": 0}, "top_k=0"),

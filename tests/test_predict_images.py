@@ -15,7 +15,14 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
-from sktip import FewShotClassifier, GDAClassifier, TipAdapterClassifier, predict_images
+from sktip import (
+    CLIPFeatureTransformer,
+    FewShotClassifier,
+    GDAClassifier,
+    RejectUnknown,
+    TipAdapterClassifier,
+    predict_images,
+)
 from sktip._batch import predict
 
 
@@ -51,11 +58,11 @@ def test_a_folder_with_a_damaged_file(clf, photos, tmp_path, digits):
     assert {warning.filename for warning in caught} == {__file__}
     assert len(messages) == 2
     assert re.match(
-        r"1 of 12 images could not be read and have no prediction; the column 'error' says why. image 7 "
+        r"1 of 12 images could not be read and have no prediction; see the column 'error'. image 7 "
         r"\('.*1.7.png'\): not an image in a format",
         messages[0],
     )
-    assert messages[1].endswith("files that are no images: 1 .txt.")
+    assert messages[1].endswith("files that are not images: 1 .txt.")
 
     assert [os.path.relpath(path, photos) for path in answers.path] == [
         os.path.join(f"{index // 5}", f"{index}.png")
@@ -105,6 +112,56 @@ def test_whatever_classifies_images(kind, clip, digits, digit_features):
     assert set(answers.path) == {None}
 
 
+@pytest.mark.parametrize("kind", ["images", "pipeline", "features", "probe", "search"])
+def test_unknown_images_are_rejected_as_by_predict(kind, clip, digits, digit_features, monkeypatch):
+    """Whatever stands in or around `RejectUnknown`; the images are encoded once."""
+    (images, labels), (features, _) = digits, digit_features
+    known = np.isin(labels, ["one", "two", "four", "six", "seven"])
+    probe = LogisticRegression(C=100, max_iter=1000)
+    clf = {
+        "images": RejectUnknown(FewShotClassifier(clip)),
+        "pipeline": RejectUnknown(make_pipeline(clip, probe), unknown_label="none of them"),
+        "features": RejectUnknown(GDAClassifier(clip, input="features")),
+        "probe": make_pipeline(clip, RejectUnknown(probe)),
+        "search": GridSearchCV(
+            RejectUnknown(TipAdapterClassifier(clip)), {"quantile": [0.2]}, cv=2
+        ),
+    }[kind]
+    given = features if kind == "features" else images
+    shots = np.flatnonzero(known[:100])
+    clf.fit([given[row] for row in shots], labels[shots])
+    queries = [given[row] for row in range(100, 150)]
+    expected, probabilities = clf.predict(queries), clf.predict_proba(queries)
+
+    def encoded_again(self, X):
+        raise AssertionError
+
+    monkeypatch.setattr(CLIPFeatureTransformer, "transform", encoded_again)
+    with pytest.warns(UserWarning, match="1 of 51 images"):
+        answers = predict_images(clf, [*images[100:149], b"", images[149]], verbose=0)
+    read = np.arange(51) != 49
+    assert answers.prediction[read].tolist() == expected.tolist()
+    assert answers.prediction[49] is None
+    rejected = set(answers.prediction[read]) - set(labels[known])
+    assert rejected == {"none of them" if kind == "pipeline" else "unknown"}
+    np.testing.assert_allclose(
+        answers.probability[read], probabilities.max(axis=1), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_a_rejecting_classifier_without_an_encoder_or_of_another_model(
+    clip, digits, digit_features
+):
+    (images, labels), (features, _) = digits, digit_features
+    probe = RejectUnknown(LogisticRegression()).fit(features[:60], labels[:60])
+    with pytest.raises(ValueError, match="RejectUnknown has no encoder.*make_pipeline"):
+        predict_images(probe, images[:3])
+    clf = RejectUnknown(TipAdapterClassifier(clip)).fit(images[:60], labels[:60])
+    clf.estimator_.encoder_probe_ = -clf.estimator_.encoder_probe_
+    with pytest.raises(ValueError, match="not the model that this TipAdapterClassifier was fitted"):
+        predict_images(clf, images[:3])
+
+
 def test_integer_labels_stay_integers(clip, digits, tmp_path):
     images, labels = digits
     names = sorted(set(labels))
@@ -113,6 +170,9 @@ def test_integer_labels_stay_integers(clip, digits, tmp_path):
     with pytest.warns(UserWarning, match="1 of 3 images"):
         answers = predict_images(clf, [images[60], b"", images[61]], verbose=0)
     assert [type(label) for label in answers.prediction] == [int, type(None), int]
+    clf = RejectUnknown(clf).fit(images[:60], codes[:60])
+    noise = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3), dtype=np.uint8)
+    assert predict_images(clf, noise, verbose=0).prediction.tolist() == [-1, -1, -1]
 
 
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 24])
@@ -211,9 +271,11 @@ def test_a_progress_bar_for_all(clf, digits, capsys):
 def test_what_cannot_be_predicted(clf, clip, digit_features, tmp_path):
     features, labels = digit_features
     (tmp_path / "a.txt").touch()
-    with pytest.raises(ValueError, match=r"holds no images \(files that are no images: 1 .txt\)"):
+    with pytest.raises(
+        ValueError, match=r"contains no images \(files that are not images: 1 .txt\)"
+    ):
         predict_images(clf, tmp_path)
-    with pytest.raises(NotADirectoryError, match="a.txt is not a folder; for one image pass"):
+    with pytest.raises(NotADirectoryError, match="a.txt is not a folder; for a single image, pass"):
         predict_images(clf, str(tmp_path / "a.txt"))
     with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
         predict_images(clf, tmp_path / "nowhere")

@@ -196,7 +196,7 @@ def test_labels(features):
         ({"unknown_label": 7}, ["a", "b"] * 5, "unknown_label=7, but y holds text, such as 'a'"),
         ({"unknown_label": "x"}, [0, 1] * 5, "unknown_label='x', but y holds integers"),
         ({}, [True, False] * 5, "y holds booleans"),
-        ({"quantile": None}, ["a", "b"] * 5, "which was not given"),
+        ({"quantile": None}, ["a", "b"] * 5, "pass it to fit"),
         ({"quantile": 1.5}, ["a", "b"] * 5, "quantile"),
         ({"criterion": "zero_shot"}, ["a", "b"] * 5, "pass text_features"),
         ({"criterion": "best"}, ["a", "b"] * 5, "criterion"),
@@ -215,7 +215,7 @@ def test_what_does_not_fit_together(parameters, y, message):
 def test_averaged_views_are_refused(clip, digits):
     images, names = digits
     clf = RejectUnknown(TipAdapterClassifier(clip, n_views=2))
-    with pytest.raises(ValueError, match="n_views=2, which averages views of the shots"):
+    with pytest.raises(ValueError, match="n_views=2, which averages views of the shots only"):
         clf.fit(images[:40], names[:40])
 
 

@@ -154,12 +154,15 @@ def test_memory_beyond_the_features_does_not_grow_with_them():
     [
         ({"n": 0}, "n=0"),
         ({"n": 9}, "n=9; it is an integer from 1 to the number of images, 8"),
-        ({"y": [0, 1]}, "belong together"),
+        ({"y": [0, 1]}, "must be passed together"),
         ({"X_labeled": np.eye(2, 8), "y": [0]}, "the lengths"),
         ({"X_labeled": np.eye(2, 4), "y": [0, 1]}, "X_labeled has 4 features, but X has 8"),
-        ({"X": np.vstack([np.eye(7, 8), np.zeros(8)])}, "X has a row of zeros, row 7"),
-        ({"class_names": ["a", "b"]}, "which are missing"),
-        ({"class_names": ["a", "b"], "text_features": np.eye(3, 8)}, "2 names for 3 rows"),
+        ({"X": np.vstack([np.eye(7, 8), np.zeros(8)])}, "row 7 of X is all zeros"),
+        ({"class_names": ["a", "b"]}, "but text_features was not passed"),
+        (
+            {"class_names": ["a", "b"], "text_features": np.eye(3, 8)},
+            "2 names, but text_features has 3 rows",
+        ),
         (
             {
                 "X_labeled": np.eye(2, 8),
@@ -167,7 +170,7 @@ def test_memory_beyond_the_features_does_not_grow_with_them():
                 "class_names": ["a", "b"],
                 "text_features": np.eye(2, 8),
             },
-            "y holds 'c', which class_names lacks",
+            "y holds the label 'c', which is not in class_names",
         ),
     ],
 )

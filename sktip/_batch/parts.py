@@ -1,23 +1,26 @@
-"""A fitted classifier of images, taken apart: its encoder, and what classifies features."""
+"""Split a fitted classifier of images into its encoder and a classifier of features."""
 
+import copy
 from typing import Any
 
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from sktip._base import BaseCLIPClassifier, on_features
+from sktip._base import BaseCLIPClassifier
 from sktip._encoder import CLIPFeatureTransformer
 from sktip._encoding.session import open_encoder
+from sktip._reject_unknown import RejectUnknown
+from sktip._utils.fitted_with import check_same_model
+from sktip.model_selection._cross_fit import encoder_and_classifier
 
 
 def parts_of(estimator: Any) -> tuple[CLIPFeatureTransformer, Any]:
-    """Take a fitted classifier of images apart.
+    """Split a fitted classifier of images into its encoder and a classifier of features.
 
     Parameters
     ----------
     estimator : estimator
-        A classifier of sktip with an `encoder`, a Pipeline that begins with one, or a search over one
-        of these.
+        A classifier of sktip with an `encoder`, a Pipeline that begins with one, a `RejectUnknown`
+        around one of these, or a search over any of them.
 
     Returns
     -------
@@ -25,15 +28,22 @@ def parts_of(estimator: Any) -> tuple[CLIPFeatureTransformer, Any]:
         The estimator's own.
 
     classifier : estimator
-        What answers as the estimator does, of the features that the encoder makes.
+        Its predictions for the encoder's features are those of `estimator` for the images.
     """
     check_is_fitted(estimator)
     estimator = getattr(estimator, "best_estimator_", estimator)
-    if isinstance(estimator, Pipeline) and isinstance(estimator[0], CLIPFeatureTransformer):
-        return estimator[0], estimator[1:]
-    if not isinstance(estimator, BaseCLIPClassifier) or estimator.encoder is None:
+    whole = estimator.estimator if isinstance(estimator, RejectUnknown) else estimator
+    encoder, classifier = encoder_and_classifier(whole)
+    if encoder is None:
         raise ValueError(
-            f"{type(estimator).__name__} has no encoder for the images. Put one in front of it, without a new "
-            "fit: make_pipeline(CLIPFeatureTransformer(...), estimator)."
+            f"{type(estimator).__name__} has no encoder for the images. Put one in front of it; this needs no "
+            "new fit: make_pipeline(CLIPFeatureTransformer(...), estimator)."
         )
-    return estimator.encoder, on_features(estimator, open_encoder(estimator.encoder))
+    fitted = classifier
+    if isinstance(estimator, RejectUnknown):
+        fitted = estimator.estimator_
+        classifier = copy.copy(estimator).set_params(estimator=classifier)
+    if isinstance(whole, BaseCLIPClassifier):
+        # The copy has this encoder, which the message names.
+        check_same_model(copy.copy(fitted).set_params(encoder=encoder), open_encoder(encoder))
+    return encoder, classifier

@@ -1,4 +1,4 @@
-"""The photos of a folder in, a table of labels and errors out."""
+"""predict_images: a folder of photos in, a table of predictions and errors out."""
 
 import csv
 import os
@@ -20,7 +20,7 @@ from sktip._utils.warn import warn
 from sktip.datasets._walk import LeftOut, find_images, printable
 from sktip.exceptions import ImageReadError
 
-#: Images whose features are held at a time.
+#: Number of images whose features are held at a time.
 BLOCK = 1024
 COLUMNS = ("path", "prediction", "probability", "error")
 
@@ -33,11 +33,11 @@ def predict_images(
     overwrite: bool = False,
     verbose: int = 1,
 ) -> Bunch:
-    """Classify a folder of images, into a CSV file: one that cannot be read stops nothing.
+    """Classify a folder of images, and write the predictions to a CSV file.
 
-    `predict` of a classifier refuses a list with a damaged file in it. Here the damaged file gets a
-    row with an error. Features are held for 1,024 images at a time, so that memory grows with the
-    answers only.
+    An image that cannot be read gets a row with an error, and the others are still predicted; `predict`
+    of a classifier raises an error instead. Features are held for 1,024 images at a time, so memory
+    grows with the number of predictions only.
 
     Read more in the :ref:`User Guide <guide_many_images>`.
 
@@ -45,44 +45,45 @@ def predict_images(
     ----------
     estimator : estimator
         A fitted classifier of sktip with an `encoder`, whether it was fitted on images or on
-        features; a Pipeline that begins with a ``CLIPFeatureTransformer``; or a search over one of
-        them, such as GridSearchCV.
+        features; a Pipeline that begins with a ``CLIPFeatureTransformer``; a `RejectUnknown` around
+        one of them; or a search over one of these, such as GridSearchCV.
 
     images : str or path of a folder, or sequence of images of length n
-        A folder stands for all images in it and in the folders below, sorted by their names. Else
-        paths, bytes, PIL images or uint8 arrays.
+        A folder means all images in it and in the folders below it, sorted by path. A sequence
+        holds paths, bytes, PIL images or uint8 arrays.
 
     output : str or path, default=None
-        A CSV file for the answers, in UTF-8. It appears when all images are predicted.
+        CSV file for the predictions, in UTF-8. It is written only after all images are predicted.
 
     overwrite : bool, default=False
-        Whether a file that is there already may be replaced.
+        Whether to replace `output` if it exists.
 
     verbose : int, default=1
-        Above 0, show a progress bar.
+        If positive, show a progress bar.
 
     Returns
     -------
     answers : Bunch
-        Columns of length n, of which ``pandas.DataFrame(answers)`` makes a table:
+        Columns of length n; ``pandas.DataFrame(answers)`` makes a table of them:
 
         path : ndarray of objects
-            Path of each image, None for one that has none.
+            Path of each image. None for an image that was not given as a path.
         prediction : ndarray of objects
-            The predicted class, None for an image that could not be read.
+            What `predict` returns for the image: its class, or `unknown_label_` of `RejectUnknown`.
+            None for an image that could not be read.
         probability : ndarray of float64
-            The largest of the probabilities, NaN for an image that could not be read, and for all
-            if the estimator has no `predict_proba`.
+            Largest value of `predict_proba`. NaN for an image that could not be read, and for all
+            images if the estimator has no `predict_proba`.
         error : ndarray of objects
-            Why an image could not be read, None for all others.
+            Why an image could not be read. None for all others.
 
     Raises
     ------
     FileExistsError
-        If `output` is there already, before anything is encoded.
+        If `output` exists and `overwrite` is False. Nothing has been encoded then.
 
     FileNotFoundError
-        If the folder of images, or that of `output`, is not there.
+        If the folder of images or the folder of `output` does not exist.
 
     NotADirectoryError
         If `images` is the path of a file.
@@ -94,18 +95,18 @@ def predict_images(
         If the estimator is not fitted.
 
     ValueError
-        If the estimator has no encoder, or there are no images.
+        If the estimator has no encoder, or if there are no images.
 
     Warns
     -----
     UserWarning
-        Once, at the end, if images could not be read: how many, and the first of them. Also if
-        something in a folder was left out.
+        Once, at the end, if images could not be read: their number, and the first three of them. Also
+        if files in the folder were skipped.
 
     See Also
     --------
-    sktip.distributed.PredictImages : The same on a cluster.
-    sktip.datasets.load_image_folder : Images with labels, to fit on.
+    sktip.distributed.PredictImages : The same on a Ray cluster.
+    sktip.datasets.load_image_folder : List labelled images to fit on.
 
     Examples
     --------
@@ -143,29 +144,31 @@ def predict_images(
 
 
 def _listed(images: Any) -> Sequence[Any]:
-    """Images one by one; a folder is listed, with one warning of what is left out."""
+    """List of the images; a folder is listed, with one warning about files that are skipped."""
     if not isinstance(images, str | os.PathLike):
         return as_image_list(images)
     folder, left_out = os.path.abspath(os.path.expanduser(images)), LeftOut()
     if not os.path.exists(folder):
         raise FileNotFoundError(f"{printable(folder)}: no such folder.")
     if not os.path.isdir(folder):
-        raise NotADirectoryError(f"{printable(folder)} is not a folder; for one image pass a list.")
+        raise NotADirectoryError(
+            f"{printable(folder)} is not a folder; for a single image, pass a list: [path]."
+        )
     paths = find_images(folder, left_out)
     reasons = str(left_out)
     if not paths:
         raise ValueError(
-            f"{printable(folder)} holds no images{f' ({reasons})' if reasons else ''}."
+            f"{printable(folder)} contains no images{f' ({reasons})' if reasons else ''}."
         )
     if reasons:
-        warn(f"Left out in {printable(folder)}: {reasons}.")
+        warn(f"Skipped in {printable(folder)}: {reasons}.")
     return paths
 
 
 def _blocks(
     session: EncoderSession, classifier: Any, images: Sequence[Any]
 ) -> Iterator[dict[str, list]]:
-    """Yield the columns of one block of images after another."""
+    """Yield the columns of the images, block by block."""
     errors: dict[int, str] = {}
 
     def note(index: int, error: ImageReadError) -> None:
@@ -176,7 +179,7 @@ def _blocks(
     for index, row in enumerate(session.rows(images, note)):
         features[index - start] = row
         if index not in errors and not np.isfinite(row).all():
-            errors[index] = "the encoder makes infinite features of it; set precision='fp32'"
+            errors[index] = "its features are infinite; set precision='fp32' on the encoder"
         if index + 1 - start == len(features) or index + 1 == len(images):
             end = index + 1
             own = [errors.pop(i, None) for i in range(start, end)]
@@ -192,7 +195,7 @@ def _columns(
     probabilities = np.full(len(read), np.nan)
     if read.any():
         X = with_feature_names(features[read], classifier)
-        # As Python's own: `tolist` makes 'cat' of what would print as np.str_('cat').
+        # `tolist` converts to Python's types: 'cat' instead of np.str_('cat').
         labels[read] = np.asarray(classifier.predict(X)).tolist()
         if hasattr(classifier, "predict_proba"):
             probabilities[read] = np.asarray(classifier.predict_proba(X)).max(axis=1)
@@ -202,7 +205,7 @@ def _columns(
 
 
 def _as_text(row: tuple) -> list[str]:
-    """Cells of one line: empty where there is nothing to say."""
+    """Cells of one row of the CSV file. None and NaN become empty cells."""
     path, label, probability, error = row
     cells = (path, label, None if np.isnan(probability) else f"{probability:.6g}", error)
     return ["" if cell is None else printable(str(cell)) for cell in cells]
@@ -211,8 +214,8 @@ def _as_text(row: tuple) -> list[str]:
 def _warn_of_errors(answers: dict[str, list], images: Sequence[Any]) -> None:
     failed = [index for index, error in enumerate(answers["error"]) if error is not None]
     if failed:
-        named = "; ".join(f"{describe(images[i], i)}: {answers['error'][i]}" for i in failed[:3])
+        shown = "; ".join(f"{describe(images[i], i)}: {answers['error'][i]}" for i in failed[:3])
         warn(
-            f"{len(failed):,} of {len(images):,} images could not be read and have no prediction; the column "
-            f"'error' says why. {named}{'; ...' if len(failed) > 3 else ''}"
+            f"{len(failed):,} of {len(images):,} images could not be read and have no prediction; see the column "
+            f"'error'. {shown}{'; ...' if len(failed) > 3 else ''}"
         )

@@ -1,4 +1,4 @@
-"""Image features kept from one call to the next, and for other processes."""
+"""Image features stored in a file, for later calls and other processes."""
 
 import os
 import sqlite3
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from sktip._encoding.memory_file import cause, connect, drop_oldest, transaction
 
-#: Seed of the plain view, which draws nothing at random.
+#: Seed of the plain view, which is not random.
 PLAIN = -1
-#: Least limit on the size of a file; an empty one takes a tenth of it.
+#: Smallest allowed limit on the size of a file. An empty file takes a tenth of it.
 MIN_BYTES = 1_000_000
 
 #: Content hash of the image, seed of its random views, number of the view.
@@ -25,7 +25,7 @@ Key = tuple[bytes, int, int]
 
 @dataclass(frozen=True)
 class Space:
-    """What decides a feature besides the image: only features of one space compare."""
+    """What a feature depends on besides the image. Only features of one space are comparable."""
 
     model: str
     weights: str
@@ -35,37 +35,36 @@ class Space:
 
 @dataclass(frozen=True)
 class FeatureMemory:
-    """One file of image features, with an upper limit on its size.
+    """File of image features with a limit on its size, so that no image is encoded twice.
 
-    For ``CLIPFeatureTransformer(memory=...)``, which takes a plain path as well: this class
-    adds a limit, and the means to look at the file and to empty it. It holds nothing but its
-    parameters; the file is opened where it is used, and made at its first feature.
+    Pass it to ``CLIPFeatureTransformer(memory=...)``. A plain path works too; this class adds the limit,
+    ``len()`` to count the features and `clear` to delete them. The file is created when the first
+    feature is stored.
 
     Read more in the :ref:`User Guide <guide_encoding_once>`.
 
     Parameters
     ----------
     path : str or path-like
-        The file. Its folder must exist. While it is in use, two more files lie beside it, with
-        ``-wal`` and ``-shm`` at the end of their names; they belong to it.
+        Path of the file, in an existing folder. While the file is in use, two more files belong to
+        it, with ``-wal`` and ``-shm`` appended to its name.
 
     max_bytes : int, default=None
-        Limit on the size of the file, at least 1,000,000 bytes. Before it grows beyond, the
-        features that were written first are dropped. None is no limit: a feature of 512 numbers
-        takes 2.4 kB.
+        Largest size of the file, at least 1,000,000 bytes. If it would grow larger, the oldest
+        features are deleted. If None, there is no limit. A feature of 512 numbers takes 2.4 kB.
 
     Raises
     ------
     ValueError
-        If `max_bytes` is too small; by every use, if the file is not one of sktip's, or was
-        written by a newer version.
+        If `max_bytes` is too small. At any use, if the file was not written by sktip, or by a newer
+        version.
 
     OSError
-        By `clear` and ``len()``, if the file cannot be opened or is damaged.
+        In `clear` and ``len()``, if the file cannot be opened or is damaged.
 
     See Also
     --------
-    CLIPFeatureTransformer : Its parameter `memory`.
+    CLIPFeatureTransformer : Has the parameter `memory`.
 
     Examples
     --------
@@ -89,13 +88,16 @@ class FeatureMemory:
     max_bytes: int | None = None
 
     def __post_init__(self) -> None:
-        # Now, so that it stays the same file when the working directory changes.
+        # Resolved now, so that it stays the same file if the working directory changes.
         object.__setattr__(self, "_absolute", os.path.abspath(self.path))
         if not isinstance(self.max_bytes, Integral | None):
-            raise TypeError(f"max_bytes={self.max_bytes!r} is not a whole number of bytes.")
+            raise TypeError(
+                f"max_bytes={self.max_bytes!r} is not an integer; pass a number of bytes."
+            )
         if self.max_bytes is not None and self.max_bytes < MIN_BYTES:
             raise ValueError(
-                f"max_bytes={self.max_bytes!r}; a file of features needs at least {MIN_BYTES:,} bytes."
+                f"max_bytes={self.max_bytes!r} is too small; a file of features needs at least {MIN_BYTES:,} "
+                "bytes."
             )
 
     def __len__(self) -> int:
@@ -104,13 +106,13 @@ class FeatureMemory:
             return db.execute("SELECT count(*) FROM features").fetchone()[0] if db else 0
 
     def __bool__(self) -> bool:
-        """Say yes: an empty memory is one."""
+        """Be true even without features, although ``len()`` is 0 then."""
         return True
 
     def clear(self) -> None:
-        """Forget all features, and give their space back to the disk.
+        """Delete all features, and free their disk space.
 
-        The file itself stays, and may be in use by other processes meanwhile.
+        The file itself stays. Other processes may be using it meanwhile.
         """
         with self._maintenance() as db:
             if db:
@@ -132,12 +134,12 @@ class FeatureMemory:
 
 
 class FeatureStore:
-    """The features of one space, open for the length of one call.
+    """The features of one space, open during one call.
 
-    A storage failure is never raised. The first one is kept in `problem`; from then on nothing
-    is written, and nothing is read either unless it was only writing that failed.
+    Storage failures are not raised. The first one is kept in `problem`. From then on nothing is
+    written; features are still read if only writing failed.
 
-    May be used by several threads.
+    Several threads may use one store.
     """
 
     def __init__(self, memory: FeatureMemory, space: Space):
@@ -157,7 +159,7 @@ class FeatureStore:
             self._fail("opened", error)
 
     def get(self, keys: Iterable[Key]) -> dict[Key, NDArray[np.float32]]:
-        """Features of those keys that are there."""
+        """Features of the keys that are stored."""
         found: dict[Key, NDArray[np.float32]] = {}
         if not self._reads or self._space_id is None:
             return found
@@ -172,7 +174,7 @@ class FeatureStore:
         return found
 
     def put(self, features: Mapping[Key, NDArray]) -> None:
-        """Write features in one transaction, those that are no numbers left out."""
+        """Write features in one transaction, except those with NaN or infinity."""
         known = {key: feature for key, feature in features.items() if np.isfinite(feature).all()}
         if not self._writes or not known:
             return
@@ -186,7 +188,7 @@ class FeatureStore:
             self._fail("written to", error)
 
     def close(self) -> None:
-        """Close the file, after a last look at whether it is still there."""
+        """Close the file, after a last check that it still exists."""
         if self._reads:
             try:
                 self._check_place()
@@ -194,12 +196,12 @@ class FeatureStore:
                 self._fail("written to", error)
         self._reads = self._writes = False
         if self._db is not None:
-            # The log is copied into the file now; where that fails, at the next opening.
+            # Closing copies the log into the file. If that fails, the next opening does.
             with self._lock, suppress(sqlite3.Error):
                 self._db.close()
 
     def _check_place(self) -> None:
-        """Raise an error if the path leads to another file: SQLite goes on with one that is removed."""
+        """Raise an error if the path is another file now: SQLite goes on using a removed file."""
         with suppress(OSError):
             if os.path.samestat(os.stat(self._path), self._place):
                 return
@@ -234,7 +236,7 @@ class FeatureStore:
             space = self._find_space()
             assert space is not None  # noqa: S101, for mypy: it was just inserted
         blobs = {key: np.asarray(row, "<f4").tobytes() for key, row in features.items()}
-        # Another process may have been first; its feature is as good.
+        # If another process has stored a feature meanwhile, it is kept.
         db.executemany(
             "INSERT OR IGNORE INTO features (space, image, seed, view, feature, checksum) "
             "VALUES (?, ?, ?, ?, ?, ?)",
@@ -260,12 +262,12 @@ class FeatureStore:
 
 
 def _path_of(memory: FeatureMemory) -> str:
-    """Path of the file, looked for in the working directory again where its folder is gone."""
+    """Path of the file. If its folder no longer exists, it is resolved in the working directory."""
     known: str = vars(memory)["_absolute"]
     return known if os.path.isdir(os.path.dirname(known)) else os.path.abspath(memory.path)
 
 
 def _checksum(space: int, key: Key, blob: bytes) -> int:
-    """Check of a row: SQLite has none of its own, and a damaged feature looks like any other."""
+    """Checksum of a row. SQLite has none, and a damaged feature looks like any other."""
     image, seed, view = key
     return zlib.crc32(blob, zlib.crc32(f"{space} {image.hex()} {seed} {view}".encode()))

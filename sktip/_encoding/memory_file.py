@@ -1,4 +1,4 @@
-"""One SQLite file of image features: its layout, and how it is recognised, opened and kept small."""
+"""The SQLite file of image features: layout, checks, opening, and limiting its size."""
 
 import os
 import sqlite3
@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-#: In the header of the file: "skti", and the version of the layout below.
+#: Fields in the header of the file: "skti", and the version of the layout below.
 APPLICATION_ID = int.from_bytes(b"skti", "big")
 FORMAT = 1
 #: Seconds to wait for a process that holds the file's lock; a transaction takes milliseconds.
 LOCK_TIMEOUT = 10.0
-#: Bytes. Whole features fit into a page with little waste, of 512 numbers as of 1,024.
+#: In bytes. Whole features of 512 and of 1,024 numbers fit into a page with little waste.
 PAGE_SIZE = 16_384
-#: Bytes of the write-ahead log after which it is copied into the file.
+#: Size of the write-ahead log, in bytes, at which it is copied into the file.
 LOG_SIZE = 4 * 2**20
 
 LAYOUT = """
@@ -42,7 +42,7 @@ CREATE TABLE features (
 
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """Write, all or nothing. The lock is taken first: a read that turns into a write can fail."""
+    """Write all or nothing. It takes the lock first, since upgrading a read lock can fail."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -55,7 +55,7 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def drop_oldest(db: sqlite3.Connection, max_bytes: int, n_bytes: int) -> None:
-    """Drop features, those written first, until the file fits into its limit."""
+    """Delete the oldest features until the file is within its limit."""
 
     def pages(pragma: str) -> int:
         return db.execute(f"PRAGMA {pragma}").fetchone()[0]
@@ -67,24 +67,26 @@ def drop_oldest(db: sqlite3.Connection, max_bytes: int, n_bytes: int) -> None:
         delete = f"DELETE FROM features WHERE id IN ({oldest})"  # noqa: S608, no input in it
         if not db.execute(delete, [n_rows]).rowcount:
             break
-    # Emptied pages are filled again; only what lies beyond the limit is given back. One page a
-    # statement, since of a statement without columns sqlite3 runs the first step only.
+    # Free pages are used again; only those beyond the limit are returned to the disk. One page per
+    # statement, since sqlite3 runs only the first step of a statement without columns.
     for _ in range(pages("page_count") - max_bytes // size):
         db.execute("PRAGMA incremental_vacuum(1)")
 
 
 def connect(path: str | os.PathLike) -> sqlite3.Connection:
-    """Open a file of features, and make it if there is none; a file of another kind is an error."""
+    """Open a file of features, and create it if it does not exist; refuse files of other kinds."""
     name = os.fspath(path)
     if not os.path.isdir(os.path.dirname(name) or "."):
         raise FileNotFoundError(f"there is no folder {os.path.dirname(name)!r}")
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(os.stat(name).st_mode):
-            raise ValueError(f"memory={name!r} is not a file; pass the path of a file, new or not.")
+            raise ValueError(
+                f"memory={name!r} is not a regular file; pass the path of a new file or of a file of features."
+            )
     try:
         return _open(name, "mode=rwc")
     except sqlite3.OperationalError as error:
-        # Where nothing can be written, SQLite cannot make the files that processes share.
+        # On a read-only disk, SQLite cannot create the files that processes share.
         if _code(error) not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
             raise
         with suppress(sqlite3.OperationalError):
@@ -93,7 +95,7 @@ def connect(path: str | os.PathLike) -> sqlite3.Connection:
 
 
 def _open(name: str, mode: str) -> sqlite3.Connection:
-    # An address, since ":memory:" and "" as plain names would not be files.
+    # A URI, since ":memory:" and "" as plain names would not be files.
     db = sqlite3.connect(
         f"{Path(name).absolute().as_uri()}?{mode}",
         uri=True,
@@ -104,7 +106,7 @@ def _open(name: str, mode: str) -> sqlite3.Connection:
     try:
         if _is_empty(db, name):
             _create(db)
-        # A killed process loses nothing so; a power cut may lose the last transactions.
+        # With this a killed process loses nothing; a power cut may lose the last transactions.
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute(f"PRAGMA wal_autocheckpoint = {LOG_SIZE // PAGE_SIZE}")
     except BaseException:
@@ -114,13 +116,13 @@ def _open(name: str, mode: str) -> sqlite3.Connection:
 
 
 def _is_empty(db: sqlite3.Connection, name: str) -> bool:
-    """Whether the file has still to be laid out; raise an error if it is not ours to touch."""
+    """Whether the file has no tables yet; raise an error if it is not a file of sktip."""
     foreign = (
-        f"memory={name!r} is not a file of features of sktip (or its first bytes are damaged). It was "
-        "not touched; pass another path, or move it away."
+        f"memory={name!r} is not a file of features of sktip, or its first bytes are damaged. It was not "
+        "changed; pass another path, or move the file."
     )
     try:
-        # In one transaction, lest another process makes the file between two of them.
+        # In one transaction, so that no other process creates the tables between two statements.
         db.execute("BEGIN")
         application, version = (
             db.execute(f"PRAGMA {field}").fetchone()[0]
@@ -142,20 +144,20 @@ def _is_empty(db: sqlite3.Connection, name: str) -> bool:
         raise ValueError(foreign)
     if version != FORMAT:
         raise ValueError(
-            f"memory={name!r} has format {version}, and this version of sktip reads format {FORMAT}. "
+            f"memory={name!r} has format {version}, but this version of sktip reads format {FORMAT}. "
             "Upgrade sktip, or pass another path."
         )
     return False
 
 
 def _has_our_header(name: str) -> bool:
-    """Read what SQLite cannot. Not while the file is sound: closing it would end all its locks."""
+    """Read the header without SQLite. Only for damaged files: closing a file ends all its locks."""
     with open(name, "rb") as file:
         return file.read(72)[68:] == APPLICATION_ID.to_bytes(4)
 
 
 def _create(db: sqlite3.Connection) -> None:
-    """Lay out an empty file; whoever else does so at the same time, it happens once."""
+    """Create the tables of an empty file, once even if several processes try at the same time."""
     db.execute(f"PRAGMA page_size = {PAGE_SIZE}")
     db.execute("PRAGMA auto_vacuum = INCREMENTAL")
     # SQLite does not wait for a lock here.
@@ -174,17 +176,17 @@ def _create(db: sqlite3.Connection) -> None:
                 db.execute(statement)
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             db.execute(f"PRAGMA user_version = {FORMAT}")
-    # From the log into the header, where a damaged file is still known by it.
+    # Copy the fields from the log into the header, so that a damaged file is still recognised.
     db.execute("PRAGMA wal_checkpoint")
 
 
 def _code(error: sqlite3.Error) -> int:
-    """Primary result code of SQLite; the bits above say more exactly where."""
+    """Primary result code of SQLite, without the bits of the extended code."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def cause(error: Exception) -> str:
-    """Say what went wrong, and what to do where that is plain."""
+    """Describe what went wrong and, if it is clear, what to do."""
     if not isinstance(error, sqlite3.Error):
         return str(error)
     code = _code(error)
@@ -193,5 +195,5 @@ def cause(error: Exception) -> str:
     if code == sqlite3.SQLITE_BUSY:
         return f"{text}; waited for {LOCK_TIMEOUT:g} s"
     if code in (sqlite3.SQLITE_CORRUPT, 0):
-        return f"{text}; the file is damaged, remove it and it is made anew"
+        return f"{text}; the file is damaged: remove it, and a new one is created"
     return text

@@ -1,6 +1,6 @@
-"""Images and labels from local folders: the paper's eleven data sets, and a user's own.
+"""Load paths and labels of local images: your own photos, or the paper's eleven data sets.
 
-Nothing is downloaded and no image is opened: a loader gives paths, labels and class names.
+Nothing is downloaded, and no image is opened: a loader returns paths, labels and class names.
 """
 
 from sktip.datasets._digits import load_digit_images

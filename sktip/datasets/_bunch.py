@@ -1,4 +1,4 @@
-"""The form in which every loader returns its data."""
+"""The return value of all loaders."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,8 +16,8 @@ def as_bunch(
     as_frame: bool,
     **more: Any,
 ) -> Any:
-    """Return paths and labels the way scikit-learn's loaders do."""
-    # Objects, since an array of fixed-width text has room in each row for the longest path.
+    """Return paths and labels as scikit-learn's loaders do."""
+    # dtype=object, since every row of a fixed-width text array is as wide as the longest path.
     data: Any = np.array(paths, dtype=object)
     frame = None
     if as_frame:
@@ -25,7 +25,7 @@ def as_bunch(
             import pandas
         except ImportError:
             raise ImportError(
-                "as_frame=True needs pandas: `python3 -m pip install pandas`, or leave as_frame=False."
+                "as_frame=True needs pandas. Run: pip install pandas, or pass as_frame=False."
             ) from None
         frame = pandas.DataFrame({"path": _text_column(pandas, data), "target": target})
         data, target = frame["path"], frame["target"]
@@ -38,5 +38,5 @@ def _text_column(pandas: Any, paths: NDArray) -> Any:
     try:
         return pandas.Series(paths)
     except UnicodeEncodeError:
-        # Arrow has no room for names that are not text; objects have.
+        # Arrow cannot store names that are not valid text.
         return pandas.Series(paths, dtype=object)

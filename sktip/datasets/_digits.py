@@ -1,4 +1,4 @@
-"""Handwritten digits as pictures with class names: what examples and guide are run on."""
+"""Handwritten digits as images with class names, for the examples and the guide."""
 
 from typing import Any
 
@@ -11,41 +11,41 @@ TEMPLATES = ("a picture of the number {}", "the digit {}")
 
 
 def load_digit_images(*, return_X_y: bool = False) -> Any:
-    """Load scikit-learn's handwritten digits as pictures, labelled by their names.
+    """Load scikit-learn's handwritten digits as images, for examples and tests without a network.
 
-    For examples and tests without a network: the bundled model ``"tiny"`` knows digits. They are
-    drawn dark on white, each of their 8 x 8 pixels as a square.
+    The labels are the names of the digits. The bundled model ``"tiny"`` recognises them. The
+    digits are dark on white, and each of their 8 x 8 pixels is drawn as a square of 8 x 8.
 
     Read more in the :ref:`User Guide <guide_own_photos>`.
 
     Parameters
     ----------
     return_X_y : bool, default=False
-        Whether to return ``(data, target)`` alone.
+        Whether to return ``(data, target)`` instead of a Bunch.
 
     Returns
     -------
     data : Bunch
-        With the attributes:
+        Dictionary-like object with the attributes:
 
         data : ndarray of shape (1797, 64, 64), uint8
-            The pictures.
+            The images.
         target : ndarray of shape (1797,), str
             Name of each digit, ``"zero"`` to ``"nine"``.
         target_names : ndarray of shape (10,), str
-            The names, in the order of the digits.
+            The names, from ``"zero"`` to ``"nine"``.
         templates : tuple of str
-            Templates for `templates` of a classifier.
+            Templates, for `templates` of a classifier.
         DESCR : str
-            What the data are and where they come from.
+            Description and source of the data.
 
     (data, target) : tuple, with ``return_X_y=True``
-        The first two of these.
+        The first two attributes.
 
     See Also
     --------
-    load_image_folder : Your own photos.
-    sklearn.datasets.load_digits : The digits as numbers.
+    load_image_folder : Load your own photos.
+    sklearn.datasets.load_digits : Load the digits as feature vectors.
 
     Examples
     --------

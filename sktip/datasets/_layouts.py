@@ -1,7 +1,7 @@
-"""How the paper's eleven data sets lie on disk, and how their splits are read.
+"""Folders and files of the paper's eleven data sets, and how their splits are read.
 
-The layout, the splits and the names of the files are those of CoOp's collection, which
-Tip-Adapter uses. Files that come from others are checked row by row.
+The folders, the splits and the names of the files are those of CoOp's collection, which
+Tip-Adapter uses. The files come from other people, so they are checked row by row.
 """
 
 import json
@@ -18,27 +18,27 @@ from sktip.datasets._walk import some
 SUBSETS = ("train", "val", "test")
 GUIDE = "https://github.com/KaiyangZhou/CoOp/blob/main/DATASETS.md"
 
-#: What must not begin, or stand in, a path that leads from the image folder to an image.
+#: Matches paths that may lead out of the image folder.
 _LEADS_AWAY = re.compile(r"^[/\\]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|\0")
 
 
 class Layout(NamedTuple):
-    """One data set: what it is, and where its parts lie."""
+    """One data set: its description, and where its files are."""
 
     title: str
     about: str
     folder: str  # below the root of all data sets
     images: str  # folder of the images, below `folder`
-    split: str  # file that says which classes there are, below `folder`
+    split: str  # file of the classes, below `folder`
     home: str
 
     def existing(self, path: Path, kind: str, holds: str) -> Path:
-        """Return `path`; if there is no such file or folder, say where to get it."""
+        """Return `path`, or raise an error that says where to get the file or folder."""
         if path.is_dir() if kind == "folder" else path.is_file():
             return path
         raise FileNotFoundError(
-            f"{path}: no such {kind}. It should hold {holds}. sktip downloads nothing: the images of "
-            f"{self.title} are at {self.home}, and {GUIDE} says where to get the rest and how to lay it out."
+            f"{path}: no such {kind}. It should contain {holds}. sktip downloads nothing: get the images of "
+            f"{self.title} from {self.home}, and the rest as described in {GUIDE}."
         )
 
 
@@ -145,12 +145,12 @@ class Labelled(NamedTuple):
 
 
 def read_split(key: str, root: Path, subset: str) -> Labelled:
-    """Read one subset of a data set, and make sure that its images are there."""
+    """Read one subset of a data set, and check that its images exist."""
     layout = LAYOUTS[key]
     folder = layout.existing(
         root / layout.folder,
         "folder",
-        f"the images and the split of {layout.title}; `root` is the folder in which all data sets lie",
+        f"the images and the split of {layout.title}; `root` is the folder of all data sets",
     )
     split = layout.existing(folder / layout.split, "file", "the names of the classes")
     images = layout.existing(folder / layout.images, "folder", "the images")
@@ -159,7 +159,7 @@ def read_split(key: str, root: Path, subset: str) -> Labelled:
 
 
 def _read_json(layout: Layout, split: Path, images: Path, subset: str) -> Labelled:
-    """Read a split file: rows of path, label and class name in each of three lists."""
+    """Read a split file: three lists, whose rows are path, label and class name."""
     parts = _json_parts(split)
     names: dict[int, str] = {}
     for part in SUBSETS:
@@ -171,8 +171,8 @@ def _read_json(layout: Layout, split: Path, images: Path, subset: str) -> Labell
     gaps = [number for number, label in enumerate(labels) if number != label]
     if gaps:
         raise ValueError(
-            f"{split}: no row has the label {gaps[0]}, but some have {labels[-1]}; labels count the "
-            "classes from 0, without gaps."
+            f"{split}: no row has the label {gaps[0]}, but some have {labels[-1]}; labels must count the "
+            "classes from 0 without gaps."
         )
     rows = parts[subset]
     return Labelled(
@@ -187,12 +187,12 @@ def _json_parts(split: Path) -> dict[str, list]:
         parts = json.loads(split.read_text("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"{split} is not a JSON file ({type(error).__name__}: {error}). It may have been cut off, or be a web "
-            f"page that was saved in its place; get it again, see {GUIDE}."
+            f"{split} is not a JSON file ({type(error).__name__}: {error}). Its download may be incomplete, or a "
+            f"web page; get it again, see {GUIDE}."
         ) from error
     if not isinstance(parts, dict):
         raise ValueError(
-            f"{split} holds a {type(parts).__name__}; expected an object with the keys 'train', 'val' and "
+            f"{split} contains a {type(parts).__name__}; expected an object with the keys 'train', 'val' and "
             "'test'."
         )
     for part in SUBSETS:
@@ -209,21 +209,23 @@ def _row_fault(row: Any) -> str | None:
     match row:
         case [str(path), int(label), str(name)] if not isinstance(label, bool):
             if not path or _LEADS_AWAY.search(path):
-                return (
-                    "the path must lead from the image folder to an image in it, and not out of it"
-                )
+                return "the path must be relative, and must not lead out of the image folder"
             if label < 0:
                 return "the label is negative; labels count the classes from 0"
             return None if name.strip() else "the class name is empty"
         case [_, label, _] if not isinstance(label, int) or isinstance(label, bool):
-            return f"the label is of type {type(label).__name__}; every label is an integer"
+            return f"the label is of type {type(label).__name__}; labels must be integers"
         case _:
             return "expected [relative path, integer label, class name]"
 
 
 def _name_fault(row: Sequence, names: dict[int, str]) -> str | None:
     known = names.setdefault(row[1], row[2])
-    return None if known == row[2] else f"the label {row[1]} was called {known!r} before"
+    return (
+        None
+        if known == row[2]
+        else f"an earlier row with the label {row[1]} has the name {known!r}"
+    )
 
 
 def _read_aircraft(layout: Layout, split: Path, images: Path, subset: str) -> Labelled:
@@ -254,14 +256,14 @@ def _read_imagenet(layout: Layout, split: Path, images: Path, subset: str) -> La
     """List the class folders of ImageNet, whose validation images are the test set here."""
     if subset == "val":
         raise ValueError(
-            "ImageNet has no 'val' subset here: its validation images are subset='test', as in the "
-            "published results. Hold out some of subset='train', with FewShotSplit for example."
+            "ImageNet has no subset='val': its validation images are subset='test', as in published results. "
+            "Hold out images of subset='train' instead, for example with FewShotSplit."
         )
     names: dict[str, str] = {}
     for line, text in _lines(split):
         wnid, _, name = text.partition(" ")
         if not name or wnid in names:
-            fault = "is named twice" if wnid in names else "has no class name"
+            fault = "occurs twice" if wnid in names else "has no class name"
             raise ValueError(f"{split}, line {line}: {wnid!r} {fault}.")
         names[wnid] = name
     part = "train" if subset == "train" else "val"
@@ -282,7 +284,7 @@ def _read_imagenet(layout: Layout, split: Path, images: Path, subset: str) -> La
 
 
 def _lines(file: Path) -> list[tuple[int, str]]:
-    """Lines with their numbers from 1, empty ones left out."""
+    """Lines with their numbers, counted from 1. Empty lines are skipped."""
     try:
         lines = file.read_text("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -294,7 +296,7 @@ def _lines(file: Path) -> list[tuple[int, str]]:
 
 
 def _existing_images(images: Path, relative: list[str], listed_by: str) -> list[str]:
-    """Absolute paths of images; folders are listed, so that single files need no look."""
+    """Absolute paths of images that must exist; listing folders avoids a check of every file."""
     if not relative:
         raise ValueError(f"there are no images that {listed_by}.")
     listed: dict[str, tuple[str, set[str]]] = {}
@@ -306,7 +308,7 @@ def _existing_images(images: Path, relative: list[str], listed_by: str) -> list[
             listed[parent] = folder, set(os.listdir(folder)) if os.path.isdir(folder) else set()
         folder, names = listed[parent]
         paths.append(os.path.join(folder, name))
-        # A file system may open a name that its listing spells otherwise.
+        # Some file systems open a name that their listing spells differently.
         if name not in names and not os.path.isfile(paths[-1]):
             missing.append(path)
     if missing:

@@ -12,7 +12,7 @@ from sktip.datasets._bunch import as_bunch
 from sktip.datasets._layouts import GUIDE, LAYOUTS, SUBSETS, read_split
 from sktip.prompts import TEMPLATES
 
-#: Other names of data sets, beyond what differs in capitals, spaces and dashes only.
+#: Other names of data sets; case, spaces and dashes are ignored anyway.
 _OTHER_NAMES = {
     "describabletextures": "dtd",
     "fgvc": "fgvc_aircraft",
@@ -28,9 +28,9 @@ def load_dataset(
     return_X_y: bool = False,
     as_frame: bool = False,
 ) -> Any:
-    """Load one of the paper's eleven data sets by its name, in scripts that run over several.
+    """Load one of the paper's eleven data sets by name, for scripts that run over several.
 
-    Each data set has a loader of its own too, such as `load_eurosat`.
+    Each data set also has its own loader, such as `load_eurosat`.
 
     Read more in the :ref:`User Guide <guide_paper_table>`.
 
@@ -41,21 +41,21 @@ def load_dataset(
         for ``"oxford_pets"``.
 
     root : str or path
-        The folder in which all data sets lie, each in the folder that CoOp's guide names [1]_.
+        Folder of all data sets, each in a subfolder named as in CoOp's guide [1]_.
 
     subset : {"train", "val", "test"}, default="train"
-        Which images. ImageNet has no ``"val"``: its validation images are ``"test"``.
+        Part of the data set. ImageNet has no ``"val"``: its validation images are ``"test"``.
 
     return_X_y : bool, default=False
-        Whether to return ``(data, target)`` alone.
+        Whether to return ``(data, target)`` instead of a Bunch.
 
     as_frame : bool, default=False
-        Whether data and target are pandas Series, and `frame` is a DataFrame.
+        Whether to return `data` and `target` as pandas Series, and `frame` as a DataFrame.
 
     Returns
     -------
     data : Bunch
-        With the attributes:
+        Dictionary-like object with the attributes:
 
         data : ndarray of shape (n,), or Series
             Absolute paths of the images, as strings, in the order of the split.
@@ -63,36 +63,36 @@ def load_dataset(
             Label of each image: an integer that indexes `target_names`.
         target_names : ndarray of shape (C,)
             Names of all classes, for `class_names` of a classifier. ``target_names[target]`` is
-            the name of each image; two classes may have the same, as two of ImageNet are called
-            "sunglasses".
+            the class name of each image. Two classes may have the same name, such as "sunglasses" in
+            ImageNet.
         templates : tuple of str
             The published templates, for `templates` of a classifier.
         name : str
             Key of the data set in ``sktip.prompts.TEMPLATES``.
         frame : DataFrame of shape (n, 2) or None
-            The columns ``path`` and ``target``; None with ``as_frame=False``.
+            Table with the columns ``path`` and ``target``. None with ``as_frame=False``.
         DESCR : str
-            What the data are and where they come from.
+            Description and source of the data.
 
     (data, target) : tuple, with ``return_X_y=True``
-        The first two of these.
+        The first two attributes.
 
     Raises
     ------
     FileNotFoundError
-        If a folder, the split or an image is missing; where to get it is named.
+        If a folder, the split or an image is missing. The message says where to get it.
 
     ValueError
-        If there is no such data set or subset, or the split is not what it should be: the file,
-        the row and the fault are named. A path that leads out of the data set is refused.
+        If `name` or `subset` is unknown, or if the split has errors: the message gives the file, the
+        row and the error. A path to an image outside of the data set is such an error.
 
     ImportError
         If ``as_frame=True`` and pandas is not installed.
 
     See Also
     --------
-    load_image_folder : A folder of images for each class.
-    sktip.model_selection.FewShotSplit : Draws shots from the images.
+    load_image_folder : Load images from a folder with one subfolder per class.
+    sktip.model_selection.FewShotSplit : Draw shots from the images.
 
     References
     ----------
@@ -103,7 +103,7 @@ def load_dataset(
 
     Examples
     --------
-    A miniature of EuroSAT, and its images and labels:
+    Load a miniature of EuroSAT:
 
     >>> import json
     >>> from pathlib import Path
@@ -132,7 +132,7 @@ def load_dataset(
     """
     key = _key(name)
     if subset not in SUBSETS:
-        raise ValueError(f"subset={subset!r}; it is 'train', 'val' or 'test'.")
+        raise ValueError(f"subset={subset!r} is unknown; pass 'train', 'val' or 'test'.")
     root = os.path.abspath(os.path.expanduser(root))
     paths, labels, class_names = read_split(key, Path(root), subset)
     layout = LAYOUTS[key]
@@ -160,7 +160,7 @@ def _key(name: str) -> str:
     near = {known[match]: None for match in difflib.get_close_matches(plain, known)}
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     raise ValueError(
-        f"there is no data set {name!r}.{hint} Known are {', '.join(map(repr, LAYOUTS))}."
+        f"there is no data set {name!r}.{hint} Pass one of {', '.join(map(repr, LAYOUTS))}."
     )
 
 
@@ -202,34 +202,34 @@ def _loader(key: str) -> _Loader:
 
 
 _SUBSETS = """subset : {"train", "val", "test"}, default="train"
-        Which images of the split."""
+        Part of the split."""
 _IMAGENET_SUBSETS = """subset : {"train", "test"}, default="train"
-        Which images. ImageNet's validation images are ``"test"``, as in the published results."""
+        Part of the data set. ImageNet's validation images are ``"test"``, as in published results."""
 
 _LOADER_DOC = """Load {title}: {about}.
 
-    Nothing is downloaded. The images lie below ``{images_in}``, and
-    ``root/{folder}/{split}`` names the classes; CoOp's guide [2]_ says where to get both.
+    Nothing is downloaded. The images must be in ``{images_in}``, and the names of the classes in
+    ``root/{folder}/{split}``. CoOp's guide [2]_ says where to get both.
 
     Read more in the :ref:`User Guide <guide_paper_table>`.
 
     Parameters
     ----------
     root : str or path
-        The folder in which ``{folder}`` lies.
+        The folder that contains ``{folder}``.
 
     {subsets}
 
     return_X_y : bool, default=False
-        Whether to return ``(data, target)`` alone.
+        Whether to return ``(data, target)`` instead of a Bunch.
 
     as_frame : bool, default=False
-        Whether data and target are pandas Series, and `frame` is a DataFrame.
+        Whether to return `data` and `target` as pandas Series, and `frame` as a DataFrame.
 
     Returns
     -------
     data : Bunch
-        With the attributes:
+        Dictionary-like object with the attributes:
 
         data : ndarray of shape (n,), or Series
             Absolute paths of the images, as strings, in the order of the split.
@@ -243,29 +243,29 @@ _LOADER_DOC = """Load {title}: {about}.
         name : str
             Key of the data set in ``sktip.prompts.TEMPLATES``.
         frame : DataFrame of shape (n, 2) or None
-            The columns ``path`` and ``target``; None with ``as_frame=False``.
+            Table with the columns ``path`` and ``target``. None with ``as_frame=False``.
         DESCR : str
-            What the data are and where they come from.
+            Description and source of the data.
 
     (data, target) : tuple, with ``return_X_y=True``
-        The first two of these.
+        The first two attributes.
 
     Raises
     ------
     FileNotFoundError
-        If a folder, the split or an image is missing; where to get it is named.
+        If a folder, the split or an image is missing. The message says where to get it.
 
     ValueError
-        If there is no such subset, or a file of the split is not what it should be: the file,
-        the row and the fault are named.
+        If `subset` is unknown, or if a file of the split has errors: the message gives the file, the
+        row and the error.
 
     ImportError
         If ``as_frame=True`` and pandas is not installed.
 
     See Also
     --------
-    load_dataset : Any of the eleven data sets, by name.
-    sktip.model_selection.FewShotSplit : Draws shots from the images.
+    load_dataset : Load any of the eleven data sets by name.
+    sktip.model_selection.FewShotSplit : Draw shots from the images.
 
     References
     ----------
@@ -275,7 +275,7 @@ _LOADER_DOC = """Load {title}: {about}.
 
     Examples
     --------
-    Four shots of each class, and their classifier:
+    Fit a classifier on four shots per class:
 
     >>> from sktip import CLIPFeatureTransformer, TipAdapterClassifier
     >>> from sktip.datasets import load_{key}

@@ -1,4 +1,4 @@
-"""Images and labels that a CSV file lists."""
+"""Load images and labels that are listed in a CSV file."""
 
 import csv
 import os
@@ -10,7 +10,7 @@ import numpy as np
 from sktip.datasets._bunch import as_bunch
 from sktip.datasets._walk import printable, some
 
-#: What stands between the columns: a comma, a semicolon where that is the decimal mark, or a tab.
+#: Delimiters of columns: comma, semicolon (where a comma is the decimal mark) or tab.
 DELIMITERS = ",;\t"
 
 
@@ -28,73 +28,73 @@ def load_image_table(
     return_X_y: bool = False,
     as_frame: bool = False,
 ) -> Any:
-    r"""Load images whose labels are in a CSV file.
+    r"""Load your own photos whose labels are in a CSV file.
 
-    For photos anywhere, and a table that says what they show::
+    The file has a column of paths and a column of labels::
 
         path,label
         img_0001.jpg,golden retriever
         img_0002.jpg,pug
 
-    Images must exist, but are not opened: a damaged one is an error when it is encoded.
+    The images must exist, but they are not opened: a damaged image raises an error when it is encoded.
 
     Read more in the :ref:`User Guide <guide_own_photos>`.
 
     Parameters
     ----------
     path : str or path
-        The file: UTF-8 text with a line of column names, its columns separated by commas,
+        The CSV file, in UTF-8. Its first line has the column names. Columns are separated by commas,
         semicolons or tabs.
 
     path_column : str, default="path"
-        Name of the column of paths. A relative path starts at the folder of the file; backslashes
-        of Windows are understood.
+        Name of the column of paths. Relative paths start at the folder of the file, and may have
+        backslashes, as on Windows.
 
     label_column : str, default="label"
         Name of the column of labels.
 
     return_X_y : bool, default=False
-        Whether to return ``(data, target)`` alone.
+        Whether to return ``(data, target)`` instead of a Bunch.
 
     as_frame : bool, default=False
-        Whether data and target are pandas Series, and `frame` is a DataFrame.
+        Whether to return `data` and `target` as pandas Series, and `frame` as a DataFrame.
 
     Returns
     -------
     data : Bunch
-        With the attributes:
+        Dictionary-like object with the attributes:
 
         data : ndarray of shape (n,), or Series
             Absolute paths of the images, as strings, in the order of the file.
         target : ndarray of shape (n,), or Series
-            Label of each image, the text in the file without spaces around it. For integers that
+            Label of each image: the text in the file, without spaces around it. For integers that
             index `class_names`, use ``target.astype(int)``.
         target_names : ndarray of shape (C,)
-            The labels, each once, sorted.
+            The distinct labels, sorted.
         frame : DataFrame of shape (n, 2) or None
-            The columns ``path`` and ``target``; None with ``as_frame=False``.
+            Table with the columns ``path`` and ``target``. None with ``as_frame=False``.
         DESCR : str
             What was found.
 
     (data, target) : tuple, with ``return_X_y=True``
-        The first two of these.
+        The first two attributes.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such file, or images in it do not exist; they are counted, and the first ones
-        named with their lines.
+        If the file or some of the images do not exist. The message counts the images, and gives the
+        lines of the first ones.
 
     ValueError
-        If the file is not a CSV file in UTF-8, lacks a column, has no rows, a row without path or
-        label, or one image with two labels.
+        If the file is not a CSV file in UTF-8, lacks a column, has no rows, has a row without path or
+        label, or has two labels for one image.
 
     ImportError
         If ``as_frame=True`` and pandas is not installed.
 
     See Also
     --------
-    load_image_folder : A folder of images for each class.
+    load_image_folder : Load images from a folder with one subfolder per class.
 
     Examples
     --------
@@ -139,11 +139,11 @@ def _read(file: str, path_column: str, label_column: str) -> list[_Row]:
             lines = list(_numbered(csv.reader(text, delimiter=delimiter, strict=True)))
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"{shown}: no such file. Expected is a CSV file with the columns {path_column!r} and "
+            f"{shown}: no such file. Expected a CSV file with the columns {path_column!r} and "
             f"{label_column!r}."
         ) from None
     except IsADirectoryError:
-        raise ValueError(f"{shown} is a folder; load_image_folder loads one.") from None
+        raise ValueError(f"{shown} is a folder; use load_image_folder.") from None
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{shown} is not a text file in UTF-8 ({error}). Save it as 'CSV UTF-8', or as UTF-8."
@@ -158,8 +158,8 @@ def _read(file: str, path_column: str, label_column: str) -> list[_Row]:
         if names.count(name) != 1:
             fault = "has no column" if name not in names else "has more than one column"
             raise ValueError(
-                f"{shown} {fault} {name!r}; its first line names {', '.join(map(repr, names))}. Say which "
-                f"column it is by {parameter}."
+                f"{shown} {fault} {name!r}; its first line names {', '.join(map(repr, names))}. Pass "
+                f"{parameter}, the name of the column."
             )
     at, label_at = names.index(path_column), names.index(label_column)
     rows = []
@@ -171,24 +171,23 @@ def _read(file: str, path_column: str, label_column: str) -> list[_Row]:
         row = _Row(line, cells[at].strip(), cells[label_at].strip())
         if not row.path or not row.label:
             raise ValueError(
-                f"{shown}, line {line}: there is no {'label' if row.path else 'path'}. Fill it in, or remove the "
-                "line."
+                f"{shown}, line {line}: the {'label' if row.path else 'path'} is missing. Add it, or remove the line."
             )
         rows.append(row)
     if not rows:
-        raise ValueError(f"{shown} names columns, but no images.")
+        raise ValueError(f"{shown} has a line of column names, but no rows.")
     return rows
 
 
 def _numbered(reader: Any) -> Iterator[tuple[int, list[str]]]:
-    """Rows with the number of the line that each ends at; empty ones are left out."""
+    """Rows, each with the number of its last line. Empty rows are skipped."""
     for cells in reader:
         if any(cell.strip() for cell in cells):
             yield reader.line_num, cells
 
 
 def _existing(rows: Sequence[_Row], file: str) -> list[str]:
-    """Absolute paths of the images, all of which must be there."""
+    """Absolute paths of the images; raise an error if some do not exist."""
     folder = os.path.dirname(file)
     paths, missing = [], []
     for row in rows:
@@ -201,7 +200,7 @@ def _existing(rows: Sequence[_Row], file: str) -> list[str]:
     if missing:
         named = ", ".join(f"{row.path!r} (line {row.line})" for row in missing[:3])
         raise FileNotFoundError(
-            f"{len(missing):,} of {len(rows):,} images that {printable(file)} lists are not there: "
+            f"{len(missing):,} of {len(rows):,} images that {printable(file)} lists do not exist: "
             f"{named}{', ...' if len(missing) > 3 else ''}.{_other_spelling(paths, missing, rows)} Relative paths "
             f"start at {printable(folder)}."
         )
@@ -209,13 +208,13 @@ def _existing(rows: Sequence[_Row], file: str) -> list[str]:
 
 
 def _other_spelling(paths: Sequence[str], missing: Sequence[_Row], rows: Sequence[_Row]) -> str:
-    """Say so if there is a file whose name differs in case only: Windows and macOS would open it."""
+    """Hint at a file whose name differs only in case, which Windows and macOS would open."""
     path = paths[rows.index(missing[0])]
     folder, name = os.path.split(path)
     if not os.path.isdir(folder):
         return ""
     alike = [other for other in sorted(os.listdir(folder)) if other.lower() == name.lower()]
-    return f" There is {some(alike)}: case matters here." if alike else ""
+    return f" There is {some(alike)}, but case matters here." if alike else ""
 
 
 def _check_labels(rows: Sequence[_Row], paths: Sequence[str], file: str) -> None:
@@ -225,6 +224,6 @@ def _check_labels(rows: Sequence[_Row], paths: Sequence[str], file: str) -> None
         known = first.setdefault(path, row)
         if known.label != row.label:
             raise ValueError(
-                f"{printable(file)} calls {row.path!r} {known.label!r} in line {known.line} and {row.label!r} in "
-                f"line {row.line}; an image has one label."
+                f"{printable(file)} gives {row.path!r} the label {known.label!r} in line {known.line} and "
+                f"{row.label!r} in line {row.line}; keep one of them."
             )

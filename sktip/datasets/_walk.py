@@ -1,4 +1,4 @@
-"""The images below a folder, and what else lies there: counted, with the reason why it is left out."""
+"""List the images below a folder, and count what is skipped and why."""
 
 import os
 from collections import Counter
@@ -9,24 +9,24 @@ from typing import Any, NamedTuple
 from sktip._images.files import IMAGE_SUFFIXES
 from sktip._images.heif import unread_suffixes
 
-#: Device and number of a folder: the same by whatever path or link it is reached.
+#: Device and inode of a folder: the same for every path or link to it.
 Identity = tuple[int, int]
 
 
 @dataclass
 class LeftOut:
-    """What was left out, by the reason."""
+    """What was skipped, by reason."""
 
     others: Counter[str] = field(default_factory=Counter)  # suffix -> files that are no images
     unread: Counter[str] = field(default_factory=Counter)  # suffix -> images in `commands`
     closed: list[str] = field(default_factory=list)  # folders that cannot be read, and why
     repeated: list[str] = field(default_factory=list)  # links to a folder that was listed
-    dead: list[str] = field(default_factory=list)  # links that lead nowhere
-    #: What installs the package that a suffix needs and that is not here.
+    dead: list[str] = field(default_factory=list)  # broken links
+    #: For each suffix that needs a missing package, the command that installs it.
     commands: dict[str, str] = field(default_factory=unread_suffixes)
 
     def add(self, other: "LeftOut") -> None:
-        """Add what was left out elsewhere."""
+        """Add what was skipped in another folder."""
         self.others.update(other.others)
         self.unread.update(other.unread)
         self.closed += other.closed
@@ -34,18 +34,18 @@ class LeftOut:
         self.dead += other.dead
 
     def __str__(self) -> str:
-        """Say what it was, and why; empty if it was nothing."""
+        """List what was skipped and why. Empty if nothing was skipped."""
         reasons = []
         for command in dict.fromkeys(self.commands.values()):
             own = Counter({s: n for s, n in self.unread.items() if self.commands[s] == command})
             if own:
-                reasons.append(f"{_kinds(own)}, which this installation does not read: {command}")
+                reasons.append(f"{_kinds(own)}, which need another package: {command}")
         if self.others:
-            reasons.append(f"files that are no images: {_kinds(self.others)}")
+            reasons.append(f"files that are not images: {_kinds(self.others)}")
         for paths, what in (
             (self.closed, "folders that cannot be read"),
-            (self.repeated, "links to a folder that is listed already"),
-            (self.dead, "links that lead nowhere"),
+            (self.repeated, "links to a folder that was listed already"),
+            (self.dead, "broken links"),
         ):
             if paths:
                 reasons.append(f"{len(paths):,} {what}: {some(sorted(map(printable, paths)))}")
@@ -53,7 +53,7 @@ class LeftOut:
 
 
 class Listing(NamedTuple):
-    """What lies in one folder: names, sorted; nothing hidden."""
+    """Sorted names in one folder, without hidden ones."""
 
     folders: list[str]
     links: list[str]  # to folders
@@ -61,7 +61,7 @@ class Listing(NamedTuple):
 
 
 def find_images(folder: str, left_out: LeftOut, seen: Iterable[Identity] = ()) -> list[str]:
-    """List the images in a folder and in all below it: each folder is read once, a file never.
+    """List the images in a folder and in all folders below it. No file is opened.
 
     Parameters
     ----------
@@ -69,21 +69,20 @@ def find_images(folder: str, left_out: LeftOut, seen: Iterable[Identity] = ()) -
         Absolute path.
 
     left_out : LeftOut
-        Where to note what is left out.
+        Updated with what is skipped.
 
     seen : iterable of Identity
-        Folders that are not to be entered.
+        Folders to skip.
 
     Returns
     -------
     paths : list of str
-        Absolute paths, sorted by the names on the way to them, so that the order is the same
-        whatever stands between these names.
+        Absolute paths, sorted by their parts. The order does not depend on the path separator.
     """
     seen = set(seen)
     found: list[str] = []
     links: list[str] = []
-    # Links come last, so that a folder is known by its own path if it has one below `folder`.
+    # Links come last, so that a folder is listed under its own path if that is below `folder`.
     waiting = [folder]
     while waiting or links:
         current = waiting.pop() if waiting else links.pop(0)
@@ -104,7 +103,7 @@ def find_images(folder: str, left_out: LeftOut, seen: Iterable[Identity] = ()) -
 
 
 def list_folder(folder: str, left_out: LeftOut) -> Listing:
-    """List one folder; what is neither a folder nor an image is noted as left out."""
+    """List one folder, and count what is neither a folder nor an image."""
     listing = Listing([], [], [])
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -127,13 +126,13 @@ def list_folder(folder: str, left_out: LeftOut) -> Listing:
 
 
 def identity_of(folder: str) -> Identity:
-    """Tell which folder a path leads to."""
+    """Return the identity of the folder at a path."""
     status = os.stat(folder)
     return status.st_dev, status.st_ino
 
 
 def printable(path: str | os.PathLike) -> str:
-    """Return a path with the bytes escaped that are not text: they cannot be printed."""
+    """Return a path with bytes that are not valid text escaped, so that it can be printed."""
     return os.fspath(path).encode("utf-8", "backslashreplace").decode()
 
 
@@ -146,7 +145,7 @@ def some(names: Iterable[Any]) -> str:
 def _is_folder(entry: os.DirEntry) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # A link that leads back to itself.
+    except OSError:  # A link to itself.
         return False
 
 

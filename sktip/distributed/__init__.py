@@ -1,9 +1,8 @@
-"""Encoding and scoring of more images than one machine should read, on Ray Data.
+"""Encode and classify images on a cluster, with Ray Data: ``pip install "sktip[ray]"``.
 
-`EncodeImages` and `PredictImages` are classes for ``ray.data.Dataset.map_batches``. Each worker of
-Ray makes one object of the class, and with it loads the CLIP once; what is sent to it are the
-parameters and the fitted arrays, never the weights. Reading, scheduling, retries, back-pressure
-and writing are Ray's. ``pip install "sktip[ray]"``.
+`EncodeImages` and `PredictImages` are classes for ``ray.data.Dataset.map_batches``. Each Ray worker
+creates one object of the class, and loads the CLIP model once. Only the parameters and the fitted arrays
+are sent to it, not the weights. Ray does the reading, scheduling, retries, back-pressure and writing.
 """
 
 from sktip.distributed._count import count_errors

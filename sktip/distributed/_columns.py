@@ -1,7 +1,7 @@
-"""Columns of a batch, as Arrow types that do not depend on what is in the batch.
+"""Columns of a batch, with Arrow types that do not depend on the values in the batch.
 
-Ray writes each batch on its own. A column whose type were guessed from its values would be one thing
-in most batches and another, or of no type at all, in a batch of nulls.
+Ray writes each batch on its own. A type that was inferred from the values would differ in a batch of
+nulls, for example.
 """
 
 import os
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 
 def images_in(batch: Any, column: str) -> list[Any]:
-    """Images of a column, None where there is a null."""
+    """Images of a column, with None for null."""
     import pandas as pd
     from ray.data.block import BlockAccessor
 
     if not isinstance(batch, Mapping):
         batch = BlockAccessor.for_block(batch.select([column])).to_batch_format("numpy")
-    # Of tables of pandas come NaN and NA for null. What is an array is an image.
+    # pandas has NaN and NA for null. An array is always an image.
     return [
         None if not isinstance(image, np.ndarray) and pd.isna(image) is True else image
         for image in batch[column]
@@ -27,7 +27,7 @@ def images_in(batch: Any, column: str) -> list[Any]:
 
 
 def with_columns(batch: Any, columns: Mapping[str, Any]) -> Any:
-    """Return a batch with columns added or replaced, in the format that it came in."""
+    """Return a batch with columns added or replaced, in its own format."""
     from ray.data.block import BlockAccessor
 
     if isinstance(batch, Mapping):
@@ -46,13 +46,13 @@ def text_column(texts: list[str | None]) -> Any:
     """Texts, and nulls, as a column of text."""
     import pyarrow as pa
 
-    # Arrow holds valid Unicode only. What a file name has of other bytes is written as escapes.
+    # Arrow stores valid Unicode only. Other bytes of file names are escaped.
     valid = [text and text.encode(errors="backslashreplace").decode() for text in texts]
     return pa.array(valid, pa.string())
 
 
 def path_column(images: list[Any]) -> Any:
-    """Paths of images as a column of text, null for an image that has none."""
+    """Paths of images as a column of text, with null for an image without path."""
     return text_column(
         [os.fsdecode(image) if isinstance(image, str | os.PathLike) else None for image in images]
     )
@@ -64,7 +64,7 @@ def label_column(labels: NDArray, read: NDArray) -> Any:
     Parameters
     ----------
     labels : ndarray of shape (n_read,) or (n_read, k)
-        At least one row, if only as an example of the type; a second axis makes lists.
+        At least one row, if only as an example of the type. With a second axis, the column holds lists.
 
     read : ndarray of shape (n,), bool
         Which images were read, in their order.
@@ -72,7 +72,7 @@ def label_column(labels: NDArray, read: NDArray) -> Any:
     import pyarrow as pa
 
     flat = labels.ravel()
-    # Arrow knows NumPy's plain types, integers of every width among them; the others hold text.
+    # Arrow converts NumPy's numbers, booleans and dates; other arrays hold text.
     column = pa.array(flat if flat.dtype.kind in "biufmM" else flat.tolist())
     if labels.ndim > 1:
         offsets = np.arange(len(labels) + 1, dtype=np.int32) * labels.shape[1]
@@ -81,7 +81,7 @@ def label_column(labels: NDArray, read: NDArray) -> Any:
 
 
 def number_column(numbers: NDArray, read: NDArray) -> NDArray:
-    """Rows of numbers of the images that were read, among rows of NaN for the others."""
+    """Rows of numbers of the images that were read, and rows of NaN for the others."""
     column = np.full((len(read), *numbers.shape[1:]), np.nan, numbers.dtype)
     column[read] = numbers[: read.sum()]
     return column

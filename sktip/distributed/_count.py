@@ -1,4 +1,4 @@
-"""How many images of a job could not be read."""
+"""Count the images of a Ray job, and those that could not be read."""
 
 from typing import Any
 
@@ -6,22 +6,22 @@ from sktip.distributed._ray import check_ray
 
 
 def count_errors(dataset: Any) -> dict[str, int]:
-    """Count the images of a job, and those that could not be read.
+    """Count the images of a Ray job, and those that could not be read.
 
-    Ray counts, on all its workers. Count what was written, ``ray.data.read_parquet(folder)``:
-    a dataset that was not, is computed for it.
+    Ray counts on all its workers. Pass the dataset that was written, from
+    ``ray.data.read_parquet(folder)``; a dataset that was not written is computed again.
 
     Read more in the :ref:`User Guide <guide_distributed>`.
 
     Parameters
     ----------
     dataset : ray.data.Dataset
-        With the column ``error`` of `EncodeImages` or `PredictImages`.
+        Dataset with the column ``error`` of `EncodeImages` or `PredictImages`.
 
     Returns
     -------
     counts : dict
-        ``"images"``, all rows, and ``"errors"``, those with an error.
+        ``"images"``, the number of rows, and ``"errors"``, the number of rows with an error.
 
     Raises
     ------
@@ -30,7 +30,7 @@ def count_errors(dataset: Any) -> dict[str, int]:
 
     See Also
     --------
-    EncodeImages : What writes the column.
+    EncodeImages : Adds the column.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A column of images in, a column of features out."""
+"""EncodeImages: a column of images in, a column of features out."""
 
 import platform
 from collections.abc import Mapping
@@ -17,28 +17,27 @@ from sktip.exceptions import ImageReadError
 
 
 class EncodeImages:
-    """Encode a column of images: a class for ``ray.data.Dataset.map_batches``.
+    """Encode a column of images on a Ray cluster, with ``ray.data.Dataset.map_batches``.
 
     Read more in the :ref:`User Guide <guide_distributed>`.
 
     Parameters
     ----------
     encoder : CLIPFeatureTransformer
-        What encodes. Its `device` is best left at None: CUDA where Ray gives the worker a GPU.
-        Its `on_error` is not used, but the one below.
+        The encoder. Leave its `device` at None, to use CUDA where Ray gives the worker a GPU. Its
+        `on_error` is ignored; `on_error` below is used instead.
 
     column : str, default="path"
         Column of the images: paths (strings or `pathlib.Path`), the bytes of image files, or
-        uint8 arrays of shape (h, w), (h, w, 3) or (h, w, 4). A null is an image that cannot be read.
+        uint8 arrays of shape (h, w), (h, w, 3) or (h, w, 4). A null is treated as an unreadable image.
 
     on_error : {"record", "raise"}, default="record"
-        What to do about an image that cannot be read: write the reason into the column
-        ``error`` and go on, or raise an error, which ends the job.
+        What to do if an image cannot be read: write the reason to the column ``error`` and go on, or
+        raise an error, which ends the job.
 
     max_errors : int, default=100
-        If so many images that one worker is given cannot be read, one after another, the job
-        ends: it is not the images, but a file system that is missing on that machine, or the
-        wrong column. None is no limit.
+        The job ends after this number of consecutive unreadable images on one worker. The cause is then
+        rather a missing file system or a wrong column. If None, there is no limit.
 
     Raises
     ------
@@ -46,39 +45,37 @@ class EncodeImages:
         If Ray is not installed.
 
     ImageReadError
-        When called, after `max_errors` errors one after another, or at the first with
+        When called, after `max_errors` consecutive errors, or at the first error with
         ``on_error="raise"``.
 
     ModelLoadError
         If the weights cannot be loaded.
 
     ValueError
-        When called, if there is no such column, or a column that is added is there already.
+        When called, if the column is missing, or if a column to add already exists.
 
     TypeError
-        If `encoder` is not a CLIPFeatureTransformer; when called, if a batch is neither of NumPy
-        arrays nor of Arrow.
+        If `encoder` is not a CLIPFeatureTransformer. When called, if a batch consists neither of NumPy
+        arrays nor of an Arrow table.
 
     See Also
     --------
-    PredictImages : The same with the answers of a classifier.
-    count_errors : How many images could not be read.
+    PredictImages : Adds the predictions of a classifier.
+    count_errors : Count the images that could not be read.
 
     Notes
     -----
-    The columns have the same types in every batch, whatever is in it:
+    The output columns have the same types in every batch, whatever it contains:
 
-    - the column of images, text: the path of the image, and null if it has none. Bytes and
+    - the column of images, text: the path of each image, or null if it has no path. Bytes and
       pixels are not copied to the results;
-    - ``features``, of shape (d,) and float32: of length 1, or NaN for an image that could not be
-      read;
-    - ``error``, text: why it could not be read; null for all others;
-    - other columns, as they are. In Ray's default format, arrays of NumPy, integers with a
-      null become floats, and a column of nulls has no type; with ``batch_format="pyarrow"`` of
-      ``map_batches`` every column keeps its own.
+    - ``features``, float32 of shape (d,): unit-norm features, or NaN if the image could not be read;
+    - ``error``, text: why the image could not be read; null for all others;
+    - other columns, unchanged. In Ray's default format, NumPy arrays, integers with a null become
+      floats, and a column of nulls has no type. With ``batch_format="pyarrow"`` in ``map_batches``,
+      every column keeps its type.
 
-    A worker that fails as a whole, for want of a model for example, ends the job with that
-    error.
+    An error that concerns the whole worker, such as a missing model, ends the job.
 
     Examples
     --------
@@ -109,18 +106,18 @@ class EncodeImages:
         check_ray(type(self).__name__)
         if not isinstance(encoder, CLIPFeatureTransformer):
             raise TypeError(
-                f"encoder is a {type(encoder).__name__}, not a CLIPFeatureTransformer. A classifier goes into "
-                "PredictImages."
+                f"encoder is a {type(encoder).__name__}, not a CLIPFeatureTransformer. For a classifier, "
+                "use PredictImages."
             )
         if on_error not in ("record", "raise"):
-            raise ValueError(f"on_error={on_error!r}; it is 'record' or 'raise'.")
+            raise ValueError(f"on_error={on_error!r} is unknown; pass 'record' or 'raise'.")
         if max_errors is not None and not (isinstance(max_errors, Integral) and max_errors > 0):
-            raise ValueError(f"max_errors={max_errors!r}; it is a positive integer, or None.")
+            raise ValueError(f"max_errors={max_errors!r} is not a positive integer or None.")
         self.encoder, self.column = encoder, column
         self.on_error, self.max_errors = on_error, max_errors
         self.outputs: tuple[str, ...] = ("features",)
         self._n_in_a_row = 0
-        # Now, so that a job that lacks the model does not begin.
+        # Load the model now, so that a job without it does not start.
         open_encoder(encoder)
 
     def __call__(self, batch: Any) -> Any:
@@ -144,11 +141,11 @@ class EncodeImages:
         return with_columns(batch, columns | {"error": text_column(errors)})
 
     def _columns(self, features: NDArray, read: NDArray) -> dict[str, Any]:
-        """Columns that say something about the images, by the names in `outputs`."""
+        """Columns to add, as listed in `outputs`."""
         return {"features": features}
 
     def _check_names(self, batch: Any) -> None:
-        """Raise an error if the batch lacks the images, or has a column that would be added."""
+        """Raise an error if the batch lacks the images, or already has a column to add."""
         names = list(batch) if isinstance(batch, Mapping) else getattr(batch, "column_names", None)
         if names is None:
             raise TypeError(
@@ -157,24 +154,24 @@ class EncodeImages:
             )
         if self.column not in names:
             raise ValueError(
-                f"there is no column {self.column!r}, but {', '.join(map(repr, names))}. Name the column of "
-                "images by column=..."
+                f"there is no column {self.column!r}; the columns are {', '.join(map(repr, names))}. Pass the "
+                "column of images as column=..."
             )
         for name in (*self.outputs, "error"):
             if name in names:
                 raise ValueError(
-                    f"the data has a column {name!r} already, which {type(self).__name__} would add. Rename it "
-                    "with rename_columns of the dataset, or drop it."
+                    f"the data already has a column {name!r}, which {type(self).__name__} adds. Rename it with "
+                    "rename_columns of the dataset, or drop it."
                 )
 
     def _encode(self, images: list[Any]) -> tuple[NDArray, list[str | None]]:
-        """Features of the images, and what was wrong with each, or None."""
+        """Features of the images, and the error of each image or None."""
         errors: list[str | None] = [None] * len(images)
 
         def note(index: int, error: ImageReadError) -> None:
             if self.on_error == "raise":
                 raise error
-            # The row says which image it is; its number in the batch would tell nobody anything.
+            # The row names the image; its index in the batch would not help.
             errors[index] = str(error).removeprefix(describe(images[index], index) + ": ")
 
         features = open_encoder(self.encoder).features(images, note)
@@ -182,13 +179,13 @@ class EncodeImages:
         return features, errors
 
     def _count(self, images: list, errors: list[str | None]) -> None:
-        """End the job if too many images, one after another, could not be read."""
+        """End the job if too many consecutive images could not be read."""
         for index, error in enumerate(errors):
             self._n_in_a_row = 0 if error is None else self._n_in_a_row + 1
             if self._n_in_a_row == self.max_errors:
                 raise ImageReadError(
-                    f"{self.max_errors} images one after another could not be read on "
-                    f"{platform.node()!r}; the last is {describe(images[index], index)}: {error} Is the file "
-                    f"system there on every machine, and are the images in column {self.column!r}? If they "
-                    "are that bad, raise max_errors."
+                    f"{self.max_errors} consecutive images could not be read on {platform.node()!r}; the last is "
+                    f"{describe(images[index], index)}: {error} Check that every machine has the file system, "
+                    f"and that column {self.column!r} has the images. If so many images are damaged, raise "
+                    "max_errors."
                 )

@@ -1,4 +1,4 @@
-"""A column of images in, columns of answers out."""
+"""PredictImages: a column of images in, columns of predictions out."""
 
 from collections.abc import Sequence
 from numbers import Integral
@@ -14,12 +14,12 @@ from sktip.distributed._columns import label_column, number_column
 from sktip.distributed._encode import EncodeImages
 from sktip.distributed._ray import check_ray
 
-#: What `PredictImages` can make of an image.
+#: Columns that `PredictImages` can add.
 OUTPUTS = ("features", "prediction", "probabilities", "top_labels", "top_probabilities")
 
 
 class PredictImages(EncodeImages):
-    """Classify a column of images: a class for ``ray.data.Dataset.map_batches``.
+    """Classify a column of images on a Ray cluster, with ``ray.data.Dataset.map_batches``.
 
     Read more in the :ref:`User Guide <guide_distributed>`.
 
@@ -27,30 +27,29 @@ class PredictImages(EncodeImages):
     ----------
     estimator : estimator
         A fitted classifier of sktip with an `encoder`, whether it was fitted on images or on
-        features; a Pipeline that begins with a ``CLIPFeatureTransformer``; or a search over one of
-        them, such as GridSearchCV. To any other classifier on features belongs such a Pipeline:
-        ``make_pipeline(clip, classifier)`` of what is fitted needs no new fit.
+        features; a Pipeline that begins with a ``CLIPFeatureTransformer``; a `RejectUnknown` around
+        one of them; or a search over one of these, such as GridSearchCV. Put any other classifier
+        of features in a Pipeline: ``make_pipeline(clip, classifier)`` needs no new fit.
 
     column : str, default="path"
         Column of the images: paths (strings or `pathlib.Path`), the bytes of image files, or
-        uint8 arrays of shape (h, w), (h, w, 3) or (h, w, 4). A null is an image that cannot be read.
+        uint8 arrays of shape (h, w), (h, w, 3) or (h, w, 4). A null is treated as an unreadable image.
 
     outputs : sequence of str, default=all
-        Columns to add, some of ``"features"``, ``"prediction"``, ``"probabilities"``,
-        ``"top_labels"`` and ``"top_probabilities"``; ``"error"`` is always there. Of a thousand
-        classes and a billion images, ``"probabilities"`` are 4 TB.
+        Columns to add, from ``"features"``, ``"prediction"``, ``"probabilities"``, ``"top_labels"`` and
+        ``"top_probabilities"``; ``"error"`` is always added. With a thousand classes and a billion
+        images, ``"probabilities"`` take 4 TB.
 
     top_k : int, default=5
-        Classes in ``top_labels`` and ``top_probabilities``, at most as many as there are.
+        Number of classes in ``top_labels`` and ``top_probabilities``, at most the number of classes.
 
     on_error : {"record", "raise"}, default="record"
-        What to do about an image that cannot be read: write the reason into the column
-        ``error`` and go on, or raise an error, which ends the job.
+        What to do if an image cannot be read: write the reason to the column ``error`` and go on, or
+        raise an error, which ends the job.
 
     max_errors : int, default=100
-        If so many images that one worker is given cannot be read, one after another, the job
-        ends: it is not the images, but a file system that is missing on that machine, or the
-        wrong column. None is no limit.
+        The job ends after this number of consecutive unreadable images on one worker. The cause is then
+        rather a missing file system or a wrong column. If None, there is no limit.
 
     Raises
     ------
@@ -58,7 +57,7 @@ class PredictImages(EncodeImages):
         If Ray is not installed.
 
     ImageReadError
-        When called, after `max_errors` errors one after another, or at the first with
+        When called, after `max_errors` consecutive errors, or at the first error with
         ``on_error="raise"``.
 
     ModelLoadError
@@ -68,32 +67,32 @@ class PredictImages(EncodeImages):
         If the estimator is not fitted.
 
     ValueError
-        If the estimator has no encoder, if that is another model than in `fit`, or makes
-        features of another width. When called, if there is no such column, or a column that is
-        added is there already.
+        If the estimator has no encoder, or one with another model than in `fit` or with features of
+        another width. When called, if the column is missing, or if a column to add already exists.
 
     See Also
     --------
-    EncodeImages : Features alone.
-    count_errors : How many images could not be read.
+    EncodeImages : Adds the features only.
+    sktip.predict_images : The same on one machine, without Ray.
+    count_errors : Count the images that could not be read.
 
     Notes
     -----
-    The columns, with their values for an image that could not be read, have the same types in every
-    batch, whatever is in it:
+    The output columns have the same types in every batch, whatever it contains. In parentheses is the
+    value for an image that could not be read:
 
-    - the column of images, text: the path of the image, and null if it has none. Bytes and
+    - the column of images, text: the path of each image, or null if it has no path. Bytes and
       pixels are not copied to the results;
-    - ``features``, of shape (d,) and float32: of length 1 (NaN);
-    - ``prediction``, of the type of the labels: what `predict` says (null);
-    - ``probabilities``, of shape (C,) and float32: those of `predict_proba`, in the order of
+    - ``features``, float32 of shape (d,): unit-norm features (NaN);
+    - ``prediction``, of the type of the labels: the result of `predict` (null);
+    - ``probabilities``, float32 of shape (C,): the result of `predict_proba`, in the order of
       `classes_` (NaN);
     - ``top_labels``, a list of `top_k` classes, the most probable first (null), and
-      ``top_probabilities``, of shape (top_k,) and float32 (NaN);
-    - ``error``, text: why it could not be read; null for all others;
-    - other columns, as they are. In Ray's default format, arrays of NumPy, integers with a
-      null become floats, and a column of nulls has no type; with ``batch_format="pyarrow"`` of
-      ``map_batches`` every column keeps its own.
+      ``top_probabilities``, float32 of shape (top_k,): their probabilities (NaN);
+    - ``error``, text: why the image could not be read; null for all others;
+    - other columns, unchanged. In Ray's default format, NumPy arrays, integers with a null become
+      floats, and a column of nulls has no type. With ``batch_format="pyarrow"`` in ``map_batches``,
+      every column keeps its type.
 
     Examples
     --------
@@ -129,20 +128,22 @@ class PredictImages(EncodeImages):
         check_ray(type(self).__name__)
         unknown = [name for name in outputs if name not in OUTPUTS]
         if isinstance(outputs, str) or unknown or not len(outputs):
-            raise ValueError(f"outputs={outputs!r}; it is a list of some of {', '.join(OUTPUTS)}.")
+            raise ValueError(
+                f"outputs={outputs!r} is not valid; pass a list of some of {', '.join(OUTPUTS)}."
+            )
         if not isinstance(top_k, Integral) or top_k < 1:
-            raise ValueError(f"top_k={top_k!r}; it is a positive integer.")
+            raise ValueError(f"top_k={top_k!r} is not a positive integer.")
         encoder, classifier = parts_of(estimator)
         super().__init__(encoder, column, on_error=on_error, max_errors=max_errors)
         self.estimator: Any = estimator
         self.outputs = tuple(outputs)
         self.top_k: int = int(top_k)
         self._classifier: Any = classifier
-        # Answers to one picture, so that a classifier that does not fit the encoder is known now.
+        # Predictions for one image, so that a classifier that does not match the encoder fails now.
         self._example: dict[str, NDArray] = self._answers(open_encoder(encoder).probe[np.newaxis])
 
     def _columns(self, features: NDArray, read: NDArray) -> dict[str, Any]:
-        # The example stands for answers where there are none, and lends its types.
+        # If no image was read, the example gives the types of the columns.
         answers = self._answers(features[read]) if read.any() else self._example
         columns = {"features": features}
         for name, values in answers.items():
@@ -151,7 +152,7 @@ class PredictImages(EncodeImages):
         return {name: columns[name] for name in self.outputs}
 
     def _answers(self, features: NDArray) -> dict[str, NDArray]:
-        """Compute what the outputs need of the classifier, by column."""
+        """Predictions of the classifier, by column."""
         X = with_feature_names(features, self._classifier)
         answers = {}
         if "prediction" in self.outputs:
@@ -160,7 +161,7 @@ class PredictImages(EncodeImages):
             return answers
         if not hasattr(self._classifier, "predict_proba"):
             raise ValueError(
-                f"{type(self.estimator).__name__} gives no probabilities (predict_proba). Ask for "
+                f"{type(self.estimator).__name__} gives no probabilities (predict_proba). Pass "
                 "outputs=['features', 'prediction'], or calibrate it with CalibratedClassifierCV."
             )
         probabilities = np.asarray(self._classifier.predict_proba(X), np.float32)

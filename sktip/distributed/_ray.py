@@ -1,4 +1,4 @@
-"""Finding Ray."""
+"""Check that Ray is installed."""
 
 
 def check_ray(caller: str) -> None:

@@ -1,7 +1,7 @@
-"""Fitted classifiers for programs without scikit-learn, or without Python.
+"""Export fitted classifiers to programs without scikit-learn, or without Python.
 
-`to_module` makes a module of PyTorch, `to_onnx` a file that ONNX Runtime and other runtimes read:
-``pip install "sktip[onnx]"``.
+`to_module` returns a PyTorch module. `to_onnx` writes a file for ONNX Runtime and other runtimes; it
+needs ``pip install "sktip[onnx]"``.
 """
 
 from sktip.export._module import to_module

@@ -1,4 +1,4 @@
-"""A fitted classifier as a module of PyTorch."""
+"""Export a fitted classifier as a PyTorch module."""
 
 from functools import singledispatch
 from typing import TYPE_CHECKING, Any
@@ -23,32 +23,31 @@ if TYPE_CHECKING:
 
 
 def to_module(classifier: Any, *, image: bool = False) -> "torch.nn.Module":
-    """Make a PyTorch module of a fitted classifier, to use it within other models.
+    """Convert a fitted classifier to a PyTorch module, to use it as part of another model.
 
-    The module maps features of shape (n, d) to logits of shape (n, C): those of
-    ``decision_function``, in float32, one column per class in the order of `classes_`. For two
-    classes ``decision_function`` is the second column minus the first. Softmax of the logits is
-    `predict_proba`. Rows are divided by their norm first, as the classifier does it.
+    The module maps features of shape (n, d) to float32 logits of shape (n, C), with one column per
+    class in the order of `classes_`. They are those of ``decision_function``, which for two classes is
+    the second column minus the first. Their softmax is `predict_proba`. Rows are divided by their norm
+    first, as in the classifier.
 
     Read more in the :ref:`User Guide <guide_export>`.
 
     Parameters
     ----------
     classifier : classifier
-        Any fitted classifier of sktip.
+        A fitted classifier of sktip.
 
     image : bool, default=False
-        Whether the module starts from images: preprocessed pixels of shape (n, 3, height, width),
-        which go through a float32 copy of the encoder's image tower. Needs a classifier with an
-        `encoder`.
+        Whether the module takes images: preprocessed pixels of shape (n, 3, height, width), which a
+        float32 copy of the encoder's image tower encodes. Needs a classifier with an `encoder`.
 
     Returns
     -------
     module : torch.nn.Module
-        On the CPU, in evaluation mode; all of its arrays are buffers or parameters without
-        gradient, so that ``state_dict`` and ``to`` reach them. Its attribute ``classes`` is the
-        list of labels, and ``preprocessing``, with ``image=True``, a dict (else None): the
-        ``size``, ``mean`` and ``std`` of the pixels, their ``interpolation`` and ``resize_mode``.
+        Module on the CPU, in evaluation mode. All arrays are buffers or parameters without gradient, so
+        ``state_dict`` and ``to`` include them. The attribute ``classes`` is the list of labels. The
+        attribute ``preprocessing`` is None, or with ``image=True`` a dict: the ``size``, ``mean`` and
+        ``std`` of the pixels, their ``interpolation`` and ``resize_mode``.
 
     Raises
     ------
@@ -56,14 +55,14 @@ def to_module(classifier: Any, *, image: bool = False) -> "torch.nn.Module":
         If the classifier is not fitted.
 
     TypeError
-        If it is not a classifier of sktip.
+        If `classifier` is not a classifier of sktip.
 
     ValueError
-        If ``image=True`` and it has no encoder, or one of another model than in `fit`.
+        If ``image=True`` and the classifier has no encoder, or one with another model than in `fit`.
 
     See Also
     --------
-    to_onnx : The same as a file for other runtimes.
+    to_onnx : Write a file for other runtimes.
 
     Examples
     --------
@@ -80,8 +79,8 @@ def to_module(classifier: Any, *, image: bool = False) -> "torch.nn.Module":
 
     if not isinstance(classifier, BaseCLIPClassifier):
         raise TypeError(
-            f"a {type(classifier).__name__} cannot be exported; pass a classifier of sktip. Of a Pipeline "
-            "or search, that is its last step or best_estimator_."
+            f"a {type(classifier).__name__} cannot be exported; pass a classifier of sktip, such as the "
+            "last step of a Pipeline or the best_estimator_ of a search."
         )
     check_is_fitted(classifier)
     head, classes = _head(classifier), classifier.classes_.tolist()
@@ -97,8 +96,8 @@ def _open_in_full_precision(classifier: Any) -> EncoderSession:
     """Open the encoder of a fitted classifier on the CPU, in full precision."""
     if classifier.encoder is None:
         raise ValueError(
-            f"image=True, but this {type(classifier).__name__} has no encoder; set it by "
-            "set_params(encoder=CLIPFeatureTransformer(...)), or leave image=False."
+            f"image=True, but this {type(classifier).__name__} has no encoder; set one with "
+            "set_params(encoder=CLIPFeatureTransformer(...)), or pass image=False."
         )
     encoder = clone(classifier.encoder).set_params(device="cpu", precision="fp32")
     session = open_encoder(encoder)
@@ -108,7 +107,7 @@ def _open_in_full_precision(classifier: Any) -> EncoderSession:
 
 @singledispatch
 def _head(classifier: Any) -> Any:
-    raise TypeError(f"{type(classifier).__name__} has no form without scikit-learn.")
+    raise TypeError(f"a {type(classifier).__name__} cannot be exported; its logits are not known.")
 
 
 @_head.register
@@ -171,7 +170,7 @@ def _cache_head(classifier: Any, alpha: float, beta: float) -> Any:
 
 
 def _text_of(classifier: Any, keys: NDArray) -> NDArray:
-    """Text features, or zeros, with which no text speaks for any class."""
+    """Text features, or zeros without a text prior."""
     if classifier.text_features_ is None:
         return np.zeros((len(classifier.classes_), keys.shape[1]))
     text: NDArray = classifier.text_features_
@@ -179,7 +178,7 @@ def _text_of(classifier: Any, keys: NDArray) -> NDArray:
 
 
 def _tensor(array: NDArray) -> Any:
-    """Copy of an array, in float32."""
+    """Copy of an array as a float32 tensor."""
     import torch
 
     return torch.tensor(array, dtype=torch.float32)

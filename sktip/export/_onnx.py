@@ -1,4 +1,4 @@
-"""A fitted classifier as an ONNX file."""
+"""Export a fitted classifier as an ONNX file."""
 
 import io
 import json
@@ -17,11 +17,11 @@ from sktip._utils.classes import given_names, resolve_classes
 from sktip.export._module import to_module
 
 OPSET = 18
-#: Version of torch from which its newer exporter is used; before, it could not do all that is needed.
+#: First version of torch whose new exporter supports all classifiers.
 NEW_EXPORTER = (2, 9)
-#: Largest difference between the file's logits and the module's, by the largest of the logits.
+#: Largest difference between the logits of the file and of the module, relative to the largest logit.
 TOLERANCE = 1e-4
-#: Largest message of protobuf, which an ONNX file is.
+#: Largest size of an ONNX file, which is one protobuf message.
 MAX_BYTES = 2**31 - 1
 
 
@@ -34,59 +34,59 @@ def to_onnx(
 ) -> None:
     """Write a fitted classifier to an ONNX file, to use it without Python or without sktip.
 
-    The model has one input, ``features`` of shape (n, d) or, with ``image=True``, ``pixels`` of
-    shape (n, 3, height, width), and one output, ``logits`` of shape (n, C), all float32, for any
-    number of rows n. The logits are those of `to_module`.
+    The model has one input: ``features`` of shape (n, d) or, with ``image=True``, ``pixels`` of shape
+    (n, 3, height, width). Its output is ``logits`` of shape (n, C). All are float32, and n is any
+    number of rows. The logits are those of `to_module`.
 
-    The file is tried before it is written: the logits of ONNX Runtime must be those of `to_module`
-    within 1e-4 of the largest logit.
+    The model is tested before the file is written: the logits of ONNX Runtime and of `to_module` may
+    differ by at most 1e-4 of the largest logit.
 
     Read more in the :ref:`User Guide <guide_export>`.
 
     Parameters
     ----------
     classifier : classifier
-        Any fitted classifier of sktip.
+        A fitted classifier of sktip.
 
     path : str or path-like
-        The file. It appears in one step when it is complete.
+        Path of the file. It appears only when it is complete.
 
     image : bool, default=False
-        Whether the model starts from preprocessed images instead of features.
+        Whether the model takes preprocessed images instead of features.
 
     overwrite : bool, default=False
-        Whether a file that is there is replaced.
+        Whether to replace the file if it exists.
 
     Raises
     ------
     FileExistsError
-        If the file is there already and ``overwrite=False``.
+        If the file exists and ``overwrite=False``.
 
     ImportError
         If the packages of the extra ``[onnx]`` are not installed.
 
     RuntimeError
-        If ONNX Runtime does not answer as `to_module` does.
+        If the logits of ONNX Runtime differ from those of `to_module`.
 
     TypeError
-        If it is not a classifier of sktip.
+        If `classifier` is not a classifier of sktip.
 
     ValueError
-        If ``image=True`` and the classifier has no encoder, or one of another model than in
-        `fit`; or if the model is larger than an ONNX file can be, 2 GB.
+        If ``image=True`` and the classifier has no encoder, or one with another model than in `fit`;
+        or if the model is larger than 2 GB, the limit of ONNX files.
 
     See Also
     --------
-    to_module : The same as a module of PyTorch.
+    to_module : Return a PyTorch module.
 
     Notes
     -----
-    The metadata of the file (``custom_metadata_map`` in ONNX Runtime) are JSON:
+    The metadata of the file (``custom_metadata_map`` in ONNX Runtime) has these entries, in JSON:
 
     - ``classes``: the labels, in the order of the columns;
-    - ``class_names``: the names of the classes, if they are known;
+    - ``class_names``: the names of the classes, if known;
     - ``fitted_with``: versions, and the encoder's model, at the time of `fit`;
-    - ``preprocessing``: of images, the ``size``, ``mean`` and ``std`` of the pixels, their
+    - ``preprocessing``, with ``image=True``: the ``size``, ``mean`` and ``std`` of the pixels, their
       ``interpolation`` and ``resize_mode``.
 
     Examples
@@ -110,8 +110,8 @@ def to_onnx(
     n_bytes = sum(tensor.nbytes for tensor in module.state_dict().values())
     if n_bytes > MAX_BYTES:
         raise ValueError(
-            f"the model has {n_bytes / 1e9:.1f} GB of weights, and an ONNX file holds 2 GB. Export the "
-            "classifier of features (image=False) and the CLIP apart, or use to_module."
+            f"the model has {n_bytes / 1e9:.1f} GB of weights, but an ONNX file is limited to 2 GB. Export the "
+            "classifier of features (image=False) and the CLIP model separately, or use to_module."
         )
     rows = _pixels(module) if image else _features(module)
     model = _converted(module, rows, "pixels" if image else "features")
@@ -134,7 +134,7 @@ def _check_packages() -> None:
 
 
 def _features(module: Any) -> NDArray[np.float32]:
-    """Rows to try a model of features with: random ones, and some of what it compares with."""
+    """Rows to test a model of features with: random ones, and some of its own keys and weights."""
     head = dict(module.head.named_buffers())
     known = [
         array.numpy()[:8]
@@ -146,7 +146,7 @@ def _features(module: Any) -> NDArray[np.float32]:
 
 
 def _pixels(module: Any) -> NDArray[np.float32]:
-    """Noise in the shape of the model's images."""
+    """Random pixels in the shape of the model's input."""
     size = module.preprocessing["size"]
     height, width = (size, size) if isinstance(size, int) else size
     noise: NDArray[np.float32] = check_random_state(0).normal(size=(2, 3, height, width))
@@ -154,7 +154,7 @@ def _pixels(module: Any) -> NDArray[np.float32]:
 
 
 def _converted(module: Any, rows: NDArray[np.float32], name: str) -> Any:
-    """Model of ONNX that does what the module does."""
+    """ONNX model of the module."""
     import onnx
     import torch
 
@@ -167,7 +167,7 @@ def _converted(module: Any, rows: NDArray[np.float32], name: str) -> Any:
     example = (torch.from_numpy(rows[:2]),)
     version = tuple(map(int, torch.__version__.split(".")[:2]))
     with warnings.catch_warnings(), torch.no_grad():
-        # Of the exporter to its own developers.
+        # The exporter's warnings are for its developers.
         warnings.simplefilter("ignore")
         if version >= NEW_EXPORTER:
             batch = {"inputs": {0: torch.export.Dim("batch")}}
@@ -196,16 +196,16 @@ def _metadata(classifier: Any, module: Any) -> dict[str, Any]:
 
 
 def _class_names(classifier: Any) -> list[str] | None:
-    """Names of the classes, in their order; None where nothing says so."""
+    """Names of the classes, in the order of `classes_`. None if they are not known."""
     labels, given = classifier.classes_, given_names(classifier.class_names)
     if isinstance(given, list) and set(given) == set(labels.tolist()):
-        # Names that are their own labels may have been given in another order.
+        # If the names are the labels, they may have been given in another order.
         return sorted(given)
     return resolve_classes(labels, classifier.class_names, None, needs_names=False)[1]
 
 
 def _check_answers(content: bytes, module: Any, rows: NDArray[np.float32]) -> None:
-    """Ask ONNX Runtime, with another number of rows than the exporter has seen."""
+    """Compare the logits of ONNX Runtime, also with another number of rows than in the export."""
     import onnxruntime
     import torch
 
@@ -219,13 +219,13 @@ def _check_answers(content: bytes, module: Any, rows: NDArray[np.float32]) -> No
         if not difference <= TOLERANCE:
             raise RuntimeError(
                 f"the logits of ONNX Runtime {onnxruntime.__version__} differ from PyTorch's by "
-                f"{difference:.1e} of the largest, more than {TOLERANCE:g}; nothing was written. Please "
-                "report it with sktip.show_versions(); to_module still works."
+                f"{difference:.1e} of the largest logit, more than {TOLERANCE:g}; no file was written. Please "
+                "report this with the output of sktip.show_versions(). to_module still works."
             )
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file that is there as a whole, or not at all."""
+    """Write a file completely or not at all."""
     part = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         part.write_bytes(content)

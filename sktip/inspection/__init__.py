@@ -1,7 +1,7 @@
-"""Pictures of a classifier, a search and a curve, in the way of scikit-learn's displays.
+"""Plots of predictions, searches and curves, with the interface of scikit-learn's displays.
 
-Each display is made by ``from_estimator``, or from arrays, and drawn by ``plot``. matplotlib is
-imported when a display is drawn: ``pip install "sktip[plot]"``.
+Create a display with ``from_estimator``, or from arrays and ``plot``. matplotlib is imported when a
+display is drawn: ``pip install "sktip[plot]"``.
 """
 
 from sktip.inspection._alpha_beta import AlphaBetaDisplay

@@ -1,4 +1,4 @@
-"""Scores of alpha and beta, and which were chosen."""
+"""AlphaBetaDisplay: the scores of alpha and beta in a search, and the chosen values."""
 
 from collections.abc import Callable
 from numbers import Real
@@ -21,19 +21,19 @@ from sktip.inspection._plot import (
     readable_score,
 )
 
-#: More values than these are not written out on an axis.
+#: Largest number of values that are all labelled on an axis.
 MAX_TICKS = 8
 
 
 class AlphaBetaDisplay:
-    """Scores of a search over alpha and beta: which values were chosen, and what others score.
+    """Plot the scores of a search over alpha and beta, to check which values were chosen.
 
-    The chosen point and the paper's default are marked. A grid of both is drawn as a surface, a cell
-    for each pair, on logarithmic axes. Scattered pairs, as of a `RandomizedSearchCV`, are points
-    coloured by their scores. Where only the best alpha of each beta is known, as from
-    ``TipAdapterClassifierCV(alphas=None)``, such points are on a line: the ridge of that surface.
+    The chosen values and the paper's defaults are marked. A grid of both is drawn as a surface with a
+    cell for each pair, on logarithmic axes. Scattered pairs, as from `RandomizedSearchCV`, are drawn as
+    points coloured by their scores. If only the best alpha of each beta is known, as from
+    ``TipAdapterClassifierCV(alphas=None)``, the points are connected by a line.
 
-    It is recommended to use `from_estimator` to create one. All parameters are stored as
+    It is recommended to use `from_estimator` to create a display. All parameters are stored as
     attributes.
 
     Read more in the :ref:`User Guide <guide_alpha_beta>`.
@@ -41,43 +41,43 @@ class AlphaBetaDisplay:
     Parameters
     ----------
     alphas : array-like of shape (n_alphas,) or (n_betas,)
-        Residual ratios, ascending; for a ridge, the best one of each beta.
+        Residual ratios, ascending; or the best one of each beta.
 
     betas : array-like of shape (n_betas,)
-        Sharpnesses, ascending.
+        Values of the sharpness, ascending.
 
     scores : array-like of shape (n_alphas, n_betas) or (n_betas,)
-        Score of each pair, NaN where there is none; for a ridge, of each beta with its best alpha.
+        Score of each pair, NaN for pairs without a score; or of each beta with its best alpha.
 
     alpha : float
-        The residual ratio chosen.
+        Chosen residual ratio.
 
     beta : float
-        The sharpness chosen.
+        Chosen sharpness.
 
     score_name : str, default="Score"
-        What the scores are.
+        Name of the score.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The axes, beta along and alpha up.
+        Axes, with beta on the x-axis and alpha on the y-axis.
 
     figure_ : matplotlib Figure
-        The figure.
+        Figure that contains the axes.
 
     surface_ : matplotlib QuadMesh or PathCollection
-        The scores.
+        The drawn scores.
 
     colorbar_ : matplotlib Colorbar
-        What their colours mean.
+        Colour bar of the scores.
 
     chosen_, default_ : matplotlib Line2D
-        The point chosen, and the paper's default (alpha 1, beta 5.5).
+        Markers of the chosen values, and of the paper's defaults (alpha 1, beta 5.5).
 
     See Also
     --------
-    sktip.TipAdapterClassifierCV : Chooses alpha and beta without a validation set.
+    sktip.TipAdapterClassifierCV : Tip-Adapter with alpha and beta chosen on held-out shots.
 
     Examples
     --------
@@ -112,27 +112,27 @@ class AlphaBetaDisplay:
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, cmap: Any = "cividis", ax: Any = None) -> Self:
-        """Read the scores of a fitted search, and draw them.
+        """Plot the scores of a fitted search.
 
         Parameters
         ----------
         estimator : search, TipAdapterClassifierCV or Pipeline
-            A fitted `GridSearchCV`, or another search with `cv_results_`, over ``alpha`` and
-            ``beta``, be they parameters of a step (``tipadapterclassifier__alpha``) or not; or a
-            fitted `TipAdapterClassifierCV`, or a Pipeline that ends in one. Where a search has
-            varied other parameters too, a pair gets the best of its scores over these. Of
-            several metrics, the one that `refit` names is shown.
+            A fitted `GridSearchCV`, or another search with `cv_results_`, over ``alpha`` and ``beta``
+            of the estimator or of one of its steps (``tipadapterclassifier__alpha``). Or a fitted
+            `TipAdapterClassifierCV`, or a Pipeline that ends with one. If the search has varied
+            other parameters too, the best score over these is shown for each pair. With several
+            metrics, the one named by `refit` is shown.
 
         cmap : str or matplotlib Colormap, default="cividis"
-            Colours of the scores.
+            Colormap of the scores.
 
         ax : matplotlib Axes, default=None
-            Axes to draw on. None makes a new figure.
+            Axes to draw on. If None, a new figure is created.
 
         Returns
         -------
         display : AlphaBetaDisplay
-            The display, drawn.
+            The display, after drawing.
 
         Raises
         ------
@@ -140,7 +140,7 @@ class AlphaBetaDisplay:
             If the estimator is not a search.
 
         ValueError
-            If the search has not varied both alpha and beta, or has no scores.
+            If the search has not varied both alpha and beta, or if it has no scores.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         check_is_fitted(estimator)
@@ -164,15 +164,15 @@ class AlphaBetaDisplay:
         return found.plot(ax, cmap=cmap)
 
     def plot(self, ax: Any = None, *, cmap: Any = "cividis") -> Self:
-        """Draw the scores and the two points.
+        """Draw the scores, the chosen values and the paper's defaults.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on. None makes a new figure.
+            Axes to draw on. If None, a new figure is created.
 
         cmap : str or matplotlib Colormap, default="cividis"
-            Colours of the scores.
+            Colormap of the scores.
 
         Returns
         -------
@@ -182,7 +182,7 @@ class AlphaBetaDisplay:
         Raises
         ------
         ValueError
-            If there are no scores, as where no class had a second shot to leave out.
+            If there are no scores, for example because no class had a second shot to hold out.
         """
         check_matplotlib(f"{type(self).__name__}.plot")
         alphas, betas, scores = (
@@ -190,7 +190,7 @@ class AlphaBetaDisplay:
         )
         if np.isnan(scores).all():
             raise ValueError(
-                "the search has no scores: every fit failed, or no class had a second shot to leave out."
+                "the search has no scores: every fit failed, or no class had a second shot to hold out."
             )
         self.ax_ = new_axes((7, 4.4)) if ax is None else ax
         self.figure_ = self.ax_.figure
@@ -236,14 +236,13 @@ def _grid_of(search: Any) -> dict[str, Any]:
     ]
     if len(owners) != 1:
         raise ValueError(
-            f"the search has varied {sorted(varied)}; the display needs alpha and beta of one estimator."
+            f"the search has varied {sorted(varied)}, but the display needs alpha and beta of one estimator."
         )
     several = getattr(search, "multimetric_", False)
     metric = search.refit if several else "score"
     if not isinstance(metric, str):
         raise ValueError(
-            f"the search has several metrics and refit={search.refit!r}, which names none to show; set "
-            "refit to one of them."
+            f"the search has several metrics and refit={search.refit!r}; set refit to the metric to show."
         )
     fixed = search.estimator.get_params()
     tried = [
@@ -268,7 +267,7 @@ def _grid_of(search: Any) -> dict[str, Any]:
 
 
 def _edges(values: NDArray) -> NDArray:
-    """Return where the cells of ascending values end: half way between their logarithms."""
+    """Edges of the cells of ascending values, halfway between their logarithms."""
     positive = values[values > 0]
     if len(positive) == 0:
         return np.array([0.0, 1.0])
@@ -280,7 +279,7 @@ def _edges(values: NDArray) -> NDArray:
 
 
 def _stretch(set_scale: Callable, axis: Any, values: NDArray, default: float) -> None:
-    """Make an axis logarithmic, down to a 0 that was tried, with ticks at round numbers."""
+    """Make an axis logarithmic, with ticks at round numbers. It includes 0 if that is a value."""
     values = np.unique(values)
     positive = values[values > 0]
     if len(positive) == len(values):

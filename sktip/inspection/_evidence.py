@@ -1,4 +1,4 @@
-"""The evidence of one prediction: text prior, cache, and the shots that voted."""
+"""CacheEvidenceDisplay: the parts of the logits of one prediction, and the most important shots."""
 
 from numbers import Integral
 from typing import Any, Self
@@ -26,12 +26,12 @@ from sktip.inspection._plot import (
     new_axes,
 )
 
-#: Pictures are kept at most this large, in pixels a side.
+#: Largest side of the stored pictures, in pixels.
 PICTURE_SIZE = 320
-#: Inches of a new figure: for the row of pictures, around the bars, and for the bar of a class.
+#: Heights in a new figure, in inches: the row of pictures, the space around the bars, and one bar.
 PICTURES_HEIGHT, BARS_HEIGHT, CLASS_HEIGHT = 1.6, 1.3, 0.34
 
-#: How the parts of the logits are called, and their colours; no classifier has cache and means.
+#: Names and colours of the parts of the logits. No classifier has both a cache and class means.
 PARTS = {
     "prior": ("text prior", BLUE),
     "cache": ("cache: votes of all shots", ORANGE),
@@ -42,17 +42,17 @@ PARTS = {
 
 
 class CacheEvidenceDisplay:
-    """Why a query got its answer: what its logits are made of, and the shots that spoke for it.
+    """Plot why a query got its prediction: the parts of its logits, and the most important shots.
 
-    The upper row shows the query beside the shots that say most for the answer, each with its class
-    and how far it moved the logit: its vote in a cache, or its part in the class means and the
-    correction. A shot of the predicted class has a solid frame. Below, the logit of each of the
-    likeliest classes is split into its parts, such as CLIP's text prior and the votes of the cache.
-    The longest bar is the predicted class, and bars differ as much as their logits: all parts but
-    the votes begin at the lowest of the classes shown, since what all have in common changes no
-    answer.
+    The upper row shows the query and the shots that contribute most to the prediction, each with its
+    class and its contribution to the logit: its vote in a cache, or its part in the class means and
+    the correction. Shots of the predicted class have a solid frame. Below, the logit of each of the
+    most probable classes is split into its parts, such as CLIP's text prior and the votes of the cache.
+    The longest bar is that of the predicted class, and differences between bars are differences
+    between logits. Each part except the votes starts at its smallest value among the classes shown,
+    because what all classes have in common does not change the prediction.
 
-    It is recommended to use `from_estimator` to create one. All parameters are stored as
+    It is recommended to use `from_estimator` to create a display. All parameters are stored as
     attributes.
 
     Read more in the :ref:`User Guide <guide_evidence>`.
@@ -63,29 +63,29 @@ class CacheEvidenceDisplay:
         All classes of the classifier.
 
     prior : array-like of shape (C,) or None
-        Part of each logit that is the text prior's; None without one.
+        Text prior of each class. None without a text prior.
 
     cache : array-like of shape (C,) or None
-        Part of each logit that is the cache's: the votes of all shots, added up. None without one.
+        Sum of the votes of the shots of each class. None without a cache.
 
     indices : array-like of shape (n_shots,), int
-        The shots that say most for the answer, the first first: their places among all shots.
+        Indices of the shots with the largest contributions, in descending order.
 
     weights : array-like of shape (n_shots,)
-        How far they moved the logit of the answer; with a cache, their votes.
+        Contributions of these shots to the logit of the predicted class; with a cache, their votes.
 
     labels : array-like of shape (n_shots,)
-        Their classes.
+        Classes of these shots.
 
     query_picture : PIL image or array of shape (h, w) or (h, w, 3), default=None
-        The query.
+        Picture of the query.
 
     shot_pictures : list of such pictures of length n_shots, default=None
-        The shots of `indices`.
+        Pictures of the shots.
 
     means, correction, unlabeled : array-like of shape (C,), default=None
-        Parts of each logit that `explain` of a classifier tells: those of the class means, of the
-        correction and of the unlabelled images.
+        Parts of each logit from `explain` of a classifier: of the class means, of the correction and of
+        the unlabelled images.
 
     Attributes
     ----------
@@ -93,18 +93,18 @@ class CacheEvidenceDisplay:
         Axes of the bars.
 
     figure_ : matplotlib Figure
-        The figure.
+        Figure that contains the axes.
 
     image_axes_ : list of matplotlib Axes
-        Axes of the query, if its picture is known, and of the shots, if theirs are.
+        Axes of the pictures: of the query and of the shots, if they are known.
 
     prior_bars_, cache_bars_, means_bars_, correction_bars_, unlabeled_bars_ : matplotlib BarContainer
-        Bars of each part, None without it; the likeliest class first.
+        Bars of each part, with the most probable class first. None without the part.
 
     See Also
     --------
-    sktip.TipAdapterClassifier.nearest_shots : The same shots as arrays, for any number of queries.
-    sktip.FewShotClassifier.explain : The same parts as arrays, for any number of queries.
+    sktip.TipAdapterClassifier.nearest_shots : Return the shots of many queries as arrays.
+    sktip.FewShotClassifier.explain : Return the parts of the logits of many queries as arrays.
 
     Examples
     --------
@@ -165,39 +165,38 @@ class CacheEvidenceDisplay:
         n_classes: int = 5,
         ax: Any = None,
     ) -> Self:
-        """Look at one prediction of a fitted classifier, and draw it.
+        """Plot one prediction of a fitted classifier.
 
         Parameters
         ----------
         estimator : classifier, Pipeline or search
-            Fitted; a classifier with `nearest_shots` or `explain`: TipAdapterClassifier,
-            TipAdapterClassifierCV, FewShotClassifier, GDAClassifier or ProKeRClassifier. A Pipeline
-            ends in one of them, and a search has found one.
+            A fitted TipAdapterClassifier, TipAdapterClassifierCV, FewShotClassifier, GDAClassifier or
+            ProKeRClassifier, a Pipeline that ends with one of them, or a search over one of them.
 
         query : image, or array-like of shape (d,)
-            A single image, or a single feature row where the estimator takes features.
+            A single image, or a single feature row if the estimator takes features.
 
         shots : sequence of images of length m, default=None
-            Images of the shots, in the order given: those of `fit`, then those of `partial_fit`,
-            without shots of weight 0. The classifier keeps their features only. Only those that
-            are shown are read. None draws the bars alone.
+            Images of the shots, which the classifier does not keep: those given to `fit`, then those
+            given to `partial_fit`, in the same order and without shots of weight 0. Only the images
+            that are shown are read. If None, only the bars are drawn.
 
         query_image : image, default=None
-            Picture of a query that is a feature row.
+            Picture of the query, if `query` is a feature row.
 
         n_shots : int, default=5
-            Shots to show; all that say something, if there are fewer.
+            Largest number of shots to show.
 
         n_classes : int, default=5
-            Classes to show, the likeliest ones; all of them, if there are fewer.
+            Largest number of classes to show, the most probable ones.
 
         ax : matplotlib Axes, default=None
-            Axes to draw on; pictures take a part of their place. None makes a new figure.
+            Axes to draw on, which the pictures share. If None, a new figure is created.
 
         Returns
         -------
         display : CacheEvidenceDisplay
-            The display, drawn.
+            The display, after drawing.
 
         Raises
         ------
@@ -205,12 +204,12 @@ class CacheEvidenceDisplay:
             If the estimator has neither a cache nor `explain`.
 
         ValueError
-            If the query is not a single one, or `shots` are not as many as the classifier has
-            learned from, or these are not known: `~sktip.GDAClassifier` keeps them with
-            ``alpha="auto"`` and a text prior.
+            If `query` is not a single query, or if the number of `shots` is not that of the fitted
+            shots. Also if the classifier has not kept its shots: `~sktip.GDAClassifier` keeps them
+            only with ``alpha="auto"`` and a text prior.
 
         ImageReadError
-            If an image to be shown cannot be read.
+            If an image to show cannot be read.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         check_scalar(n_shots, "n_shots", Integral, min_val=1)
@@ -219,9 +218,9 @@ class CacheEvidenceDisplay:
         classifier = last_step(estimator)
         if not says_why(classifier):
             raise TypeError(
-                f"a {type(classifier).__name__} has neither a cache of shots nor explain; pass a fitted "
+                f"a {type(classifier).__name__} has neither nearest_shots nor explain; pass a fitted "
                 "TipAdapterClassifier, TipAdapterClassifierCV, FewShotClassifier, GDAClassifier or "
-                "ProKeRClassifier, a Pipeline that ends in one, or a search that has refitted one."
+                "ProKeRClassifier, a Pipeline that ends with one, or a search with refit=True over one."
             )
         shots = None if shots is None else as_image_list(shots)
         found = evidence(estimator, query)
@@ -247,10 +246,10 @@ class CacheEvidenceDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; pictures take a part of their place. None makes a new figure.
+            Axes to draw on, which the pictures share. If None, a new figure is created.
 
         n_classes : int, default=5
-            Classes to show, the likeliest ones.
+            Largest number of classes to show, the most probable ones.
 
         Returns
         -------
@@ -274,18 +273,18 @@ class CacheEvidenceDisplay:
         self.ax_.set_yticks(
             range(len(likeliest)), [_short(label, 24) for label in classes[likeliest]], **LITERAL
         )
-        # Points above the axes for the legend, which would hide bars inside.
+        # The padding leaves room for the legend above the axes.
         self.ax_.set_title(
             f"prediction: {_short(winner, 40)} ({_percent(probabilities[0])})", pad=28, **LITERAL
         )
         return self
 
     def _draw_pictures(self, n_pictures: int, winner: Any, height: float) -> list:
-        """Move the bars down within their place, and draw the pictures above."""
+        """Move the bars down within their grid cell, and draw the pictures above them."""
         place = self.ax_.get_subplotspec()
         if place is None:
             raise ValueError(
-                "ax has no place in a grid, which the pictures share with the bars; make it by "
+                "ax is not part of a grid, which the pictures and the bars need to share; create it with "
                 "pyplot.subplots() or figure.add_subplot()."
             )
         heights = (PICTURES_HEIGHT, height - PICTURES_HEIGHT)
@@ -315,7 +314,7 @@ class CacheEvidenceDisplay:
         for name, (label, color) in PARTS.items():
             bars = None
             if name in parts:
-                # Votes are counted from 0.
+                # Votes start at 0.
                 width = parts[name] - (0 if name == "cache" else parts[name].min())
                 bars = self.ax_.barh(rows, width, left=ends, color=color, label=label)
                 ends += width
@@ -339,18 +338,18 @@ class CacheEvidenceDisplay:
 
 
 def _check_shots(shots: list | None, n_shots: int | None) -> None:
-    """Check that the images of shots are as many as the shots that are known."""
+    """Check that the number of images is that of the fitted shots."""
     if shots is None:
         return
     if n_shots is None:
         raise ValueError(
-            "shots cannot be shown, since the classifier has not kept them; fit a GDAClassifier with "
-            "alpha='auto' and a text prior, or leave shots out."
+            "shots cannot be shown, because the classifier has not kept their features; fit GDAClassifier with "
+            "alpha='auto' and a text prior, or do not pass shots."
         )
     if len(shots) != n_shots:
         raise ValueError(
-            f"shots has {len(shots)} images, but the classifier has {n_shots} shots; give the images "
-            "of all of them, in the order given, without those of weight 0."
+            f"shots has {len(shots)} images, but the classifier has {n_shots} shots; pass the images of all "
+            "of them, in the order given to fit and without shots of weight 0."
         )
 
 
@@ -371,7 +370,7 @@ def _draw_picture(ax: Any, picture: Any, title: str, **frame: Any) -> None:
 
 
 def _short(label: Any, width: int) -> str:
-    """Break a class name into at most two lines, where it has a space or an underscore."""
+    """Break a class name into at most two lines, at a space or an underscore."""
     name = drawable(" ".join(str(label).split()))
     if len(name) <= width:
         return name

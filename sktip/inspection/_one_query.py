@@ -1,4 +1,4 @@
-"""A single query of a fitted estimator: its features, and what its logits are made of."""
+"""The features of a single query, and the parts of its logits."""
 
 from typing import Any
 
@@ -7,34 +7,35 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
-from sktip._base import on_features
 from sktip._encoding.session import open_encoder
 from sktip._images.pictures import as_image_list
 from sktip._shots.cache import BaseCacheClassifier
 from sktip._utils.explanation import ExplanationMixin
 from sktip._utils.feature_names import with_feature_names
+from sktip._utils.fitted_with import check_same_model
 from sktip._utils.prediction import unit_rows
 from sktip.exceptions import ImageReadError
 from sktip.inspection._plot import last_step
+from sktip.model_selection._cross_fit import encoder_and_classifier
 
 
 def takes_images(estimator: Any) -> bool:
-    """Whether queries are images, for the first step of a Pipeline."""
+    """Whether the estimator, or the first step of a Pipeline, takes images."""
     return not get_tags(_first_step(estimator)).input_tags.two_d_array
 
 
 def says_why(classifier: Any) -> bool:
-    """Whether the evidence of its answers is known."""
+    """Whether the classifier can explain its predictions."""
     return isinstance(classifier, BaseCacheClassifier | ExplanationMixin)
 
 
 def evidence(estimator: Any, query: Any) -> dict[str, Any]:
-    """Take the logits of a query apart.
+    """Split the logits of a query into parts.
 
     Parameters
     ----------
     estimator : estimator
-        Fitted; a classifier that has a cache or `explain`, or a Pipeline that ends in one.
+        Fitted classifier with a cache or `explain`, or a Pipeline that ends with one.
 
     query : image, or array-like of shape (d,)
         The query.
@@ -42,9 +43,9 @@ def evidence(estimator: Any, query: Any) -> dict[str, Any]:
     Returns
     -------
     evidence : dict
-        The parts of the logits, (C,) each, by their names in `CacheEvidenceDisplay`; None for a part
-        that there is not. ``indices``, ``weights`` and ``labels`` of all shots that say something,
-        those that say most first. ``n_shots`` that were learned from, None if they are not kept.
+        Parts of the logits, (C,) each, by their names in `CacheEvidenceDisplay`; None for missing parts.
+        ``indices``, ``weights`` and ``labels`` of all shots with a contribution, the largest first.
+        ``n_shots``, the number of fitted shots, or None if they are not kept.
     """
     if takes_images(estimator):
         X: Any = [query]
@@ -84,7 +85,7 @@ def _explained(classifier: ExplanationMixin, X: Any) -> dict[str, Any]:
         return {**found, "indices": [], "weights": [], "labels": [], "n_shots": None}
     moved = why.shots[0]
     indices = np.argsort(-moved, kind="stable")
-    # Shots of other classes say nothing through a class mean.
+    # Shots of other classes may have no contribution.
     indices = indices[moved[indices] != 0]
     return {
         **found,
@@ -100,7 +101,7 @@ def _first_step(estimator: Any) -> Any:
 
 
 def _as_features(estimator: Any, X: Any) -> tuple[Any, Any]:
-    """Return the last step as a classifier of features, and the features of queries that it is given."""
+    """Return the last step as a classifier of features, and the features of the queries."""
     if isinstance(estimator, Pipeline) and len(estimator) > 1:
         X = estimator[:-1].transform(X)
     classifier = last_step(estimator)
@@ -108,7 +109,8 @@ def _as_features(estimator: Any, X: Any) -> tuple[Any, Any]:
         return classifier, X
     encoder = open_encoder(classifier.encoder)
     features = np.concatenate(list(encoder.views(as_image_list(X), on_failure=_fail)))
-    return on_features(classifier, encoder), features
+    check_same_model(classifier, encoder)
+    return encoder_and_classifier(classifier)[1], features
 
 
 def _fail(index: int, error: ImageReadError) -> None:
@@ -119,7 +121,7 @@ def _one_row(query: Any) -> NDArray:
     row = np.asarray(query)
     if row.ndim != 1:
         raise ValueError(
-            f"query has shape {row.shape}; the estimator takes features, and a single query is a row "
-            "of shape (d,), such as X[0]."
+            f"query has the shape {row.shape}; the estimator takes features, so pass a single row of shape "
+            "(d,), such as X[0]."
         )
     return row[np.newaxis]

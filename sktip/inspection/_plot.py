@@ -1,4 +1,4 @@
-"""What the displays share: finding matplotlib, colours, names."""
+"""Shared by the displays: the check for matplotlib, colours, names."""
 
 import unicodedata
 from typing import Any
@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
-# Colours that the colour-blind tell apart (M. Okabe and K. Ito, "Color universal design", 2008).
+# Colours that colour-blind people can distinguish (M. Okabe and K. Ito, "Color universal design", 2008).
 BLACK, BLUE, VERMILION, GREEN = "#000000", "#0072b2", "#d55e00", "#009e73"
 PURPLE, ORANGE, SKY = "#cc79a7", "#e69f00", "#56b4e9"
 
-#: Properties of a text that is drawn as it is written: neither mathtext nor LaTeX reads it.
+#: Properties of text that is drawn literally, not parsed by mathtext or LaTeX.
 LITERAL = {"parse_math": False, "usetex": False}
 
 
@@ -26,14 +26,14 @@ def check_matplotlib(caller: str) -> None:
 
 
 def new_axes(figsize: tuple[float, float]) -> Any:
-    """Axes of a new figure that makes room for its labels."""
+    """Axes of a new figure with a constrained layout."""
     from matplotlib import pyplot
 
     return pyplot.subplots(figsize=figsize, layout="constrained")[1]
 
 
 def drawable(name: Any) -> str:
-    """Return a name as text that fonts can draw, with escapes for controls and lone surrogates."""
+    """Return a name as text, with control characters and lone surrogates escaped."""
     return "".join(
         char.encode("unicode_escape").decode()
         if char != "\n" and unicodedata.category(char) in ("Cc", "Cs")
@@ -43,7 +43,7 @@ def drawable(name: Any) -> str:
 
 
 def apart(places: NDArray[Any], n: int) -> NDArray[Any]:
-    """Which of ascending places are far enough apart for about n labels; the ends are, if any."""
+    """Mask of ascending places that are far enough apart for about n labels, with both ends."""
     kept = np.ones(len(places), bool)
     if len(places) <= n:
         return kept
@@ -56,8 +56,8 @@ def apart(places: NDArray[Any], n: int) -> NDArray[Any]:
 
 
 def draw_legend(ax: Any, artists: list[Any], **options: Any) -> None:
-    """Draw a legend of the labels of artists, as they are written."""
-    # Numbers at first: matplotlib before 3.10 leaves out labels that begin with an underscore.
+    """Draw a legend with the labels of artists as literal text."""
+    # Replaced below: matplotlib before 3.10 omits labels that begin with an underscore.
     legend = ax.legend(artists, list(map(str, range(len(artists)))), **options)
     for text, artist in zip(legend.get_texts(), artists, strict=True):
         text.set(text=drawable(artist.get_label()), **LITERAL)
@@ -69,7 +69,7 @@ def last_step(estimator: Any) -> Any:
 
 
 def readable_score(scoring: Any, default: str) -> str:
-    """Return what a `scoring` parameter is called on an axis."""
+    """Return the name of a `scoring` parameter for an axis."""
     if scoring is None:
         return default
     if not isinstance(scoring, str):

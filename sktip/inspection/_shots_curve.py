@@ -1,4 +1,4 @@
-"""Accuracy against shots."""
+"""ShotsCurveDisplay: scores against the number of shots per class."""
 
 from collections.abc import Mapping
 from numbers import Integral
@@ -29,25 +29,25 @@ from sktip.model_selection import FewShotSplit
 
 COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 MARKERS = "os^DvPX*"
-#: From this line on, colour and marker come again together.
+#: Number of lines after which the combinations of colour and marker repeat.
 ALIKE = len(COLORS) * len(MARKERS)
-#: Numbers of shots that are written out, and have markers and bars; of more, those that are apart.
+#: Largest number of ticks, with markers and error bars.
 MAX_TICKS = 16
-#: Lines of a legend within the axes; of more, and beside the axes, lines in a column.
+#: Largest number of lines in a legend inside the axes, and in one column of a legend beside them.
 MAX_INSIDE, COLUMN = 12, 25
 
 
 class ShotsCurveDisplay:
-    """Scores against the number of shots per class: compare methods, and see what more shots gain.
+    """Plot scores against the number of shots per class, to compare methods.
 
-    Each method is a line through its mean scores, in a colour and with a marker of its own. Bars are
-    the standard deviation over draws of shots. Beyond seven methods, colours come again with dotted
-    lines. With many numbers of shots only some have bars, and with many lines the legend is beside
-    the axes. Published figures are dashed lines with hollow markers, in the colour
-    of the method of the same name.
+    Each method is a line through its mean scores, with its own colour and marker. Error bars are the
+    standard deviation over draws of shots. With more than seven methods, colours repeat with dotted
+    lines. With many numbers of shots, only some have error bars; with many lines, the legend is beside
+    the axes. Published scores are dashed lines with hollow markers, in the colour of the method with
+    the same name.
 
-    Create one by `from_estimator`, or from scores that are known already. All parameters are
-    stored as attributes.
+    Create a display with `from_estimator`, or from known scores. All parameters are stored as
+    attributes.
 
     Read more in the :ref:`User Guide <guide_family>`.
 
@@ -57,23 +57,23 @@ class ShotsCurveDisplay:
         Numbers of shots per class, ascending.
 
     scores : mapping of str to array-like of shape (n_shots, n_draws)
-        Scores of each method: a row for each number of shots, a column for each draw of them.
-        NaN leaves a point out.
+        Scores of each method, with a row for each number of shots and a column for each draw. Points
+        with NaN are not drawn.
 
     published : mapping of str to array-like of shape (n_shots,), or float, default=None
-        Figures to compare with, in the unit of the scores. NaN leaves a point out; a number is a
-        horizontal line.
+        Published scores to compare with, in the unit of `scores`. Points with NaN are not drawn. A
+        single number is a horizontal line.
 
     score_name : str, default="Accuracy"
-        What the scores are.
+        Name of the score.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The axes.
+        Axes of the curves.
 
     figure_ : matplotlib Figure
-        The figure.
+        Figure that contains the axes.
 
     errorbar_ : list of matplotlib ErrorbarContainer
         One for each method.
@@ -83,8 +83,8 @@ class ShotsCurveDisplay:
 
     See Also
     --------
-    sktip.model_selection.FewShotSplit : The draws of shots.
-    sklearn.model_selection.LearningCurveDisplay : The same against the number of all samples.
+    sktip.model_selection.FewShotSplit : Draw shots of each class.
+    sklearn.model_selection.LearningCurveDisplay : Plot scores against the number of samples.
 
     Examples
     --------
@@ -94,7 +94,7 @@ class ShotsCurveDisplay:
     >>> ShotsCurveDisplay([1, 2, 4], scores, published=published).plot().ax_.get_ylabel()
     'Accuracy'
 
-    With the shots drawn and the methods fitted here:
+    Draw shots, and fit a classifier on them:
 
     >>> import numpy as np
     >>> from sktip import TipAdapterClassifier
@@ -134,67 +134,67 @@ class ShotsCurveDisplay:
         published: Mapping[str, ArrayLike] | None = None,
         ax: Any = None,
     ) -> Self:
-        """Fit classifiers on more and more shots, score them, and draw the curves.
+        """Fit classifiers on increasing numbers of shots, and plot their scores.
 
-        All methods get the same draws of shots, and of each draw the first shots are those of the
-        smaller numbers.
+        All methods get the same draws of shots. Within a draw, a smaller number of shots is the first
+        part of a larger one.
 
         Parameters
         ----------
         estimator : classifier, or mapping of str to classifier
-            What to fit, a clone for each number of shots and draw. Several are given by name;
-            a single one goes by that of its class.
+            Classifier to clone and fit for each number of shots and each draw. Several classifiers are
+            passed as a mapping from name to classifier; a single one is named after its class.
 
         X : sequence of images, or array-like of shape (n, d)
-            What the classifiers take. Features that were encoded once save encoding images for each
-            fit.
+            Images or features, as the classifiers take them. Features are faster: images are encoded
+            again in each fit.
 
         y : array-like of shape (n,)
-            Labels.
+            Labels of X.
 
         shots : array-like of shape (n_shots,), int, default=(1, 2, 4, 8, 16)
             Numbers of shots per class.
 
         cv : int, cross-validation generator or iterable, default=3
-            Draws of shots. An int is so many draws by :class:`~sktip.model_selection.FewShotSplit`,
-            tested on the rest of the samples. Otherwise, train and test indices whose train part
-            begins, for each k of `shots`, with k samples of every class, as that splitter
-            gives them.
+            Draws of shots. An int is the number of draws by
+            :class:`~sktip.model_selection.FewShotSplit`, tested on the other samples. Other splits must
+            have training indices that begin, for each k in `shots`, with k samples of every class, as
+            those of that splitter do.
 
         scoring : str or callable, default=None
-            What to score, as in `learning_curve`. None is accuracy.
+            Score to compute, as in `learning_curve`. None is accuracy.
 
         n_jobs : int, default=None
-            Fits at the same time.
+            Number of fits to run in parallel.
 
         random_state : int, RandomState instance or None, default=None
             Seed of the draws if `cv` is an int.
 
         published : mapping of str to array-like of shape (n_shots,), or float, default=None
-            Figures to compare with. Accuracies computed here are shares, from 0 to 1, not percent.
+            Published scores to compare with. Accuracies must be given from 0 to 1, not in percent.
 
         ax : matplotlib Axes, default=None
-            Axes to draw on. None makes a new figure.
+            Axes to draw on. If None, a new figure is created.
 
         Returns
         -------
         display : ShotsCurveDisplay
-            The display, drawn.
+            The display, after drawing.
 
         Raises
         ------
         ValueError
-            If a train part does not begin with as many shots of every class as `shots` asks for.
+            If training indices do not begin with the same number of shots of every class.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         if not isinstance(estimator, Mapping):
             estimator = {type(last_step(estimator)).__name__: estimator}
         shots = np.unique(shots)
         if shots.dtype.kind not in "iu" or shots.min(initial=1) < 1 or not len(shots):
-            raise ValueError(f"shots={shots.tolist()!r}; they are integers of at least 1.")
+            raise ValueError(f"shots={shots.tolist()!r} must be integers of at least 1.")
         if isinstance(cv, Integral):
             cv = FewShotSplit(int(shots[-1]), int(cv), random_state=random_state)
-        # Drawn once, so that all methods see the same shots.
+        # The splits are drawn once, so that all methods get the same shots.
         splits = list(check_cv(cv).split(X, y))
         classes, codes = np.unique(y, return_inverse=True)
         for number, (train, _) in enumerate(splits):
@@ -202,8 +202,8 @@ class ShotsCurveDisplay:
                 counts = np.bincount(codes[train[: k * len(classes)]], minlength=len(classes))
                 if (counts != k).any():
                     raise ValueError(
-                        f"the train indices of split {number} do not begin with {k} shots of every class; "
-                        f"use cv=FewShotSplit({shots[-1]}), or an int for so many draws."
+                        f"the training indices of split {number} do not begin with {k} shots of every class; "
+                        f"use cv=FewShotSplit({shots[-1]}), or the number of draws."
                     )
         scores = {
             name: learning_curve(
@@ -227,7 +227,7 @@ class ShotsCurveDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on. None makes a new figure.
+            Axes to draw on. If None, a new figure is created.
 
         Returns
         -------
@@ -237,7 +237,7 @@ class ShotsCurveDisplay:
         Raises
         ------
         ValueError
-            If scores or published figures do not fit the numbers of shots.
+            If `scores` or `published` do not match the numbers of shots.
         """
         check_matplotlib(f"{type(self).__name__}.plot")
         from matplotlib.transforms import ScaledTranslation
@@ -247,8 +247,8 @@ class ShotsCurveDisplay:
         for name, values in scores.items():
             if values.ndim != 2 or len(values) != len(shots):
                 raise ValueError(
-                    f"the scores of {name!r} have the shape {values.shape}; {len(shots)} numbers of shots "
-                    f"need ({len(shots)}, n_draws)."
+                    f"the scores of {name!r} have the shape {values.shape}; with {len(shots)} numbers of shots, "
+                    f"it must be ({len(shots)}, n_draws)."
                 )
         published = {
             name: self._published_line(name, values, len(shots))
@@ -269,7 +269,7 @@ class ShotsCurveDisplay:
             ax = new_axes((7 + 2.2 * columns, 5.2 if many else 4.4))
         self.ax_, self.figure_ = ax, ax.figure
         thickness = {"linewidth": 1, "markersize": 3} if many else {"linewidth": 2}
-        # No shots at all stand as far to the left of one as two do to the right.
+        # On the axis, 0 shots are as far from 1 as 2 shots are.
         shown = apart(np.log2(np.maximum(shots, 0.5)), MAX_TICKS)
         self.errorbar_ = []
         for i, (name, values) in enumerate(scores.items()):
@@ -285,7 +285,7 @@ class ShotsCurveDisplay:
                 **thickness,
                 **styles[name],
             )
-            # Drawn a few points aside, so that the bars of one method do not hide those of another.
+            # Shifted by a few points, so that the error bars of methods do not hide each other.
             aside = min(3, 36 / len(scores)) * (i - (len(scores) - 1) / 2) / 72
             shift = ScaledTranslation(aside, 0, self.figure_.dpi_scale_trans)
             for artist in bars.get_children():
@@ -326,7 +326,7 @@ class ShotsCurveDisplay:
         line = np.asarray(values, float)
         if line.shape not in ((), (n,)):
             raise ValueError(
-                f"the published figures of {name!r} have the shape {line.shape}; give one for each of the "
-                f"{n} numbers of shots, or a single number."
+                f"the published scores of {name!r} have the shape {line.shape}; pass one for each of the {n} "
+                "numbers of shots, or a single number."
             )
         return np.broadcast_to(line, n)

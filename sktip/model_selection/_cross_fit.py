@@ -1,5 +1,6 @@
 """Classifiers that have not seen a part of the shots, and that part."""
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,20 +19,30 @@ from sktip._utils.classes import given_names
 from sktip._utils.labels import check_labels, kind_of
 
 
-def encoder_and_rest(estimator: Any) -> tuple[CLIPFeatureTransformer | None, Any]:
-    """Take the encoder off a classifier of images; what remains is one of features.
+def encoder_and_classifier(estimator: Any) -> tuple[CLIPFeatureTransformer | None, Any]:
+    """Split a classifier of images, fitted or not, into its encoder and a classifier of features.
 
-    Images are encoded once then, however often the classifier is fitted. What has no encoder, or
-    draws views of its own, stays whole.
+    The encoder is None if there is none.
     """
-    if isinstance(estimator, BaseCLIPClassifier):
-        if reads_images(estimator) and getattr(estimator, "n_views", 1) == 1:
-            return estimator.encoder, clone(estimator).set_params(input="features")
-    elif isinstance(estimator, Pipeline) and len(estimator) > 1:
+    if isinstance(estimator, BaseCLIPClassifier) and estimator.encoder is not None:
+        return estimator.encoder, copy.copy(estimator).set_params(input="features")
+    if isinstance(estimator, Pipeline) and len(estimator) > 1:
         first = estimator[0]
         if isinstance(first, CLIPFeatureTransformer):
-            return first, clone(estimator[1] if len(estimator) == 2 else estimator[1:])
-    return None, clone(estimator)
+            return first, estimator[1] if len(estimator) == 2 else estimator[1:]
+    return None, estimator
+
+
+def encoder_and_rest(estimator: Any) -> tuple[CLIPFeatureTransformer | None, Any]:
+    """Split an unfitted classifier, so that it can be fitted several times on images encoded once.
+
+    A classifier that takes features, or draws views of its own, stays whole: its encoder is None.
+    """
+    stays = isinstance(estimator, BaseCLIPClassifier) and (
+        not reads_images(estimator) or getattr(estimator, "n_views", 1) > 1
+    )
+    encoder, classifier = (None, estimator) if stays else encoder_and_classifier(estimator)
+    return encoder, clone(classifier)
 
 
 def check_samples(X: Any, y: Any, estimator: Any) -> tuple[Any, NDArray[Any]]:

@@ -1,4 +1,4 @@
-"""Splits of k shots per class and the rest."""
+"""Splits into k shots per class and the rest."""
 
 from collections.abc import Iterator
 from numbers import Integral, Real
@@ -12,25 +12,25 @@ from sklearn.utils.multiclass import check_classification_targets
 
 
 class FewShotSplit(BaseShuffleSplit):
-    """Draw a number of shots of every class to train, and test on the rest.
+    """Draw the same number of shots of every class for training, and test on the rest.
 
-    A cross-validator for `cross_validate`, `GridSearchCV` and `learning_curve`. Training
-    indices come shot by shot, one of each class and then the next, so that the first
-    ``C * k`` of them are the k-shot split of the same seed.
+    A cross-validator for `cross_validate`, `GridSearchCV` and `learning_curve`. The training indices
+    are ordered shot by shot: one shot of each class, then the next of each class. The first ``C * k``
+    of them are therefore the k-shot split of the same seed.
 
     Read more in the :ref:`User Guide <guide_own_photos>`.
 
     Parameters
     ----------
     n_shots : int, default=16
-        Training samples of each class.
+        Number of training samples of each class.
 
     n_splits : int, default=3
         Number of independent draws.
 
     test_size : int or float, default=None
-        At most so many of the other samples are for testing, drawn at random; a float is their
-        share. None is all of them.
+        Largest number of test samples, drawn at random from the samples that are not for training. A
+        float is their share. If None, all of them are test samples.
 
     random_state : int, RandomState instance or None, default=None
         Seed of the draws.
@@ -38,7 +38,7 @@ class FewShotSplit(BaseShuffleSplit):
     Raises
     ------
     ValueError
-        By `split`, if a class has fewer samples than `n_shots`, or no sample is left to test.
+        In `split`, if a class has fewer samples than `n_shots`, or if no sample remains for testing.
 
     References
     ----------
@@ -85,10 +85,10 @@ class FewShotSplit(BaseShuffleSplit):
         Yields
         ------
         train : ndarray of shape (C * n_shots,)
-            Indices of the shots, one of each class and then the next.
+            Indices of the shots: one shot of each class, then the next of each class.
 
         test : ndarray
-            Indices of the samples to test on, ascending.
+            Indices of the test samples, ascending.
         """
         if y is None:
             raise ValueError("FewShotSplit needs y: shots are drawn from each class.")
@@ -98,7 +98,7 @@ class FewShotSplit(BaseShuffleSplit):
         for name, minimum in (("n_shots", 1), ("n_splits", 1)):
             value = getattr(self, name)
             if not isinstance(value, Integral) or value < minimum:
-                raise ValueError(f"{name}={value!r}; it is an integer of at least {minimum}.")
+                raise ValueError(f"{name}={value!r} is not an integer of at least {minimum}.")
         y = column_or_1d(y)
         check_classification_targets(y)
         classes, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
@@ -127,7 +127,9 @@ class FewShotSplit(BaseShuffleSplit):
     def _n_test(self, n_rest: int) -> int:
         size = self.test_size
         if n_rest == 0:
-            raise ValueError(f"n_shots={self.n_shots} takes every sample; none is left to test on.")
+            raise ValueError(
+                f"n_shots={self.n_shots} takes every sample, and none remains for testing; lower it."
+            )
         if size is None:
             return n_rest
         if isinstance(size, Integral) and size >= 1:
@@ -135,5 +137,5 @@ class FewShotSplit(BaseShuffleSplit):
         if isinstance(size, Real) and not isinstance(size, Integral) and 0 < size < 1:
             return max(1, round(size * n_rest))
         raise ValueError(
-            f"test_size={size!r}; it is None, a number of samples, or a share between 0 and 1."
+            f"test_size={size!r} is not valid; pass None, a number of samples, or a share between 0 and 1."
         )

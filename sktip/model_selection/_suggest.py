@@ -13,9 +13,9 @@ from sktip._few_shot import FewShotClassifier
 from sktip._maths.unit import unit_norm
 from sktip._utils.labels import check_labels, codes_of
 
-#: Images that are looked at, at least so many per image that is chosen: more change little.
+#: Size of the random sample: 5,000 images, or 5 per chosen image if that is more.
 MOST_ROWS, ROWS_PER_SHOT = 5000, 5
-#: Images whose gains are computed together.
+#: Number of images whose gains are computed together.
 BLOCK = 256
 
 
@@ -29,62 +29,66 @@ def suggest_shots(
     class_names: Sequence[str] | None = None,
     random_state: int | np.random.RandomState | None = None,
 ) -> NDArray[np.intp]:
-    r"""Choose images to label next, so that few labels teach much.
+    r"""Choose which unlabelled images to label next.
 
-    The chosen images stand for all others: every image shall have one near it, in what it looks like
-    and in what `sktip.FewShotClassifier` takes it for. Images near a labelled one are passed over.
+    The chosen images represent all others: every image should be similar to one of them, in its
+    features and in the class probabilities of `sktip.FewShotClassifier`. Images that are similar to a
+    labelled image are chosen last.
 
     Read more in the :ref:`User Guide <guide_what_to_label>`.
 
     Parameters
     ----------
     X : array-like of shape (m, d)
-        Features of the images without labels.
+        Features of the unlabelled images.
 
     n : int
-        How many to choose, at most m.
+        Number of images to choose, at most m.
 
     X_labeled : array-like of shape (m_labeled, d), default=None
-        Features of the images that have labels already.
+        Features of the images that are labelled already.
 
     y : array-like of shape (m_labeled,), default=None
-        Their labels.
+        Labels of `X_labeled`.
 
     text_features : array-like of shape (C, d), default=None
-        Text features of the classes, ``encoder.encode_text(names)``. Without them, and without labels,
-        only the looks of the images count.
+        Text features of the classes, from ``encoder.encode_text(names)``. Without text features and
+        labels, images are compared by their features only.
 
     class_names : sequence of length C, default=None
-        Label of each row of `text_features`. None: labels are integers that index the rows.
+        Label of each row of `text_features`. If None, labels are integers that index the rows.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of the sample that is looked at where there are more than 5,000 images. Up to so many,
-        nothing is random.
+        Seed of the random sample that is used if there are more than 5,000 images. With fewer images,
+        the result does not depend on it.
 
     Returns
     -------
     rows : ndarray of shape (n,), int
-        Rows of `X`, those that stand for most images first. Each occurs once.
+        Distinct row indices of `X`. Images that represent most others come first.
 
     Raises
     ------
     ValueError
-        If there are not so many images, labels do not fit to images or text, or a row is zero.
+        If `n` is larger than m, if labels, images and text do not match, or if a row of features is
+        zero.
 
     See Also
     --------
-    held_out_proba : Finds wrong labels, once there are some.
+    held_out_proba : Find wrong labels among labelled images.
 
     Notes
     -----
-    Images are compared by the dot product of their unit features, beside the square roots of the class
-    probabilities, which have unit length too, so that both count the same. Where text or labels are
-    given, the probabilities are those of `sktip.FewShotClassifier` with the images of X as unlabelled ones.
-    One by one, the image is chosen that raises most the sum, over all images, of the
-    similarity to the nearest image chosen or labelled [1]_.
+    The similarity of two images is the dot product of their unit features, plus that of the square
+    roots of their class probabilities. Both vectors have unit length, so both count the same. The
+    probabilities are used if text or labels are given. They are those of `sktip.FewShotClassifier` with
+    the images of X as unlabelled images.
 
-    With more than 5,000 images (or 5 per image chosen) a random sample stands for all; memory
-    beyond X does not grow with m.
+    Images are chosen one by one. Each choice maximises the sum, over all images, of the similarity to
+    the nearest chosen or labelled image [1]_.
+
+    With more than 5,000 images, a random sample of 5,000 (or of 5 per chosen image, if that is more)
+    stands for all. Memory beyond X does not grow with m.
 
     References
     ----------
@@ -110,7 +114,9 @@ def suggest_shots(
     if not isinstance(n, Integral) or not 1 <= n <= len(X):
         raise ValueError(f"n={n!r}; it is an integer from 1 to the number of images, {len(X)}.")
     if (X_labeled is None) != (y is None):
-        raise ValueError("X_labeled and y belong together: the labelled images and their labels.")
+        raise ValueError(
+            "X_labeled and y must be passed together: labelled images and their labels."
+        )
     labelled = X[:0] if X_labeled is None else _features(X_labeled, "X_labeled", X.shape[1])
     n_rows = max(MOST_ROWS, ROWS_PER_SHOT * int(n))
     sample = np.sort(rng.permutation(len(X))[:n_rows])
@@ -126,26 +132,28 @@ def _features(X: Any, name: str, width: int | None = None) -> NDArray[np.float32
         raise ValueError(f"{name} has {rows.shape[1]} features, but X has {width}.")
     empty = np.flatnonzero(~rows.any(axis=1))
     if len(empty):
-        raise ValueError(f"{name} has a row of zeros, row {empty[0]}; remove it.")
+        raise ValueError(f"row {empty[0]} of {name} is all zeros; remove it.")
     return unit_norm(rows)
 
 
 def _classifier(
     sample: NDArray, labelled: NDArray, y: Any, text_features: Any, class_names: Any
 ) -> FewShotClassifier | None:
-    """Fit what says which classes images are taken for; None if nothing does."""
+    """Fit the classifier of the images. None if there are neither text features nor labels."""
     labels = None if y is None else check_labels(y)
     if labels is not None and len(labels) != len(labelled):
-        raise ValueError(f"X_labeled and y have the lengths {[len(labelled), len(labels)]}.")
+        raise ValueError(
+            f"X_labeled and y have the lengths {[len(labelled), len(labels)]}; they must be equal."
+        )
     if text_features is None:
         if class_names is not None:
             raise ValueError(
-                "class_names says what the rows of text_features are, which are missing."
+                "class_names are the labels of the rows of text_features, but text_features was not passed."
             )
         if labels is None or len(np.unique(labels)) < 2:
             return None
         with warnings.catch_warnings():
-            # That there is no text is what the user said.
+            # The user knows that there is no text.
             warnings.filterwarnings("ignore", "neither `encoder` nor")
             return FewShotClassifier().fit(labelled, labels, X_unlabeled=sample)
     if class_names is not None:
@@ -154,11 +162,14 @@ def _classifier(
         if labels is not None:
             unknown = np.setdiff1d(labels, names)
             if len(unknown):
-                raise ValueError(f"y holds {unknown.tolist()[0]!r}, which class_names lacks.")
+                raise ValueError(
+                    f"y holds the label {unknown.tolist()[0]!r}, which is not in class_names; add it."
+                )
             labels = order[codes_of(labels, names[order])]
         if len(names) != len(np.asarray(text_features)):
             raise ValueError(
-                f"class_names has {len(names)} names for {len(np.asarray(text_features))} rows of text_features."
+                f"class_names has {len(names)} names, but text_features has {len(np.asarray(text_features))} "
+                "rows; pass one name per row."
             )
     given = (None, None) if labels is None else (labelled, labels)
     return FewShotClassifier(text_features=text_features).fit(*given, X_unlabeled=sample)
@@ -183,7 +194,7 @@ def _representatives(
         similar = known[start : start + BLOCK] @ rows.T
         np.maximum(nearest, similar.max(axis=0), out=nearest)
     if not len(known):
-        # The first is the row most similar to all together.
+        # Start with the row that is most similar to all rows.
         chosen.append(int((rows @ rows.sum(axis=0)).argmax()))
         nearest = rows @ rows[chosen[0]]
 
@@ -197,7 +208,7 @@ def _representatives(
     gains[chosen] = -np.inf
     up_to_date = np.ones(len(rows), bool)
     while len(chosen) < n:
-        # A gain only shrinks as others are chosen: only the largest have to be computed again.
+        # Gains only shrink as more rows are chosen: only the largest have to be recomputed.
         while not up_to_date[gains.argmax()]:
             largest = np.argsort(-gains)[:BLOCK]
             largest = largest[~up_to_date[largest] & np.isfinite(gains[largest])]

@@ -1,8 +1,8 @@
-"""Prompts: sentences made of a template and a class name, and the published templates.
+"""Prompts from templates and class names, and the published templates.
 
-CLIP reads a class as a sentence. A template such as ``"a photo of a {}."`` becomes a prompt
-when its braces are filled with a class name, underscores replaced by spaces; several templates
-make several prompts of one class, whose text features are averaged.
+CLIP reads a class name as part of a sentence. A template such as ``"a photo of a {}."`` becomes a prompt
+when ``{}`` is replaced by a class name. Underscores in the name become spaces. With several templates, a
+class has several prompts, and their text features are averaged.
 """
 
 from sktip.prompts._descriptions import read_descriptions

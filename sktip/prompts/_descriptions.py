@@ -1,4 +1,4 @@
-"""Descriptions of classes, as language models write them, made templates."""
+"""Descriptions of classes by language models, converted to templates."""
 
 import difflib
 import json
@@ -10,7 +10,7 @@ from sktip._utils.warn import warn
 
 #: How a sentence ends, quotation marks and brackets aside.
 _ENDS = (".", "!", "?", "…")
-#: First words of a phrase that goes on from "which": others are things that the class has.
+#: First words of a phrase that can follow "which". Other phrases are things that the class has.
 _GO_ON = frozenset(
     "has have had is are was were can may might must often usually typically sometimes generally".split()
 )
@@ -22,60 +22,60 @@ def read_descriptions(
     *,
     template: str = "a photo of a {}",
 ) -> dict[Any, tuple[str, ...]]:
-    """Read descriptions of the classes, as language models write them, for `templates`.
+    """Read class descriptions by a language model, for the parameter `templates` of a classifier.
 
     Read more in the :ref:`User Guide <guide_descriptions>`.
 
     Parameters
     ----------
     path : str or path
-        A JSON file, an object with a list of texts per class, in one of two forms:
+        JSON file with an object that has a list of texts for each class, in one of two forms:
 
-        - sentences, as of CuPL [1]_: ``{"pug": ["A pug is a small dog with ...", ...]}``. They are
-          used as they are;
-        - phrases, as of classification by description [2]_: ``{"pug": ["a wrinkled face", "which has a
-          curled tail", ...]}``. Each is put behind `template`: "a photo of a pug, which has a wrinkled
+        - sentences, as in CuPL [1]_: ``{"pug": ["A pug is a small dog with ...", ...]}``. They are used
+          unchanged;
+        - phrases, as in classification by description [2]_: ``{"pug": ["a wrinkled face", "which has a
+          curled tail", ...]}``. Each is appended to `template`: "a photo of a pug, which has a wrinkled
           face."
 
     class_names : iterable of str, or mapping from label to name, default=None
-        The classes. The result has an entry for each, keyed by the name, or by the label of a
-        mapping. Names are found in the file whatever their case, with spaces or underscores. None
-        takes the classes of the file.
+        The classes. The result has an entry for each, with the name as key, or the label if this is a
+        mapping. Case, and spaces or underscores, may differ between a name and the file. If None, the
+        classes of the file.
 
     template : str, default="a photo of a {}"
-        Text before a phrase; ``{}`` is where the class name goes.
+        Text before a phrase, with ``{}`` for the class name.
 
     Returns
     -------
     templates : dict from label to tuple of str
-        For the parameter `templates` of a classifier, and for `fill_prompts`.
+        Templates of each class, for `templates` of a classifier and for `fill_prompts`.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
 
     ValueError
-        If the file is in no such form, has a class twice or one without text, or lacks one of
-        `class_names`; the closest names in the file are shown.
+        If the file has another form, has a class twice or a class without text, or lacks one of
+        `class_names`. The message shows the closest names in the file.
 
     Warns
     -----
     UserWarning
-        Once, if the file describes classes that are not in `class_names`, or has sentences without an
-        end, which were cut off when they were made.
+        If the file describes classes that are not in `class_names`, or has sentences without a full
+        stop, which the language model did not finish.
 
     See Also
     --------
-    fill_prompts : Prompts from templates.
+    fill_prompts : Fill templates with class names.
 
     Notes
     -----
-    A file is one of sentences if most of its texts name the class or begin like a sentence and end like
-    one. In a file of phrases, a text that names its class, or has ``{}``, is taken as it is.
+    A file holds sentences if most of its texts contain the class name, or begin with a capital letter and
+    end with a full stop. In a file of phrases, a text with its class name or ``{}`` is used unchanged.
 
-    Sentences longer than the model's context are found when they are encoded: one warning names
-    class and sentence.
+    Sentences longer than the model's context are found when they are encoded. One warning names the
+    classes and the sentences.
 
     References
     ----------
@@ -99,7 +99,7 @@ def read_descriptions(
      ['a photo of a pug, which has a wrinkled face.']]
     """
     if "{}" not in template:
-        raise ValueError(f"template={template!r} has no {{}} where the class name goes.")
+        raise ValueError(f"template={template!r} has no {{}} for the class name.")
     shown = os.fspath(path)
     found = _read_lists(shown)
     labels = _labels_of(found, class_names, shown)
@@ -118,7 +118,7 @@ def read_descriptions(
 
 
 def _read_lists(path: str) -> dict[str, list[str]]:
-    """Read a JSON object of lists of texts, and raise an error for whatever else a file may hold."""
+    """Read a JSON object of lists of texts; raise an error if the file holds anything else."""
 
     def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
@@ -132,14 +132,14 @@ def _read_lists(path: str) -> dict[str, list[str]]:
             content = json.load(file, object_pairs_hook=without_repeats)
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"{path}: no such file. Expected is a JSON file {{class: [texts]}}."
+            f"{path}: no such file. Expected a JSON file {{class: [texts]}}."
         ) from None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a JSON file of descriptions: {error}.") from error
     if not isinstance(content, dict) or not content:
         raise ValueError(
-            f"{path} holds a {type(content).__name__}{'' if content else ' without entries'}; expected is an "
-            "object that goes from class to a list of texts."
+            f"{path} holds a {type(content).__name__}{'' if content else ' without entries'}; expected an "
+            "object with a list of texts for each class."
         )
     for name, texts in content.items():
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
@@ -147,12 +147,14 @@ def _read_lists(path: str) -> dict[str, list[str]]:
                 f"{path}: the entry of {name!r} is not a list of texts, but {str(texts)[:100]!r}."
             )
         if not any(text.strip() for text in texts):
-            raise ValueError(f"{path}: there is no text for {name!r}. Describe it, or remove it.")
+            raise ValueError(
+                f"{path}: the class {name!r} has no text. Add one, or remove the class."
+            )
     return {name: [text.strip() for text in own if text.strip()] for name, own in content.items()}
 
 
 def _labels_of(found: Iterable[str], class_names: Any, path: str) -> dict[Any, str]:
-    """Return whose entry in the file is whose, by label; all of the file without `class_names`."""
+    """Name in the file of each class, by label; without `class_names`, all names of the file."""
     if class_names is None:
         return {name: name for name in found}
     if isinstance(class_names, str):
@@ -160,7 +162,7 @@ def _labels_of(found: Iterable[str], class_names: Any, path: str) -> dict[Any, s
     if hasattr(class_names, "keys"):
         wanted = {label: class_names[label] for label in class_names.keys()}  # noqa: SIM118  a Series
     else:
-        # Of an array, Python's own text.
+        # Convert the strings of an array to Python's.
         names = class_names.tolist() if hasattr(class_names, "tolist") else list(class_names)
         wanted = {name: name for name in names}
     spelt = {_plain(name): name for name in found}
@@ -202,7 +204,7 @@ def _is_sentence(name: str, text: str) -> bool:
 
 
 def _as_prompt(template: str, phrase: str) -> str:
-    """Put a phrase behind the class name: "which has" comes between, where the phrase has no verb."""
+    """Append a phrase to the template, with "which has" before it if it has no verb."""
     phrase = phrase.rstrip(". ")
     first = phrase.split(maxsplit=1)[0].lower()
     if first in ("which", "that", "with"):
@@ -214,11 +216,11 @@ def _as_prompt(template: str, phrase: str) -> str:
 
 def _warn_of_cut_off(sentences: Sequence[tuple[str, str]], path: str) -> None:
     cut = [(name, text) for name, text in sentences if not _has_end(text)]
-    # Prompts without full stops, such as "a photo of a pug", are not cut off but written so.
+    # If most have no full stop, such as "a photo of a pug", they are not unfinished sentences.
     if cut and 2 * len(cut) <= len(sentences):
         named = "; ".join(f"{text!r} (class {name!r})" for name, text in cut[:3])
         warn(
-            f"{len(cut):,} of {len(sentences):,} sentences in {path} have no end, so they were cut off when they "
-            f"were made: {named}{'; ...' if len(cut) > 3 else ''}. They are used as they are; complete them, or "
+            f"{len(cut):,} of {len(sentences):,} sentences in {path} have no full stop; the language model probably "
+            f"did not finish them: {named}{'; ...' if len(cut) > 3 else ''}. They are used unchanged; complete or "
             "remove them."
         )

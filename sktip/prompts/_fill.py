@@ -38,33 +38,33 @@ def fill_prompts(
     *,
     labels: Sequence[Any] | None = None,
 ) -> list[list[str]]:
-    """Make the prompts of every class.
+    """Fill templates with class names, to check the prompts that CLIP reads.
 
     Read more in the :ref:`User Guide <guide_class_names>`.
 
     Parameters
     ----------
     class_names : iterable of str of length n_classes
-        Names of the classes. An underscore stands for a space; all else is taken as it is written,
-        braces, percent and dollar signs included.
+        Names of the classes. An underscore is replaced by a space; all other characters, also
+        braces, are kept.
 
     templates : str, sequence of str, or mapping, default="a photo of a {}."
-        One template, several, or a mapping from a class to its own templates. ``{}`` is where
-        the name goes. Only the templates of a mapping may do without it.
+        One template, several templates, or a mapping from each class to its templates. ``{}`` is
+        replaced by the name. Only templates in a mapping may lack it.
 
     labels : sequence of length n_classes, default=None
-        What a mapping is keyed by. The class names by default.
+        Keys of the classes in a mapping of templates. If None, the class names.
 
     Returns
     -------
     prompts : list of list of str
-        The prompts of each class, in the order of `class_names` and of its templates.
+        Prompts of each class, in the order of `class_names` and of the templates.
 
     Raises
     ------
     ValueError
-        If a template is empty or lacks ``{}``, a mapping lacks a class, or a name is not valid
-        Unicode, such as that of a folder whose bytes could not be decoded.
+        If a template is empty or lacks ``{}``, if a mapping lacks a class, or if a name is not valid
+        Unicode, as with some folder names.
 
     TypeError
         If a name or a template is not a string, or `class_names` is a set or a mapping.
@@ -85,28 +85,26 @@ def fill_prompts(
         raise TypeError("class_names is a mapping; pass its names: list(class_names.values()).")
     if isinstance(class_names, set | frozenset):
         raise TypeError(
-            f"class_names is a {type(class_names).__name__}, which has no order that rows could follow; pass a "
-            "list."
+            f"class_names is a {type(class_names).__name__}, whose names have no order; pass a list."
         )
     names = list(map(plain, class_names))
     for index, name in enumerate(names):
         if not isinstance(name, str):
             raise TypeError(
-                f"class name {index} is {name!r} of type {type(name).__name__}; CLIP reads class "
-                "names as text, so pass strings."
+                f"class name {index} is {name!r} of type {type(name).__name__}; class names must be strings."
             )
         if not _is_unicode(name):
             raise ValueError(
-                f"class name {index} is {name!r}, which is not valid Unicode: a surrogate stands for what "
-                "could not be decoded. Rename the class, or give it a name by class_names."
+                f"class name {index} is {name!r}, which is not valid Unicode: some of its bytes could not be "
+                "decoded. Rename the class, or give it another name with class_names."
             )
     keys = names if labels is None else list(map(plain, labels))
     if isinstance(templates, Mapping):
         missing = [key for key in keys if key not in templates]
         if missing:
             raise ValueError(
-                f"templates is a mapping without an entry for {missing[:5]!r}; it needs one for "
-                "every class."
+                f"templates is a mapping without an entry for {missing[:5]!r} ({len(missing)} in all); it needs "
+                "one for every class."
             )
         of_class = [_as_sequence(templates[key], f"templates[{key!r}]") for key in keys]
     else:
@@ -115,8 +113,8 @@ def fill_prompts(
             if "{}" not in template:
                 raise ValueError(
                     f"the template {template!r} has no {{}} where the class name goes, so every "
-                    "class would get the same prompt. To give each class prompts of its own, pass "
-                    "a mapping from label to templates."
+                    "class would get the same prompt. To give each class its own prompts, pass a "
+                    "mapping from label to templates."
                 )
         of_class = [shared] * len(names)
     return [
@@ -138,8 +136,8 @@ def _as_sequence(templates: Any, where: str) -> list[str]:
         templates = [templates]
     if hasattr(templates, "keys"):
         raise TypeError(
-            f"{where} is a {type(templates).__name__}, whose index could say which class each belongs to; pass "
-            "its to_dict() or its tolist()."
+            f"{where} is a {type(templates).__name__}, and its index could mean classes. Pass its to_dict() "
+            "if it does, else its tolist()."
         )
     templates = list(map(plain, templates))
     if not templates:

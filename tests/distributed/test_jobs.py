@@ -137,5 +137,5 @@ class TestJobs:
     def test_a_missing_mount_ends_the_job(self, paths, clip):
         lost = [path.replace("/tmp", "/mnt/lost") for path in paths]
         encoded = dataset(lost).map_batches(EncodeImages, fn_constructor_args=[clip], **TWO)
-        with pytest.raises(Exception, match="100 images one after another could not be read on"):
+        with pytest.raises(Exception, match="100 consecutive images could not be read on"):
             encoded.materialize()

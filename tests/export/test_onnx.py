@@ -131,14 +131,14 @@ def test_other_answers_are_an_error(clf, tmp_path, monkeypatch):
         return convert(twin, rows, name)
 
     monkeypatch.setattr(_onnx, "_converted", wrong)
-    with pytest.raises(RuntimeError, match="differ from PyTorch's by .* nothing was written"):
+    with pytest.raises(RuntimeError, match="differ from PyTorch's by .* no file was written"):
         to_onnx(clf, tmp_path / "classifier.onnx")
     assert not os.listdir(tmp_path)
 
 
 def test_more_than_a_file_holds(clf, tmp_path, monkeypatch):
     monkeypatch.setattr(_onnx, "MAX_BYTES", 100)
-    with pytest.raises(ValueError, match="GB of weights, and an ONNX file holds 2 GB"):
+    with pytest.raises(ValueError, match="GB of weights, but an ONNX file is limited to 2 GB"):
         to_onnx(clf, tmp_path / "classifier.onnx")
 
 

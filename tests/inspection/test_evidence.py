@@ -349,7 +349,7 @@ def test_on_axes_of_the_user(fitted, query, digits):
     assert min(ax.get_position().y0 for ax in display.image_axes_) > right.get_position().y1
     free = pyplot.figure().add_axes((0.1, 0.1, 0.8, 0.8))
     assert CacheEvidenceDisplay.from_estimator(fitted, query, ax=free).ax_ is free
-    with pytest.raises(ValueError, match="ax has no place in a grid"):
+    with pytest.raises(ValueError, match="ax is not part of a grid"):
         CacheEvidenceDisplay.from_estimator(fitted, query, query_image=digits[0][0], ax=free)
 
 
@@ -358,12 +358,12 @@ def test_errors(fitted, query, digits, shots):
     show = CacheEvidenceDisplay.from_estimator
     with pytest.raises(NotFittedError):
         show(classifier(W), query)
-    with pytest.raises(TypeError, match="LogisticRegression has neither a cache"):
+    with pytest.raises(TypeError, match="LogisticRegression has neither nearest_shots"):
         show(LogisticRegression().fit(X, y), query)
     with pytest.raises(ValueError, match="shots has 3 images, but the classifier has 14 shots"):
         show(fitted, query, shots=digits[0][:3])
     for wrong, shape in ((X[:1], "1, 8"), ("cat.jpg", "")):
-        with pytest.raises(ValueError, match=rf"query has shape \({shape}\);.* such as X\[0\]"):
+        with pytest.raises(ValueError, match=rf"query has the shape \({shape}\);.* such as X\[0\]"):
             show(fitted, wrong)
     with pytest.raises(ValueError, match="7 features"):
         show(fitted, query[:7])

@@ -157,9 +157,9 @@ def test_errors(samples):
             show(clf, X, y, shots=wrong)
     with pytest.raises(ValueError, match="n_shots=12, but 3 classes have fewer"):
         show(clf, X, y, shots=[12])
-    with pytest.raises(ValueError, match=r"scores of 'a' have the shape \(2, 3\); 3 numbers"):
+    with pytest.raises(ValueError, match=r"scores of 'a' have the shape \(2, 3\); with 3 numbers"):
         ShotsCurveDisplay(SHOTS, {"a": np.ones((2, 3))}).plot()
-    with pytest.raises(ValueError, match=r"figures of 'p' have the shape \(2,\); .* 3 numbers"):
+    with pytest.raises(ValueError, match=r"scores of 'p' have the shape \(2,\); .* 3 numbers"):
         ShotsCurveDisplay(SHOTS, {"a": np.ones((3, 1))}, published={"p": [1, 2]}).plot()
 
 
