@@ -387,7 +387,7 @@ def test_easy_shots_make_the_answers_less_overconfident(monkeypatch, n_shots):
         for seed in range(4):
             given = {"n_classes": 30, "n_queries": 600, "text_noise": 0.5}
             _, _, _, queries, asked = problem(n_shots, seed, noise=0.65, **given)
-            shots, codes, text, *_ = problem(n_shots, seed, noise=0.4, **given)
+            shots, codes, text, *_ = problem(n_shots, seed, noise=0.35, **given)
             model = fit_text_prior(shots, codes, text=text, logit_scale=10, n_classes=30)
             found = logits(model, queries)
             sure = log_loss(found, asked, np.ones(600))[1].max(axis=1).mean()

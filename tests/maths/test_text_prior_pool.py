@@ -75,7 +75,7 @@ def test_a_pool_helps_without_text():
         model = world.model(1, with_text=False)
         before.append(world.accuracy(model))
         after.append(world.accuracy(add_pool(model, world.pool(60), None)))
-    assert np.mean(after) > np.mean(before) + 0.02
+    assert np.mean(after) > np.mean(before) + 0.015
 
 
 def test_two_classes():

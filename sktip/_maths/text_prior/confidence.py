@@ -33,6 +33,10 @@ MOST_HELD_OUT = 4000
 USUAL_FACTOR, LEAST_EASE = 1.2, 0.7
 #: Standard deviation of the logarithm of that factor, whose median is 1.
 DEVIATION_OF_TEXT_FACTOR = 0.5
+#: Text and discriminants are partly redundant, so their sum is overconfident, and only held-out shots
+#: show by how much. With none, the logits are multiplied by the first number. With as many as the
+#: second, they are multiplied by its square root, and so on.
+REDUNDANCY, FEW_HELD_OUT = 0.8, 10
 
 
 def variances(means_weight: float, counts: NDArray[Any]) -> NDArray[Any]:
@@ -136,12 +140,9 @@ def confidence_factor(
     coef: NDArray[Any],
     intercept: NDArray[Any],
     believed: NDArray[Any],
+    text_logits: NDArray[Any] | None,
 ) -> float:
-    """Find the factor of all logits with the smallest log-loss on held-out shots.
-
-    The temperature was chosen for logits without the correction, and for models of fewer shots. Both
-    the correction, which is scored on folds here, and the step to all shots make the final logits
-    more confident than those.
+    """Find the factor of all logits that makes their probabilities calibrated.
 
     Parameters
     ----------
@@ -165,33 +166,79 @@ def confidence_factor(
 
     believed : ndarray of shape (p, d + 1)
         Coefficients without the correction, the intercept last.
+
+    text_logits : ndarray of shape (p, d) or None
+        Coefficients of CLIP's text logits, at CLIP's own scale.
+    """
+    n_held_out = float(weights.sum()) if models else 0.0
+    evenly = even_weights(codes, weights, statistics.counts[statistics.counts > 0])
+    sample = enough(folds, ENOUGH)
+    factor = _held_out_factor(
+        shots,
+        codes,
+        weights,
+        sample,
+        evenly[sample],
+        models=models,
+        choice=choice,
+        statistics=statistics,
+        offsets=offsets,
+        coef=coef,
+        intercept=intercept,
+        believed=believed,
+    )
+    if text_logits is not None or not models:
+        factor *= REDUNDANCY ** (FEW_HELD_OUT / (FEW_HELD_OUT + n_held_out))
+    if text_logits is not None:
+        logits = shots[sample] @ text_logits.T
+        factor *= _easy_shots_factor(logits, codes[sample], evenly[sample])
+    return factor
+
+
+def _held_out_factor(
+    shots: NDArray[Any],
+    codes: NDArray[Any],
+    weights: NDArray[Any],
+    sample: NDArray[Any],
+    evenly: NDArray[Any],
+    *,
+    models: list[FoldModel],
+    choice: Choice,
+    statistics: Statistics,
+    offsets: NDArray[Any],
+    coef: NDArray[Any],
+    intercept: NDArray[Any],
+    believed: NDArray[Any],
+) -> float:
+    """Find the factor of all logits with the smallest log-loss on a sample of held-out shots.
+
+    The temperature was chosen for logits without the correction, and for models of fewer shots. Both
+    the correction, which is scored on folds here, and the step to all shots make the final logits
+    more confident than those. The sample is a mask, and `evenly` holds its weights.
     """
     present = np.flatnonzero(statistics.counts)
-    counts = statistics.counts[present]
-    asked = enough(folds, ENOUGH)
-    evenly = even_weights(codes, weights, counts)[asked]
-    features, codes_asked = shots[asked], codes[asked]
+    features, targets = shots[sample], codes[sample]
 
     def deviation(logits: NDArray[Any]) -> float:
-        return _deviation(logits, codes_asked, evenly)
+        return _deviation(logits, targets, evenly)
 
     plain = features @ believed[:, :-1].T + believed[:, -1]
     if not models:
         # No shot was held out. The correction must not add to the spread of the logits.
         whole, usual = deviation(features @ coef.T + intercept), deviation(plain)
         return min(1.0, usual / whole) if whole else 1.0
-    held_out = choice.logits[asked].astype(np.float64) + offsets
+    held_out = choice.logits[sample].astype(np.float64) + offsets
     factor, whole = 1.0, deviation(plain)
     if len(models) >= LEAST_FOLDS:
         whole = deviation(features @ coef.T + intercept)
         for model in models:
-            out = model.out[asked]
+            out = model.out[sample]
             if out.any():
                 held_out[out] += _corrected(
                     model, shots, codes, weights, present=present, choice=choice
                 )
         precision = np.array([[DEVIATION_OF_FACTOR**-2]])
-        found, _ = most_probable_weights([held_out], codes_asked, evenly, precision, np.ones(1))
+        found, _ = most_probable_weights([held_out], targets, evenly, precision, np.ones(1))
         factor = float(found[0])
     # The prior assumes that the spread of logits grows with the root of the number of shots.
     grown = np.sqrt(statistics.shots / np.mean([model.shots for model in models]))
@@ -199,37 +246,17 @@ def confidence_factor(
     return factor * min(1.0, usual / whole) if usual and whole else factor
 
 
-def easy_shots_factor(
-    shots: NDArray[Any],
-    codes: NDArray[Any],
-    weights: NDArray[Any],
-    folds: NDArray[Any],
-    *,
-    text_logits: NDArray[Any],
-    counts: NDArray[Any],
+def _easy_shots_factor(
+    text_logits: NDArray[Any], codes: NDArray[Any], weights: NDArray[Any]
 ) -> float:
     """Find the factor of all logits, at most 1, for shots that are easier than the queries.
 
     Studio photos, or means of several views, are easier to classify than everyday photos. Held-out
     shots cannot show this, since they are easy too. CLIP's text logits, which never saw the shots,
     can: on easy shots they are less confident than they could be.
-
-    Parameters
-    ----------
-    shots, codes, weights, folds : ndarray of shape (m, d), (m,), (m,) and (m,)
-        The shots; codes are among the p classes that have shots.
-
-    text_logits : ndarray of shape (p, d)
-        Coefficients of CLIP's text logits, at CLIP's own scale.
-
-    counts : ndarray of shape (p,)
-        Shots of each class.
     """
-    rows = enough(folds, ENOUGH)
-    evenly = even_weights(codes, weights, counts)[rows]
-    logits = shots[rows] @ text_logits.T
     precision = np.array([[DEVIATION_OF_TEXT_FACTOR**-2]])
-    found, _ = most_probable_weights([logits], codes[rows], evenly, precision, np.ones(1))
+    found, _ = most_probable_weights([text_logits], codes, weights, precision, np.ones(1))
     return float(np.clip(USUAL_FACTOR / found[0], LEAST_EASE, 1))
 
 

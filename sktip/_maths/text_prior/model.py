@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from sktip._maths.text_prior.confidence import (
     ENOUGH,
     confidence_factor,
-    easy_shots_factor,
     offset_of_uncertain_classes,
     variances,
 )
@@ -274,16 +273,8 @@ def _second_stage(
         coef=(first_coef + correction_coef)[present],
         intercept=(first_intercept + correction_intercept)[present],
         believed=np.column_stack([first_coef, first_intercept])[present],
+        text_logits=None if text is None else scaled[present],
     )
-    if text is not None:
-        factor *= easy_shots_factor(
-            shots,
-            targets,
-            weights,
-            folds,
-            text_logits=scaled[present],
-            counts=means.counts[present],
-        )
     return TextPriorModel(
         text_coef=factor * choice.text_weight * scaled,
         means_coef=factor * alpha * coef,

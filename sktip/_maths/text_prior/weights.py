@@ -20,9 +20,6 @@ SPREAD_OF_ONE_SHOT = 0.45
 SPREAD_OF_TEXT = 0.03
 #: Standard deviations of the logarithms of the temperature and of the discriminants' weight.
 DEVIATION_OF_TEMPERATURE, DEVIATION_OF_WEIGHT = 0.5, 1.0
-#: Text and discriminants are partly redundant, so their sum is overconfident. Held-out shots show by
-#: how much; where none can be held out, the sum is multiplied by this.
-SHARED = 0.8
 #: Costs of shrinkages with a smaller relative difference are equal.
 INDIFFERENCE = 1e-6
 #: Spreads up to this fraction of the length of whitened features are rounding.
@@ -131,19 +128,17 @@ def choose_weights(
         if cost < best_cost - INDIFFERENCE * abs(cost):
             best_cost, shrinkage, found = cost, candidate, start
     parts, units = held_out(shrinkage, np.arange(len(shots)))
-    together = 1.0
     if not models:
         spread = text_spread(means, text, logit_scale)
         units = [believed_weight(means, shrinkage, spread, statistics.shots)]
-        together = 1.0 if text is None else SHARED
     logits = float(found[-1]) * parts[-1]
     if text is not None:
         logits += float(found[0]) * parts[0]
     speaking = [unit for unit in units if unit > 0]
     return Choice(
         shrinkage,
-        together * float(found[0]) if text is not None else 1.0,
-        together * float(found[-1] * np.mean(speaking)) if speaking else 0.0,
+        float(found[0]) if text is not None else 1.0,
+        float(found[-1] * np.mean(speaking)) if speaking else 0.0,
         logits,
     )
 
