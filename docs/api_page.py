@@ -9,32 +9,32 @@ from sktip.utils import all_estimators
 HEAD = """API reference
 =============
 
-Every public object, grouped as the :doc:`user guide <guide/index>`. Estimators and what belongs to them are imported from
-``sktip`` itself. Names that begin with an underscore are not public: they may change at any time.
+All public objects, in the groups of the :doc:`user guide <guide/index>`. Import estimators from ``sktip`` itself. Names that begin
+with an underscore are not public and may change at any time.
 """
 #: Groups with what they are for, and what comes first in each.
 GROUPS = {
     "Start": (
-        "A first classifier from your own photos (:doc:`getting_started`, :doc:`guide/own_photos`).",
+        "Train a first classifier on your own photos (:doc:`getting_started`, :doc:`guide/own_photos`).",
         "FewShotClassifier CLIPFeatureTransformer datasets.load_image_folder datasets.load_image_table "
         "model_selection.FewShotSplit model_selection.suggest_shots datasets.load_digit_images",
     ),
     "Better answers": (
-        "Other classifiers, the paper's among them (:doc:`guide/which_classifier`); prompts (:doc:`guide/class_names`).",
+        "Choose another classifier (:doc:`guide/which_classifier`), and improve prompts (:doc:`guide/class_names`).",
         "TipAdapterClassifier TipAdapterClassifierCV GDAClassifier ProKeRClassifier ZeroShotClassifier "
         "CLIPAdapterClassifier",
     ),
     "Trust": (
-        "Why an answer was given (:doc:`guide/evidence`), what shots and parameters change (:doc:`guide/alpha_beta`), "
-        "wrong labels (:doc:`guide/wrong_labels`), unknown images (:doc:`guide/unknown`).",
+        "See why an answer was given (:doc:`guide/evidence`) and how scores depend on parameters (:doc:`guide/alpha_beta`), "
+        "reject unknown classes (:doc:`guide/unknown`), find wrong labels (:doc:`guide/wrong_labels`).",
         "inspection.CacheEvidenceDisplay RejectUnknown model_selection.held_out_proba",
     ),
     "Work": (
-        "Encode once (:doc:`guide/encoding_once`), many images (:doc:`guide/many_images`), ONNX (:doc:`guide/export`).",
+        "Encode once (:doc:`guide/encoding_once`), predict many images (:doc:`guide/many_images`), export (:doc:`guide/export`).",
         "FeatureMemory clear_model_cache",
     ),
     "Reference": (
-        "Errors and bug reports (:doc:`guide/errors`), and the paper's data sets (:doc:`guide/paper_table`).",
+        "Find errors (:doc:`guide/errors`), and load the paper's data sets (:doc:`guide/paper_table`).",
         "exceptions.ImageReadError exceptions.ModelLoadError show_versions utils.all_estimators datasets.load_dataset",
     ),
 }

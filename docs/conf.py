@@ -100,7 +100,10 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(sklearn|numpy|matplotlib|torch|joblib|open_clip|pandas|ray|os|pathlib)(\..*)?"),
     ("py:obj", r"[a-z][A-Za-z0-9_]*"),
-    ("py:obj", r"[A-Z][A-Za-z]*CV|PredefinedSplit|Pipeline|X|X_unlabeled|X_unknown|LeaveOneOut"),
+    (
+        "py:obj",
+        r"[A-Z][A-Za-z]*CV|PredefinedSplit|Pipeline|X|X_labeled|X_unlabeled|X_unknown|LeaveOneOut",
+    ),
 ]
 
 # -- API reference --------------------------------------------------------------------------

@@ -56,8 +56,11 @@ for prompt in fill_prompts(["seven"], templates)[0]:
 # First without any image, then with two shots per class, on the other images. Here descriptions lose
 # a little: measure them on photos of your own before you use them.
 
+import matplotlib.pyplot as plt
+
 clip = CLIPFeatureTransformer("tiny")
 F = clip.transform(data.data)
+figure, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
 shots, test = next(FewShotSplit(2, random_state=0).split(F, data.target))
 for title, own in (("one template", "a photo of a {}."), ("descriptions", templates)):
     common = {"input": "features", "class_names": names, "templates": own}
@@ -65,5 +68,8 @@ for title, own in (("one template", "a photo of a {}."), ("descriptions", templa
     few_shot = FewShotClassifier(clip, **common).fit(F[shots], data.target[shots])
     scores = [clf.score(F[test], data.target[test]) for clf in (zero_shot, few_shot)]
     print(f"{title:13} zero-shot {100 * scores[0]:.1f} %   2 shots {100 * scores[1]:.1f} %")
-
+    places = [f"{kind}, {title}" for kind in ("zero-shot", "2 shots")]
+    ax.bar_label(ax.barh(places, scores), fmt="{:.1%}", padding=3)
+ax.set(xlim=(0, 1), xlabel="accuracy on the other digits")
+plt.show()
 folder.cleanup()

@@ -88,8 +88,17 @@ print(done.stdout)
 # %%
 # It answers as the classifier does.
 
+import matplotlib.pyplot as plt
+
 answers = [line.split() for line in done.stdout.splitlines()]
 assert [label for label, _ in answers] == clf.predict(images[test[:8]]).tolist()
 expected = clf.predict_proba(images[test[:8]]).max(axis=1)
 assert np.allclose([float(share) for _, share in answers], expected, atol=1e-3)
 folder.cleanup()
+
+figure, axes = plt.subplots(2, 4, figsize=(6, 3.6), layout="constrained")
+for ax, picture, (label, share) in zip(axes.flat, pictures, answers):
+    ax.imshow(picture)
+    ax.set_title(f"{label} ({float(share):.0%})")
+    ax.set_axis_off()
+plt.show()

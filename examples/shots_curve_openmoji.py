@@ -2,7 +2,7 @@
 All methods on drawings, with 1 to 16 shots
 ===========================================
 
-Compare nine classifiers on OpenMoji's drawings in eighteen groups, such as animal, fruit, vehicle and
+Compare ten classifiers on OpenMoji's drawings in eighteen groups, such as animal, fruit, vehicle and
 flag.
 
 Nothing is downloaded: the drawings and Unicode's groups come from pip packages, which
@@ -99,6 +99,7 @@ features = clip.transform(images)
 
 import warnings
 
+import matplotlib.pyplot as plt
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
@@ -113,6 +114,7 @@ from sktip import (
 )
 from sktip.inspection import ShotsCurveDisplay
 
+_, ax = plt.subplots(figsize=(9, 4.6), layout="constrained")
 prior = {"input": "features", "templates": ["a picture of a {}", "an icon of a {}"]}
 seeded = {**prior, "random_state": 0}
 methods = {
@@ -134,8 +136,11 @@ with threadpool_limits(1), warnings.catch_warnings():
     # scikit-learn warns that a few shots of many classes look like a regression.
     warnings.filterwarnings("ignore", message="The number of unique classes is greater")
     display = ShotsCurveDisplay.from_estimator(
-        methods, features, labels, shots=[1, 2, 4, 8, 16], cv=3, random_state=0
+        methods, features, labels, shots=[1, 2, 4, 8, 16], cv=3, random_state=0, ax=ax
     )
+ax.set(title="OpenMoji, 18 groups", ylabel="accuracy on the test drawings")
+ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+plt.show()
 
 # %%
 # Accuracies
@@ -145,15 +150,6 @@ with threadpool_limits(1), warnings.catch_warnings():
 print(f"{'shots per class':20}" + "".join(f"{k:>12}" for k in display.shots))
 for name, scores in display.scores.items():
     print(f"{name:20}" + "".join(f"{100 * r.mean():6.1f} ± {100 * r.std():3.1f}" for r in scores))
-
-# %%
-
-import matplotlib.pyplot as plt
-
-display.ax_.set(title="OpenMoji, 18 groups", ylabel="accuracy on the test drawings")
-display.figure_.set_size_inches(9, 4.6)
-display.ax_.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-plt.show()
 
 # %%
 # This small CLIP does not know the names of the groups well: zero-shot reaches 47 %. The linear probe does

@@ -27,8 +27,8 @@ class PredictImages(EncodeImages):
     ----------
     estimator : estimator
         A fitted classifier of sktip with an `encoder`, whether it was fitted on images or on
-        features; a Pipeline that begins with a ``CLIPFeatureTransformer``; a `RejectUnknown` around
-        one of them; or a search over one of these, such as GridSearchCV. Put any other classifier
+        features; a Pipeline that begins with a ``CLIPFeatureTransformer``; a `sktip.RejectUnknown`
+        around one of them; or a search over one of these, such as GridSearchCV. Put any other classifier
         of features in a Pipeline: ``make_pipeline(clip, classifier)`` needs no new fit.
 
     column : str, default="path"
