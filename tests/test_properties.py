@@ -244,7 +244,7 @@ class TestRowsOfAnySize:
         broken = X.copy()
         broken[4] = 0
         if name != "zero-shot":
-            with pytest.raises(ValueError, match=r"row of zeros, row 4 \(1 in all\)"):
+            with pytest.raises(ValueError, match=r"row 4 of X is all zeros \(1 in all\)"):
                 fit(name, broken, y, text)
         without = fit(name, broken, y, None)
         assert np.isfinite(without.predict_proba(np.zeros((1, X.shape[1])))).all()

@@ -348,12 +348,12 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("parameters", "message"),
         [
-            ({"alphas": []}, "alphas has shape"),
-            ({"betas": []}, "betas has shape"),
+            ({"alphas": []}, "alphas has the shape"),
+            ({"betas": []}, "betas has the shape"),
             ({"alphas": [1.0, -2.0]}, "alphas holds .*-2.0"),
             ({"betas": [np.nan]}, "betas holds .*nan"),
             ({"betas": [np.inf, 1]}, "betas holds .*inf"),
-            ({"alphas": [[1.0]]}, r"alphas has shape \(1, 1\)"),
+            ({"alphas": [[1.0]]}, r"alphas has the shape \(1, 1\)"),
             ({"scoring": "acuracy"}, "scoring"),  # codespell:ignore
             ({"cv": "five"}, "cv"),
             ({"cv": 5}, "n_splits=5 cannot be greater"),

@@ -196,7 +196,7 @@ class TestShotsOfWeightZero:
         X, y, W = features((3, 3, 3))
         X[6] = 0
         weights = np.where(np.arange(9) < 3, 0.0, 1.0)
-        with pytest.raises(ValueError, match="row of zeros, row 6"):
+        with pytest.raises(ValueError, match="row 6 of X is all zeros"):
             TipAdapterClassifier(text_features=W).fit(X, y, sample_weight=weights)
         X[6] = np.nan
         with pytest.raises(ValueError, match="row 6 has NaN"):

@@ -28,7 +28,7 @@ def warned_at(call):
         warnings.simplefilter("always")
         call()
     wanted = ("neither `encoder`", "every class has one shot", "could not be read", "cut off")
-    wanted += ("A column-vector", "not all of them are kept")
+    wanted += ("A column-vector", "not all of them are stored")
     return [w.filename for w in caught if any(words in str(w.message) for words in wanted)]
 
 
