@@ -122,18 +122,20 @@ def write_chart(folder):
 
 
 def take(measured):
-    """Take over what ``reproduce_paper.py`` has measured, data set by data set."""
-    with Path(measured).open(newline="") as lines:
-        new = [{name: row[name] for name in FIELDS} for row in csv.DictReader(lines)]
-    new = [row for row in new if not row["dataset"].startswith("mean of")]
+    """Take over what ``reproduce_paper.py`` has measured, cell by cell; other cells stay."""
+
+    def cells(file):
+        with Path(file).open(newline="") as lines:
+            rows = [{name: row[name] for name in FIELDS} for row in csv.DictReader(lines)]
+        return {(row["dataset"], row["method"], row["shots"]): row for row in rows}
+
     file = HERE / "accuracy.csv"
-    with file.open(newline="") as lines:
-        names = {row["dataset"] for row in new}
-        kept = [row for row in csv.DictReader(lines) if row["dataset"] not in names]
+    new = {key: row for key, row in cells(measured).items() if not key[0].startswith("mean of")}
+    merged = cells(file) | new
     with file.open("w", newline="") as lines:
         writer = csv.DictWriter(lines, FIELDS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows([*kept, *new])
+        writer.writerows(merged.values())
 
 
 def main(arguments=None):

@@ -1,4 +1,4 @@
-"""The recommended classifier: text, shots and unlabelled images, and nothing to tune."""
+"""The recommended classifier: it uses text, shots and unlabelled images, and needs no tuning."""
 
 # The annotations of nested functions would be evaluated anew in every call.
 from __future__ import annotations
@@ -20,24 +20,25 @@ from sktip._utils.prediction import LinearPredictionMixin
 from sktip._utils.progress import progress
 from sktip._utils.text_prior_parts import TextPriorPartsMixin
 
-#: Part of a shot below which a class without text is as good as absent.
+#: Without text, the logit of a class with less than one shot is lowered by the logarithm of its count,
+#: which counts as at least this.
 RAREST = 1e-6
 
 
 class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesClassifier):
     r"""The classifier to start with: learns from class names, shots and unlabelled images.
 
-    The text features of the class names say where the image features of the classes lie. The mean of
-    a class is predicted from its text, and updated with its shots. A query f gets the logits
+    The mean image feature of a class is predicted from the text feature of its name, and updated with
+    its shots. A query f gets the logits
 
     .. math::
         a s f W^\top + \alpha \, g(f) + c(f)
 
     where s is CLIP's logit scale, W the text features, g the linear discriminant of the class means,
-    and c a correction: a logistic regression on what the first two terms do not know about held-out
-    shots. Unlabelled images, if there are any, move means and covariance. Everything is chosen in
-    `fit`, on the shots alone, and the result is linear: predictions cost one matrix product, however
-    many shots there are.
+    and c a correction: a logistic regression that learns, from held-out shots, what the first two
+    terms miss. Unlabelled images, if there are any, improve the means and the covariance. `fit`
+    chooses every weight on the shots. The result is linear: the cost of a prediction does not depend
+    on the number of shots.
 
     Read more in the :ref:`User Guide <guide_few_shot>`.
 
@@ -75,8 +76,8 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
         unlabelled images are never augmented.
 
     device : str, default=None
-        Torch device of predictions; `fit` uses the CPU. None is CUDA where there is one, else the
-        CPU. The encoder has a device of its own.
+        Torch device of predictions; `fit` uses the CPU. If None, CUDA if available, else the CPU.
+        The encoder has its own device.
 
     random_state : int, RandomState instance or None, default=None
         Seed of the views.
@@ -102,17 +103,17 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
         Factor :math:`\alpha` of the discriminants; 0 without shots.
 
     shrinkage_ : float
-        Part of the covariance that is replaced by its mean variance.
+        Fraction of the covariance that is replaced by its mean variance.
 
     kappa_ : float
-        Shots that the predicted mean of a class is worth.
+        Weight of the predicted mean of a class, in shots.
 
     class_means_ : ndarray of shape (C, d) or None
-        Means of the classes: predicted from the text, and updated with the shots and with the
-        unlabelled images. None if there is only text.
+        Class means: predicted from the text, and updated with the shots and the unlabelled images.
+        None if there is only text.
 
     predicted_means_ : ndarray of shape (C, d) or None
-        The means that the text predicts; without text, one mean for all classes.
+        Class means as predicted from the text; without text, one mean for all classes.
 
     correction_coef_ : ndarray of shape (C, d)
         Coefficients of the correction c, which is 0 at the centre of all classes.
@@ -121,7 +122,7 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
         Number of samples of each class, or the sum of their weights.
 
     shots_ : ndarray of shape (m, d)
-        Unit features of the shots, in the order given, without those of weight 0.
+        Unit features of the shots, in the order given. Shots of weight 0 are dropped.
 
     shot_codes_ : ndarray of shape (m,), int, or None
         Class of each shot, as an index into `classes_`.
@@ -133,18 +134,18 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
         Group of each shot. None without groups.
 
     label_beliefs_ : ndarray of shape (m,)
-        Probability that the label of each shot is right. The weight of the shot is multiplied by
-        it. All are 1 where fewer than one label in a hundred seems wrong.
+        Probability that the label of each shot is right. It multiplies the weight of the shot. All
+        are 1 if fewer than one label in a hundred seems wrong.
 
     unlabeled_ : ndarray of shape (n, d), float32, or None
         Unit features of the unlabelled images, kept for `partial_fit`.
 
     trust_ : float or None
-        How far the unlabelled images are trusted, from 0, where they change nothing, to 1. None
-        without any.
+        Weight of the unlabelled images, from 0, where they change nothing, to 1. None without
+        unlabelled images.
 
     evidence_ : dict of ndarray, or None
-        Arrays by which `explain` traces logits to single shots. None without shots.
+        Arrays that `explain` uses to attribute logits to shots. None without shots.
 
     n_iter_ : int
         Rounds of expectation-maximisation over the unlabelled images.
@@ -178,9 +179,13 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
     -----
     A class without shots is predicted from its text and, if there are any, the unlabelled images.
 
-    `X_unlabeled` cannot be routed as metadata: scikit-learn's tools slice metadata like samples
-    wherever it has as many rows as X, so that each fold would silently get a part of the images.
-    Write the loop over the folds yourself.
+    Probabilities are calibrated on held-out shots. If CLIP's text logits suggest that the shots are
+    easier to classify than ordinary photos, as studio photos are, all logits are multiplied by a
+    factor of at least 0.7.
+
+    `X_unlabeled` cannot be routed as metadata. Scikit-learn slices metadata like samples whenever it
+    has as many rows as X, so each fold would silently get only some of the images. Write the loop over
+    the folds yourself.
 
     Examples
     --------
@@ -207,9 +212,7 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
         "verbose": ["verbose"],
     }
 
-    _without_prior = (
-        "all classes are expected in the same place, and the shots alone tell them apart"
-    )
+    _without_prior = "predictions come from the shots alone"
 
     def __init__(
         self,
@@ -248,19 +251,19 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
         sample_weight: ArrayLike | None = None,
         groups: ArrayLike | None = None,
     ) -> Self:
-        """Learn from class names, shots and unlabelled images, whichever there are.
+        """Learn from class names, shots and unlabelled images; each is optional.
 
         Parameters
         ----------
         X : sequence of images of length m, or array-like of shape (m, d), default=None
             The shots: images if there is an `encoder` and ``input="image"``, else features. Without
-            shots, `class_names` or `text_features` say which classes there are.
+            shots, `class_names` or `text_features` define the classes.
 
         y : array-like of shape (m,), default=None
-            Their labels. Classes may have any number of shots, none included.
+            Their labels. Classes may have any number of shots, including none.
 
         X_unlabeled : sequence of images of length n, or array-like of shape (n, d), default=None
-            Images without labels, of the kind that will be predicted; features where X is features.
+            Images without labels, similar to those that will be predicted; features if X is features.
 
         sample_weight : array-like of shape (m,), default=None
             Non-negative weight of each shot: a weight of 2 is the shot given twice. A shot of
@@ -278,8 +281,8 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
         Raises
         ------
         ValueError
-            If there are neither shots nor text, or the arguments do not fit together. It is raised
-            before anything is encoded. Messages about unlabelled images begin with ``X_unlabeled``.
+            If there are neither shots nor text, or the arguments are inconsistent. It is raised before
+            any image is encoded. Messages about unlabelled images begin with ``X_unlabeled``.
 
         ImageReadError
             If an image cannot be read. The estimator stays as it was before the call.
@@ -299,7 +302,7 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
         sample_weight: ArrayLike | None = None,
         groups: ArrayLike | None = None,
     ) -> Self:
-        """Add shots, new classes and unlabelled images: the result is that of `fit` with all.
+        """Add shots, new classes and unlabelled images. The result equals `fit` with all of them.
 
         Parameters
         ----------
@@ -310,7 +313,7 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
             Their labels, of known classes or new ones.
 
         classes : array-like of shape (n,), default=None
-            More classes, which `y` need not have.
+            Further classes, which may be missing from `y`.
 
         X_unlabeled : sequence of images of length n, or array-like of shape (n, d), default=None
             More images without labels.
@@ -329,7 +332,7 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
         Raises
         ------
         ValueError
-            As in `fit`, or if the labels are not of the kind known.
+            As in `fit`, or if the labels have another type than the earlier ones.
         """
         given = {"X_unlabeled": X_unlabeled, "sample_weight": sample_weight, "groups": groups}
         self._take(X, y, classes=classes, **given)
@@ -356,7 +359,7 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
                     n_classes=len(self.classes_),
                 )
             if self.text_features_ is None:
-                # Nothing else speaks for a class that has less than one shot.
+                # Without text, a class with less than one shot must not win by its prior mean.
                 rare = np.log(np.maximum(model.statistics.presence, RAREST))
                 model = replace(model, means_intercept=model.means_intercept + rare)
             on_step(text=model.text_weight, means=model.means_weight, shrinkage=model.shrinkage)

@@ -161,7 +161,8 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, Bas
       covariance, and means look too close to shots that shaped the covariance.
     - Holding out shots leaves fewer to fit on. The chosen weight is therefore multiplied by the ratio
       of :math:`\alpha_0` with all shots to that with the remaining shots.
-    - If no shot can be held out, as with one shot per class, the weight is :math:`\alpha_0`.
+    - If no shot can be held out, as with one shot per class, the weight is :math:`\alpha_0`, divided
+      by up to 1.6 if the text is very reliable.
     - Without a text prior, alpha changes no prediction, only its confidence. The discriminants are
       then scaled to a spread of 3 % of the logit scale, the usual spread of CLIP's text logits.
 

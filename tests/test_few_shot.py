@@ -430,7 +430,7 @@ def test_pool_is_better_than_labels_only_is_better_than_zero_shot(clip, all_digi
         )
     zero, alone, pooled = np.mean(scores, axis=0)
     assert alone >= zero + (0.03 if n_shots else 0)
-    assert pooled >= alone + 0.003
+    assert pooled >= alone + 0.002
 
 
 def test_a_second_shot_of_one_class_alone_does_no_harm(clip, all_digits):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sktip._maths.text_prior import Statistics, fit_text_prior
+from sktip._maths.text_prior import Statistics, confidence, fit_text_prior
 from sktip._maths.text_prior.evidence import Evidence, shot_contributions
 from sktip._maths.text_prior.folds import balanced_folds
 from sktip._maths.text_prior.means import class_means
@@ -166,6 +166,14 @@ def test_equal_shots_share_a_fold():
     shots, codes, *_ = problem(3)
     folds = balanced_folds(np.vstack([shots, shots]), np.append(codes, codes))
     np.testing.assert_array_equal(folds[: len(shots)], folds[len(shots) :])
+
+
+def test_rounding_of_features_hardly_changes_the_folds():
+    rng = np.random.default_rng(0)
+    codes = np.tile(np.arange(200), 8)
+    shots = unit(rng.normal(size=(len(codes), 512)))
+    moved = balanced_folds(shots + 1e-6 * rng.normal(size=shots.shape), codes)
+    assert (moved == balanced_folds(shots, codes)).mean() > 0.99
 
 
 def test_shots_of_a_group_share_a_fold():
@@ -364,11 +372,31 @@ def test_confidence_is_about_accuracy(n_shots, with_text):
         model = fitted(shots, codes, text=text if with_text else None, n_classes=30)
         found = logits(model, queries)
         right.append(accuracy(found, asked))
-        for confidence, values in ((sure, found), (before, found / model.factor)):
-            confidence.append(log_loss(values, asked, np.ones(600))[1].max(axis=1).mean())
+        for noted, values in ((sure, found), (before, found / model.factor)):
+            noted.append(log_loss(values, asked, np.ones(600))[1].max(axis=1).mean())
     gap = abs(np.mean(sure) - np.mean(right))
     assert gap < 0.09
     assert gap < abs(np.mean(before) - np.mean(right)) - 0.03
+
+
+@pytest.mark.parametrize("n_shots", [2, 5])
+def test_easy_shots_make_the_answers_less_overconfident(monkeypatch, n_shots):
+    def gap():
+        """Mean confidence less accuracy, where queries have more noise than shots."""
+        gaps = []
+        for seed in range(4):
+            given = {"n_classes": 30, "n_queries": 600, "text_noise": 0.5}
+            _, _, _, queries, asked = problem(n_shots, seed, noise=0.65, **given)
+            shots, codes, text, *_ = problem(n_shots, seed, noise=0.4, **given)
+            model = fit_text_prior(shots, codes, text=text, logit_scale=10, n_classes=30)
+            found = logits(model, queries)
+            sure = log_loss(found, asked, np.ones(600))[1].max(axis=1).mean()
+            gaps.append(sure - accuracy(found, asked))
+        return np.mean(gaps)
+
+    found = gap()
+    monkeypatch.setattr(confidence, "LEAST_EASE", 1.0)
+    assert abs(found) < gap() - 0.04
 
 
 def test_wrong_labels_hardly_lower_the_accuracy():

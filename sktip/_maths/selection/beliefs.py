@@ -36,6 +36,9 @@ GDA_SPREAD = 1.0
 SPREAD_OF_TEXT = 3.0
 #: Text that says nothing is not trusted infinitely little.
 LEAST_TRUST = 1e-2
+#: With one shot per class nothing shows that the shots are weaker than the text, so a strong text lowers
+#: the weight of the discriminants up to this trust. With more shots, held-out shots show it.
+MOST_TRUST_OF_ONE_SHOT = 1.25
 
 # ProKeR.
 

@@ -17,6 +17,7 @@ from sktip._maths.selection.beliefs import (
     GDA_GROUPS,
     GDA_SPREAD,
     LEAST_TRUST,
+    MOST_TRUST_OF_ONE_SHOT,
     SHOTS_OF_FULL_BELIEF,
     SPREAD_OF_TEXT,
     precision,
@@ -136,7 +137,8 @@ def chosen_weight(
     strength = precision(GDA_SPREAD, len(targets) / n_views)
     # The text has not seen the shots, so its log-loss on them says how far it can be trusted.
     confidence, _ = inverse_temperature(prior, targets, shares, precision=strength)
-    trust = min(max(confidence * spread_of_text / SPREAD_OF_TEXT, LEAST_TRUST), 1.0)
+    most = 1.0 if is_held_out else MOST_TRUST_OF_ONE_SHOT
+    trust = min(max(confidence * spread_of_text / SPREAD_OF_TEXT, LEAST_TRUST), most)
     unit = spread_of_text / spread_of_votes / trust**2
     if not is_held_out:
         return DiscriminantWeight(unit * belief)

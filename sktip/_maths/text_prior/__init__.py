@@ -2,12 +2,13 @@
 
 The model of a unit feature x of class c, with text feature w_c:
 
-    x ~ N(mu_c, S / alpha)     mu_c ~ N(m_c, S / kappa)     m_c: what the text predicts (`means`)
+    x ~ N(mu_c, S / alpha)     mu_c ~ N(m_c, S / kappa)     m_c: predicted from the text (`means`)
     logits = a s x W' + alpha g(x) + (x - centre) B
 
-g is the discriminant of the posterior means. B is a multinomial logistic regression whose offset
-are the first two terms of *held-out* shots: it learns what they do not know. Held-out shots also say
-which labels are wrong, how far classes of few shots fall behind, and how confident the whole may be.
+g is the discriminant of the posterior means. B is a multinomial logistic regression on top of the
+first two terms, computed for *held-out* shots: it learns what these terms miss. Held-out shots also
+show which labels are wrong, by how much classes with few shots lose to the others, and how confident
+the logits may be.
 NumPy arrays only.
 """
 

@@ -1,4 +1,4 @@
-"""How confident the whole is: an offset for classes that are hardly known, and one factor for all logits."""
+"""Calibration: an offset for classes with few shots, and one factor for all logits."""
 
 from typing import Any
 
@@ -16,23 +16,30 @@ from sktip._maths.text_prior.weights import Choice, believed_weight, discriminan
 DEVIATION_OF_OFFSET = 1.0
 #: Standard deviation of the logarithm of the factor, which multiplies logits of a fitted temperature.
 DEVIATION_OF_FACTOR = 0.25
-#: Prior variance of a correction of discriminants that say nothing.
+#: Smallest prior variance of the correction, for discriminants of weight 0.
 LEAST_VARIANCE = 1e-12
-#: Two folds tell nothing of a correction: the logits that it corrects come from the very fold that
-#: is scored.
+#: Two folds are too few to score a correction: the logits that it corrects would come from models that
+#: were fitted on the fold that is scored.
 LEAST_FOLDS = 3
-#: Classes without shots are imitated by leaving out whole classes, in so many groups.
+#: Whole classes are held out in this many groups, to stand for classes without shots.
 LEAST_GROUPS, MOST_GROUPS = 2, 8
-#: Held-out shots that one or two numbers are found on.
+#: Held-out shots from which one or two numbers are estimated.
 ENOUGH = 1000
-#: More shots than these are not held out for an offset.
+#: No more shots than these are held out to estimate an offset.
 MOST_HELD_OUT = 4000
+#: The log-loss of CLIP's text logits on ordinary photos is smallest at about this factor, or below. A
+#: larger one on the shots means that they are easier than the queries will be. The correction for this
+#: is limited.
+USUAL_FACTOR, LEAST_EASE = 1.2, 0.7
+#: Standard deviation of the logarithm of that factor, whose median is 1.
+DEVIATION_OF_TEXT_FACTOR = 0.5
 
 
 def variances(means_weight: float, counts: NDArray[Any]) -> NDArray[Any]:
     """Prior variance (C,) of the coefficients of the correction.
 
-    As far as the means are uncertain, and as far as one covariance for all classes is wrong.
+    Its two terms are the uncertainty of the class means, and the error of one covariance for all
+    classes.
     """
     believed = means_weight / (KAPPA + counts) + means_weight**2
     result: NDArray[Any] = np.maximum(believed, LEAST_VARIANCE)
@@ -52,10 +59,10 @@ def offset_of_uncertain_classes(
 ) -> NDArray[Any]:
     """Offsets (C,) of the logits, in proportion to the share of the prior in each class mean.
 
-    The mean of a class with few shots fits its images less well than those of the others do, and the
-    class loses to them. By how much is learnt by leaving out whole classes, as many as have no
-    shots, together with a fold of the others. Where all classes have as many shots there is nothing
-    to offset.
+    The mean of a class with few shots fits its images less well than the means of other classes fit
+    theirs, so the class loses to them. The size of the offset is learnt by holding out whole classes,
+    in the same proportion as there are classes without shots, together with a fold of the others. If
+    all classes have equally many shots, the offset is 0.
     """
     counts = statistics.counts
     of_prior = KAPPA / (KAPPA + counts)
@@ -67,7 +74,7 @@ def offset_of_uncertain_classes(
     n_groups = int(np.clip(np.ceil(1 / share), LEAST_GROUPS, MOST_GROUPS)) if share else 0
     groups = np.full(len(counts), -1)
     if n_groups:
-        # Of each group about as many shots; equal counts are told apart by the texts' own order.
+        # Groups of about equally many shots. Ties are broken by the text features, not by the labels.
         order = np.lexsort((text[present].sum(axis=1), -counts[present]))
         groups[present[order]] = np.arange(len(present)) % n_groups
     n_folds, evenly = folds.max() + 1, even_weights(codes, weights, counts)
@@ -81,7 +88,8 @@ def offset_of_uncertain_classes(
         rest = Statistics.of(shots[~out], codes[~out], weights[~out], len(counts))
         means = class_means(rest, text)
         coef, intercept = discriminants(means, choice.shrinkage)
-        # Few shots may be left, whose covariance is far too small and whose discriminants are too large.
+        # The covariance of the few shots that are left may be far too small, and their discriminants
+        # too large.
         spread = text_spread(means, text, logit_scale)
         believed = believed_weight(means, choice.shrinkage, spread, rest.shots)
         asked = shots[out]
@@ -99,7 +107,7 @@ def offset_of_uncertain_classes(
         return of_prior
     weighed, missing = np.concatenate(told), np.concatenate(absent)
     if n_groups:
-        # Queries of classes without shots are as frequent as these classes.
+        # Queries are assumed to be spread evenly over classes with and without shots.
         total = weighed.sum()
         for part, frequency in ((missing, share), (~missing, 1 - share)):
             weighed[part] *= total * frequency / max(weighed[part].sum(), 1e-12)
@@ -110,7 +118,7 @@ def offset_of_uncertain_classes(
         np.diag([DEVIATION_OF_FACTOR**-2, DEVIATION_OF_OFFSET**-2]),
         np.ones(2),
     )
-    # The logits keep their scale here, and the offset is in their units.
+    # The offset is returned in units of the unscaled logits.
     result: NDArray[Any] = float(found[1] / found[0]) * of_prior
     return result
 
@@ -129,10 +137,11 @@ def confidence_factor(
     intercept: NDArray[Any],
     believed: NDArray[Any],
 ) -> float:
-    """Find the factor of all logits that the shots' held-out logits ask for.
+    """Find the factor of all logits with the smallest log-loss on held-out shots.
 
-    Two things make the whole more confident than the held-out logits whose temperature was chosen:
-    the correction, which is judged on folds here, and the step from fewer shots to all.
+    The temperature was chosen for logits without the correction, and for models of fewer shots. Both
+    the correction, which is scored on folds here, and the step to all shots make the final logits
+    more confident than those.
 
     Parameters
     ----------
@@ -146,16 +155,16 @@ def confidence_factor(
         Weights and held-out logits.
 
     statistics : Statistics
-        Of the shots.
+        Counts, sums and moment of the shots.
 
     offsets : ndarray of shape (p,)
-        Of uncertain classes.
+        Offsets of the classes with few shots.
 
     coef, intercept : ndarray of shape (p, d) and (p,)
-        Of the whole.
+        Final logits, before the factor.
 
     believed : ndarray of shape (p, d + 1)
-        Of the whole without the correction, the intercept last.
+        Coefficients without the correction, the intercept last.
     """
     present = np.flatnonzero(statistics.counts)
     counts = statistics.counts[present]
@@ -168,7 +177,7 @@ def confidence_factor(
 
     plain = features @ believed[:, :-1].T + believed[:, -1]
     if not models:
-        # Nothing was held out. The spread is the one believed in, and the correction adds none.
+        # No shot was held out. The correction must not add to the spread of the logits.
         whole, usual = deviation(features @ coef.T + intercept), deviation(plain)
         return min(1.0, usual / whole) if whole else 1.0
     held_out = choice.logits[asked].astype(np.float64) + offsets
@@ -184,10 +193,44 @@ def confidence_factor(
         precision = np.array([[DEVIATION_OF_FACTOR**-2]])
         found, _ = most_probable_weights([held_out], codes_asked, evenly, precision, np.ones(1))
         factor = float(found[0])
-    # As believed, logits spread with the root of the shots.
+    # The prior assumes that the spread of logits grows with the root of the number of shots.
     grown = np.sqrt(statistics.shots / np.mean([model.shots for model in models]))
     usual = grown * deviation(held_out)
     return factor * min(1.0, usual / whole) if usual and whole else factor
+
+
+def easy_shots_factor(
+    shots: NDArray[Any],
+    codes: NDArray[Any],
+    weights: NDArray[Any],
+    folds: NDArray[Any],
+    *,
+    text_logits: NDArray[Any],
+    counts: NDArray[Any],
+) -> float:
+    """Find the factor of all logits, at most 1, for shots that are easier than the queries.
+
+    Studio photos, or means of several views, are easier to classify than everyday photos. Held-out
+    shots cannot show this, since they are easy too. CLIP's text logits, which never saw the shots,
+    can: on easy shots they are less confident than they could be.
+
+    Parameters
+    ----------
+    shots, codes, weights, folds : ndarray of shape (m, d), (m,), (m,) and (m,)
+        The shots; codes are among the p classes that have shots.
+
+    text_logits : ndarray of shape (p, d)
+        Coefficients of CLIP's text logits, at CLIP's own scale.
+
+    counts : ndarray of shape (p,)
+        Shots of each class.
+    """
+    rows = enough(folds, ENOUGH)
+    evenly = even_weights(codes, weights, counts)[rows]
+    logits = shots[rows] @ text_logits.T
+    precision = np.array([[DEVIATION_OF_TEXT_FACTOR**-2]])
+    found, _ = most_probable_weights([logits], codes[rows], evenly, precision, np.ones(1))
+    return float(np.clip(USUAL_FACTOR / found[0], LEAST_EASE, 1))
 
 
 def _corrected(
@@ -199,7 +242,7 @@ def _corrected(
     present: NDArray[Any],
     choice: Choice,
 ) -> NDArray[Any]:
-    """Correction of the shots of one fold, learnt from the others."""
+    """Correction of the held-out shots of one fold, learnt from the other folds."""
     means: Means = model.means
     white = (shots - means.centre) @ means.whitening(choice.shrinkage)
     rest = ~model.out
@@ -215,12 +258,12 @@ def _corrected(
 
 
 def _deviation(logits: NDArray[Any], codes: NDArray[Any], weights: NDArray[Any]) -> float:
-    """Compute the standard deviation between wrong classes, root mean square over the shots."""
+    """Compute the standard deviation over the wrong classes' logits, root mean square over shots."""
     n_classes, rows = logits.shape[1], np.arange(len(codes))
     if n_classes < 3:
         return 0.0
     centred = logits - logits.mean(axis=1, keepdims=True)
     own = centred[rows, codes]
-    # Without its own logit, the mean of the others is not 0 any more.
+    # Without the logit of the own class, the mean of the others is not 0.
     wrong = (centred**2).sum(axis=1) - own**2 - own**2 / (n_classes - 1)
     return float(np.sqrt(max(weights @ wrong, 0) / (weights.sum() * (n_classes - 1))))

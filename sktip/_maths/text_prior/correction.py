@@ -1,4 +1,4 @@
-"""What is left to learn: logistic regression whose offset are the logits of held-out shots."""
+"""The correction: logistic regression on top of the logits of held-out shots."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +9,11 @@ from scipy.optimize import minimize
 
 from sktip._maths.text_prior.softmax import log_loss
 
-#: No softmax curves more than this (Boehning's bound).
+#: Upper bound of the curvature of a softmax (Boehning).
 CURVATURE = 0.5
-#: Curvature that the search is scaled for. It has no influence on where the search ends.
+#: Curvature that the search is scaled for. It changes the speed of the search, not its result.
 USUAL_CURVATURE = 0.04
-#: The search ends when a step lowers the cost by less than this part of it, or after so many steps.
+#: The search ends when a step lowers the cost by less than this fraction, or after so many steps.
 TOLERANCE, MAX_STEPS = 1e-4, 60
 
 
@@ -29,13 +29,13 @@ class Correction:
         Coefficients of whitened, centred features.
 
     responses : ndarray of shape (m, C)
-        What each shot asks for, its weight included.
+        Working response of each shot, its weight included.
 
     basis : ndarray of shape (d, d)
         Eigenvectors of the features' second moment.
 
     gain : ndarray of shape (d, C)
-        Part of each eigenvector's projection that is taken over.
+        Factor of the projection on each eigenvector.
     """
 
     coef: NDArray[Any]
@@ -65,7 +65,7 @@ def fit_correction(
         Weight of each.
 
     offset : ndarray of shape (m, C)
-        Logits that have not seen the shot.
+        Logits from models without the shot.
 
     variances : ndarray of shape (C,)
         Prior variance of the coefficients of each class, whose prior mean is 0.
@@ -75,7 +75,7 @@ def fit_correction(
     values = np.maximum(values, 0)[:, None]
     precisions = 1 / variances
     projected = (features @ basis.astype(features.dtype)).astype(offset.dtype)
-    # In these units all coefficients are about equally well known.
+    # In these units, all coefficients have about the same posterior variance.
     units = 1 / np.sqrt(USUAL_CURVATURE * values + precisions)
 
     def residuals(coef: NDArray[Any]) -> tuple[float, NDArray[Any]]:
@@ -100,7 +100,7 @@ def fit_correction(
         options={"maxiter": MAX_STEPS, "ftol": TOLERANCE, "gtol": 1e-8, "maxcor": 6},
     )
     coef = units * found.x.reshape(shape)
-    # One step of Boehning's fixed curvature brings this to the form of a sum over shots.
+    # One step with Boehning's fixed curvature makes the coefficients a sum over shots.
     _, rest = residuals(coef)
     responses = (
         CURVATURE * weights[:, None].astype(rest.dtype) * (projected @ coef.astype(rest.dtype))

@@ -1,4 +1,4 @@
-"""How far each shot moved a logit."""
+"""How much each shot changed a logit."""
 
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ class Evidence(NamedTuple):
         Weight of each coordinate in the correction of the p classes that have shots.
 
     responses : ndarray of shape (m, p)
-        What each shot asks of the correction.
+        Working response of each shot in the correction.
     """
 
     centre: NDArray[Any]
@@ -35,7 +35,7 @@ class Evidence(NamedTuple):
 
     @classmethod
     def of(cls, model: TextPriorModel) -> "Evidence | None":
-        """Collect it from a fitted model; None without shots."""
+        """Collect the evidence of a fitted model; None without shots."""
         if model.means is None or model.correction is None:
             return None
         correction = model.correction
@@ -54,24 +54,24 @@ def shot_contributions(
     means: NDArray[Any],
     means_weight: float,
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """How far each shot moved the logit of one class for each query.
+    """How much each shot changed the logit of one class for each query.
 
-    Given the predicted means, the weights and the responses, a logit is a sum over shots: what is
-    left of it is the text and the mean that it predicts.
+    With the predicted means, the weights and the responses fixed, a logit is a sum over shots plus
+    a remainder: the text part, and the discriminant of the predicted mean.
 
     Parameters
     ----------
     evidence : Evidence
-        Of the fit.
+        Evidence of the fit.
 
     queries, targets : ndarray of shape (n, d) and (n,)
-        Unit features of the queries, and the code of the class that each is about.
+        Unit features of the queries, and the class code to explain for each.
 
     shots, codes, weights : ndarray of shape (m, d), (m,) and (m,)
-        Those of the fit, all of positive weight.
+        Shots of the fit, all of positive weight.
 
     means : ndarray of shape (C, d)
-        Class means, the shots included.
+        Posterior class means.
 
     means_weight : float
         Factor of the discriminants.
@@ -79,8 +79,8 @@ def shot_contributions(
     Returns
     -------
     through_means, through_correction : ndarray of shape (n, m)
-        The second adds up to the part of the correction, the first to the part of the means less
-        what the prior mean of the class contributes.
+        The rows of the second sum to the part of the correction. The rows of the first sum to the
+        part of the means, without the contribution of the prior mean.
     """
     present, columns = np.unique(codes, return_inverse=True)
     counts = np.bincount(columns, weights)

@@ -1,26 +1,26 @@
-"""Which shots are left out together."""
+"""Which shots are held out together."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-#: More folds leave more shots in, but the means and the covariance are computed once for each.
+#: With more folds, models without one keep more shots, but each fold costs another model.
 MAX_FOLDS = 8
 
 
 def balanced_folds(
     features: NDArray[Any], codes: NDArray[Any], groups: NDArray[Any] | None = None
 ) -> NDArray[Any]:
-    """Fold of each shot, (m,): one shot of every class in each, so that no class is a shot short.
+    """Fold of each shot, (m,): each fold has one shot of every class, so that all lose equally many.
 
-    The order of the shots within their class does not depend on the order of the rows, and equal
-    rows share a fold: a shot given twice is left out as one. So do the shots of one group, which
-    `groups` numbers: each is as one shot.
+    The folds do not depend on the order of the rows. Equal rows share a fold, so that a shot given
+    twice is held out as one. The shots of one group, numbered in `groups`, share a fold too.
     """
     mix = np.random.RandomState(0).normal(size=features.shape[1])
-    # The digits of a projection that no property of the features decides.
-    keys = np.round(features.astype(np.float64) @ mix * 4096 % 1, 6)
+    # Digits of a projection, which no property of the features decides. Later digits would differ
+    # between computers, whose features differ by rounding.
+    keys = np.round(features.astype(np.float64) @ mix * 4 % 1, 9)
     if groups is not None:
         keys = _smallest(keys, groups)
     order = np.lexsort((keys, codes))
@@ -30,7 +30,7 @@ def balanced_folds(
     places = np.empty(len(order), np.intp)
     places[order] = distinct - np.maximum.accumulate(np.where(starts, distinct, 0))
     if groups is not None:
-        # A group of several classes has one place, which may leave another one empty.
+        # A group of several classes has one place, which may leave other places empty.
         places = np.unique(_smallest(places, groups), return_inverse=True)[1]
     result: NDArray[Any] = places % min(MAX_FOLDS, places.max(initial=0) + 1)
     return result

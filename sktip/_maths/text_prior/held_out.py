@@ -1,4 +1,4 @@
-"""Models without one fold of the shots, which their weights are chosen and their confidence is judged on."""
+"""Models without one fold of the shots: weights and calibration are chosen on the held-out fold."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -40,9 +40,9 @@ def fold_models(
     statistics: Statistics,
     text: NDArray[Any] | None,
 ) -> list[FoldModel]:
-    """Fit the means again without each fold, by subtraction from the `statistics` of all.
+    """Fit the means again without each fold, by subtraction from the `statistics` of all shots.
 
-    The only shots of all classes leave nothing; there is no model then.
+    A fold that holds all shots has no model.
     """
     models = []
     for fold in range(folds.max(initial=-1) + 1):
@@ -56,18 +56,18 @@ def fold_models(
 
 
 def enough(folds: NDArray[Any], n_shots: int) -> NDArray[Any]:
-    """Mask (m,) of as many whole folds as hold so many shots, at least one."""
+    """Mask (m,) of the first folds that together hold `n_shots` shots; at least one fold."""
     result: NDArray[Any] = folds <= np.searchsorted(np.cumsum(np.bincount(folds)), n_shots)
     return result
 
 
 def even_weights(codes: NDArray[Any], weights: NDArray[Any], counts: NDArray[Any]) -> NDArray[Any]:
-    """Weights (m,) after which all classes that have shots count the same, as they do in queries.
+    """Weights (m,) that give all classes with shots the same total, as queries are assumed to have.
 
-    In total they weigh what an even sample as informative as this one does.
+    Their sum is the size of a balanced sample with the same information.
     """
     present = counts[counts > 0]
-    # A class of less than one shot counts by that part.
+    # A class with a count below one counts in proportion.
     there = np.minimum(present, 1)
     information = there.sum() / (there**2 / present).sum() if len(present) else 1.0
     shares = np.minimum(counts, 1) / np.where(counts > 0, counts, 1)

@@ -1,4 +1,4 @@
-"""Which labels are wrong: held-out logits that speak against them more than errors explain."""
+"""Find wrong labels: those that held-out logits contradict more often than errors explain."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 from sktip._maths.text_prior.softmax import log_loss, most_probable_weights
 
-#: Belief that labels are right, worth so many right ones.
+#: Prior belief that labels are right, as a number of right labels.
 RIGHT_LABELS = 50.0
-#: Fewer wrong labels than this part of all are not worth another pass.
+#: A smaller share of wrong labels does not justify a second fit.
 LEAST_WRONG = 0.01
-#: The most that are believed in.
+#: Largest share of wrong labels that is considered.
 MOST_WRONG = 0.5
-#: Standard deviation of the logarithm of the temperature, which was found with the wrong labels.
+#: Standard deviation of the logarithm of the temperature, which was chosen with the wrong labels.
 DEVIATION_OF_TEMPERATURE = 0.5
 #: Rounds of expectation-maximisation, and bisections in each.
 ROUNDS, BISECTIONS = 15, 30
@@ -22,21 +22,21 @@ ROUNDS, BISECTIONS = 15, 30
 def label_beliefs(
     logits: NDArray[Any], codes: NDArray[Any], weights: NDArray[Any], asked: NDArray[Any]
 ) -> NDArray[Any] | None:
-    """Probability of each label that it is right, (m,); None if next to all are.
+    """Probability that each label is right, (m,); None if nearly all are.
 
-    A label is that of the image, or with probability e any class at all. The most probable e and
-    the temperature of the logits are found together, by expectation-maximisation.
+    A label is right, or with probability e any class at random. The most probable e and the
+    temperature of the logits are found together, by expectation-maximisation.
 
     Parameters
     ----------
     logits : ndarray of shape (m, C)
-        Logits that have not seen the shot.
+        Logits from models without the shot.
 
     codes, weights : ndarray of shape (m,)
         Labels and weights.
 
     asked : ndarray of shape (m,), bool
-        The shots that temperature and e are found on.
+        The shots from which temperature and e are estimated.
     """
     sample, own, heavy = logits[asked], codes[asked], weights[asked]
     n_classes, rows = logits.shape[1], np.arange(len(own))
@@ -59,7 +59,7 @@ def label_beliefs(
 
 
 def right_labels(told: NDArray[Any], wrong: float, n_classes: int) -> NDArray[Any]:
-    """Probability that a label is right, (m,), where a share of labels is any of the classes.
+    """Probability that a label is right, (m,), if a share of the labels is random.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def right_labels(told: NDArray[Any], wrong: float, n_classes: int) -> NDArray[An
         Held-out probability of the label.
 
     wrong : float
-        Share of labels that are drawn from all classes alike.
+        Share of labels that are drawn at random from all classes.
 
     n_classes : int
         Number of classes.
@@ -78,7 +78,7 @@ def right_labels(told: NDArray[Any], wrong: float, n_classes: int) -> NDArray[An
 
 
 def _share_of_wrong(told: NDArray[Any], weights: NDArray[Any], n_classes: int) -> float:
-    """Most probable share of wrong labels: the cost is convex in it."""
+    """Most probable share of wrong labels, by bisection, since the cost is convex in it."""
     low, high = 0.0, MOST_WRONG
     for _ in range(BISECTIONS):
         share = (low + high) / 2

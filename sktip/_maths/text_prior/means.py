@@ -1,4 +1,4 @@
-"""Class means: predicted from the text, and updated with what was seen of each class."""
+"""Class means: predicted from the text, and updated with the shots of each class."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,15 +9,16 @@ from numpy.typing import NDArray
 
 from sktip._maths.text_prior.statistics import Statistics
 
-#: The prior mean of a class is worth so many shots.
+#: Weight of the prior mean of a class, in shots.
 KAPPA = 3.0
-#: Ridge of the map from text to means, in mean squared lengths of the text features.
+#: Ridge penalty of the map from text to means, in mean squared lengths of the centred text features.
 RIDGE = 3.0
-#: Belief in its scale, worth so many classes. It is 0.25 to 0.4 on many data sets.
+#: Prior of its scale, and the weight of that prior in classes. The scale is 0.25 to 0.4 on many data sets.
 SCALE, SCALE_CLASSES = 0.3, 2.0
-#: Unit text features that differ by a smaller mean square than this differ by rounding.
+#: Text features with a smaller mean squared difference are equal but for rounding.
 SAME = 1e-12
-#: Deviations of class means from their prior count so much beside deviations of shots from class means.
+#: Weight, in the covariance, of the deviations of class means from their prior means; those of shots
+#: from their class mean have weight 1.
 MEANS_IN_COVARIANCE = 0.03
 
 
@@ -28,10 +29,10 @@ class Means:
     Parameters
     ----------
     prior : ndarray of shape (C, d)
-        Mean that is expected of each class before its shots are seen.
+        Mean of each class before its shots are seen.
 
     posterior : ndarray of shape (C, d)
-        Mean with its shots.
+        Mean of each class with its shots.
 
     counts : ndarray of shape (C,)
         Shots of each class.
@@ -40,7 +41,8 @@ class Means:
         Mean of all classes, which features are centred on.
 
     scale : float
-        Length of the image features' differences between classes in those of the text; 0 without text.
+        Factor from differences between text features to differences between class means; 0 without
+        text.
 
     values, vectors : ndarray of shape (d,) and (d, d)
         Eigendecomposition of the covariance within classes.
@@ -72,7 +74,7 @@ class Means:
         return result
 
     def shrunken(self, shrinkage: float) -> NDArray[Any]:
-        """Eigenvalues of the covariance, drawn towards their mean."""
+        """Eigenvalues of the covariance, shrunken towards their mean."""
         result: NDArray[Any] = (1 - shrinkage) * self.values + shrinkage * self.values.mean()
         return result
 
@@ -81,7 +83,7 @@ def class_means(statistics: Statistics, text: NDArray[Any] | None) -> Means:
     """Estimate means and covariance from at least one sample; text features are (C, d) or None."""
     counts, presence = statistics.counts, statistics.presence
     own = statistics.sums / np.where(counts > 0, counts, 1)[:, None]
-    # How far the mean of a class is known.
+    # Certainty of the observed mean of each class, in shots.
     known = counts * KAPPA / (counts + KAPPA)
     centre = known @ own / known.sum()
     prior, scale = _predicted(own - centre, known, text)
@@ -91,7 +93,7 @@ def class_means(statistics: Statistics, text: NDArray[Any] | None) -> Means:
     between = (known[:, None] * (own - prior)).T @ (own - prior)
     freedom = max(counts.sum() - presence.sum(), 0) + MEANS_IN_COVARIANCE * presence.sum()
     values, vectors = np.linalg.eigh((within + MEANS_IN_COVARIANCE * between) / freedom)
-    # Identical shots of one class have no spread; they are taken for points at a distance then.
+    # Identical shots have no spread. The floor keeps the covariance invertible.
     floor = max(1e-12 * values[-1], 1e-12)
     return Means(prior, posterior, counts, centre, scale, np.maximum(values, floor), vectors)
 
@@ -99,16 +101,16 @@ def class_means(statistics: Statistics, text: NDArray[Any] | None) -> Means:
 def _predicted(
     means: NDArray[Any], known: NDArray[Any], text: NDArray[Any] | None
 ) -> tuple[NDArray[Any], float]:
-    """Predict centred means from the text features of all classes: a scale, and a ridge for the rest.
+    """Predict centred means from the text features of all classes: a scale, and ridge regression.
 
-    The number of classes, not of shots, is the sample size. Without text every class is expected
-    in the centre.
+    The number of classes, not of shots, is the sample size. Without text, the prior mean of every
+    class is the centre.
     """
     if text is None:
         return np.zeros_like(means), 0.0
     text = text.astype(np.float64) - known @ text / known.sum()
     length = float((text**2).sum() / len(text))
-    # A single class, or texts that are all the same, tell no class from another.
+    # The text of a single class, or equal texts, distinguish no classes.
     if length < SAME:
         return np.zeros_like(means), 0.0
     certainty = known / known.max()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sktip._maths.text_prior.confidence import (
     ENOUGH,
     confidence_factor,
+    easy_shots_factor,
     offset_of_uncertain_classes,
     variances,
 )
@@ -57,7 +58,7 @@ class TextPriorModel:
 
     factor : float
         What all logits, the two weights and the correction are multiplied with, so that they are as
-        confident as held-out shots ask for.
+        confident as held-out shots, and easy shots, allow.
 
     correction : Correction or None
         The correction in whitened features; None without shots.
@@ -274,6 +275,15 @@ def _second_stage(
         intercept=(first_intercept + correction_intercept)[present],
         believed=np.column_stack([first_coef, first_intercept])[present],
     )
+    if text is not None:
+        factor *= easy_shots_factor(
+            shots,
+            targets,
+            weights,
+            folds,
+            text_logits=scaled[present],
+            counts=means.counts[present],
+        )
     return TextPriorModel(
         text_coef=factor * choice.text_weight * scaled,
         means_coef=factor * alpha * coef,

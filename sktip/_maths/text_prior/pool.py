@@ -1,7 +1,7 @@
-"""How unlabelled images enter a fitted classifier: rounds of expectation-maximisation.
+"""Unlabelled images in a fitted classifier: rounds of expectation-maximisation.
 
-What they say is added to the logits without them, as far as they can be trusted. A pool in which
-classes are missing, or that shows something else, leaves the logits as they were.
+Discriminants learnt from the pool are added to the logits, in proportion to a trust in the pool. A
+pool in which classes are missing, or that shows something else, changes nothing.
 
 The constants were chosen on OpenAI ViT-B/32 features of Stanford Cars and ImageNet, with 0 to 16
 shots per class: on images outside of the pool as well as on those in it, and on pools of few
@@ -21,33 +21,33 @@ from sktip._maths.text_prior.softmax import LEAST_LOGIT
 from sktip._maths.text_prior.statistics import ROWS, Statistics, second_moment
 from sktip._maths.text_prior.weights import discriminants
 
-#: An unlabelled image is worth so many shots.
+#: Weight of an unlabelled image in shots, for the weight of the discriminants.
 WORTH = 0.3
-#: Spread of the discriminants per square root of a shot, in that of the logits without the pool.
+#: Ratio of the discriminants' spread to that of the logits without the pool, per square root of a shot.
 SPREAD = 0.3
 #: Shrinkage of the covariance.
 SHRINKAGE = 0.6
-#: Unevenness that soft counts of evenly present classes may show; so many shots per class halve it.
+#: Largest unevenness of the soft counts of a pool that is fully trusted; this many shots per class halve it.
 UNEVEN, UNEVEN_SHOTS = 0.15, 4.0
-#: Part of the sampling variance of soft counts that is forgiven.
+#: Fraction of the sampling variance of soft counts that is subtracted from their unevenness.
 NOISE = 0.5
-#: Standard deviations by which images must vary more along the classes' differences than noise does.
+#: Images must vary more along the differences of the classes than noise does, by so many deviations.
 CHANCE = 3.0
 #: Variances of unit features up to this are rounding.
 ROUNDING = 1e-9
-#: A pool that is trusted less is not used at all.
+#: A pool with a smaller trust is not used.
 LEAST_TRUST = 0.02
-#: The most that a pool adds to a class, in median classes.
+#: Largest soft count of a class, relative to the median.
 CAP = 2.0
 #: Rounds, and steps towards even classes in each.
 ROUNDS, STEPS, STEP = 2, 3, 0.9
-#: Part of the offsets that stays in the intercept.
+#: Fraction of the offsets that stays in the intercept.
 SHIFT = 0.5
-#: Images with a cosine above this share one weight; so many are compared at once.
+#: Images with a cosine above this share the weight of one; the second number are compared at once.
 DUPLICATE, BLOCK = 0.98, 1024
-#: Images that set the confidence, and exponents of its correction without shots and with them. A part
-#: of the confidence gained is right, as the answer has become better.
-SAMPLE, WITHOUT_SHOTS, WITH_SHOTS = 4096, 0.25, 0.75
+#: Number of images that set the confidence, and exponents of its correction without shots and with
+#: them. The correction is partial, since the answers have become better.
+SAMPLE, WITHOUT_SHOTS, WITH_SHOTS = 4096, 0.25, 0.5
 #: Probabilities in memory at once.
 CELLS = 2**22
 
@@ -62,7 +62,7 @@ class PoolAnswer:
         Of the logits.
 
     trust : float
-        How far the pool is trusted, 0 to 1; at 0 the logits are those without it.
+        Weight of the pool, 0 to 1; at 0 the logits are those without it.
 
     scale : float
         Factor of the logits, at most 1, the same for all classes.
@@ -107,7 +107,7 @@ def add_pool(model: TextPriorModel, pool: NDArray[Any], text: NDArray[Any] | Non
     Parameters
     ----------
     model : TextPriorModel
-        The model without them; its logits are calibrated.
+        The model without the pool; its logits are calibrated.
 
     pool : ndarray of shape (n, d), float32
         Unit features of the images; n may be 0.
@@ -131,7 +131,7 @@ def add_pool(model: TextPriorModel, pool: NDArray[Any], text: NDArray[Any] | Non
     trust = _trust(images, *before, UNEVEN / (1 + per_class / UNEVEN_SHOTS))
     if trust < LEAST_TRUST:
         return untouched
-    # Offsets of classes with few images are noise.
+    # With few images per class, the offsets would be noise.
     certainty = trust * images.total / (images.total + len(before[1]))
     believed = _Pool(pool, images.weights * np.float32(trust))
     after, means = before, None
@@ -143,7 +143,7 @@ def add_pool(model: TextPriorModel, pool: NDArray[Any], text: NDArray[Any] | Non
         worth = WORTH * float(np.median(soft.counts))
         spread = SPREAD * worth / np.sqrt(worth + per_class + 1e-12) * _spread(*before, *moments)
         own = _spread(coef, intercept, *moments)
-        # Means without a difference have nothing to say.
+        # Equal means get weight 0.
         alpha = spread / own if own > 1e-9 * max(1.0, np.abs(intercept).max()) else 0.0
         after = before[0] + alpha * coef, before[1] + alpha * intercept + SHIFT * offset
     exponent = WITH_SHOTS if shots.counts.any() else WITHOUT_SHOTS
@@ -154,7 +154,7 @@ def add_pool(model: TextPriorModel, pool: NDArray[Any], text: NDArray[Any] | Non
 def probabilities(
     features: NDArray[Any], coef: NDArray[Any], intercept: NDArray[Any]
 ) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """Probabilities of a block of rows after another, in single precision."""
+    """Probabilities, block of rows by block of rows, in single precision."""
     columns, shift = np.ascontiguousarray(coef.T, np.float32), intercept.astype(np.float32)
     step = max(1, min(ROWS, CELLS // len(shift)))
     for start in range(0, len(features), step):
@@ -208,19 +208,20 @@ def _trust(images: _Pool, coef: NDArray[Any], intercept: NDArray[Any], usual: fl
 def _differ_along(
     mean: NDArray[Any], moment: NDArray[Any], classes: NDArray[Any], total: float
 ) -> bool:
-    """Whether images differ along the directions in which texts, or class means, (C, d) do.
+    """Whether images vary along the directions in which the texts, or class means, (C, d) differ.
 
-    Images of the classes vary more along these than along others, by a ratio that is 1 for noise.
-    So many images of noise show it to the deviation of a mean of squared normal variables.
+    The ratio of the variance along these directions to that along all is 1 for noise, and larger for
+    images of the classes. For noise, its standard deviation is that of a mean of squared normal
+    variables.
     """
     covariance = moment - np.outer(mean, mean)
     differences = classes - classes.mean(axis=0)
     of_classes = differences.T @ differences
     images_total, classes_total = np.trace(covariance), np.trace(of_classes)
-    # A single class, or texts that are all the same, tell no direction.
+    # A single class, or equal texts, give no direction.
     if classes_total < ROUNDING:
         return True
-    # So do images that are all the same tell nothing.
+    # Equal images have no variance.
     if images_total < ROUNDING:
         return False
     ratio = len(mean) * (of_classes * covariance).sum() / (classes_total * images_total)
@@ -240,8 +241,9 @@ def _even_offsets(images: _Pool, coef: NDArray[Any], intercept: NDArray[Any]) ->
 def _soft_statistics(images: _Pool, coef: NDArray[Any], intercept: NDArray[Any]) -> Statistics:
     """Sum up images by their probabilities.
 
-    An image counts by its largest probability, so that images of no class count little. A class
-    counts up to a cap, so that one that draws in images of others does not.
+    An image is weighted by its largest probability, so that images of none of the classes count
+    little. The count of a class is limited, so that a class that attracts images of other classes does
+    not grow further.
     """
     counts, sums = np.zeros(len(intercept)), np.zeros(coef.shape)
     for rows, p in probabilities(images.features, coef, intercept):
@@ -259,7 +261,7 @@ def _soft_statistics(images: _Pool, coef: NDArray[Any], intercept: NDArray[Any])
 def _spread(
     coef: NDArray[Any], intercept: NDArray[Any], mean: NDArray[Any], moment: NDArray[Any]
 ) -> float:
-    """Deviation of logits over classes, root mean square over a pool with these two moments."""
+    """Compute the deviation of logits over classes, root mean square over a pool of these moments."""
     coef, intercept = coef - coef.mean(axis=0), intercept - intercept.mean()
     square = (coef @ moment * coef).sum() + 2 * intercept @ (coef @ mean) + intercept @ intercept
     return float(np.sqrt(max(square, 0) / len(intercept)))
@@ -270,9 +272,10 @@ def _confidence(
     after: tuple[NDArray[Any], NDArray[Any]],
     before: tuple[NDArray[Any], NDArray[Any]],
 ) -> float:
-    """Find the factor, at most 1, that brings the mean confidence down to that without the pool.
+    """Find the factor, at most 1, that lowers the mean confidence to that without the pool.
 
-    Each image of the pool sits in the means that judge it, and looks more certain than others would.
+    The images of the pool are part of the means that classify them, so their probabilities are too
+    confident.
     """
     n, size = len(images.features), max(1, min(SAMPLE, CELLS // len(before[1])))
     rows = np.unique(np.linspace(0, n - 1, min(n, size)).astype(int))

@@ -1,4 +1,4 @@
-"""Log-loss of logits, and weights of logits that make it small."""
+"""Log-loss of logits, and the weights of logits that minimise it."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 #: Newton's method ends when the logarithms of the weights are known to this, or after so many steps.
 PRECISION, LONGEST_STEP, MAX_STEPS = 1e-4, 1.0, 30
-#: Logits are at most so far below the largest. Probabilities below the normal numbers of single
-#: precision would make matrix products a hundred times slower.
+#: Logits are clipped this far below the largest. Smaller probabilities would be denormal numbers in
+#: single precision, which make matrix products a hundred times slower.
 LEAST_LOGIT = -60.0
-#: Part of the cost that may be rounding, in single precision.
+#: Relative rounding error of the cost in single precision.
 ROUNDING = 1e-6
 
 
@@ -37,8 +37,8 @@ def most_probable_weights(
 ) -> tuple[NDArray[Any], float]:
     """Positive weights of parts of the logits, each (m, C), and the cost of their sum.
 
-    The cost is the log-loss and a belief in the weights, normal in their logarithms: their medians
-    are 1, `precision` is given. It is made least by Newton's method in the logarithms, from `start`.
+    The cost is the log-loss plus a normal prior of the logarithms of the weights, with mean 0 and
+    the given `precision`. Newton's method minimises it in the logarithms, from `start`.
     """
     rows = np.arange(len(codes))
     u = np.log(start)
@@ -60,7 +60,7 @@ def most_probable_weights(
                 both = np.einsum("ij,ij,ij->i", p, first, second) - moments[i] * moments[j]
                 curvature[i, j] = curvature[j, i] = weights @ both
         cost = loss + u @ precision @ u / 2
-        # Of the curvature of the logarithm only the part that is always positive is kept.
+        # Only the part of the curvature that is always positive is kept.
         slope = scaled * slope
         curvature = scaled[:, None] * curvature * scaled + precision
         return cost, slope + precision @ u, curvature

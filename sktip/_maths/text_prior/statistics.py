@@ -1,4 +1,4 @@
-"""Sums over samples, which can be taken away: a fold is left out by subtraction."""
+"""Sums over samples, from which a fold can be subtracted."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -12,7 +12,7 @@ ROWS = 8192
 
 @dataclass(frozen=True)
 class Statistics:
-    """What class means and covariance are made of, in double precision.
+    """Sufficient statistics of class means and covariance, in double precision.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class Statistics:
             present, starts = np.unique(codes[order], return_index=True)
             weighted = features[order] * weights[order, None]
             sums[present] = np.add.reduceat(weighted, starts, axis=0, dtype=np.float64)
-        # Scatter within classes is what is left of the moment when most of it is taken away.
+        # Double precision, since the scatter within classes is a small difference of large moments.
         return cls(counts, sums, second_moment(features.astype(np.float64, copy=False), weights))
 
     def __add__(self, other: "Statistics") -> "Statistics":
@@ -52,7 +52,7 @@ class Statistics:
 
     def __sub__(self, other: "Statistics") -> "Statistics":
         counts = self.counts - other.counts
-        # What rounding leaves of a class that is gone must not count.
+        # A class whose shots are all subtracted may keep a count that is only rounding.
         gone = counts <= 1e-9 * self.counts
         sums = self.sums - other.sums
         sums[gone] = 0
@@ -60,13 +60,13 @@ class Statistics:
 
     @property
     def presence(self) -> NDArray[Any]:
-        """How far each class is there at all, (C,): 1 from a count of 1 on."""
+        """Count of each class, limited to 1, (C,)."""
         result: NDArray[Any] = np.minimum(self.counts, 1)
         return result
 
     @property
     def shots(self) -> float:
-        """Mean count of the classes that are there."""
+        """Mean count of the classes that have shots."""
         return float(self.counts.sum() / max(self.presence.sum(), 1e-12))
 
 

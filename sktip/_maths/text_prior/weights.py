@@ -1,4 +1,4 @@
-"""Weights of the text and of the discriminants, chosen on held-out shots with a belief."""
+"""Weights of the text and of the discriminants, chosen on held-out shots with a prior."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,34 +11,34 @@ from sktip._maths.text_prior.means import Means
 from sktip._maths.text_prior.softmax import most_probable_weights
 from sktip._maths.text_prior.statistics import Statistics
 
-#: Shrinkages that are tried, the one that is believed in first.
+#: Shrinkages that are tried. The first is the default.
 SHRINKAGES = (0.85, 0.7, 0.5, 0.35, 0.2)
-#: Belief in the discriminants of one shot per class: their spread in that of the text logits. It
-#: grows with the square root of the shots.
+#: Prior weight of the discriminants at one shot per class: the ratio of their spread to that of the
+#: text logits. It grows with the square root of the shots.
 SPREAD_OF_ONE_SHOT = 0.45
-#: Spread of CLIP's text logits, in parts of the logit scale. It stands in where there is no text.
+#: Usual spread of CLIP's text logits, divided by the logit scale; used where there is no text.
 SPREAD_OF_TEXT = 0.03
 #: Standard deviations of the logarithms of the temperature and of the discriminants' weight.
 DEVIATION_OF_TEMPERATURE, DEVIATION_OF_WEIGHT = 0.5, 1.0
-#: Text and discriminants tell partly the same. Where no shot can be held out that has both, their sum
-#: is taken for so much less sure than the text's temperature makes it.
+#: Text and discriminants are partly redundant, so their sum is overconfident. Held-out shots show by
+#: how much; where none can be held out, the sum is multiplied by this.
 SHARED = 0.8
-#: Shrinkages whose costs differ by less than this part of them are equally good.
+#: Costs of shrinkages with a smaller relative difference are equal.
 INDIFFERENCE = 1e-6
-#: Spreads up to this part of the whitened features' length are rounding.
+#: Spreads up to this fraction of the length of whitened features are rounding.
 ROUNDING = 1e-9
-#: Held-out shots that two weights and a shrinkage are chosen on.
+#: Held-out shots on which two weights and a shrinkage are chosen.
 ENOUGH = 4000
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen.
+    """The chosen weights and shrinkage.
 
     Parameters
     ----------
     shrinkage : float
-        Of the covariance.
+        Shrinkage of the covariance.
 
     text_weight, means_weight : float
         Factors of the text logits and of the discriminants.
@@ -65,9 +65,9 @@ def choose_weights(
     means: Means,
     statistics: Statistics,
 ) -> Choice:
-    """Choose shrinkage and weights by the log-loss of each fold, asked of models without it.
+    """Choose shrinkage and weights by the log-loss of each fold under models without it.
 
-    Only the classes that have shots compete: that a class has none says nothing about queries.
+    Only classes that have shots compete. Queries may show the others just as often.
 
     Parameters
     ----------
@@ -84,14 +84,14 @@ def choose_weights(
         The means without each fold.
 
     means : Means
-        Of all shots.
+        Means of all shots.
 
     statistics : Statistics
-        Of the shots.
+        Counts, sums and moment of all shots.
     """
     present = np.flatnonzero(statistics.counts)
     targets = np.searchsorted(present, codes)
-    # Two weights and a shrinkage need no more logits than these.
+    # This many shots are enough for two weights and a shrinkage.
     asked = enough(folds, ENOUGH)
     block: Any = np.float64 if asked.all() else np.float32
     rows = np.flatnonzero(asked)
@@ -100,7 +100,7 @@ def choose_weights(
     spreads = [text_spread(model.means, text, logit_scale) for model in models]
 
     def held_out(shrinkage: float, rows: NDArray[Any]) -> tuple[list[NDArray[Any]], list[float]]:
-        """Parts of the logits of some shots, and the believed weights of the discriminants."""
+        """Parts of the logits of some shots, and the prior weights of the discriminants."""
         logits, units = np.zeros((len(shots), len(present)), block), []
         wanted = np.zeros(len(shots), bool)
         wanted[rows] = True
@@ -124,7 +124,7 @@ def choose_weights(
     precision = np.diag(np.power(deviations, -2.0))
     start = np.ones(len(deviations))
     best_cost, shrinkage, found = np.inf, SHRINKAGES[0], start
-    # Where nothing can be held out, there is nothing to choose a shrinkage on.
+    # Without held-out shots, the default shrinkage is used.
     for candidate in SHRINKAGES if models else SHRINKAGES[:1]:
         parts, _ = held_out(candidate, rows)
         start, cost = most_probable_weights(parts, targets[rows], told, precision, start)
@@ -157,7 +157,7 @@ def discriminants(means: Means, shrinkage: float) -> tuple[NDArray[Any], NDArray
 
 
 def text_spread(means: Means, text: NDArray[Any] | None, logit_scale: float) -> float:
-    """Spread of the text logits between the wrong classes of a sample drawn from the model."""
+    """Compute the deviation of the text logits over the wrong classes, for a sample of the model."""
     if text is None:
         return logit_scale * SPREAD_OF_TEXT
     noise = text @ (means.vectors * np.sqrt(means.values))
@@ -173,20 +173,20 @@ def text_spread(means: Means, text: NDArray[Any] | None, logit_scale: float) -> 
 
 
 def believed_weight(means: Means, shrinkage: float, spread: float, shots: float) -> float:
-    """Weight at which the discriminants spread as is believed of so many shots per class."""
+    """Prior weight of the discriminants, given the spread of the text logits and the shots per class."""
     precisions = 1 / means.shrunken(shrinkage)
     own = _spread(means, precisions)
     length = np.linalg.norm((means.centre @ means.vectors) * np.sqrt(precisions))
-    # Means that differ by rounding alone, as without text those of a single class do, say nothing.
+    # Means that differ only by rounding, such as those of a single class without text, get weight 0.
     if own <= ROUNDING * max(1.0, float(length)):
         return 0.0
     return float(SPREAD_OF_ONE_SHOT * np.sqrt(shots) * spread / own)
 
 
 def _spread(means: Means, precisions: NDArray[Any]) -> float:
-    """Spread of the discriminants between the wrong classes of a sample drawn from the model.
+    """Compute the deviation of the discriminants over the wrong classes, for a sample of the model.
 
-    It is a function of second moments: the logits of all class means are never computed.
+    It is computed from second moments, without the logits of all class means.
     """
     axes, n_classes = means.coordinates, len(means.counts)
     if n_classes == 1:
@@ -194,7 +194,8 @@ def _spread(means: Means, precisions: NDArray[Any]) -> float:
     if n_classes == 2:
         return float(np.sqrt(precisions**2 * means.values @ (axes[0] - axes[1]) ** 2 / 2))
     norms = axes**2 @ precisions / 2
-    # Logits of class j for the mean of class c: their own is |mu_c|^2 / 2.
+    # Sums over classes j of the logits of class j for the mean of class c, without c itself, whose
+    # logit is |mu_c|^2 / 2.
     totals = axes @ (precisions * axes.sum(axis=0)) - norms.sum() - norms
     squares = (
         precisions @ means.gram**2 @ precisions
