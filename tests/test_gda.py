@@ -105,7 +105,7 @@ def test_shots_are_kept_for_a_later_choice_only(features):
     X, y, W = features((4, 4, 4))
     given = GDAClassifier(text_features=W, alpha=ALPHA).fit(X, y)
     assert given.shots_ is None
-    with pytest.raises(ValueError, match="earlier shots, which were not kept"):
+    with pytest.raises(ValueError, match="earlier shots, but they were not kept"):
         given.set_params(alpha="auto").partial_fit(X, y)
     auto = GDAClassifier(text_features=W).fit(X, y)
     assert auto.shots_.shape == (12, 1, 8)
