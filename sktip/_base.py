@@ -238,7 +238,7 @@ class BaseCLIPClassifier(
         features = np.empty((len(images), n_views, session.width), np.float32)
         on_failure = None if rows is None else _called_by(rows, images)
         encoded = session.views(images, n_views, random_state, on_failure)
-        # Closed whatever happens, so that no thread outlives the call.
+        # Closed even after an error, so that no thread outlives the call.
         with closing(encoded):
             for row, views in enumerate(encoded):
                 features[row] = views

@@ -116,7 +116,7 @@ def test_a_killed_run_resumes_and_a_finished_one_computes_nothing(root, tmp_path
     assert cell in next(line for line in table.splitlines() if line.startswith("| GDA"))
 
     _, error = reproduce(*arguments_of(root, out, model="RN50"))
-    assert "eurosat with model 'tiny', but it is 'RN50' now; give another folder by --out" in error
+    assert "eurosat with model 'tiny', but it is 'RN50' now; pass another folder as --out" in error
     assert (out / "results.csv").read_bytes() == after
 
 

@@ -205,5 +205,5 @@ def test_what_is_not_served(tmp_path, features, monkeypatch):
     with pytest.raises(SystemExit, match="a TipAdapterClassifier without an encoder"):
         app.load(tmp_path / "a.skops")
     skops_io.dump([pytest.approx], tmp_path / "b.skops")
-    with pytest.raises(SystemExit, match="b.skops holds .*approx.* not loaded"):
+    with pytest.raises(SystemExit, match="b.skops contains .*approx.* not loaded"):
         app.load(tmp_path / "b.skops")

@@ -1,4 +1,4 @@
-"""Download files of a repository on the model hub: of one revision, and no code."""
+"""Download files of one revision of a repository on the model hub, without code."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -234,28 +234,28 @@ def _by_name(name: str, pretrained: str) -> Source:
         tag = open_clip.pretrained.get_pretrained_cfg(name, pretrained)
         repository, _, file = tag.get("hf_hub", "").rpartition("/")
         if repository:
-            # Without a name, open_clip takes its own.
+            # Without a file name, open_clip uses its default names.
             own = (Path(file).with_suffix(".safetensors").name, file) if file else hub.WEIGHTS
             hub.check_reachable(repository, own)
         weights = Path(open_clip.download_pretrained(tag))
         for key in ("mean", "std", "interpolation", "resize_mode"):
             options[f"image_{key}"] = tag.get(key)
-        # For weights that were trained with QuickGELU; open_clip itself would only warn. The opposite
-        # cannot be asked for: names that end in -quickgelu offer such weights only.
+        # For weights that were trained with QuickGELU; open_clip itself would only warn. The opposite case
+        # does not occur: names that end in -quickgelu have such weights only.
         if tag.get("quick_gelu", False) and not config.get("quick_gelu", False):
             changes["force_quick_gelu"] = True
     trust.check_weights(weights)
-    # An absolute path is never taken for a tag.
+    # An absolute path cannot be confused with a tag.
     return Source(name, weights.absolute(), config, tokenizer, changes, options)
 
 
 def _companions(
     config: dict[str, Any], where: str | Path, folder: Path | None, repository: str | None
 ) -> tuple[Path | None, dict[str, Any]]:
-    """Folder of a model's tokenizer of transformers, and what its text tower needs.
+    """Folder of a model's transformers tokenizer, and the options of its text tower.
 
-    Both are given to transformers as folders, so that it reads what was checked and nothing else:
-    not a later revision, nor a folder of that name that happens to be here.
+    Both are passed to transformers as folders, so that it only reads checked files, not a later revision
+    or a local folder of the same name.
     """
     text = config.get("text_cfg", {})
     named = {key: text.get(key) for key in ("hf_tokenizer_name", "hf_model_name")}

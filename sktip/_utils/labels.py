@@ -250,7 +250,7 @@ def _as_array(y: Any, name: str) -> NDArray[Any]:
             )
         if given.dtype.kind not in "OT":
             return given
-    # Checked one by one: NumPy would convert 3 beside "cat" to "3", and True beside 2 to 1.
+    # Checked one by one: NumPy would convert [3, "cat"] to strings, and [True, 2] to integers.
     items = list(given)
     kinds = _kinds(items, name)
     if not kinds <= {TEXT, BOOLEANS, INTEGERS, FLOATS}:

@@ -36,7 +36,7 @@ def encoder_and_classifier(estimator: Any) -> tuple[CLIPFeatureTransformer | Non
 def encoder_and_rest(estimator: Any) -> tuple[CLIPFeatureTransformer | None, Any]:
     """Split an unfitted classifier, so that it can be fitted several times on images encoded once.
 
-    A classifier that takes features, or draws views of its own, stays whole: its encoder is None.
+    A classifier that takes features, or has ``n_views`` above 1, is not split: the encoder is None.
     """
     stays = isinstance(estimator, BaseCLIPClassifier) and (
         not reads_images(estimator) or getattr(estimator, "n_views", 1) > 1
@@ -112,9 +112,9 @@ def cross_fit(
 
 
 def fold_numbers(codes: NDArray[Any], n_folds: int) -> NDArray[np.intp]:
-    """Fold of each shot, (m,): of every class one shot in each, as far as it has so many.
+    """Fold of each shot, (m,). The shots of every class are distributed evenly over the folds.
 
-    Classes with a single shot are spread over the folds.
+    Classes with a single shot are distributed over the folds too.
     """
     counts = np.bincount(codes)
     most = counts.max()
@@ -134,5 +134,5 @@ def _with_all_classes(estimator: Any, y: NDArray[Any]) -> Any:
         return estimator
     labels = np.unique(y).tolist()
     if names is not None and len(names) != len(labels):
-        return estimator  # Its own `fit` says what is wrong.
+        return estimator  # Its own `fit` raises the error.
     return clone(estimator).set_params(class_names=dict(zip(labels, names or labels, strict=True)))

@@ -176,7 +176,7 @@ def _classifier(
 
 
 def _looks_and_classes(X: NDArray, classifier: FewShotClassifier | None) -> NDArray[np.float32]:
-    """Put the square roots of the probabilities beside unit features."""
+    """Append the square roots of the probabilities to unit features."""
     if classifier is None or not len(X):
         width = 0 if classifier is None else len(classifier.classes_)
         return np.concatenate([X, np.empty((len(X), width), np.float32)], axis=1)
