@@ -1,4 +1,4 @@
-"""Unbalanced classes: weights of classes and of shots, and groups of shots that belong together."""
+"""Imbalanced classes: weights of classes and of shots, and groups of shots."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def test_balanced_is_the_inverse_of_the_counts(unbalanced):
 
 
 def test_balanced_helps_the_rare(features):
-    """A cache of one class that outnumbers the others answers with it."""
+    """A cache predicts the class that outnumbers the others."""
     X, y, W = features((1, 60, 1), d=32)
     Q, qy, _ = features((20, 20, 20), d=32)
     clf = TipAdapterClassifier(alpha=5.0, text_features=W, logit_scale=2.0)

@@ -1,4 +1,4 @@
-"""`python -m sktip`: for those who do not write Python."""
+"""The command line, `python -m sktip`."""
 
 import csv
 import json
@@ -40,7 +40,7 @@ def home(tmp_path_factory, digits):
 
 
 def test_fit_and_predict_as_commands(home, tmp_path):
-    """In processes of their own, as users start them."""
+    """In separate processes, as users start them."""
 
     def run(*arguments):
         return subprocess.run(
@@ -99,7 +99,7 @@ def test_labels_in_a_table_and_the_options_of_fit(home, tmp_path):
     assert type(clf).__name__ == "TipAdapterClassifier"
     assert clf.templates == ["the digit {}"]
     assert clf.classes_.tolist() == ["one", "seven", "zero"]
-    # What concerned that run alone is not in the file.
+    # Settings of that run are not saved.
     assert (clf.encoder.memory, clf.encoder.verbose) == (None, 0)
     assert (tmp_path / "features.sqlite").exists()
 
@@ -181,7 +181,7 @@ def test_types_of_others_are_not_loaded(home, tmp_path, clip, digits, capsys):
     assert "Stranger" in err
     assert "Nothing was loaded" in err
 
-    # What scikit-learn brings is known to skops.
+    # skops trusts the types of scikit-learn.
     pipeline = make_pipeline(clip, LogisticRegression()).fit(images[:40], labels[:40])
     skops.io.dump(pipeline, tmp_path / "pipeline.skops")
     assert main(["predict", f"{tmp_path}/pipeline.skops", f"{home}/new", *output, "--quiet"]) == 0

@@ -69,7 +69,7 @@ def forms_of(paths, kind):
 
 
 def block(batch):
-    """What Ray makes of a batch."""
+    """The block that Ray makes of a batch."""
     from ray.data.block import BlockAccessor
 
     return BlockAccessor.batch_to_block(batch)

@@ -1,4 +1,4 @@
-"""The relatives of Tip-Adapter: their formulae, and what they share with it."""
+"""All classifiers: their formulas, and the behaviour that they share."""
 
 import joblib
 import numpy as np
@@ -51,7 +51,7 @@ def test_images_and_features_agree(model, clip, digits, digit_features):
     of_features = clone(model).set_params(input="features").fit(F[:40], labels[:40])
     expected = of_features.predict_proba(F[40:60])
     np.testing.assert_allclose(of_images.predict_proba(images[40:60]), expected, atol=1e-4)
-    # Fitted on images, and asked about their features.
+    # Fitted on images, and predicting from features.
     of_images.set_params(input="features")
     np.testing.assert_allclose(of_images.predict_proba(F[40:60]), expected, atol=1e-4)
     with pytest.raises(ValueError, match="X has 7 features, .* its encoder returns 128 features"):

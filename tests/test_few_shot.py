@@ -1,4 +1,4 @@
-"""The recommended classifier: what it takes, what it keeps, and that more knowledge makes it better."""
+"""FewShotClassifier: its inputs, its state, and that it improves with more data."""
 
 from contextlib import nullcontext
 
@@ -267,7 +267,7 @@ def test_what_a_shot_says_is_what_is_missing_without_it(problem):
     clf = make(W).fit(X, y)
     own = y == 4
     why = clf.explain(X[own][:1], [4])
-    # A shot speaks for its own class, and most of all for itself.
+    # A shot contributes to its own class, and most to its own prediction.
     assert why.shots[0].argmax() == np.flatnonzero(own)[0]
     assert why.shots[0, own].min() > np.median(why.shots[0, ~own])
 
@@ -434,7 +434,7 @@ def test_pool_is_better_than_labels_only_is_better_than_zero_shot(clip, all_digi
 
 
 def test_a_second_shot_of_one_class_alone_does_no_harm(clip, all_digits):
-    """Without that shot's fold a single shot is left, and with it a covariance that says nothing."""
+    """Without the fold of that shot, one shot remains, and no usable covariance."""
     F, labels = all_digits
     clf = FewShotClassifier(
         clip, input="features", class_names=sorted(set(labels)), templates=TEMPLATES

@@ -112,7 +112,7 @@ def test_a_class_with_one_shot_is_known_by_its_text(clip, digit_features):
 
 
 def test_class_names_in_any_form(clip, digit_features):
-    """The same columns, whatever the way in which the classes are called."""
+    """The columns do not depend on how the classes are named."""
     X, y = digit_features
     names = np.unique(y).tolist()
     text = clip.encode_text(names, "the digit {}")

@@ -1,4 +1,4 @@
-"""What is saved, what it says about itself, and where it can be used."""
+"""Saved classifiers: their content, their recorded versions, and loading them."""
 
 import inspect
 import json
@@ -79,7 +79,7 @@ class TestRoundTrip:
         clf = fitted(name)
         loaded, untrusted = skops_round_trip(clf)
         cls = type(clf)
-        # What a user has to allow, and nothing more: our own two classes.
+        # A user has to trust our own two classes, and nothing more.
         assert sorted(untrusted) == sorted(
             [f"{cls.__module__}.{cls.__name__}", "sktip._encoder.CLIPFeatureTransformer"]
         )
@@ -122,7 +122,7 @@ def test_types_to_trust_with_mappings(digits, tmp_path):
 
 
 class TestMemoryAndVerboseOfTheEncoder:
-    """They belong to the machine that fits, and are not saved with what was fitted."""
+    """They are settings of the machine, and are not saved with a fitted classifier."""
 
     @pytest.fixture
     def kept(self, monkeypatch, tmp_path):
@@ -163,7 +163,7 @@ class TestMemoryAndVerboseOfTheEncoder:
         assert (server / "other.sqlite").exists()
 
     def test_workers_that_fit_keep_them(self, kept):
-        """What is not fitted yet is sent to the processes of a search as it is."""
+        """Unfitted classifiers are sent to the processes of a search unchanged."""
         clf = pickle.loads(pickle.dumps(TipAdapterClassifier(kept)))
         assert clf.encoder.get_params() == kept.get_params()
         assert pickle.loads(pickle.dumps(kept)).get_params() == kept.get_params()
@@ -255,12 +255,12 @@ class TestAnotherEncoder:
         clf = fitted("tip")
         changed_tiny(tmp_path, 0.01)
         other = CLIPFeatureTransformer(f"local-dir:{tmp_path}", device="cpu")
-        # One picture hardly tells them apart.
+        # Their features of one picture are almost the same.
         assert clf.encoder_probe_ @ fitted("tip", other).encoder_probe_ > 0.995
         clf.set_params(encoder=other)
         with pytest.raises(ValueError, match="not the model .* and their weights differ"):
             clf.predict(digits[0][:3])
-        # Nor do they say anything in other numbers, or under another open_clip; nor in old files.
+        # Hashes are not compared in another precision or open_clip version, or for old files.
         assert len(clf.set_params(encoder__precision="bf16").predict(digits[0][:3])) == 3
         clf.set_params(encoder__precision="fp32")
         clf.fitted_with_["weights"]["open_clip_torch"] = "2.0"
@@ -350,7 +350,7 @@ class TestWithoutCuda:
 
 
 class TestAcrossVersions:
-    """Files of other versions of sktip and of what it stands on."""
+    """Files of other versions of sktip and its dependencies."""
 
     def test_format_1(self):
         """Files written under the oldest versions of `made_with.json` give the same numbers."""

@@ -181,7 +181,7 @@ def test_a_sharp_cache_knows_its_shots(problem, order):
 
 
 class TestRowsOfAnySize:
-    """The length of a row says nothing; only a row of zeros has no direction."""
+    """The length of a row has no effect; only a row of zeros has no direction."""
 
     @every_classifier
     @given(problem=problems(), exponent=st.integers(-1000, 1000))
@@ -270,7 +270,7 @@ class TestRowsOfAnySize:
 
 
 class TestArraysOfAnyKind:
-    """The numbers count, not how they lie in memory, and nothing is written to them."""
+    """The memory layout of arrays has no effect, and they are not modified."""
 
     @every_classifier
     @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def search(W, **parameters):
 
 
 def votes_without_own_fold(X, y, beta, n_classes, fold_of, rescale):
-    """Votes of each shot's cache without the shots of its own fold, one query at a time."""
+    """Votes of the cache without the shots of the query's fold, query by query."""
     votes = np.zeros((len(y), n_classes))
     for i in range(len(y)):
         for c in range(n_classes):
@@ -59,7 +59,7 @@ def mean_loss(logits, y):
 
 
 class TestScores:
-    """Scores are those of brute force."""
+    """Scores equal those of brute force."""
 
     @pytest.mark.parametrize("cv", ["balanced", "leave one out"])
     def test_held_out_shots(self, shots, cv):

@@ -24,7 +24,7 @@ Predict all photos in a folder and in the folders below it.
 The predictions are written to a CSV file with the columns path, prediction, probability and error. A
 classifier in RejectUnknown predicts "unknown" for photos that show none of its classes.
 """
-TRUST = "ends in .skops, or in .joblib, whose code runs when the file is loaded"
+TRUST = "a .skops file, or a .joblib file, which can run code when it is loaded"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     predict = _described(commands.add_parser("predict", help="predict new photos"), PREDICT)
 
     fit.add_argument("photos", help="folder of class folders, or CSV file")
-    _add_output(fit, "MODEL", f"file to save the classifier to, such as model.skops; {TRUST}")
+    _add_output(fit, "MODEL", f"file to save the classifier to: {TRUST}")
     fit.add_argument(
         "--model",
         default="ViT-B-32",
@@ -66,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     )
     fit.add_argument("--memory", metavar="FILE", help="file that stores features for later runs")
 
-    predict.add_argument("model", help=f"file of a fitted classifier; {TRUST}")
+    predict.add_argument("model", help=f"file of a fitted classifier: {TRUST}")
     predict.add_argument("photos", help="folder of photos")
     _add_output(predict, "CSV", "CSV file to write the predictions to")
 

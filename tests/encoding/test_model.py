@@ -1,4 +1,4 @@
-"""Loading of CLIP models: what is accepted, what is refused, and that it happens once."""
+"""Load CLIP models: which are accepted, which are refused, and that each is loaded once."""
 
 import dataclasses
 import json
@@ -173,7 +173,7 @@ def test_broken_folders(folder):
         ("ViT-B-32", None),
         ("ViT-B-16", "openai"),
         ("hf-hub:laion/no-such-model", None),
-        # With transformers installed, which has an error of its own about its tokenizer.
+        # With transformers installed, which raises its own error about the tokenizer.
         ("ViT-B-16-SigLIP", "webli"),
         ("roberta-ViT-B-32", "laion2b_s12b_b32k"),
     ],
@@ -254,7 +254,7 @@ class FromTransformers:
 def test_prompts_that_are_cut_off_are_noticed_with_tokenizers_of_transformers(clip, n_words, cut):
     loaded = dataclasses.replace(open_encoder(clip).clip, tokenizer=FromTransformers())
     assert loaded.is_cut_off("word " * n_words) is cut
-    # Of a tokenizer that does not tell, nothing is known.
+    # Some tokenizers do not give the length.
     assert not dataclasses.replace(loaded, tokenizer=len).is_cut_off("word " * 100)
 
 
@@ -275,7 +275,7 @@ def test_a_tokenizer_of_transformers(with_tokenizer):
     [("hf-hub:laion/no-such-model", None), ("ViT-B-32", None), ("ViT-B-16", "openai")],
 )
 def test_without_a_network_one_attempt(model_name, pretrained, monkeypatch, tmp_path):
-    """Not the half minute of attempts that the hub's client makes for each file."""
+    """Not after half a minute of retries by the hub's client for each file."""
     import huggingface_hub.constants as constants
 
     hosts = []

@@ -154,7 +154,7 @@ def assert_refused(good, path, message, **parameters):
     assert str(caught.value).startswith(f"image 1 ({str(path)!r}): ")
     with pytest.warns(UserWarning, match=f"1 of 3 images.*image 1 .*{message}") as warned:
         features = encoder.set_params(on_error="nan").transform([good, path, good])
-    # Pillow warns of its own accord before sktip refuses a bomb.
+    # Pillow issues its own warning before sktip refuses a bomb.
     ours = [one for one in warned if one.category is not Image.DecompressionBombWarning]
     assert [one.filename for one in ours] == [__file__]
     np.testing.assert_array_equal(np.isnan(features).any(axis=1), [False, True, False])

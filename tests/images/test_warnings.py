@@ -1,4 +1,4 @@
-"""What Pillow says about single files: heard or silenced as the caller wants, and never changed by us."""
+"""Warnings of Pillow about single files follow the caller's filters, which are never changed."""
 
 import contextlib
 import io
@@ -22,7 +22,7 @@ CORRUPT_EXIF = b"Exif\0\0II*\0\x08\0\0\0\xff\xff"
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory):
-    """Files about which there is something to say, one by one, and two bombs."""
+    """Files that cause one warning each, and two bombs."""
     files, folder = whole_files(), tmp_path_factory.mktemp("damaged")
     # Every seventh case is a TIFF.
     contents = [mutated(files, case)[1] for case in range(5, 1400, 7)]
@@ -202,7 +202,7 @@ def pixels(image, content=None):
 
 
 def test_the_orientation_beside_damaged_data_counts(clip, tmp_path):
-    """As plain Pillow sees it: what is read before the damage."""
+    """Pixels before the damage, as plain Pillow reads them."""
     content = saved(picture().convert("RGB"), "JPEG", exif=exif(6))
     damaged = bytearray(content)
     # More tags are announced than there are.

@@ -1,4 +1,4 @@
-"""What an estimator says about an attribute that it does not have."""
+"""Error messages about missing attributes."""
 
 import copy
 import pickle

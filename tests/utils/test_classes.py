@@ -1,4 +1,4 @@
-"""Labels, class names and text rows: who is which class, and what it is called."""
+"""Labels, class names and text rows: the classes and their names."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The state of a classifier: of one fit, of one moment, and of the shots that count."""
+"""The state of a classifier after fits, failures and interrupts, and shots of weight 0."""
 
 import os
 import sys
@@ -68,7 +68,7 @@ class TestRefit:
         clf = make("tip-f", text_features=W).fit(X, y)
         clf.set_params(fine_tune=False, text_features=None).fit(pd.DataFrame(X), y)
         assert_same_state(clf, TipAdapterClassifier().fit(X, y), rtol=1e-12)
-        # What no fit has made is none of its business.
+        # Attributes that no fit has set are kept.
         clf.note, clf._own = "mine", 1
         assert clf.fit(X, y).note == "mine"
         assert clf._own == 1

@@ -167,7 +167,7 @@ class TestKinds:
 
 
 class TestClassNames:
-    """A name goes with a label by what says so, never by chance."""
+    """Names are matched to labels explicitly, never by chance."""
 
     @pytest.mark.parametrize("make_set", [set, frozenset])
     def test_sets_have_no_order(self, make_set):

@@ -1,4 +1,4 @@
-"""Numbers that overflow are named, by `fit` or at prediction; what is answered is finite."""
+"""Parameters that overflow are named in `fit` or at prediction; results are finite."""
 
 import copy
 import math
@@ -113,7 +113,7 @@ def test_a_kernel_ridge_without_a_solution_is_an_error(features, dtype, prior, l
 @dtypes
 @priors
 def test_shots_without_spread(features, dtype, prior):
-    """Discriminants of shots that are all the same, or one per class, are those of the identity."""
+    """Discriminants of equal shots, or of one shot per class, use the identity."""
     X, y, text = features((1, 1, 1), dtype=dtype)
     text = text if prior == "text" else None
     for shots, labels in ((X, y), (np.repeat(X, 5, 0), np.repeat(y, 5))):

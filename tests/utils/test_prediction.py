@@ -192,7 +192,7 @@ for name in ("zero-shot", "tip", "clip-adapter", "gda", "proker", "FewShotClassi
     ],
 )
 def test_memory(n, d, n_classes, dtype, computed):
-    # A process of its own, since torch's memory shows in that of the process alone.
+    # In a separate process, since torch's memory is only visible in that of the process.
     argv = [str(n), str(d), str(n_classes), dtype, computed]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", MEMORY, *argv],
