@@ -284,7 +284,10 @@ def test_what_a_shot_says_is_what_is_missing_without_it(problem):
             lambda pool: np.where(np.arange(len(pool))[:, None] == 3, np.nan, pool),
             "X_unlabeled: .*row 3",
         ),
-        (lambda pool: pool * (np.arange(len(pool)) != 4)[:, None], "X_unlabeled: row 4 of X is all zeros"),
+        (
+            lambda pool: pool * (np.arange(len(pool)) != 4)[:, None],
+            "X_unlabeled: row 4 of X is all zeros",
+        ),
         (lambda pool: "photos", "X_unlabeled: "),
         (lambda pool: [np.zeros((8, 8), np.uint8)] * 3, "X_unlabeled: "),
     ],

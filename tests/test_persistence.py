@@ -197,7 +197,9 @@ def test_a_newer_format_is_refused(features):
     X, y, W = features()
     clf = TipAdapterClassifier(text_features=W).fit(X, y)
     clf.fitted_with_ |= {"format": 2, "sktip": "7.1"}
-    message = "saved by sktip 7.1 in format 2; sktip .* reads formats up to 1. Install sktip 7.1"
+    message = (
+        "saved by sktip 7.1 in format 2, but sktip .* reads formats up to 1. Install sktip 7.1"
+    )
     state = clf.__reduce_ex__(2)[2]
     with pytest.raises(ValueError, match=message):
         TipAdapterClassifier().__setstate__(state)
@@ -233,7 +235,7 @@ class TestAnotherEncoder:
         clf.set_params(encoder__model_name=f"local-dir:{folder}")
         with pytest.raises(
             ValueError,
-            match="not the model that .* model_name='tiny'.* then, model_name='local-dir",
+            match="not the model that .* model_name='tiny'.* now it is model_name='local-dir",
         ):
             clf.predict(digits[0][:3])
         clf.set_params(encoder__model_name="tiny")
@@ -247,7 +249,7 @@ class TestAnotherEncoder:
             lambda: clf.partial_fit(digits[0][:3], digits[1][:3]),
             lambda: clf.partial_fit(digits[0][:3], ["ten"] * 3),
         ):
-            with pytest.raises(ValueError, match="Set the encoder back, or call fit"):
+            with pytest.raises(ValueError, match="Set the old encoder again, or call fit"):
                 call()
         assert clf.fit(digits[0][:20], digits[1][:20]).predict(digits[0][:3]).shape == (3,)
 
@@ -300,7 +302,7 @@ class TestAnotherEncoder:
         np.testing.assert_array_equal(
             clf.set_params(encoder=other).predict_proba(F[60:70]), expected
         )
-        with pytest.raises(ValueError, match="Set the encoder back, or call fit"):
+        with pytest.raises(ValueError, match="Set the old encoder again, or call fit"):
             clf.partial_fit(F[60:63], ["ten"] * 3)
 
 

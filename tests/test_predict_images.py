@@ -59,7 +59,7 @@ def test_a_folder_with_a_damaged_file(clf, photos, tmp_path, digits):
     assert len(messages) == 2
     assert re.match(
         r"1 of 12 images could not be read and have no prediction; see the column 'error'. image 7 "
-        r"\('.*1.7.png'\): not an image in a format",
+        r"\('.*1.7.png'\): not an image in a supported format",
         messages[0],
     )
     assert messages[1].endswith("files that are not images: 1 .txt.")

@@ -69,7 +69,7 @@ def test_a_killed_run_goes_on(broken, clf, expected, tmp_path):
 
     joblib.dump(clf.classes_, tmp_path / "clf.joblib")
     run = start(*arguments)
-    assert "results of another classifier; give another --out" in run.communicate()[0]
+    assert "results of another classifier; pass another --out" in run.communicate()[0]
 
 
 def test_digits(tmp_path):

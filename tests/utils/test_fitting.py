@@ -138,7 +138,7 @@ class TestOneMoment:
 
 
 class TestShotsOfWeightZero:
-    """A shot of weight 0 is not there."""
+    """Shots of weight 0 are ignored."""
 
     @pytest.mark.parametrize("name", WEIGHTED)
     @pytest.mark.parametrize("prior", ["text", "no text"])

@@ -174,7 +174,7 @@ def test_a_nan_is_no_score(features):
     clf = TipAdapterClassifierCV(text_features=text, logit_scale=1.0, scoring=of_calm_classifiers)
     assert np.isfinite(clf.fit(X, y).best_score_)
     assert clf.predict_proba(X).max(axis=1).mean() < 0.95
-    with pytest.raises(ValueError, match="gives NaN for every alpha and beta"):
+    with pytest.raises(ValueError, match="returns NaN for every alpha and beta"):
         clf.set_params(scoring=lambda estimator, X, y: np.nan).fit(X, y)
 
 
