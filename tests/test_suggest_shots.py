@@ -153,7 +153,7 @@ def test_memory_beyond_the_features_does_not_grow_with_them():
     ("parameters", "message"),
     [
         ({"n": 0}, "n=0"),
-        ({"n": 9}, "n=9; it is an integer from 1 to the number of images, 8"),
+        ({"n": 9}, "n=9 must be an integer from 1 to the number of images, 8"),
         ({"y": [0, 1]}, "must be passed together"),
         ({"X_labeled": np.eye(2, 8), "y": [0]}, "the lengths"),
         ({"X_labeled": np.eye(2, 4), "y": [0, 1]}, "X_labeled has 4 features, but X has 8"),

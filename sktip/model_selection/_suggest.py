@@ -112,7 +112,7 @@ def suggest_shots(
     rng = check_random_state(random_state)
     X = _features(X, "X")
     if not isinstance(n, Integral) or not 1 <= n <= len(X):
-        raise ValueError(f"n={n!r}; it is an integer from 1 to the number of images, {len(X)}.")
+        raise ValueError(f"n={n!r} must be an integer from 1 to the number of images, {len(X)}.")
     if (X_labeled is None) != (y is None):
         raise ValueError(
             "X_labeled and y must be passed together: labelled images and their labels."
