@@ -2,15 +2,16 @@
 Calibration and the reliability diagram
 =======================================
 
-Is an answer of 80 % right eight times in ten? The probabilities are the softmax of the logits, whose
-scale comes from CLIP and not from your images. This draws them in a reliability diagram, and
-calibrates them with scikit-learn's :class:`~sklearn.calibration.CalibratedClassifierCV`.
+Are predictions with a probability of 80 % right eight times in ten? The probabilities are the softmax of
+the logits, and the scale of the logits comes from CLIP, not from your images. This example draws a
+reliability diagram, and calibrates the probabilities with scikit-learn's
+:class:`~sklearn.calibration.CalibratedClassifierCV`.
 """
 
 # %%
 # Shots, and images to calibrate on
 # ---------------------------------
-# Calibration learns from answers to images that the classifier has not seen: here 200 labelled ones,
+# Calibration needs labelled images that the classifier has not seen. Here 200 images are used that are
 # neither shots nor test images.
 
 import numpy as np
@@ -28,10 +29,10 @@ rest = np.random.default_rng(0).permutation(rest)
 held_out, test = rest[:200], rest[200:]
 
 # %%
-# Calibration encodes the labels as integers, so the names are given as a sequence in sorted order.
-# ``FrozenEstimator`` keeps the classifier as it is. One temperature for all logits changes how sure
-# the answers are, and never the answers (it needs scikit-learn 1.8); an isotonic regression for each
-# class can change both, and needs more images than these.
+# Calibration encodes the labels as integers, so the class names are passed as a sorted sequence.
+# ``FrozenEstimator`` prevents a new fit of the classifier. ``"temperature"`` divides all logits by one number:
+# it changes the confidence, but no prediction (it needs scikit-learn 1.8). ``"isotonic"`` fits one regression
+# per class. It can change predictions too, and needs more images than there are here.
 
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
@@ -42,7 +43,7 @@ clf = TipAdapterClassifier(
     templates=["a picture of the number {}", "the digit {}"],
     class_names=sorted(set(labels)),
 ).fit(features[shots], labels[shots])
-methods = {"as it is": clf}
+methods = {"uncalibrated": clf}
 for method in ("temperature", "isotonic"):
     calibrated = CalibratedClassifierCV(FrozenEstimator(clf), method=method)
     methods[method] = calibrated.fit(features[held_out], labels[held_out])
@@ -50,15 +51,15 @@ for method in ("temperature", "isotonic"):
 # %%
 # The reliability diagram
 # -----------------------
-# Answers are put into ten bins of equal size by their probability. On the dotted line, answers of 80 %
-# are right eight times in ten.
+# Predictions are sorted into ten bins of equal size by their probability. On the dotted line, predictions
+# with a probability of 80 % are right eight times in ten.
 
 import matplotlib.pyplot as plt
 from sklearn.calibration import CalibrationDisplay
 from sklearn.metrics import log_loss
 
 figure, ax = plt.subplots(figsize=(6.4, 5.4), layout="constrained")
-print("            accuracy  log-loss  mean probability of the answers")
+print("             accuracy  log-loss  mean confidence")
 for name, model in methods.items():
     probabilities = model.predict_proba(features[test])
     right = model.predict(features[test]) == labels[test]
@@ -67,7 +68,7 @@ for name, model in methods.items():
         right, confidence, n_bins=10, strategy="quantile", name=name, ax=ax
     )
     loss = log_loss(labels[test], probabilities, labels=model.classes_)
-    print(f"{name:11} {100 * right.mean():6.1f} % {loss:9.3f} {100 * confidence.mean():8.1f} %")
-ax.set_xlabel("probability of the answer")
-ax.set_ylabel("share of the answers that are right")
+    print(f"{name:12} {100 * right.mean():6.1f} % {loss:9.3f} {100 * confidence.mean():8.1f} %")
+ax.set_xlabel("confidence")
+ax.set_ylabel("share of correct predictions")
 plt.show()

@@ -2,10 +2,10 @@
 Choosing alpha and beta: grid search and held-out shots
 =======================================================
 
-Two numbers decide what Tip-Adapter makes of its shots: the weight alpha of the cache and its
-sharpness beta. Here the same eight shots per class choose them in two ways, side by side:
-scikit-learn's :class:`~sklearn.model_selection.GridSearchCV`, which cross-validates a grid, and
-:class:`~sktip.TipAdapterClassifierCV`, which holds out shots and considers every alpha.
+Tip-Adapter has two parameters: alpha, the weight of the cache, and beta, its sharpness. This example
+chooses them on the same eight shots per class in two ways. Scikit-learn's
+:class:`~sklearn.model_selection.GridSearchCV` cross-validates a grid.
+:class:`~sktip.TipAdapterClassifierCV` holds out shots, and considers every alpha.
 """
 
 # %%
@@ -29,7 +29,7 @@ common = {"input": "features", "templates": ["a picture of the number {}", "the 
 # %%
 # A grid search
 # -------------
-# On features nothing is encoded again in the folds; the class names are encoded once.
+# With features as input, no image is encoded again in the folds. The class names are encoded once.
 
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
@@ -45,9 +45,9 @@ grid_seconds = time.perf_counter() - start
 # %%
 # Held-out shots
 # --------------
-# The similarities of the shots are computed once and masked, so that nothing is fitted anew. First by
-# the same log-loss as the grid search, then by the default rule, which prefers values near the
-# paper's: the fewer the shots, the nearer.
+# The similarities of the shots are computed once and masked, so nothing is fitted again. The first
+# classifier uses the same log-loss as the grid search. The second one uses the default rule, which prefers
+# values near the paper's, especially with few shots.
 
 start = time.perf_counter()
 by_loss = TipAdapterClassifierCV(clip, scoring="neg_log_loss", **common)
@@ -73,8 +73,8 @@ for name, model, (alpha, beta), seconds in [
     print(f"{name:24} {alpha:6.2f} {beta:6.2f} {accuracy:13.1f} % {seconds:6.2f} s")
 
 # %%
-# The grid search scores a surface. ``TipAdapterClassifierCV`` finds the best alpha of each beta exactly:
-# the ridge of that surface, drawn as a line.
+# The grid search scores a grid of both values. ``TipAdapterClassifierCV`` finds the best alpha for each beta
+# exactly; these points are connected by a line.
 
 import matplotlib.pyplot as plt
 

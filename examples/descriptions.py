@@ -2,17 +2,16 @@
 Descriptions of classes as prompts
 ==================================
 
-Use texts that a language model has written about each class. ``read_descriptions`` reads them from a
-JSON file, checks them and makes templates of them. Here they are compared with one template for all
-classes.
+Use descriptions of each class by a language model as prompts. ``read_descriptions`` reads them from a JSON
+file, checks them and converts them to templates. Here they are compared with one template for all classes.
 """
 
 # %%
 # A file of descriptions
 # ----------------------
-# Usually a language model writes it. These sentences have the same form: they say what a class looks
-# like. One is cut off, and the file describes a class that is not among the labels; one warning names
-# both.
+# Usually a language model writes the file. It has sentences that describe what each class looks like. Here
+# one sentence is incomplete, and the file describes a class that is not among the labels. There is a
+# warning about each.
 
 import json
 import os
@@ -44,17 +43,16 @@ for warning in caught:
 # %%
 # The prompts
 # -----------
-# Sentences are used as they are. Phrases, such as "a long neck", would be put behind the class
-# name.
+# Sentences are used unchanged. Phrases, such as "a long neck", would be appended to the class name.
 
 for prompt in fill_prompts(["seven"], templates)[0]:
     print(prompt)
 
 # %%
-# Beside one template for all
-# ---------------------------
-# First without any image, then with two shots per class, on the other images. Here descriptions lose
-# a little: measure them on photos of your own before you use them.
+# Compared with one template for all classes
+# ------------------------------------------
+# Both are compared without shots and with two shots per class. Here the descriptions are a little worse:
+# measure them on your own photos before you use them.
 
 import matplotlib.pyplot as plt
 

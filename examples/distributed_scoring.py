@@ -2,17 +2,17 @@
 Millions of images on Ray Data
 ==============================
 
-Encodes and classifies a folder of images, or a Parquet file with a column ``path``, and writes
-Parquet files with features and predictions. A run that is stopped or killed goes on where it was:
-what is written is not encoded again.
+Encode and classify a folder of images, or a Parquet file with a column ``path``, and write Parquet files
+with features and predictions. An interrupted run can be resumed: images that were written are not
+encoded again.
 
-On this machine, with scikit-learn's digits and the bundled model, then with images of yours::
+On this machine, with scikit-learn's digits and the bundled model, then with your own images::
 
     python examples/distributed_scoring.py --out digits_scored
     python examples/distributed_scoring.py photos --classifier dogs.joblib --out scored
 
-On a cluster of Ray, with a GPU for each of 32 workers. All machines see images and output under the
-same paths, and have sktip installed::
+On a Ray cluster, with 32 workers that have one GPU each. All machines need sktip, and the images and the
+output under the same paths::
 
     python examples/distributed_scoring.py /mnt/paths.parquet --classifier dogs.joblib \\
         --out /mnt/scored --address auto --workers 32 --gpus 1
@@ -40,23 +40,31 @@ SUFFIXES = {".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", "
 def parse(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
     parser.add_argument("images", nargs="?", help="a folder, or a Parquet file of unique paths")
-    parser.add_argument("--classifier", help="a fitted classifier of images, by joblib.dump")
+    parser.add_argument(
+        "--classifier", help="file of a fitted classifier of images, from joblib.dump"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
-    parser.add_argument("--address", help="of a cluster, such as auto; otherwise this machine")
-    parser.add_argument("--workers", type=int, default=1, help="each loads the model once")
-    parser.add_argument("--gpus", type=float, default=0, help="of each worker, or a part of one")
+    parser.add_argument(
+        "--address", help="address of a cluster, such as auto; default: this machine"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=1, help="number of workers; each loads the model once"
+    )
+    parser.add_argument(
+        "--gpus", type=float, default=0, help="GPUs per worker, or a fraction of one"
+    )
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument(
-        "--block", type=int, default=4096, help="images in a piece of work, and in a file"
+        "--block", type=int, default=4096, help="images per block of work, and per file"
     )
     args = parser.parse_args(arguments)
     if bool(args.images) != bool(args.classifier):
-        parser.error("images and --classifier go together; without both, digits are scored")
+        parser.error("pass both images and --classifier, or none of them to score the digits")
     return args
 
 
 def digits(folder):
-    """Write scikit-learn's digits as images, and a classifier fitted on ten of each."""
+    """Write scikit-learn's digits as images, and a classifier fitted on ten shots per class."""
     file = folder / "digits.joblib"
     if file.exists():
         return folder, file
@@ -71,13 +79,13 @@ def digits(folder):
 
 
 def read_paths(images, out, block):
-    """Data set of paths, in pieces of so many."""
+    """Data set of paths, in blocks of the given size."""
     if images.is_dir():
         paths = sorted(
             str(path.resolve()) for path in images.rglob("*") if path.suffix.lower() in SUFFIXES
         )
         if not paths:
-            raise SystemExit(f"{str(images)!r} holds no images.")
+            raise SystemExit(f"{str(images)!r} contains no images.")
         images = out / "paths.parquet"
         pq.write_table(pa.table({"path": paths}), images)
     paths = ray.data.read_parquet(str(images.resolve())).select_columns("path")
@@ -91,18 +99,20 @@ def main(arguments=None):
     images, file = (args.images, args.classifier) if args.images else digits(out / "digits")
     clf = joblib.load(file)
 
-    # Rows of another classifier would not go together with those that are there.
+    # Results of different classifiers must not be mixed.
     known, identity = out / "classifier.sha256", sha256(Path(file).read_bytes()).hexdigest()
     if known.exists() and known.read_text() != identity:
-        raise SystemExit(f"{str(out)!r} holds results of another classifier; give another --out.")
+        raise SystemExit(
+            f"{str(out)!r} contains results of another classifier; pass another --out."
+        )
     known.write_text(identity)
 
     if args.address:
         ray.init(address=args.address)
     else:
-        # Two more than there are workers, for reading and writing, which cost next to nothing.
+        # Two more CPUs than workers, for reading and writing, which need little time.
         ray.init(address="local", num_cpus=args.workers + 2, include_dashboard=False)
-    # Ray writes down which paths are done, and leaves them out of the next run.
+    # Ray records the paths that are done, and skips them in the next run.
     context = ray.data.DataContext.get_current()
     context.checkpoint_config = CheckpointConfig(
         id_column="path", checkpoint_path=str(out / "done"), delete_checkpoint_on_success=False

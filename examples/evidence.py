@@ -1,14 +1,14 @@
 """
-Why an answer: the evidence of a right and of a wrong prediction
-================================================================
+Explain a correct and a wrong prediction
+========================================
 
-See which shots decided an answer. Two predictions are drawn: a digit that the class names alone get
-wrong and the shots correct, and one that stays wrong.
+See which shots decided a prediction. This example explains two predictions: one that is wrong without
+shots and correct with them, and one that stays wrong.
 """
 
 # %%
-# A classifier with 16 shots of each digit
-# ----------------------------------------
+# A classifier with 16 shots per class
+# ------------------------------------
 
 import numpy as np
 
@@ -33,9 +33,9 @@ print(f"{(right_before & ~right).sum()} become wrong, {(~right & ~right_before).
 # %%
 # Corrected by the shots
 # ----------------------
-# Of those corrected, the one that the shots moved most. Above, the shots with the largest votes;
-# below, each logit as CLIP's text prior and the votes of the cache. By its text alone another digit
-# would win.
+# This is the corrected prediction whose probability the shots raised most. Above are the shots with the
+# largest votes. Below, each logit is split into CLIP's text prior and the votes of the cache. The text prior
+# alone would predict another digit.
 
 from sktip.inspection import CacheEvidenceDisplay
 
@@ -54,8 +54,8 @@ print(f"a {labels[query]}; wrote evidence.png")
 # %%
 # Still wrong
 # -----------
-# The wrong answer with the highest confidence. The shots show why: those most similar to the query
-# belong to another class. On your own data, look first whether one of them has a wrong label.
+# This is the wrong prediction with the highest confidence. The shots that are most similar to the query
+# belong to another class. On your own data, first check whether one of them has a wrong label.
 
 confidence = clf.predict_proba(features[test]).max(axis=1)
 query = test[np.where(right, -1, confidence).argmax()]

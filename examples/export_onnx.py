@@ -2,8 +2,8 @@
 Export to ONNX, for use without sktip
 =====================================
 
-``to_onnx`` writes a fitted classifier, with the image half of the CLIP, to one file. The program that
-predicts with it needs ONNX Runtime and NumPy, and neither sktip nor PyTorch.
+``to_onnx`` writes a fitted classifier and the image model of the CLIP to one file. The program that
+predicts with it only needs ONNX Runtime and NumPy, not sktip or PyTorch.
 """
 
 # %%
@@ -35,8 +35,8 @@ print(f"{path.stat().st_size:,} bytes")
 # %%
 # The other program
 # -----------------
-# It reads what it has to know from the file. The pictures are arrays of the size that the model takes, as
-# a camera gives them; of photos, the guide's page on export shows how they are cut to size.
+# It reads the class names and the preprocessing from the file. Here the pictures are arrays that have the
+# size of the model's input already. :ref:`guide_export` shows how to resize photos.
 
 program = """
 import json
@@ -64,7 +64,7 @@ assert not {"sktip", "torch", "sklearn", "PIL"} & set(sys.modules)
 """
 
 # %%
-# Eight test pictures, made as large as the model takes them:
+# Eight test pictures, resized to the model's input:
 
 from PIL import Image
 
@@ -86,7 +86,7 @@ done = subprocess.run(
 print(done.stdout)
 
 # %%
-# It answers as the classifier does.
+# Its predictions are those of the classifier.
 
 import matplotlib.pyplot as plt
 

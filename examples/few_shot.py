@@ -2,15 +2,14 @@
 Names, a few shots, and photos without labels
 =============================================
 
-The same ten digits, learnt from their names alone, from one image of each, and from four, with and
-without 500 unlabelled images. Nothing is tuned: ``FewShotClassifier`` chooses
-everything in ``fit``.
+Learn ten digits from their names alone, from one shot per class and from four shots per class, with and
+without 500 unlabelled images. ``FewShotClassifier`` needs no tuning: ``fit`` chooses everything.
 """
 
 # %%
 # Digits
 # ------
-# Every image is encoded once. 500 of them lose their labels; the test images are others.
+# Every image is encoded once. 500 images are used without their labels. The test images are others.
 
 import numpy as np
 
@@ -32,7 +31,7 @@ clf = FewShotClassifier(
 # %%
 # 0, 1 and 4 shots
 # ----------------
-# Three draws of shots, of unlabelled images and of test images.
+# Shots, unlabelled images and test images are drawn three times.
 
 SHOTS, SEEDS = [0, 1, 4], 3
 scores = {name: np.empty((len(SHOTS), SEEDS)) for name in ("labels only", "with unlabelled images")}
@@ -51,18 +50,18 @@ for name, values in scores.items():
     print(f"{name}: {cells}")
 
 # %%
-# Unlabelled images are worth most where there are no shots. With four shots of each digit they add
-# less.
+# Unlabelled images help most without shots. With four shots per class they help less.
 
 from sktip.inspection import ShotsCurveDisplay
 
 display = ShotsCurveDisplay(SHOTS, scores, score_name="accuracy on test images (%)").plot()
 
 # %%
-# Why an answer
-# -------------
-# The logits are a sum of parts: text, class means, correction and unlabelled images. The part of each
-# shot is known too. The last query, and the shots that raised its answer most:
+# Explain a prediction
+# --------------------
+# The logits are a sum of parts: text, class means, correction and unlabelled images. The contribution of
+# each shot is known too. Here are the last query, and the shots that raised the logit of its predicted
+# class most:
 
 from sktip.inspection import CacheEvidenceDisplay
 

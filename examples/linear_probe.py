@@ -2,17 +2,17 @@
 A Pipeline: any classifier after the transformer
 ================================================
 
-:class:`~sktip.CLIPFeatureTransformer` is a transformer like any other, so any classifier of
-scikit-learn may follow it in a ``Pipeline``. This compares the "linear probe", a logistic regression
-on CLIP's features, with two classifiers that also know what the classes are called: Tip-Adapter and
-Gaussian discriminant analysis.
+:class:`~sktip.CLIPFeatureTransformer` is a scikit-learn transformer, so any scikit-learn classifier can
+follow it in a ``Pipeline``. This example compares the "linear probe", a logistic regression on CLIP's
+features, with two classifiers that also use the class names: Tip-Adapter and Gaussian discriminant
+analysis.
 """
 
 # %%
-# Images, from end to end
-# -----------------------
-# The pipelines take images: here arrays, but paths and PIL images do as well. With ``memory``, a
-# file, no image is encoded twice, whichever pipeline it goes through.
+# Pipelines of images
+# -------------------
+# The pipelines take images: here arrays, but paths and PIL images work too. ``memory`` is a file that stores
+# the features, so no image is encoded twice by the pipelines.
 
 from tempfile import TemporaryDirectory
 
@@ -37,9 +37,9 @@ pipelines["linear probe"]
 # %%
 # Accuracy against shots
 # ----------------------
-# All get the same draws of shots. The probe has to learn from the shots alone what a seven is; with
-# one shot, knowing the name is worth more. How soon the probe gets ahead depends on how much the CLIP
-# knows by name: the bundled one is small, and knows little of digits.
+# All classifiers get the same draws of shots. The probe learns from the shots only, so the others are better
+# with one shot per class. How many shots the probe needs to overtake them depends on how well the CLIP model
+# knows the class names. The bundled model is small, and does not know digits well.
 
 from sktip.inspection import ShotsCurveDisplay
 from sktip.model_selection import FewShotSplit

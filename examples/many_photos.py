@@ -2,14 +2,14 @@
 Predict a folder of photos
 ==========================
 
-A folder of new photos, some of them damaged, goes in; a table with a label or an error for each comes
-out, and a CSV file. Then the photos that the classifier is least sure of are shown.
+Classify a folder of new photos, some of them damaged. The result is a table with a prediction or an error
+for each photo, and a CSV file. Then look at the photos with the lowest confidence.
 """
 
 # %%
 # Photos in folders
 # -----------------
-# Those with labels lie in a folder for each class; some in folders of their own within it.
+# The labelled photos are in one folder per class, some of them in subfolders.
 
 import os
 import warnings
@@ -28,7 +28,7 @@ for number in range(400):
     os.makedirs(os.path.join(home.name, inside), exist_ok=True)
     Image.fromarray(images[number]).save(os.path.join(home.name, inside, f"{number}.png"))
 
-# Two files that are no images, whatever their names say.
+# Two files that are not images, despite their names.
 for number in (150, 250):
     with open(os.path.join(home.name, f"new/{number // 100}/{number}.png"), "wb") as file:
         file.write(b"cut off")
@@ -52,16 +52,16 @@ for warning in caught:
     print(str(warning.message).replace(home.name, ""))
 
 # %%
-# The file, a line for each photo:
+# The file has a line for each photo:
 
 with open(os.path.join(home.name, "answers.csv")) as file:
     for line in file.readlines()[:4]:
         print(line.rstrip().replace(home.name, ""))
 
 # %%
-# Which to look at
-# ----------------
-# Photos without an answer have a probability of NaN, which is sorted last.
+# Photos with the lowest confidence
+# ---------------------------------
+# Photos without a prediction have a probability of NaN, which is sorted last.
 
 import matplotlib.pyplot as plt
 

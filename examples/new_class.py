@@ -2,16 +2,15 @@
 Adding a class without refitting
 ================================
 
-A classifier in use meets a class that it does not know. ``partial_fit`` appends the shots of the
-new class, and later more of them; those already cached stay as they are, and nothing is fitted
-again.
+Add a new class to a fitted classifier. ``partial_fit`` appends shots of the new class to the cache, one after
+the other. The earlier shots do not change, and nothing is fitted again.
 """
 
 # %%
 # Nine digits
 # -----------
-# alpha and beta are chosen on held-out shots. The classifier that does so cannot be extended; one with
-# the values that it found can.
+# ``TipAdapterClassifierCV`` chooses alpha and beta on held-out shots, but has no ``partial_fit``. So the
+# chosen values are passed to a ``TipAdapterClassifier``.
 
 import numpy as np
 
@@ -34,17 +33,17 @@ print(len(clf.classes_), "classes,", len(clf.cache_keys_), "shots")
 
 
 def recall(classifier):
-    """Share of the sevens that are found, and of the other digits that are read right, in %."""
+    """Recall of the sevens, and accuracy on the other digits, in %."""
     is_right = classifier.predict(features[test]) == labels[test]
     sevens = labels[test] == "seven"
     return 100 * is_right[sevens].mean(), 100 * is_right[~sevens].mean()
 
 
 # %%
-# The tenth
-# ---------
-# Its shots come one after the other. With the first, its name is encoded too: the text prior knows
-# the class from then on.
+# The tenth digit
+# ---------------
+# Its shots are added one by one. With the first shot, the class name is encoded too, and the text prior
+# includes the class.
 
 keys_before = clf.cache_keys_
 history = [recall(clf)]
@@ -54,8 +53,7 @@ for row in shots[labels[shots] == "seven"]:
 print(len(clf.classes_), "classes,", len(clf.cache_keys_), "shots")
 
 # %%
-# The keys that were there first are the same rows, and the classifier is the one that ``fit`` makes
-# of all shots in that order.
+# The earlier keys have not changed. The classifier is the same as after ``fit`` on all shots in this order.
 
 assert np.array_equal(clf.cache_keys_[: len(known)], keys_before)
 together = np.concatenate([known, shots[labels[shots] == "seven"]])
@@ -65,19 +63,19 @@ assert np.allclose(
 )
 
 # %%
-# What the new class costs the others
-# -----------------------------------
-# The bundled CLIP hardly knows a seven by its name, so that its shots have to do the work. The cache is
-# a sum over them: while they are few, the other digits outvote some of the sevens, and lose next to
-# nothing.
+# The effect on the other classes
+# -------------------------------
+# The bundled CLIP hardly knows the word "seven", so this class depends on its shots. The votes of a class are
+# a sum over its shots: as long as there are few of them, some sevens are predicted as other digits. The
+# accuracy on the other digits hardly changes.
 
 import matplotlib.pyplot as plt
 
 figure, ax = plt.subplots(figsize=(7, 4.4), layout="constrained")
-ax.plot(history, marker="o", label=["sevens found", "other digits read right"])
+ax.plot(history, marker="o", label=["recall of sevens", "accuracy on other digits"])
 ax.set_xlabel("shots of the new class")
 ax.set_ylabel("test images (%)")
 ax.grid(alpha=0.3)
 ax.legend()
 plt.show()
-print("sevens found, with 0 to 16 shots (%):", " ".join(f"{found:.0f}" for found, _ in history))
+print("recall of sevens with 0 to 16 shots (%):", " ".join(f"{found:.0f}" for found, _ in history))

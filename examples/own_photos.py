@@ -15,8 +15,8 @@ output, since it needs your photos and downloads the weights of ViT-B-32 (600 MB
 # %%
 # What to change
 # --------------
-# Every class needs at least ``SHOTS`` photos. The others score the classifiers, so that some classes
-# need more.
+# Every class needs at least ``SHOTS`` photos. Further photos are used to score the classifiers, so some
+# classes need more.
 
 FOLDER = "photos"
 NEW = ["new_1.jpg", "new_2.jpg"]
@@ -27,7 +27,7 @@ MODEL = "ViT-B-32"  # "tiny" needs no download, but knows no photos
 # %%
 # Encode the photos once
 # ----------------------
-# Their features are kept in a file, so that a second run encodes new photos only.
+# The features are stored in a file, so that a second run only encodes new photos.
 
 from sktip import CLIPFeatureTransformer
 from sktip.datasets import load_image_folder
@@ -40,7 +40,7 @@ features = clip.transform(photos.data)
 # %%
 # Compare classifiers
 # -------------------
-# All are fitted on the same three draws of shots, and scored on the other photos.
+# All classifiers are fitted on the same three draws of shots, and scored on the other photos.
 
 from sklearn.model_selection import cross_val_score
 
@@ -73,7 +73,7 @@ for name, values in scores.items():
 # %%
 # Save the best one
 # -----------------
-# It is fitted on all photos. With image input, what is saved classifies photos.
+# It is fitted on all photos. With ``input="image"``, the saved classifier takes photos.
 
 import joblib
 
@@ -85,7 +85,7 @@ print(f"{best}, fitted on all photos, is in classifier.joblib")
 # %%
 # Classify new photos
 # -------------------
-# The three most probable classes of each.
+# The three most probable classes of each photo:
 
 for path, probabilities in zip(NEW, clf.predict_proba(NEW)):
     likeliest = probabilities.argsort()[::-1][:3]

@@ -2,19 +2,17 @@
 Quickstart
 ==========
 
-Classify handwritten digits from a handful of examples each.
+Classify handwritten digits with 1 to 16 shots per class.
 
-It encodes every image once, draws 1 to 16 shots of each digit from a pool, three times over, and
-scores six classifiers on test images that no choice was made on. It ends with a table and a picture
-of it, ``quickstart.png``. Nothing is downloaded: the images are scikit-learn's digits, the CLIP is
-the small one that comes with sktip.
+Every image is encoded once. Then 1 to 16 shots per class are drawn three times, and six classifiers are
+scored on test images. The result is a table and a plot, ``quickstart.png``. Nothing is downloaded: the
+images are scikit-learn's digits, and the CLIP is the small model that comes with sktip.
 """
 
 # %%
 # Images and features
 # -------------------
-# The digits are drawn dark on white, each pixel a square of 8 x 8. Their labels are the names of
-# the classes, which CLIP reads.
+# The digits are dark on white. Their labels are the class names, which CLIP reads.
 
 import time
 
@@ -35,8 +33,8 @@ print(f"encoded {len(images)} images in {time.perf_counter() - start:.1f} s")
 # %%
 # Six classifiers
 # ---------------
-# Zero-shot CLIP is Tip-Adapter without its cache. "Tuned" means alpha and beta chosen on held-out
-# shots. FewShotClassifier has nothing to tune, and is the one to start with.
+# Zero-shot CLIP is Tip-Adapter without its cache. "Tuned" means that alpha and beta are chosen on held-out
+# shots. ``FewShotClassifier`` needs no tuning, and is the one to start with.
 
 from sktip import FewShotClassifier, TipAdapterClassifier, TipAdapterClassifierCV
 
@@ -57,7 +55,7 @@ methods = {
 # %%
 # Shots
 # -----
-# The first shots of a draw are those of the smaller numbers.
+# The 1, 2, 4 and 8 shots per class of a draw are the first of its 16 shots.
 
 from sktip.model_selection import FewShotSplit
 
@@ -75,8 +73,8 @@ for seed, (shots, _) in enumerate(splits.split(features[pool], labels[pool])):
             scores[name][row, seed] = 100 * method.score(features[test], labels[test])
 
 # %%
-# What they reach
-# ---------------
+# Accuracies
+# ----------
 
 n_test = len(labels) - N_POOL
 print(f"\nAccuracy in % on {n_test} test images, mean and standard deviation over {SEEDS} draws\n")

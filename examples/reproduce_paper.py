@@ -1,23 +1,23 @@
-"""The paper's table: eleven data sets, 1 to 16 shots, beside the published numbers.
+"""Reproduce the paper's table: eleven data sets, 1 to 16 shots, compared with the published numbers.
 
     python examples/reproduce_paper.py --root DATA --datasets all --shots 1 2 4 8 16 --seeds 3 \\
         --model RN50-quickgelu --pretrained openai
 
-Alpha and beta are chosen on held-out shots, never on the test set; the epoch is not chosen at all:
-training has a fixed schedule, and its last epoch counts. With one shot per class, alpha and beta
-cannot be tuned, and "tuned" methods keep 1 and 5.5. DATA is laid out as CoOp's guide says.
+Alpha and beta are chosen on held-out shots, never on the test set. The number of epochs is fixed, and the
+last epoch is used. With one shot per class, alpha and beta cannot be tuned, and "tuned" methods use 1 and
+5.5. The folders in DATA are those of CoOp's guide.
 
-Every image is encoded once and kept in OUT/features.sqlite. Every result is on disk before the
-next is computed, in OUT/results.csv: run the command again after an interruption, or with more
-data sets, shots, seeds or methods, and it goes on from there. OUT/table.txt and OUT/table.csv
-have the means and the published numbers, OUT/DATASET.png their picture.
+Every image is encoded once, and its features are stored in OUT/features.sqlite. Every result is written to
+OUT/results.csv before the next one is computed. So the command can be run again after an interruption, or
+with more data sets, shots, seeds or methods. OUT/table.txt and OUT/table.csv have the means and the
+published numbers, and OUT/DATASET.png is a plot of them.
 
     python examples/reproduce_paper.py --features FILE.npz ...
 
-does the same from features that were made before. A file holds `text` (C, d), `query_x`, `query_y`,
-and k shots of each class in `support{k}_x` and `support{k}_y`; labels are rows of `text`. Draws are
-made from the shots of the largest k, which themselves are one draw, without a spread. A file whose
-name begins with that of a data set of the paper is compared with it.
+does the same from existing features. A file has the arrays `text` (C, d), `query_x` and `query_y`, and k
+shots per class in `support{k}_x` and `support{k}_y`. Labels are row indices of `text`. Shots are drawn from
+those of the largest k; for the largest k itself, there is only one draw. A file whose name begins with the
+name of a data set of the paper is compared with the published numbers.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from sktip.prompts import TEMPLATES
 
 
 def run(data, results, arguments):
-    """Compute the results of a data set that are not there yet."""
+    """Compute the missing results of a data set."""
     results.check_settings(data.name, data.settings)
     for seed in range(data.n_seeds):
         for n_shots in data.all_shots:
@@ -66,18 +66,18 @@ def parse(arguments):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--root", help="folder of the data sets, laid out as CoOp's guide says")
-    source.add_argument("--features", nargs="+", metavar="FILE", help="features made before")
+    source.add_argument("--root", help="folder of the data sets, as in CoOp's guide")
+    source.add_argument("--features", nargs="+", metavar="FILE", help="files of existing features")
     parser.add_argument("--datasets", nargs="+", default=["all"], metavar="NAME")
     parser.add_argument("--shots", nargs="+", type=positive, default=[1, 2, 4, 8, 16], metavar="K")
     parser.add_argument("--seeds", type=positive, default=3, help="draws of shots")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument(
-        "--model", help="default RN50-quickgelu; with --features, what they were made by"
+        "--model", help="default RN50-quickgelu; with --features, the model that they are from"
     )
     parser.add_argument("--pretrained", help="weights of the model, such as openai")
     parser.add_argument("--views", type=positive, default=10, help="random views of each shot")
-    parser.add_argument("--device", help="torch device; the default is CUDA where there is one")
+    parser.add_argument("--device", help="torch device (default: CUDA if available)")
     parser.add_argument("--jobs", type=int, default=2, help="threads that read images")
     parser.add_argument("--out", default="paper_results", help="folder of results and features")
     return parser.parse_args(arguments)
@@ -97,14 +97,14 @@ def main(arguments=None):
             sources = [FeatureData(file, arguments) for file in arguments.features]
         else:
             names = TEMPLATES if arguments.datasets == ["all"] else arguments.datasets
-            # All are looked up before the first is encoded, which may take hours.
+            # All data sets are checked before the first is encoded, which may take hours.
             sources = [ImageData(name, arguments) for name in names]
         for data in sources:
             run(data, results, arguments)
             text = report(results)
     except (ValueError, OSError, ModelLoadError) as error:
         sys.exit(f"error: {error}")
-    print(f"\n{text}\nwrote table.txt, table.csv and pictures to {arguments.out}")
+    print(f"\n{text}\nwrote table.txt, table.csv and plots to {arguments.out}")
 
 
 if __name__ == "__main__":

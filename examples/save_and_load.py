@@ -2,8 +2,8 @@
 Save, load, and predict one photo
 =================================
 
-A fitted classifier is a handful of NumPy arrays. ``joblib`` writes them to disk, without the CLIP;
-another process loads them and classifies a single photo.
+A fitted classifier consists of a few NumPy arrays. ``joblib`` writes them to disk, without the CLIP model.
+Another process loads them and classifies a single photo.
 """
 
 # %%
@@ -37,8 +37,8 @@ print(f"{os.path.getsize(path):,} bytes, of which {keys:,} are image and text fe
 # %%
 # One photo
 # ---------
-# ``predict`` takes a list of photos, even of a single one. Load files only from people whom you trust:
-# joblib runs what is in them.
+# ``predict`` takes a list of photos, also for a single photo. Load joblib files only from people you trust:
+# loading runs the code in them.
 
 photo = os.path.join(folder.name, "photo.png")
 Image.fromarray(images[test[0]]).save(photo)
@@ -50,7 +50,7 @@ for code in probabilities.argsort()[::-1][:3]:
 print("it is a", labels[test[0]])
 
 # %%
-# What was loaded answers as what was saved.
+# The loaded classifier predicts the same as the saved one.
 
 some = images[test[:100]]
 assert np.array_equal(loaded.predict_proba(some), clf.predict_proba(some))

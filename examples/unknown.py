@@ -2,13 +2,14 @@
 Reject images of unknown classes
 ================================
 
-A classifier that knows five digits gets images of all ten. :class:`~sktip.RejectUnknown` scores how
-well each image is known, and rejects those below a threshold that comes from the shots alone.
+Reject images that show none of the known classes. Here a classifier knows five digits and gets images of all
+ten. :class:`~sktip.RejectUnknown` computes a score of each image, and rejects images with a score below a
+threshold. The threshold is chosen on the shots.
 """
 
 # %%
-# Five known digits, with 20 shots each
-# -------------------------------------
+# Five known digits, with 20 shots per class
+# ------------------------------------------
 
 import numpy as np
 
@@ -29,8 +30,8 @@ shots = known[train]
 queries = np.setdiff1d(np.arange(len(labels)), shots)
 
 # %%
-# At ``quantile=0.05`` about one in twenty images of known digits is rejected. The share of unknown digits
-# that is rejected shows how well they are told from the known ones.
+# With ``quantile=0.05``, about one in twenty images of known digits is rejected. The larger the share of
+# rejected unknown digits, the better.
 
 clf = RejectUnknown(FewShotClassifier(clip, input="features", templates="the digit {}"))
 clf.fit(features[shots], labels[shots])

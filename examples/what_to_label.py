@@ -2,8 +2,8 @@
 What to label next
 ==================
 
-There are 300 digits without labels, and time to label ten of them, then ten more.
-:func:`~sktip.model_selection.suggest_shots` chooses which.
+Choose which images to label if you can only label a few of them. Here
+:func:`~sktip.model_selection.suggest_shots` chooses ten of 300 unlabelled digits, and then ten more.
 """
 
 # %%
@@ -26,8 +26,8 @@ first = suggest_shots(features, 10, text_features=text)
 print(f"10 labels, {len(set(labels[first]))} of 10 digits")
 
 # %%
-# Ten more, knowing these
-# -----------------------
+# Ten more, given the first labels
+# --------------------------------
 
 rest = np.setdiff1d(np.arange(300), first)
 more = rest[
@@ -45,7 +45,7 @@ print(f"20 labels, {len(set(labels[chosen]))} of 10 digits")
 assert len(set(chosen)) == 20
 
 # %%
-# The chosen images, and a classifier that has learnt from them:
+# The chosen images, and a classifier fitted on them:
 
 import matplotlib.pyplot as plt
 

@@ -1,10 +1,10 @@
 """
-Wrong labels: look at the suspects
-==================================
+Find wrong labels
+=================
 
-Ten of 200 handwritten digits get a wrong label here. :func:`~sktip.model_selection.held_out_proba`
-gives probabilities of each digit by a classifier that has not seen its label. From these, `cleanlab
-<https://docs.cleanlab.ai>`_ finds the suspects, and you look at them.
+Find images whose label is probably wrong, and look at them. Here ten of 200 handwritten digits get a wrong
+label. :func:`~sktip.model_selection.held_out_proba` predicts the probabilities of each image with a
+classifier that was fitted without it. From these, `cleanlab <https://docs.cleanlab.ai>`_ finds the suspects.
 """
 
 # %%
@@ -29,7 +29,7 @@ print(f"{wrong.sum()} labels are wrong")
 # %%
 # Held-out probabilities, and cleanlab
 # ------------------------------------
-# Images are encoded once, and the classifier is fitted without each of four folds in turn.
+# Images are encoded once. The classifier is fitted four times, each time without one fold.
 
 from cleanlab.filter import find_label_issues
 
@@ -46,8 +46,7 @@ assert wrong[suspects].sum() >= 6
 # %%
 # The suspects
 # ------------
-# Above each: its label, and the class that the classifier predicts. Here the wrong labels are known, and
-# have a red title.
+# The title of each image has its label and the predicted class. It is red if the label is known to be wrong.
 
 import matplotlib.pyplot as plt
 

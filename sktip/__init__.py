@@ -1,17 +1,16 @@
 """Train an image classifier from a few labelled photos per class.
 
-`sktip` has classifiers with scikit-learn's interface on top of a pretrained CLIP, which knows images
-and class names. Begin with `FewShotClassifier`; `TipAdapterClassifier` is the method of the paper
-"Tip-Adapter: Training-free Adaption of CLIP for Few-shot Classification" (arXiv 2207.09519, first
-version 2111.03930).
+The classifiers have scikit-learn's interface, and use the image and text features of a pretrained CLIP
+model. Start with `FewShotClassifier`. `TipAdapterClassifier` is the method of the paper "Tip-Adapter:
+Training-free Adaption of CLIP for Few-shot Classification" (arXiv 2207.09519, first version 2111.03930).
 """
 
 import lazy_loader
 
 __version__ = "0.1.0.dev0"
 
-# The public names stand in __init__.pyi. Their modules are imported at first use, so that
-# ``import sktip`` costs next to nothing.
+# The public names are listed in __init__.pyi. Their modules are imported at first use, so that
+# ``import sktip`` is fast.
 __getattr__, _, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __all__ += ["__version__"]
 

@@ -1,4 +1,4 @@
-"""Fit and predict from a command line: ``python -m sktip --help``."""
+"""Fit and predict from the command line: ``python -m sktip --help``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What all classifiers share: reading X, class names, the text prior, probabilities."""
+"""The base class of all classifiers: input, class names, text prior."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -34,7 +34,7 @@ from sktip._utils.warn import warn
 from sktip.exceptions import ImageReadError
 from sktip.prompts import fill_prompts
 
-#: Parameters of any classifier that are numbers of any size.
+#: Parameters of classifiers that are numbers of any size.
 MAGNITUDES = (
     *("logit_scale", "alpha", "alphas", "beta", "betas", "gamma", "lam"),
     *("learning_rate", "weight_decay"),
@@ -46,7 +46,7 @@ NO_PRIOR = (
     "text_features=encoder.encode_text(names)."
 )
 
-NOTHING = "there are neither shots nor text: pass X and y, or an encoder or text_features for the class names."
+NOTHING = "there are neither shots nor text: pass X and y, or class names with an encoder or text_features."
 
 
 class BaseCLIPClassifier(
@@ -54,7 +54,7 @@ class BaseCLIPClassifier(
 ):
     """Inputs, classes, text prior and probabilities of a classifier on CLIP features.
 
-    A subclass is its `fit` and its `_logit_function(dtype)`.
+    A subclass defines `fit` and `_logit_function(dtype)`.
     """
 
     _parameter_constraints: dict = {
@@ -71,10 +71,10 @@ class BaseCLIPClassifier(
     text_features_: Any
     logit_scale_: float
     encoder_probe_: NDArray | None
-    # Of the object that a method works on, see `sktip._utils.fitting`.
+    # Exists during a call only, see `sktip._utils.fitting`.
     _call: dict[str, Any]
 
-    # What a subclass without a text prior does instead; shown in the warning.
+    # How a subclass predicts without a text prior; part of the warning.
     _without_prior = "predictions come from the cached shots alone"
 
     def _validate_params(self) -> None:
@@ -89,7 +89,7 @@ class BaseCLIPClassifier(
         return {"logit_scale": self.logit_scale_}
 
     def _open_encoder(self) -> EncoderSession:
-        """Open the encoder, once in a call; it must be of the model that `fit` used."""
+        """Open the encoder, once per call. It must have the model that `fit` used."""
         if "encoder" not in self._call:
             session = open_encoder(self.encoder)
             check_same_model(self, session)
@@ -98,7 +98,7 @@ class BaseCLIPClassifier(
 
     def _query_rows(self, X: Any) -> NDArray:
         if not self.__sklearn_is_fitted__():
-            check_is_fitted(self)  # Builds the tags, which takes as long as a query.
+            check_is_fitted(self)  # Slow: it builds the tags, which takes as long as a query.
         if reads_images(self):
             return self._encode_images(as_image_list(X))[:, 0]
         return self._validate_features(X, reset=False)
@@ -107,13 +107,13 @@ class BaseCLIPClassifier(
         """Check X, y and the views before anything is encoded."""
         if n_views > 1 and not reads_images(self):
             raise ValueError(
-                f"n_views={n_views} needs images: views are random crops of them, and X is features here. "
+                f"n_views={n_views} needs images, since views are random crops, but X holds features. "
                 "Encode the shots with CLIPFeatureTransformer(n_views=...) instead."
             )
         if reads_images(self) and self.encoder.n_views > 1:
             raise ValueError(
-                f"the encoder has n_views={self.encoder.n_views}, which would augment queries too; leave it "
-                "at 1 and set n_views of the classifier, which augments the shots only."
+                f"the encoder has n_views={self.encoder.n_views}, which would augment queries too; set it to 1, "
+                "and set n_views of the classifier, which augments the shots only."
             )
         X = as_image_list(X) if reads_images(self) else self._validate_features(X, reset=reset)
         if y is None:
@@ -141,28 +141,25 @@ class BaseCLIPClassifier(
             if not looks_like_images(X):
                 raise
             raise type(error)(f"{str(error).rstrip('.')}. {self._how_to_read_images()}") from error
-        # What was fitted on images has no `n_features_in_` for scikit-learn to compare with.
+        # A classifier fitted on images has no `n_features_in_` that scikit-learn would compare with.
         probe = None if reset or hasattr(self, "n_features_in_") else self.encoder_probe_
         if probe is not None and X.shape[1] != len(probe):
             raise ValueError(
-                f"X has {X.shape[1]} features, but this {type(self).__name__} was fitted on images, of "
-                f"which its encoder makes {len(probe)} features."
+                f"X has {X.shape[1]} features, but this {type(self).__name__} was fitted on images, and its "
+                f"encoder returns {len(probe)} features."
             )
         return X
 
     def _how_to_read_images(self) -> str:
         if self.encoder is None:
             return (
-                "X looks like images, and there is no encoder to read them: pass "
+                "X looks like images, but there is no encoder to read them: pass "
                 "encoder=CLIPFeatureTransformer(...)."
             )
-        return (
-            "X looks like images, but input='features': use input='image', or pass what "
-            "encoder.transform(X) makes of them."
-        )
+        return "X looks like images, but input='features': set input='image', or pass encoder.transform(X)."
 
     def _is_plain_matrix(self, X: Any) -> bool:
-        """Whether `validate_data` would find nothing, at the cost of a whole query or of a copy."""
+        """Whether X is valid without `validate_data`, which is as slow as a query and may copy X."""
         return (
             type(X) is np.ndarray
             and X.dtype.kind in "fiu"
@@ -173,51 +170,51 @@ class BaseCLIPClassifier(
         )
 
     def _shots_that_count(self, X: Any, labels: NDArray, sample_weight: ArrayLike | None) -> tuple:
-        """Leave out the shots of weight 0: what is left of X, labels and weights, and its rows.
+        """Drop the shots of weight 0: return X, labels and weights of the others, and their rows.
 
-        Without weights, or if all are positive, the last is None.
+        The rows are None without weights, or if all weights are positive.
         """
         if sample_weight is None:
             return X, labels, None, None
         weights = check_weights(sample_weight, len(X))
         rows = np.flatnonzero(weights)
         if not len(rows) and not hasattr(self, "classes_"):
-            raise ValueError("all values of sample_weight are zero; some weight must be positive.")
+            raise ValueError("all values of sample_weight are zero; at least one must be positive.")
         if len(rows) == len(weights):
             return X, labels, weights, None
         X = X[rows] if isinstance(X, np.ndarray) else [X[row] for row in rows]
         return X, labels[rows], weights[rows], rows
 
     def _class_weighted(self, codes: NDArray, weights: NDArray | None) -> NDArray | None:
-        """Weights of shots times those of their classes; None if nothing is weighted."""
+        """Weights of shots times the weights of their classes. None if nothing is weighted."""
         if self.class_weight is None or not len(codes):
             return weights
         own = np.ones(len(codes)) if weights is None else weights
         return own * weights_of_classes(self.class_weight, codes, own, self.classes_)[codes]
 
     def _shot_features(self, X: Any, n_views: int = 1, rows: NDArray | None = None) -> NDArray:
-        """Features of the shots' views: (n, n_views, d), un-normalised where X is images.
+        """Features of the shots' views: (n, n_views, d), un-normalised if X holds images.
 
-        Messages call the shots by `rows`, if these are not all that were given.
+        Messages number the shots by `rows`, if shots were dropped.
         """
         if reads_images(self):
             seed = self.random_state if n_views > 1 else None
             return self._encode_images(X, n_views, seed, rows)
         self._check_width(X)
         features = unit_rows(X, called=rows)
-        # Only rows that begin with a zero are looked at as a whole.
+        # Only rows that begin with a zero are checked completely.
         empty = np.flatnonzero(X[:, 0] == 0)
         empty = empty[~X[empty].any(axis=1)]
         if len(empty) and self.text_features_ is not None:
             row = empty[0] if rows is None else rows[empty[0]]
             raise ValueError(
-                f"X has a row of zeros, row {row} ({len(empty)} in all); it has no direction to compare "
-                "with text. Remove it."
+                f"row {row} of X is all zeros ({len(empty)} in all), and cannot be compared with "
+                "text. Remove it."
             )
         return features[:, np.newaxis]
 
     def _check_width(self, X: Any) -> None:
-        """Features and text must have the same number of columns."""
+        """Check that features and text have the same number of columns."""
         if reads_images(self) or self.text_features_ is None:
             return
         if X.shape[1] != self.text_features_.shape[1]:
@@ -228,7 +225,7 @@ class BaseCLIPClassifier(
             )
 
     def _class_means(self, features: NDArray, y: NDArray) -> NDArray:
-        """Means of the shots of each class, as unit rows: what stands in for text features."""
+        """Unit-norm means of the shots of each class, which replace missing text features."""
         sums = np.zeros((len(self.classes_), features.shape[1]), features.dtype)
         np.add.at(sums, codes_of(y, self.classes_), features)
         return unit_norm(sums)
@@ -241,22 +238,22 @@ class BaseCLIPClassifier(
         features = np.empty((len(images), n_views, session.width), np.float32)
         on_failure = None if rows is None else _called_by(rows, images)
         encoded = session.views(images, n_views, random_state, on_failure)
-        # Closed whatever happens, so that no thread outlives the call.
+        # Closed even after an error, so that no thread outlives the call.
         with closing(encoded):
             for row, views in enumerate(encoded):
                 features[row] = views
         unread = np.flatnonzero(np.isnan(features).any(axis=(1, 2)))
         if len(unread):
             raise ImageReadError(
-                f"{describe(images[unread[0]], unread[0])} could not be read ({len(unread)} in all), and a "
-                "classifier needs every image. Remove it, or encode with the transformer and drop its rows "
-                "of NaN. sktip.predict_images goes on without it."
+                f"{describe(images[unread[0]], unread[0])} could not be read ({len(unread)} in all). "
+                "Remove it, encode the images with the transformer and drop rows of NaN, or use "
+                "sktip.predict_images, which skips such images."
             )
         endless = np.flatnonzero(~np.isfinite(features).all(axis=(1, 2)))
         if len(endless):
             raise ValueError(
-                f"the encoder makes infinite features of {describe(images[endless[0]], endless[0])} "
-                f"({len(endless)} in all); set its precision to 'fp32', or look at its weights."
+                f"the encoder returns infinite features of {describe(images[endless[0]], endless[0])} "
+                f"({len(endless)} in all); set its precision='fp32', or check its weights."
             )
         return features
 
@@ -294,24 +291,24 @@ class BaseCLIPClassifier(
             twice = [name for name, n in Counter(names).items() if n > 1]
             if twice:
                 raise ValueError(
-                    f"class_names has {twice[0]!r} more than once; without y the names are the labels. Pass "
-                    "a mapping {label: name}."
+                    f"class_names has {twice[0]!r} more than once; without y, the names are the labels. Pass a "
+                    "mapping {label: name}."
                 )
             labels = check_labels(names, "class_names")
             order = np.argsort(labels)
             self._learn_classes(labels[order], dict(zip(names, names, strict=True)))
             if self.text_features is not None:
-                # Its rows follow the names as they were given, the classes are sorted.
+                # Its rows follow the names in the given order, but the classes are sorted.
                 self.text_features_ = self.text_features_[order]
         elif self.text_features is not None:
             self._learn_classes(np.arange(len(np.asarray(self.text_features))))
         else:
-            raise ValueError("without X and y, class_names must say which classes there are.")
+            raise ValueError("without X and y, the classes are not known: pass class_names.")
 
     def _learn_more_classes(self, y: NDArray, classes: ArrayLike | None) -> NDArray:
-        """Learn the classes of more shots; return where in `classes_` those known before are now.
+        """Learn the classes of more shots; return the new indices of the earlier classes.
 
-        The text features of known classes stay as they are.
+        The text features of the earlier classes do not change.
         """
         seen = np.unique(y)
         if classes is not None:
@@ -325,7 +322,7 @@ class BaseCLIPClassifier(
         n_rows = None if rows is None else len(rows)
         now, _ = resolve_classes(seen, self.class_names, n_rows, needs_names=False)
         if len(now) == len(before):
-            # Not the model's own scale, for which the model would have to be loaded.
+            # The model's own scale is not read again, since the model would have to be loaded.
             if self.logit_scale is not None:
                 self.logit_scale_ = float(self.logit_scale)
             return np.arange(len(before))
@@ -348,7 +345,9 @@ class BaseCLIPClassifier(
         )
         empty = np.flatnonzero(~text.any(axis=1))
         if len(empty):
-            raise ValueError(f"text_features has a row of zeros, row {empty[0]}.")
+            raise ValueError(
+                f"row {empty[0]} of text_features is all zeros; pass the features of a class name."
+            )
         return unit_norm(text)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -356,7 +355,7 @@ class BaseCLIPClassifier(
         encoder = self.encoder
         of_the_run = encoder is not None and (encoder.memory is not None or encoder.verbose)
         if of_the_run and self.__sklearn_is_fitted__():
-            # They belong to the machine that fitted: a server is to write no features, and no bar.
+            # Settings of the machine that fitted; a server should not write features, or show a bar.
             state = {**state, "encoder": clone(encoder).set_params(memory=None, verbose=0)}
         return state
 
@@ -375,13 +374,13 @@ class BaseCLIPClassifier(
 
 
 def reads_images(classifier: Any) -> bool:
-    """Whether this is a classifier of sktip that takes images and encodes them."""
+    """Whether this is a classifier of sktip that takes images."""
     is_own = isinstance(classifier, BaseCLIPClassifier)
     return is_own and classifier.encoder is not None and classifier.input == "image"
 
 
 def _called_by(rows: NDArray, images: Any) -> Callable[[int, ImageReadError], None]:
-    """Raise the error of an image under the number that it has for the user."""
+    """Raise the error of an image with its index in the user's data."""
 
     def call(index: int, error: ImageReadError) -> None:
         reason = str(error).removeprefix(describe(images[index], index))

@@ -1,4 +1,4 @@
-"""Which estimators there are: for tests, tables and scripts that run over all of them."""
+"""List the estimators, for tests and scripts that run over all of them."""
 
 from typing import Literal
 
@@ -12,16 +12,17 @@ __all__ = ["all_estimators"]
 def all_estimators(
     *, type_filter: Literal["classifier", "transformer"] | None = None
 ) -> list[tuple[str, type[BaseEstimator]]]:
-    """List the estimators of sktip, as :func:`sklearn.utils.discovery.all_estimators` does.
+    """List the estimators of sktip, for scripts that run over all of them.
 
-    Meta-estimators, which need another estimator, are not listed.
+    It works like :func:`sklearn.utils.discovery.all_estimators`. Meta-estimators, which need another
+    estimator, are not listed.
 
     Read more in the :ref:`User Guide <guide_family>`.
 
     Parameters
     ----------
     type_filter : {"classifier", "transformer"}, default=None
-        Which kind of estimator. None lists all.
+        Kind of the estimators. If None, all are listed.
 
     Returns
     -------
@@ -31,7 +32,7 @@ def all_estimators(
     Raises
     ------
     ValueError
-        If `type_filter` is not one of these.
+        If `type_filter` is unknown.
 
     Examples
     --------
@@ -40,7 +41,9 @@ def all_estimators(
     ['CLIPFeatureTransformer']
     """
     if type_filter not in (None, "classifier", "transformer"):
-        raise ValueError(f"type_filter={type_filter!r}; it is 'classifier', 'transformer' or None.")
+        raise ValueError(
+            f"type_filter={type_filter!r} is unknown; pass 'classifier', 'transformer' or None."
+        )
     public = ((name, getattr(sktip, name)) for name in dir(sktip))
     return [
         (name, cls)

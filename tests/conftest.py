@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 # No model hub is reached from a test; without this, huggingface_hub retries for a minute.
 os.environ["HF_HUB_OFFLINE"] = "1"
-# Pictures are drawn without a screen, those of the doctests too.
+# Figures are drawn without a screen, also in doctests.
 os.environ["MPLBACKEND"] = "Agg"
 
 import numpy as np
@@ -22,7 +22,7 @@ SMALL_VIT = {
     "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1},
 }
 
-# The same examples in every run: a failure in CI is one that can be had again at a desk.
+# The same examples in every run, so that a failure in CI can be reproduced.
 settings.register_profile(
     "sktip",
     derandomize=True,

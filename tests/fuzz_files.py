@@ -32,7 +32,7 @@ FORMATS = [
     for name in "JPEG JPEG2000 PNG WEBP AVIF GIF BMP DIB TIFF PPM TGA".split()
     if name in Image.OPEN
 ]
-#: The documented bound of memory: bytes a pixel, bytes a byte of the file, and a few for the rest.
+#: The documented bound of memory: bytes per pixel, bytes per byte of the file, and a constant.
 PIXEL_BYTES, FILE_BYTES, REST = 32, 256, 32 * 2**20
 SECONDS = 30
 EXTREME = [0, 1, 2, 3, 127, 128, 255, 256, 4000, 30_000, 60_000, 65_535, 2**24 - 1, 2**31 - 1]

@@ -1,4 +1,4 @@
-"""Whole image files of every kind, made here: what the mutated files are mutated from."""
+"""Generated image files of every kind, which are the sources of mutated files."""
 
 import io
 import struct

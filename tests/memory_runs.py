@@ -1,4 +1,4 @@
-"""A transformer that counts what its model sees, run in processes of its own."""
+"""A transformer that counts the inputs of its model, run in separate processes."""
 
 import dataclasses
 import hashlib
@@ -86,7 +86,7 @@ def encode(paths, memory, result=None, start=None, **parameters):
 
 
 def kill_at_a_random_moment(rng, seconds, *args, **parameters):
-    """Encode in a process of its own, and kill it within so many seconds; say whether it was."""
+    """Encode in a separate process, kill it after some seconds, and return whether it was killed."""
     start = context.Barrier(2)
     process = context.Process(
         target=encode, args=args, kwargs={"start": start, **parameters}, daemon=True
@@ -118,7 +118,7 @@ def read_rows(memory):
 def check_killed_runs(folder, n_kills, n_images=300, batch_size=8):
     """Kill runs on one file at random moments, again and again, and check it after each kill.
 
-    When a run got through in spite of it, the next starts a new file.
+    If a run finishes nevertheless, the next one starts a new file.
     """
     rng = np.random.default_rng(n_kills)
     paths = make_images(folder, n_images)

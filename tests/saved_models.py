@@ -30,7 +30,7 @@ def data():
 
 
 def save(folder, *, joblib_too=True):
-    """Fit on features and on images; save the models, and what they say now."""
+    """Fit on features and on images; save the models and their predictions."""
     import skops.io
 
     folder = Path(folder)

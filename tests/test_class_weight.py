@@ -1,4 +1,4 @@
-"""Unbalanced classes: weights of classes and of shots, and groups of shots that belong together."""
+"""Imbalanced classes: weights of classes and of shots, and groups of shots."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def test_balanced_is_the_inverse_of_the_counts(unbalanced):
 
 
 def test_balanced_helps_the_rare(features):
-    """A cache of one class that outnumbers the others answers with it."""
+    """A cache predicts the class that outnumbers the others."""
     X, y, W = features((1, 60, 1), d=32)
     Q, qy, _ = features((20, 20, 20), d=32)
     clf = TipAdapterClassifier(alpha=5.0, text_features=W, logit_scale=2.0)
@@ -136,7 +136,7 @@ def test_groups_are_kept_for_more_shots(cls, unbalanced):
     part.partial_fit(X[8:], y[8:], groups=groups[8:])
     np.testing.assert_array_equal(part.shot_groups_, groups[1:])
     assert getattr(part, CHOOSING[cls]) == pytest.approx(getattr(whole, CHOOSING[cls]))
-    with pytest.raises(ValueError, match="groups are given for all shots or for none"):
+    with pytest.raises(ValueError, match="groups must be given for all shots or for none"):
         part.partial_fit(X[:2], y[:2])
 
 
@@ -161,7 +161,7 @@ def test_groups_make_honest_probabilities_of_many_frames(seed):
 
 def test_groups_without_shots(unbalanced):
     _, _, W = unbalanced
-    with pytest.raises(ValueError, match="groups were given, but no shots"):
+    with pytest.raises(ValueError, match="groups were passed without shots"):
         FewShotClassifier(text_features=W).fit(groups=[1, 2])
 
 

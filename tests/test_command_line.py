@@ -1,4 +1,4 @@
-"""`python -m sktip`: for those who do not write Python."""
+"""The command line, `python -m sktip`."""
 
 import csv
 import json
@@ -40,7 +40,7 @@ def home(tmp_path_factory, digits):
 
 
 def test_fit_and_predict_as_commands(home, tmp_path):
-    """In processes of their own, as users start them."""
+    """In separate processes, as users start them."""
 
     def run(*arguments):
         return subprocess.run(
@@ -69,7 +69,7 @@ def test_fit_and_predict_as_commands(home, tmp_path):
     done = run("predict", "model.skops", home / "new", "--output", "answers.csv")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: ")
-    assert "answers.csv is there already" in done.stderr
+    assert "answers.csv already exists" in done.stderr
 
 
 def test_a_photo_that_cannot_be_read(home, tmp_path, capsys):
@@ -99,7 +99,7 @@ def test_labels_in_a_table_and_the_options_of_fit(home, tmp_path):
     assert type(clf).__name__ == "TipAdapterClassifier"
     assert clf.templates == ["the digit {}"]
     assert clf.classes_.tolist() == ["one", "seven", "zero"]
-    # What concerned that run alone is not in the file.
+    # Settings of that run are not saved.
     assert (clf.encoder.memory, clf.encoder.verbose) == (None, 0)
     assert (tmp_path / "features.sqlite").exists()
 
@@ -113,23 +113,32 @@ def test_joblib_when_asked_with_a_warning(home, tmp_path, capsys):
     model, output = tmp_path / "model.joblib", tmp_path / "answers.csv"
     assert main(["fit", f"{home}/photos", "--output", f"{model}", *TINY]) == 0
     assert "warning: " in (err := capsys.readouterr().err)
-    assert "model.joblib is a file of joblib: loading it runs what is in it. Load such files" in err
+    assert "model.joblib is a joblib file: loading it runs the code in it. Load joblib files" in err
     assert main(["predict", f"{model}", f"{home}/new", "--output", f"{output}", "--quiet"]) == 0
-    assert "loading it runs what is in it" in capsys.readouterr().err
+    assert "loading it runs the code in it" in capsys.readouterr().err
     assert isinstance(joblib.load(model), FewShotClassifier)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["fit", "photos", "--output", "model.pkl"], "model.pkl: the name of a model's file ends"),
-        (["fit", "photos", "--output", "model.skops"], "is there already.*--overwrite"),
-        (["fit", "nowhere", "--output", "new.skops"], "nowhere: there is no such folder or CSV"),
+        (
+            ["fit", "photos", "--output", "model.pkl"],
+            "model.pkl: the name of a model file must end",
+        ),
+        (["fit", "photos", "--output", "model.skops"], "already exists.*--overwrite"),
+        (["fit", "nowhere", "--output", "new.skops"], "nowhere: no such folder or CSV"),
         (["fit", "photos", "--output", "new.skops", "--model", "tiny2"], "unknown model_name"),
-        (["fit", "new", "--output", "none/new.skops"], "there is no folder .*none. Make it"),
+        (
+            ["fit", "new", "--output", "none/new.skops"],
+            "the folder .*none does not exist. Create it",
+        ),
         (["predict", "none.skops", "new", "--output", "a.csv"], "none.skops: no such file"),
-        (["predict", "model.skops", "labels.csv", "--output", "a.csv"], "not a folder of photos"),
-        (["predict", "model.skops", "new", "--output", "labels.csv"], "is there already"),
+        (
+            ["predict", "model.skops", "labels.csv", "--output", "a.csv"],
+            "is not a folder; pass a folder of photos",
+        ),
+        (["predict", "model.skops", "new", "--output", "labels.csv"], "already exists"),
     ],
 )
 def test_errors(home, arguments, message, capsys, monkeypatch):
@@ -172,7 +181,7 @@ def test_types_of_others_are_not_loaded(home, tmp_path, clip, digits, capsys):
     assert "Stranger" in err
     assert "Nothing was loaded" in err
 
-    # What scikit-learn brings is known to skops.
+    # skops trusts the types of scikit-learn.
     pipeline = make_pipeline(clip, LogisticRegression()).fit(images[:40], labels[:40])
     skops.io.dump(pipeline, tmp_path / "pipeline.skops")
     assert main(["predict", f"{tmp_path}/pipeline.skops", f"{home}/new", *output, "--quiet"]) == 0
@@ -198,9 +207,7 @@ def test_unknown_photos_are_rejected(home, tmp_path, clip, digits):
 def test_without_skops(home, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "skops", None)
     assert main(["fit", f"{home}/photos", "--output", f"{home}/new.skops", *TINY]) == 1
-    assert 'pip install "sktip[skops]", or name a file that ends in .joblib' in (
-        capsys.readouterr().err
-    )
+    assert 'pip install "sktip[skops]", or use a .joblib file' in (capsys.readouterr().err)
 
 
 def test_an_interrupt(home, tmp_path, capsys, monkeypatch):
@@ -220,7 +227,7 @@ def test_help(arguments, capsys):
     assert exit_.value.code == 0
     out = capsys.readouterr().out
     assert "python -m sktip" in out
-    assert "exit codes:\n  0  all is done" in out
+    assert "exit codes:\n  0  success" in out
 
 
 @pytest.mark.parametrize("arguments", [[], ["fit", "photos"], ["guess"], ["predict", "a", "b"]])

@@ -193,7 +193,7 @@ def test_set_output_of_the_transformer_does_not_reach_the_classifier(digits):
 
 
 class TestPersistence:
-    """What is saved, and what it takes to use it."""
+    """Saved classifiers, and what they need to be used."""
 
     def test_round_trip(self, on_images, digits, tmp_path):
         images, labels = digits
@@ -262,7 +262,7 @@ class TestPersistence:
 
 
 class TestEncoderInThePipelineAndInTheClassifier:
-    """What the first has encoded is not encoded twice: the error says how to say so."""
+    """Features of the first step are not encoded again: the error says which parameter to set."""
 
     @pytest.mark.parametrize("output", ["default", "pandas"])
     def test_says_what_to_do(self, clip, on_images, digits, output):

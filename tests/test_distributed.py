@@ -69,7 +69,7 @@ def forms_of(paths, kind):
 
 
 def block(batch):
-    """What Ray makes of a batch."""
+    """The block that Ray makes of a batch."""
     from ray.data.block import BlockAccessor
 
     return BlockAccessor.batch_to_block(batch)
@@ -104,7 +104,7 @@ class TestEncodeImages:
         assert np.isnan(batch["features"][~good]).all()
         errors = batch["error"].to_pylist()
         assert [error is None for error in errors] == good.tolist()
-        assert errors[3].startswith("not an image in a format that is read")
+        assert errors[3].startswith("not an image in a supported format")
         assert errors[5].startswith("no such file")
 
     def test_bytes_and_arrays_are_encoded_and_not_copied(self, clip, digits):

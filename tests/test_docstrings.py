@@ -1,4 +1,4 @@
-"""Docstrings: the same is said in the same words, and each leads to its page of the guide."""
+"""Docstrings: shared parameters have the same text, and each object links to the guide and back."""
 
 import inspect
 import re
@@ -15,7 +15,7 @@ docscrape = pytest.importorskip("numpydoc.docscrape")
 
 GUIDE = Path(__file__).parents[1] / "docs" / "guide"
 CLASSIFIERS = dict(all_estimators(type_filter="classifier"))
-#: What a class describes in its own words, because it means something of its own there.
+#: Parameters and attributes that a class describes differently, because they have another meaning there.
 EXCEPTIONS = {
     # Shots are averaged, unlabelled images are read once in a round, and only predictions use torch.
     "shots_": {"FewShotClassifier"},

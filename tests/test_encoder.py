@@ -216,7 +216,5 @@ def test_the_device_without_numbers(clip, digits, parameter):
     images, labels = digits
     clf = TipAdapterClassifier(clone(clip), fine_tune=True, n_epochs=1)
     clf.set_params(**{parameter: "meta"})
-    with pytest.raises(
-        ValueError, match="device='meta' holds the shapes of tensors and no numbers"
-    ):
+    with pytest.raises(ValueError, match="device='meta' has tensors without values"):
         clf.fit(images[:4], labels[:4])

@@ -37,7 +37,7 @@ def root(tmp_path_factory, digits):
 
 @pytest.fixture
 def reproduce(monkeypatch, capsys):
-    """Run the command in this process; what it prints, and the message that it ends with."""
+    """Run the command in this process; return its output and its error message."""
     monkeypatch.syspath_prepend(EXAMPLES)
     import reproduce_paper
 
@@ -63,7 +63,7 @@ def arguments_of(root, out, model="tiny"):
 
 
 def killed_after(n_rows, arguments, out):
-    """Run the command in a process of its own, and kill it once it has so many results."""
+    """Run the command in a separate process, and kill it after a number of results."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [sys.executable, str(EXAMPLES / "reproduce_paper.py"), *map(str, arguments)],
@@ -116,7 +116,7 @@ def test_a_killed_run_resumes_and_a_finished_one_computes_nothing(root, tmp_path
     assert cell in next(line for line in table.splitlines() if line.startswith("| GDA"))
 
     _, error = reproduce(*arguments_of(root, out, model="RN50"))
-    assert "eurosat with model 'tiny', but it is 'RN50' now; give another folder by --out" in error
+    assert "eurosat with model 'tiny', but it is 'RN50' now; pass another folder as --out" in error
     assert (out / "results.csv").read_bytes() == after
 
 

@@ -1,4 +1,4 @@
-"""The relatives of Tip-Adapter: their formulae, and what they share with it."""
+"""All classifiers: their formulas, and the behaviour that they share."""
 
 import joblib
 import numpy as np
@@ -51,10 +51,10 @@ def test_images_and_features_agree(model, clip, digits, digit_features):
     of_features = clone(model).set_params(input="features").fit(F[:40], labels[:40])
     expected = of_features.predict_proba(F[40:60])
     np.testing.assert_allclose(of_images.predict_proba(images[40:60]), expected, atol=1e-4)
-    # Fitted on images, and asked about their features.
+    # Fitted on images, and predicting from features.
     of_images.set_params(input="features")
     np.testing.assert_allclose(of_images.predict_proba(F[40:60]), expected, atol=1e-4)
-    with pytest.raises(ValueError, match="X has 7 features, .* its encoder makes 128 features"):
+    with pytest.raises(ValueError, match="X has 7 features, .* its encoder returns 128 features"):
         of_images.predict(F[:, :7])
     np.testing.assert_allclose(expected.sum(axis=1), 1, atol=1e-12)
 
@@ -71,7 +71,7 @@ def test_a_failed_fit_changes_nothing(model, features):
     X, y, W = features((4, 3, 5))
     model.set_params(text_features=W).fit(X, y)
     before = dict(vars(model))
-    with pytest.raises(ValueError, match="do not index"):
+    with pytest.raises(ValueError, match="are not indices of"):
         model.set_params(text_features=W[:, :4]).fit(X[:, :4], y + 7)
     after = vars(model)
     assert {name for name in before if before[name] is not after[name]} == {"text_features"}
@@ -163,7 +163,7 @@ def test_zero_shot_does_not_look_at_shots(clip, monkeypatch):
     ("parameters", "message"),
     [
         ({}, "neither shots nor text"),
-        ({"encoder": True}, "class_names must say which classes"),
+        ({"encoder": True}, "pass class_names"),
         ({"encoder": True, "class_names": ["cat", "cat"]}, "'cat' more than once"),
         ({"encoder": True, "class_names": ["cat"]}, "at least two classes"),
         ({"encoder": True, "class_names": {}}, "empty"),

@@ -1,4 +1,4 @@
-"""The recommended classifier: what it takes, what it keeps, and that more knowledge makes it better."""
+"""FewShotClassifier: its inputs, its state, and that it improves with more data."""
 
 from contextlib import nullcontext
 
@@ -267,7 +267,7 @@ def test_what_a_shot_says_is_what_is_missing_without_it(problem):
     clf = make(W).fit(X, y)
     own = y == 4
     why = clf.explain(X[own][:1], [4])
-    # A shot speaks for its own class, and most of all for itself.
+    # A shot contributes to its own class, and most to its own prediction.
     assert why.shots[0].argmax() == np.flatnonzero(own)[0]
     assert why.shots[0, own].min() > np.median(why.shots[0, ~own])
 
@@ -284,7 +284,10 @@ def test_what_a_shot_says_is_what_is_missing_without_it(problem):
             lambda pool: np.where(np.arange(len(pool))[:, None] == 3, np.nan, pool),
             "X_unlabeled: .*row 3",
         ),
-        (lambda pool: pool * (np.arange(len(pool)) != 4)[:, None], "X_unlabeled: .*zeros, row 4"),
+        (
+            lambda pool: pool * (np.arange(len(pool)) != 4)[:, None],
+            "X_unlabeled: row 4 of X is all zeros",
+        ),
         (lambda pool: "photos", "X_unlabeled: "),
         (lambda pool: [np.zeros((8, 8), np.uint8)] * 3, "X_unlabeled: "),
     ],
@@ -315,7 +318,7 @@ def test_bad_images_in_a_pool_are_named(on_digits, digits, tmp_path):
         ({}, "neither shots nor text"),
         ({"X_unlabeled": np.eye(3)}, "neither shots nor text"),
         ({"X": np.eye(3)}, "requires y to be passed"),
-        ({"y": [0, 1, 2]}, "y was given without X"),
+        ({"y": [0, 1, 2]}, "y was passed without X"),
     ],
 )
 def test_nothing_to_learn_from(arguments, message):
@@ -325,7 +328,7 @@ def test_nothing_to_learn_from(arguments, message):
 
 def test_weights_without_shots_and_negative_class_weights(problem):
     X, y, W, _ = problem
-    with pytest.raises(ValueError, match="sample_weight was given, but no shots"):
+    with pytest.raises(ValueError, match="sample_weight was passed without shots"):
         make(W).fit(sample_weight=[1.0])
     with pytest.raises(ValueError, match="Negative class_weight: -1"):
         make(W, class_weight={2: -1.0}).fit(X, y)
@@ -434,7 +437,7 @@ def test_pool_is_better_than_labels_only_is_better_than_zero_shot(clip, all_digi
 
 
 def test_a_second_shot_of_one_class_alone_does_no_harm(clip, all_digits):
-    """Without that shot's fold a single shot is left, and with it a covariance that says nothing."""
+    """Without the fold of that shot, one shot remains, and no usable covariance."""
     F, labels = all_digits
     clf = FewShotClassifier(
         clip, input="features", class_names=sorted(set(labels)), templates=TEMPLATES

@@ -107,12 +107,12 @@ def test_a_class_with_one_shot_is_known_by_its_text(clip, digit_features):
     probabilities = held_out_proba(clf, X[rows], y[rows])
     assert probabilities.shape == (10, 10)
     assert np.mean(probabilities.argmax(axis=1) == np.arange(10)) > 0.3
-    with pytest.raises(ValueError, match="all their shots in one fold"):
+    with pytest.raises(ValueError, match="all shots of the classes .* in one fold"):
         held_out_proba(LogisticRegression(), X[rows], y[rows])
 
 
 def test_class_names_in_any_form(clip, digit_features):
-    """The same columns, whatever the way in which the classes are called."""
+    """The columns do not depend on how the classes are named."""
     X, y = digit_features
     names = np.unique(y).tolist()
     text = clip.encode_text(names, "the digit {}")
@@ -160,7 +160,7 @@ def test_images_are_encoded_once(clip, digits, digit_features, monkeypatch):
         ({"estimator": KNeighborsClassifier(), "label_noise": 0.1}, "does not take sample_weight"),
         ({"y": [0, 1, 0]}, "the lengths"),
         ({"y": [0] * 8}, "one class"),
-        ({"cv": [(np.arange(4), np.arange(4, 8))]}, "shot 0 out 0 times"),
+        ({"cv": [(np.arange(4), np.arange(4, 8))]}, "holds out shot 0 0 times"),
         ({"cv": [(np.arange(4), np.arange(4, 8))] * 2}, "times"),
     ],
 )

@@ -76,7 +76,7 @@ def test_impossible_splits(parameters, message):
 
 
 def test_nothing_left_to_test():
-    with pytest.raises(ValueError, match="none is left to test on"):
+    with pytest.raises(ValueError, match="none remains for testing"):
         next(FewShotSplit(2).split(["a", "b"] * 2, ["a", "b"] * 2))
     with pytest.raises(ValueError, match="needs y"):
         FewShotSplit(2).split(Y, None)

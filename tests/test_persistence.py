@@ -1,4 +1,4 @@
-"""What is saved, what it says about itself, and where it can be used."""
+"""Saved classifiers: their content, their recorded versions, and loading them."""
 
 import inspect
 import json
@@ -79,7 +79,7 @@ class TestRoundTrip:
         clf = fitted(name)
         loaded, untrusted = skops_round_trip(clf)
         cls = type(clf)
-        # What a user has to allow, and nothing more: our own two classes.
+        # A user has to trust our own two classes, and nothing more.
         assert sorted(untrusted) == sorted(
             [f"{cls.__module__}.{cls.__name__}", "sktip._encoder.CLIPFeatureTransformer"]
         )
@@ -122,7 +122,7 @@ def test_types_to_trust_with_mappings(digits, tmp_path):
 
 
 class TestMemoryAndVerboseOfTheEncoder:
-    """They belong to the machine that fits, and are not saved with what was fitted."""
+    """They are settings of the machine, and are not saved with a fitted classifier."""
 
     @pytest.fixture
     def kept(self, monkeypatch, tmp_path):
@@ -163,7 +163,7 @@ class TestMemoryAndVerboseOfTheEncoder:
         assert (server / "other.sqlite").exists()
 
     def test_workers_that_fit_keep_them(self, kept):
-        """What is not fitted yet is sent to the processes of a search as it is."""
+        """Unfitted classifiers are sent to the processes of a search unchanged."""
         clf = pickle.loads(pickle.dumps(TipAdapterClassifier(kept)))
         assert clf.encoder.get_params() == kept.get_params()
         assert pickle.loads(pickle.dumps(kept)).get_params() == kept.get_params()
@@ -197,7 +197,9 @@ def test_a_newer_format_is_refused(features):
     X, y, W = features()
     clf = TipAdapterClassifier(text_features=W).fit(X, y)
     clf.fitted_with_ |= {"format": 2, "sktip": "7.1"}
-    message = "saved by sktip 7.1 in format 2; sktip .* reads formats up to 1. Install sktip 7.1"
+    message = (
+        "saved by sktip 7.1 in format 2, but sktip .* reads formats up to 1. Install sktip 7.1"
+    )
     state = clf.__reduce_ex__(2)[2]
     with pytest.raises(ValueError, match=message):
         TipAdapterClassifier().__setstate__(state)
@@ -233,7 +235,7 @@ class TestAnotherEncoder:
         clf.set_params(encoder__model_name=f"local-dir:{folder}")
         with pytest.raises(
             ValueError,
-            match="not the model that .* model_name='tiny'.* then, model_name='local-dir",
+            match="not the model that .* model_name='tiny'.* now it is model_name='local-dir",
         ):
             clf.predict(digits[0][:3])
         clf.set_params(encoder__model_name="tiny")
@@ -247,7 +249,7 @@ class TestAnotherEncoder:
             lambda: clf.partial_fit(digits[0][:3], digits[1][:3]),
             lambda: clf.partial_fit(digits[0][:3], ["ten"] * 3),
         ):
-            with pytest.raises(ValueError, match="Set the encoder back, or call fit"):
+            with pytest.raises(ValueError, match="Set the old encoder again, or call fit"):
                 call()
         assert clf.fit(digits[0][:20], digits[1][:20]).predict(digits[0][:3]).shape == (3,)
 
@@ -255,12 +257,12 @@ class TestAnotherEncoder:
         clf = fitted("tip")
         changed_tiny(tmp_path, 0.01)
         other = CLIPFeatureTransformer(f"local-dir:{tmp_path}", device="cpu")
-        # One picture hardly tells them apart.
+        # Their features of one picture are almost the same.
         assert clf.encoder_probe_ @ fitted("tip", other).encoder_probe_ > 0.995
         clf.set_params(encoder=other)
         with pytest.raises(ValueError, match="not the model .* and their weights differ"):
             clf.predict(digits[0][:3])
-        # Nor do they say anything in other numbers, or under another open_clip; nor in old files.
+        # Hashes are not compared in another precision or open_clip version, or for old files.
         assert len(clf.set_params(encoder__precision="bf16").predict(digits[0][:3])) == 3
         clf.set_params(encoder__precision="fp32")
         clf.fitted_with_["weights"]["open_clip_torch"] = "2.0"
@@ -300,7 +302,7 @@ class TestAnotherEncoder:
         np.testing.assert_array_equal(
             clf.set_params(encoder=other).predict_proba(F[60:70]), expected
         )
-        with pytest.raises(ValueError, match="Set the encoder back, or call fit"):
+        with pytest.raises(ValueError, match="Set the old encoder again, or call fit"):
             clf.partial_fit(F[60:63], ["ten"] * 3)
 
 
@@ -350,7 +352,7 @@ class TestWithoutCuda:
 
 
 class TestAcrossVersions:
-    """Files of other versions of sktip and of what it stands on."""
+    """Files of other versions of sktip and its dependencies."""
 
     def test_format_1(self):
         """Files written under the oldest versions of `made_with.json` give the same numbers."""

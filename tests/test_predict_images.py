@@ -59,7 +59,7 @@ def test_a_folder_with_a_damaged_file(clf, photos, tmp_path, digits):
     assert len(messages) == 2
     assert re.match(
         r"1 of 12 images could not be read and have no prediction; see the column 'error'. image 7 "
-        r"\('.*1.7.png'\): not an image in a format",
+        r"\('.*1.7.png'\): not an image in a supported format",
         messages[0],
     )
     assert messages[1].endswith("files that are not images: 1 .txt.")
@@ -76,7 +76,7 @@ def test_a_folder_with_a_damaged_file(clf, photos, tmp_path, digits):
     )
     assert answers.prediction[7] is None
     assert np.isnan(answers.probability[7])
-    assert answers.error[7].startswith("not an image in a format that is read")
+    assert answers.error[7].startswith("not an image in a supported format")
     assert not answers.error[read].any()
     assert repr(answers.prediction[0]).startswith("'")
 
@@ -228,11 +228,13 @@ def test_a_file_is_replaced_only_when_asked_and_never_left_half_written(
     output = tmp_path / "answers.csv"
     output.write_text("mine")
     images = digits[0][60:90]
-    with pytest.raises(FileExistsError, match="answers.csv is there already.*overwrite=True"):
+    with pytest.raises(FileExistsError, match="answers.csv already exists.*overwrite=True"):
         predict_images(clf, images, output, verbose=0)
-    with pytest.raises(FileNotFoundError, match="there is no folder .*none. Make it first"):
+    with pytest.raises(
+        FileNotFoundError, match="the folder .*none does not exist. Create it first"
+    ):
         predict_images(clf, images, tmp_path / "none" / "answers.csv", verbose=0)
-    with pytest.raises(FileExistsError, match="is a folder; give the name of a file"):
+    with pytest.raises(FileExistsError, match="is a folder; pass the path of a file"):
         predict_images(clf, images, photos, verbose=0, overwrite=True)
 
     def interrupted(*args):

@@ -181,7 +181,7 @@ def test_a_sharp_cache_knows_its_shots(problem, order):
 
 
 class TestRowsOfAnySize:
-    """The length of a row says nothing; only a row of zeros has no direction."""
+    """The length of a row has no effect; only a row of zeros has no direction."""
 
     @every_classifier
     @given(problem=problems(), exponent=st.integers(-1000, 1000))
@@ -244,7 +244,7 @@ class TestRowsOfAnySize:
         broken = X.copy()
         broken[4] = 0
         if name != "zero-shot":
-            with pytest.raises(ValueError, match=r"row of zeros, row 4 \(1 in all\)"):
+            with pytest.raises(ValueError, match=r"row 4 of X is all zeros \(1 in all\)"):
                 fit(name, broken, y, text)
         without = fit(name, broken, y, None)
         assert np.isfinite(without.predict_proba(np.zeros((1, X.shape[1])))).all()
@@ -270,7 +270,7 @@ class TestRowsOfAnySize:
 
 
 class TestArraysOfAnyKind:
-    """The numbers count, not how they lie in memory, and nothing is written to them."""
+    """The memory layout of arrays has no effect, and they are not modified."""
 
     @every_classifier
     @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Images of nothing known: what is rejected, by which threshold, around which classifier."""
+"""RejectUnknown: the rejected images, the threshold, and the classifiers that it takes."""
 
 import pickle
 
@@ -29,7 +29,7 @@ KNOWN = ["one", "two", "four", "six", "seven"]
 
 @pytest.fixture(scope="module")
 def all_digits(clip):
-    """Features, names and images of 700 digits, those of five known classes first."""
+    """Features, names and images of 700 digits, with five known classes first."""
     images, names = load_digit_images(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(names))[:700]
     known = np.isin(names[order], KNOWN)
@@ -60,14 +60,14 @@ def test_the_share_of_known_images_that_is_rejected(clip, all_digits, name):
         clf = RejectUnknown(estimators(clip)[name], quantile=0.1).fit(X[shots], y[shots])
         is_known = clf.is_known(X[queries])
         rejected.append(1 - is_known.mean())
-        # Images of nothing known are rejected more often by far.
+        # Images of unknown classes are rejected much more often.
         assert clf.is_known(X[n_known:]).mean() < is_known.mean() - 0.2
         np.testing.assert_array_equal(clf.predict(X[queries]) != "unknown", is_known)
     assert np.mean(rejected) == pytest.approx(0.1, abs=0.04)
 
 
 def test_a_threshold_of_shots_that_were_seen_would_reject_far_more(clip, all_digits):
-    """Why the shots are scored by classifiers that have not seen them."""
+    """The reason why shots are scored by classifiers fitted without them."""
     X, y, _ = all_digits
     n_known, rejected = np.isin(y, KNOWN).sum(), []
     for draw in range(3):
@@ -104,7 +104,7 @@ def test_images_of_nothing_known_choose_criterion_and_threshold(clip, all_digits
     kept = clf.is_known(X[150:n_known]).mean()
     rejected = 1 - clf.is_known(X[n_known + 50 :]).mean()
     assert (kept + rejected) / 2 > 0.75
-    # The mean of the two shares on what it was set by is that of the best threshold.
+    # The mean of the two shares on the data that set the threshold is the best possible.
     unknown = clf.score_samples(X[n_known : n_known + 50])
     known = clf.held_out_scores_
 
@@ -139,7 +139,7 @@ def test_images_and_their_features_answer_alike(clip, all_digits, monkeypatch):
     monkeypatch.setattr(CLIPFeatureTransformer, "transform", counted)
     on_images = RejectUnknown(FewShotClassifier(clip)).fit(list(images[:60]), y[:60])
     np.testing.assert_array_equal(on_images.predict(images[-40:]), on_features.predict(X[-40:]))
-    # Images are encoded once, in spite of the folds and of two questions.
+    # Images are encoded once, despite the folds and the two predictions.
     assert encoded == [60, 40]
     pipeline = RejectUnknown(make_pipeline(clip, LogisticRegression(C=100, max_iter=1000)))
     pipeline.fit(images[:60], y[:60])

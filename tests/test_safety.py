@@ -1,4 +1,4 @@
-"""Interrupts, threads, and what the package's own code may not do."""
+"""Interrupts, threads, and what the code of the package must not do."""
 
 import ast
 import linecache
@@ -207,7 +207,7 @@ def test_fifty_threads_ask_one_classifier(digits, name):
             np.testing.assert_array_equal(answer, own)
 
 
-# What the code of the package may not do. Ruff refuses the rest, as pyproject.toml says.
+# What the code of the package must not do. Ruff checks more, see pyproject.toml.
 
 
 @pytest.mark.parametrize(

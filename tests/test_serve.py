@@ -141,7 +141,7 @@ def test_limits(session, digits):
 
 
 def test_a_body_that_is_too_long_is_not_read(server, session):
-    """By what it says, and by what it is where it says nothing."""
+    """By its declared length, and by its real length if none is declared."""
     host, port = server[0].removeprefix("http://").split(":")
     head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
     with socket.create_connection((host, int(port)), timeout=60) as connection:
@@ -205,5 +205,5 @@ def test_what_is_not_served(tmp_path, features, monkeypatch):
     with pytest.raises(SystemExit, match="a TipAdapterClassifier without an encoder"):
         app.load(tmp_path / "a.skops")
     skops_io.dump([pytest.approx], tmp_path / "b.skops")
-    with pytest.raises(SystemExit, match="b.skops holds .*approx.* not loaded"):
+    with pytest.raises(SystemExit, match="b.skops contains .*approx.* not loaded"):
         app.load(tmp_path / "b.skops")

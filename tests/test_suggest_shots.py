@@ -1,4 +1,4 @@
-"""What to label next: what is covered, what is passed over, in which memory."""
+"""suggest_shots: which images are chosen, which are passed over, and its memory."""
 
 import tracemalloc
 
@@ -86,7 +86,7 @@ def test_fewer_are_the_first_of_more(pool):
 
 @pytest.mark.parametrize("with_text", [True, False])
 def test_what_is_labelled_is_not_asked_for_again(pool, with_text):
-    """Of two kinds of images, one of which has labels, the other is chosen first."""
+    """If one of two kinds of images has labels, the other kind is chosen first."""
     X, y, text = pool
     labelled = np.flatnonzero(np.isin(y, NAMES[:5]))[:60]
     rest = np.setdiff1d(np.arange(300), labelled)
@@ -107,7 +107,7 @@ def test_each_row_once_and_reproducible(pool):
 
 
 def test_near_duplicates_are_one_kind(pool):
-    """A burst of one picture gets one label; once no other is left, it gets more."""
+    """A burst of similar pictures gets one label, and more only if no other image remains."""
     X, _, _ = pool
     burst = np.concatenate([X[:40], np.repeat(X[40:41], 200, axis=0)])
     rows = suggest_shots(burst, 20, random_state=0)
@@ -153,7 +153,7 @@ def test_memory_beyond_the_features_does_not_grow_with_them():
     ("parameters", "message"),
     [
         ({"n": 0}, "n=0"),
-        ({"n": 9}, "n=9; it is an integer from 1 to the number of images, 8"),
+        ({"n": 9}, "n=9 must be an integer from 1 to the number of images, 8"),
         ({"y": [0, 1]}, "must be passed together"),
         ({"X_labeled": np.eye(2, 8), "y": [0]}, "the lengths"),
         ({"X_labeled": np.eye(2, 4), "y": [0, 1]}, "X_labeled has 4 features, but X has 8"),

@@ -39,7 +39,7 @@ def search(W, **parameters):
 
 
 def votes_without_own_fold(X, y, beta, n_classes, fold_of, rescale):
-    """Votes of each shot's cache without the shots of its own fold, one query at a time."""
+    """Votes of the cache without the shots of the query's fold, query by query."""
     votes = np.zeros((len(y), n_classes))
     for i in range(len(y)):
         for c in range(n_classes):
@@ -59,7 +59,7 @@ def mean_loss(logits, y):
 
 
 class TestScores:
-    """Scores are those of brute force."""
+    """Scores equal those of brute force."""
 
     @pytest.mark.parametrize("cv", ["balanced", "leave one out"])
     def test_held_out_shots(self, shots, cv):
@@ -348,12 +348,12 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("parameters", "message"),
         [
-            ({"alphas": []}, "alphas has shape"),
-            ({"betas": []}, "betas has shape"),
+            ({"alphas": []}, "alphas has the shape"),
+            ({"betas": []}, "betas has the shape"),
             ({"alphas": [1.0, -2.0]}, "alphas holds .*-2.0"),
             ({"betas": [np.nan]}, "betas holds .*nan"),
             ({"betas": [np.inf, 1]}, "betas holds .*inf"),
-            ({"alphas": [[1.0]]}, r"alphas has shape \(1, 1\)"),
+            ({"alphas": [[1.0]]}, r"alphas has the shape \(1, 1\)"),
             ({"scoring": "acuracy"}, "scoring"),  # codespell:ignore
             ({"cv": "five"}, "cv"),
             ({"cv": 5}, "n_splits=5 cannot be greater"),

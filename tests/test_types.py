@@ -14,13 +14,13 @@ CLASSIFIERS = [name for name, _ in all_estimators(type_filter="classifier")]
 
 @pytest.fixture(scope="module")
 def check(tmp_path_factory):
-    """Run mypy on lines of code that use sktip; return the first that it says of each line."""
+    """Run mypy on lines of code that use sktip; return its first message about each line."""
     api = pytest.importorskip("mypy.api")
     folder = tmp_path_factory.mktemp("types")
 
     def run(*lines):
         (folder / "used.py").write_text("\n".join(["import sktip", *lines]) + "\n")
-        # The types of other libraries are not needed, and to read those of torch takes a minute.
+        # The types of other libraries are not needed, and reading those of torch takes a minute.
         options = ["--config-file=", "--no-site-packages", "--ignore-missing-imports"]
         out, err, _ = api.run(
             [*options, f"--cache-dir={folder / 'cache'}", str(folder / "used.py")]

@@ -19,5 +19,5 @@ def test_filter():
     kinds = [all_estimators(type_filter=kind) for kind in ("classifier", "transformer")]
     assert sorted([*kinds[0], *kinds[1]]) == all_estimators()
     assert [name for name, _ in kinds[1]] == ["CLIPFeatureTransformer"]
-    with pytest.raises(ValueError, match="type_filter='regressor'; it is 'classifier'"):
+    with pytest.raises(ValueError, match="type_filter='regressor' is unknown; pass 'classifier'"):
         all_estimators(type_filter="regressor")

@@ -1,4 +1,4 @@
-"""Where shots and queries come from: the images of a data set, or a file of features."""
+"""Shots and queries, from the images of a data set or from a file of features."""
 
 import hashlib
 import re
@@ -13,7 +13,7 @@ from sktip.model_selection import FewShotSplit
 
 
 class ImageData:
-    """One of the paper's data sets, encoded as far as it is asked for."""
+    """One of the paper's data sets. Images are encoded when they are needed."""
 
     def __init__(self, name, arguments):
         self.train = load_dataset(name, arguments.root)
@@ -53,7 +53,7 @@ class ImageData:
         return True
 
     def shots(self, n_shots, seed):
-        """Features of the shots, which are means over the views; labels; paths of the images."""
+        """Features of the shots, averaged over views, with their labels and the paths of the images."""
         chosen = draw_shots(self.train.target, n_shots, seed)
         images = self.train.data[chosen]
         clip = CLIPFeatureTransformer(
@@ -63,7 +63,7 @@ class ImageData:
 
 
 class FeatureData:
-    """Features of one file: shots, of which draws are made, and queries."""
+    """Features of one file: shots to draw from, and queries."""
 
     n_views = 1
 
@@ -104,13 +104,13 @@ class FeatureData:
                 f"{y.shape}; they should be (C, d), (n, d) and (n,)."
             )
         if y.dtype.kind not in "iu" or not np.isin(y, np.arange(len(text))).all():
-            raise ValueError(f"{file}: {pair}_y holds labels that are not rows of text.")
+            raise ValueError(f"{file}: {pair}_y holds labels that are not row indices of text.")
 
     def _pair(self, name):
         return self.arrays[f"{name}_x"].astype(np.float32), self.arrays[f"{name}_y"]
 
     def has_draw(self, n_shots, seed):
-        """Whether there is such a draw: all shots of the file are one."""
+        """Whether the draw exists. All shots of the file can only be drawn once."""
         return seed == 0 or n_shots < self.n_most
 
     def shots(self, n_shots, seed):
@@ -126,7 +126,7 @@ class FeatureData:
 
 
 def draw_shots(labels, n_shots, seed):
-    """Draw so many images of each class; of a class that has no more, as in Caltech101, all."""
+    """Draw `n_shots` images per class, or all images of a smaller class, as in Caltech101."""
     has_more = np.bincount(labels)[labels] > n_shots
     chosen, rest = np.flatnonzero(has_more), np.flatnonzero(~has_more)
     if len(chosen):

@@ -1,4 +1,4 @@
-"""The methods of the paper's table and their relatives, and one fit of one of them."""
+"""The methods of the paper's table and related ones, and a function that fits and scores one."""
 
 import time
 import warnings
@@ -24,7 +24,7 @@ PROBE_CS, ONE_SHOT_C = (1, 10, 100, 1000, 10_000), 100
 
 
 class LinearProbe(ClassifierMixin, BaseEstimator):
-    """Logistic regression on features, whose penalty is chosen by cross-validation on the shots."""
+    """Logistic regression on features, with C chosen by cross-validation on the shots."""
 
     def fit(self, X, y):
         probe = LogisticRegression(C=ONE_SHOT_C, max_iter=2000)
@@ -43,13 +43,12 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
 
 
 def paper_methods(prior, *, n_views=1, n_epochs=20, device=None, seed=0):
-    """Classifiers by name; no choice of theirs is made on test images.
+    """Classifiers by name. Nothing is chosen on test images.
 
-    `prior` holds the parameters that say what the classes are called: `text_features`, or
-    `encoder` and `templates`. With several views, methods that know what a view is read images;
-    the others read features, of which the shots' are means over the views. "Tuned" is alpha and
-    beta chosen on held-out shots. What is trained has a fixed schedule and ends with its last
-    epoch.
+    `prior` has the parameters of the text prior: `text_features`, or `encoder` and `templates`. With
+    several views, methods with the parameter `n_views` get images. Other methods get features, averaged
+    over the views of each shot. "Tuned" means that alpha and beta are chosen on held-out shots. Training
+    has a fixed schedule, and the last epoch is used.
     """
     on_keys = {"input": "features", **prior}
     on_views = {**on_keys, "input": "image", "n_views": n_views} if n_views > 1 else on_keys
@@ -73,17 +72,16 @@ METHODS = tuple(paper_methods({}))
 
 
 def fit_and_score(method, shots, labels, queries, query_labels, *, images=None):
-    """Fit a classifier on shots; its accuracy in %, what it chose, and the seconds that took.
+    """Fit a classifier on shots; return its accuracy in %, its chosen values, and the seconds.
 
-    `shots` and `queries` are features, `images` the pictures of the shots for methods that read
-    those.
+    `shots` and `queries` are features. `images` are the images of the shots, for methods that take images.
     """
     start = time.perf_counter()
     reads_images = getattr(method, "input", "features") == "image"
     with warnings.catch_warnings():
-        # With one shot per class there is nothing to choose by, and the paper's values are used.
+        # With one shot per class, alpha and beta cannot be tuned, and the paper's values are used.
         warnings.filterwarnings("ignore", message="every class has one shot")
-        # Few shots of many classes look like a regression to scikit-learn.
+        # scikit-learn warns that a few shots of many classes look like a regression.
         warnings.filterwarnings("ignore", message="The number of unique classes is greater")
         method.fit(images if reads_images else shots, labels)
     if reads_images:
@@ -99,7 +97,7 @@ def fit_and_score(method, shots, labels, queries, query_labels, *, images=None):
 
 
 def markdown(rows):
-    """Lines of a Markdown table whose columns are aligned; the first row is the header."""
+    """Lines of a Markdown table with aligned columns. The first row is the header."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |"

@@ -1,4 +1,4 @@
-"""The rows that are computed, kept on disk."""
+"""The computed results, stored on disk."""
 
 import csv
 import json
@@ -10,7 +10,7 @@ from sktip import __version__
 
 
 class Results:
-    """Rows of OUT/results.csv, each on disk before the next is computed."""
+    """Rows of OUT/results.csv. Each row is written before the next one is computed."""
 
     fields = ("dataset", "method", "shots", "seed", "accuracy", "chosen", "seconds")
 
@@ -34,13 +34,13 @@ class Results:
         self.settings = json.loads(kept)
 
     def check_settings(self, name, settings):
-        """Refuse to mix results of one data set that were made in different ways."""
+        """Refuse to mix results of one data set with different settings."""
         settings = {**settings, "sktip": __version__, "linear probe": f"C of {PROBE_CS}"}
         for what, value in self.settings.setdefault(name, settings).items():
             if value != settings.get(what):
                 raise ValueError(
                     f"{self.out} has results of {name} with {what} {value!r}, but it is "
-                    f"{settings.get(what)!r} now; give another folder by --out, or the same settings."
+                    f"{settings.get(what)!r} now; pass another folder as --out, or the same settings."
                 )
         replace(self.settings_file, json.dumps(self.settings, indent=1).encode())
 
@@ -61,7 +61,7 @@ class Results:
 
 
 def replace(file, content):
-    """Write a file so that it is never seen half-written."""
+    """Write a file in one step, so that it is never incomplete."""
     new = file.with_name(f"{file.name}.new")
     new.write_bytes(content)
     os.replace(new, file)

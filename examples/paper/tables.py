@@ -1,4 +1,4 @@
-"""Results beside the published numbers: as text, as CSV, as pictures."""
+"""Compare results with the published numbers: as text, as CSV and as plots."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ REPEATS = {
 
 
 def read_published():
-    """Published accuracies by data set, method and shots; RN50, %."""
+    """Published accuracies of RN50 in %, by data set, method and shots."""
     with Path(__file__).with_name("published.csv").open() as file:
         return {
             (row["dataset"], row["method"], int(k)): float(row[k])
@@ -66,7 +66,7 @@ def summary(rows):
 
 
 def report(results):
-    """Write the table as text and as CSV, and a picture of each data set."""
+    """Write the table as text and as CSV, and a plot of each data set."""
     lines, table = [], summary(results.rows)
     by_name = defaultdict(dict)
     for row in table:
@@ -97,13 +97,13 @@ def report(results):
 
 
 def is_published_model(settings):
-    """Whether the published numbers are of this model."""
+    """Whether the published numbers are for this model."""
     rn50 = settings["model"] in ("RN50", "RN50-quickgelu")
     return rn50 and settings.get("pretrained", "openai") == "openai"
 
 
 def text_table(cells):
-    """Lines of one data set: our accuracies, and below them the published ones they repeat."""
+    """Lines of one data set: our accuracies, and below them the published ones."""
     shots = sorted({k for _, k in cells})
     rows = [["shots per class", *map(str, shots)]]
 
@@ -126,7 +126,7 @@ def text_table(cells):
 
 
 def plot(results, name, cells, with_published):
-    """Draw the curves of one data set, and the published ones if they are of the same model."""
+    """Plot the curves of one data set, and the published ones if they are for the same model."""
     shots = sorted({k for _, k in cells})
     seeds = sorted({row["seed"] for row in results.rows if row["dataset"] == name})
     scores = {

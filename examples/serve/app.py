@@ -2,8 +2,8 @@
 
     SKTIP_MODEL=model.skops uvicorn --factory app:create_app
 
-`POST /predict` takes one image, `POST /predict/batch` several, both as files of a form; `GET /healthz`
-answers once the model is loaded. What the client did wrong is a 4xx status with a message.
+`POST /predict` takes one image, and `POST /predict/batch` several, as files of a form. `GET /healthz` answers
+as soon as the model is loaded. Errors of the client are 4xx statuses with a message.
 """
 
 import os
@@ -25,21 +25,23 @@ TOP = 5
 
 
 def load(path):
-    """Read a classifier of images; a file that holds anything but sktip and scikit-learn is refused."""
+    """Load a classifier of images; refuse a file with other types than those of sktip and scikit-learn."""
     types = skops.io.get_untrusted_types(file=path)
     foreign = [name for name in types if not name.startswith("sktip.")]
     if foreign:
-        raise SystemExit(f"{path} holds {', '.join(foreign)}, which is not of sktip: not loaded.")
+        raise SystemExit(
+            f"{path} contains {', '.join(foreign)}, which is not from sktip; it was not loaded."
+        )
     classifier = skops.io.load(path, trusted=types)
     if getattr(classifier, "encoder", None) is None:
         raise SystemExit(
-            f"{path} holds a {type(classifier).__name__} without an encoder for images."
+            f"{path} contains a {type(classifier).__name__} without an encoder for images."
         )
     return classifier.set_params(input="image", encoder__max_pixels=MAX_PIXELS)
 
 
 class BodyLimit:
-    """Refuse bodies of more than so many bytes, before they are read or as soon as they are that long."""
+    """Refuse request bodies of more than `max_bytes`, before they are read or while they are read."""
 
     def __init__(self, app, max_bytes):
         self.app = app
@@ -67,7 +69,7 @@ class BodyLimit:
 
 def create_app():
     classifier = load(os.environ["SKTIP_MODEL"])
-    # As many predictions at a time as there are CPUs; other requests wait for their turn.
+    # At most one prediction per CPU at the same time; other requests wait.
     limiter = anyio.CapacityLimiter(os.cpu_count())
 
     @asynccontextmanager
@@ -101,7 +103,7 @@ def create_app():
         try:
             rows = await anyio.to_thread.run_sync(classifier.predict_proba, images, limiter=limiter)
         except ImageReadError as error:
-            # The message names the image by its place in the request.
+            # The message gives the index of the image in the request.
             raise HTTPException(422, str(error)) from error
         return [answer(row) for row in rows]
 

@@ -1,8 +1,8 @@
-"""Latency of the server at 1, 8 and 32 clients, beside that of the model alone.
+"""Measure the latency of the server with 1, 8 and 32 clients, and of the model alone.
 
     python load.py model.skops photo.jpg --url http://127.0.0.1:8000
 
-Needs httpx. Each client sends one request after another. It ends after so many requests, or seconds.
+Needs httpx. Each client sends one request after another, up to a number of requests or seconds.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import numpy as np
 
 
 def seconds_of(call, n, deadline):
-    """How long each of n calls takes, one after another."""
+    """Durations of n successive calls, in seconds."""
     taken = []
     while len(taken) < n and time.monotonic() < deadline:
         start = time.perf_counter()
@@ -24,7 +24,7 @@ def seconds_of(call, n, deadline):
 
 
 def under_load(url, content, *, clients, requests, seconds=60):
-    """Seconds of each request, of so many clients at a time; any status but 200 is an error."""
+    """Durations of the requests of several parallel clients, in seconds; raise unless the status is 200."""
     deadline = time.monotonic() + seconds
 
     def client(_):

@@ -21,7 +21,7 @@ from PIL import Image
 
 SIZE = 80
 
-#: Everyday words for the Unicode subgroups whose own names are jargon.
+#: Everyday words for Unicode subgroups with technical names.
 SUBGROUP_WORDS = {
     "animal-mammal": ["animal", "mammal"],
     "animal-bird": ["animal", "bird"],
@@ -141,7 +141,7 @@ class EmojiNames:
 
 
 def fitted(image):
-    """Centre a picture on a transparent square and shrink it; alpha is premultiplied."""
+    """Centre a picture on a transparent square and shrink it, with premultiplied alpha."""
     image = image.convert("RGBA")
     box = image.getchannel("A").getbbox()
     if box is None:
@@ -159,7 +159,7 @@ def from_svg(svg):
 
 
 def iconify(root, name, names):
-    """Pictures of one iconify set; emoji sets keep only what the Unicode data names."""
+    """Pictures of one iconify set. Emoji sets are limited to emoji with names in the Unicode data."""
     icons = json.loads((root / name / "icons.json").read_text())
     codes = {
         icon: code for code, icon in json.loads((root / name / "chars.json").read_text()).items()
@@ -199,7 +199,7 @@ def fluent_3d(root, names):
 
 
 def clipart_phrases(svg, path):
-    """Title, keywords and folder names of an Open Clip Art picture in the public domain, else None."""
+    """Title, keywords and folder names of an Open Clip Art picture; None unless it is public domain."""
     licences = re.findall(r'<(?:cc:)?license\s+rdf:resource\s*=\s*"([^"]*)"', svg)
     if not licences or any("publicdomain" not in squeezed(link) for link in licences):
         return None
@@ -223,7 +223,7 @@ def clipart_pixels(path):
 
 
 def clipart(root):
-    """Open Clip Art, near-duplicates dropped, keywords that only one picture has dropped too."""
+    """Open Clip Art without near-duplicates, and without keywords that only one picture has."""
     base = root / "openclipart/usr/share/openclipart"
     found = []
     for path in sorted((base / "svg").rglob("*.svg")):

@@ -1,4 +1,4 @@
-"""Random views of the pictures and drawings, a whole batch at a time."""
+"""Random views of batches of pictures and drawings."""
 
 import math
 
@@ -13,7 +13,7 @@ def uniform(n, low, high, generator):
 
 
 def warped(pixels, generator, mirror, scale, angle):
-    """Random rotation, zoom, aspect ratio, shift and, where allowed, mirroring."""
+    """Random rotation, zoom, aspect ratio, shift and, if allowed, mirroring."""
     n = len(pixels)
     zoom = 1 / uniform(n, *scale, generator)
     aspect = uniform(n, -0.12, 0.12, generator).exp()
@@ -34,7 +34,7 @@ def warped(pixels, generator, mirror, scale, angle):
 
 
 def backgrounds(n, generator):
-    """White for half of the pictures, else a plain colour or a gradient between two."""
+    """Backgrounds: white for half of the pictures, else one colour or a gradient between two."""
     first = torch.rand((n, 3, 1, 1), generator=generator)
     second = torch.where(
         torch.rand((n, 1, 1, 1), generator=generator) < 0.5,
@@ -49,7 +49,7 @@ def backgrounds(n, generator):
 
 
 def jittered(rgb, generator):
-    """Brightness, contrast, saturation, a slight mix of the channels; some turn grey."""
+    """Random brightness, contrast, saturation and mixing of channels; some pictures become grey."""
     n = len(rgb)
     mix = torch.eye(3) + 0.12 * torch.randn((n, 3, 3), generator=generator)
     mix = mix / mix.sum(2, keepdim=True).clamp(min=0.3)
@@ -65,7 +65,7 @@ def jittered(rgb, generator):
 
 
 def degraded(rgb, generator, share):
-    """Blur, noise and coarse pixels, each on part of the batch."""
+    """Blur, noise and coarse pixels, each for a part of the batch."""
     n = len(rgb)
     order = torch.randperm(n, generator=generator)
     part = max(1, int(n * share / 4))
@@ -88,7 +88,7 @@ def art_views(pixels, mirror, generator):
 
 
 def glyph_views(masks, generator):
-    """Views of ink masks (n, 80, 80) uint8: ink and paper of any two colours far enough apart."""
+    """Views of ink masks (n, 80, 80) uint8, with ink and paper in two colours of enough contrast."""
     n = len(masks)
     never = torch.zeros(n, dtype=torch.bool)
     ink = warped(masks[:, None].float() / 255, generator, never, scale=(0.7, 1.25), angle=12)

@@ -25,7 +25,7 @@ DEBIAN = ["openclipart-svg", "openclipart-png"]
 
 
 def npm_folder(package):
-    """Name of the folder that a package is unpacked into: its name without scope or version."""
+    """Name of the folder of an unpacked package: its name without scope and version."""
     return package.rpartition("@")[0].rpartition("/")[2]
 
 

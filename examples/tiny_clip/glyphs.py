@@ -21,12 +21,12 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 SIZE = 80
 CANVAS = 160
 DIGITS = "zero one two three four five six seven eight nine".split()
-#: Letters that cannot be told from a digit at 8 x 8 pixels would teach the wrong name.
+#: Letters that look like a digit at 8 x 8 pixels are excluded.
 LETTERS = [c for c in string.ascii_letters if c not in "oOIlsSzZgqbB"]
 TEXT_FONTS = ("DejaVu", "cmr10", "cmss10", "cmtt10", "cmb10", "cmmi10", "STIXGeneral")
 
-#: Strokes of each digit as points (x, y), y downwards; a stroke is a curve through its
-#: points, or a polygon line where it is marked "line". Several ways of writing a digit.
+#: Strokes of each digit as points (x, y), with y downwards, for several ways of writing it. A stroke is a
+#: curve through its points, or a polygonal line if it is marked "line".
 STROKES = {
     0: [
         [("curve", [(.5, .03), (.2, .2), (.12, .5), (.22, .85), (.5, .97), (.8, .83), (.88, .5), (.78, .17), (.5, .03)])],
@@ -109,7 +109,7 @@ def drawn_by_hand(digit, rng):
 
 
 def distorted(image, rng):
-    """Affine and elastic distortion, then a tight crop with the aspect ratio left to chance."""
+    """Affine and elastic distortion, then a tight crop with a random aspect ratio."""
     angle, shear = rng.normal(0, 0.12), rng.normal(0, 0.2)
     scale = np.exp(rng.normal(0, 0.15, 2))
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -143,7 +143,7 @@ def distorted(image, rng):
 
 
 def collect(out, n_font=60, n_hand=500, seed=0):
-    """``n_font`` pictures a letter and five times that a digit from fonts, ``n_hand`` a digit by hand."""
+    """Draw ``n_font`` pictures per letter and five times as many per digit in fonts, and ``n_hand`` per digit by hand."""
     rng = np.random.default_rng(seed)
     fonts = [
         path

@@ -60,7 +60,7 @@ DIGITS = "zero one two three four five six seven eight nine".split()
 
 
 class Pictures:
-    """All pictures in memory, and for each batch their views, captions and who matches whom."""
+    """All pictures in memory; for each batch, their views, their captions and the matching pairs."""
 
     def __init__(self, data, seed):
         self.art = torch.from_numpy(np.load(data / "art.npy"))
@@ -73,7 +73,7 @@ class Pictures:
         self.rng = np.random.default_rng(seed)
 
     def caption(self, record, drawn):
-        """One or two phrases that are true of a picture, in a template."""
+        """One or two phrases that describe a picture, in a template."""
         dice = self.rng.random()
         if dice < 0.45:
             phrases = [record["name"]]
@@ -104,7 +104,7 @@ class Pictures:
 
 
 def contrastive_loss(image, text, scale, match):
-    """Symmetric InfoNCE in which a picture and every caption that is true of it are positives."""
+    """Symmetric InfoNCE loss. A picture and every caption that describes it are positives."""
     logits = scale * image @ text.T
     both = []
     for scores, positives in ((logits, match), (logits.T, match.T)):

@@ -1,4 +1,4 @@
-"""What ``python -m sktip`` does: parse, call the package, print, and return an exit code."""
+"""``python -m sktip``: parse the arguments, run the command, and return an exit code."""
 
 import argparse
 import os
@@ -28,12 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     arguments : sequence of str, default=None
-        Those of the command line by default.
+        Command-line arguments. If None, those of the process.
 
     Returns
     -------
     code : int
-        The exit code, as the help lists them.
+        Exit code, see the help.
     """
     args = parser().parse_args(arguments)
     with warnings.catch_warnings():
@@ -67,7 +67,7 @@ def _fit(args: argparse.Namespace) -> int:
     elif args.template:
         classifier.set_params(templates=args.template)
     classifier.fit(data.data, data.target)
-    # What concerns this run alone stays out of the file.
+    # Settings of this run are not saved.
     encoder.set_params(device=None, n_jobs=None, memory=None, verbose=0)
     save_model(classifier, args.output, overwrite=args.overwrite)
     print(f"{args.classifier} of {len(classifier.classes_):,} classes is in {args.output}")
@@ -76,7 +76,7 @@ def _fit(args: argparse.Namespace) -> int:
 
 def _photos(args: argparse.Namespace) -> Any:
     if not os.path.exists(args.photos):
-        raise FileNotFoundError(f"{args.photos}: there is no such folder or CSV file.")
+        raise FileNotFoundError(f"{args.photos}: no such folder or CSV file.")
     if os.path.isdir(args.photos):
         return load_image_folder(args.photos)
     return load_image_table(
@@ -87,7 +87,7 @@ def _photos(args: argparse.Namespace) -> Any:
 def _predict(args: argparse.Namespace) -> int:
     check_free(args.output, overwrite=args.overwrite)
     if not os.path.isdir(args.photos):
-        raise NotADirectoryError(f"{args.photos} is not a folder of photos.")
+        raise NotADirectoryError(f"{args.photos} is not a folder; pass a folder of photos.")
     estimator = load_model(args.model)
     parts_of(estimator)[0].set_params(device=args.device, n_jobs=args.n_jobs)
     answers = predict_images(

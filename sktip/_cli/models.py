@@ -1,4 +1,4 @@
-"""Files of fitted classifiers: skops, which runs nothing, and joblib for those who ask for it."""
+"""Files of fitted classifiers: skops, which runs no code, or joblib on request."""
 
 import os
 from typing import Any
@@ -11,27 +11,27 @@ from sktip._utils.warn import warn
 
 SUFFIXES = (".skops", ".joblib")
 _RUNS = (
-    "{path} is a file of joblib: loading it runs what is in it. Load such files only from people you trust; "
-    "a file that ends in .skops runs nothing."
+    "{path} is a joblib file: loading it runs the code in it. Load joblib files only from people you trust, or "
+    "use a .skops file, which runs no code."
 )
 _NO_SKOPS = (
-    'files that end in .skops need the package skops. Run: pip install "sktip[skops]", or name a file that ends '
-    "in .joblib, if all who load it trust whoever wrote it."
+    '.skops files need the package skops. Run: pip install "sktip[skops]", or use a .joblib file if everyone '
+    "who loads it trusts its author."
 )
 
 
 def check_suffix(path: str) -> str:
-    """Return how a model's file ends; raise an error that says how it may."""
+    """Return the suffix of a model file; raise an error if it is not supported."""
     suffix = os.path.splitext(path)[1].lower()
     if suffix not in SUFFIXES:
-        raise ValueError(f"{path}: the name of a model's file ends in {' or '.join(SUFFIXES)}.")
+        raise ValueError(f"{path}: the name of a model file must end in {' or '.join(SUFFIXES)}.")
     if suffix == ".skops":
         _skops()
     return suffix
 
 
 def save_model(estimator: Any, path: str, *, overwrite: bool) -> None:
-    """Write a fitted classifier to a file, whole or not at all."""
+    """Write a fitted classifier to a file, completely or not at all."""
     suffix = check_suffix(path)
     with replacing(path, overwrite=overwrite) as beside:
         if suffix == ".skops":
@@ -54,14 +54,14 @@ def load_model(path: str) -> Any:
     strange = sorted(set(found) - set(own))
     if strange:
         raise ValueError(
-            f"{path} holds types that are not sktip's: {', '.join(strange)}. Nothing was loaded. If you trust "
-            "them, load it in Python: skops.io.load(path, trusted=[...])."
+            f"{path} contains types that are not from sktip: {', '.join(strange)}. Nothing was loaded. If you "
+            "trust them, load the file in Python: skops.io.load(path, trusted=[...])."
         )
     return _skops().load(path, trusted=own)
 
 
 def _own_types() -> list[type]:
-    """Public classes of sktip, which are all that a classifier is made of."""
+    """Public classes of sktip; fitted classifiers contain no others of the package."""
     public = (getattr(sktip, name) for name in dir(sktip))
     return [value for value in public if isinstance(value, type)]
 

@@ -1,4 +1,4 @@
-"""One loaded CLIP: pictures and prompts in, features out, whatever library built it."""
+"""One loaded CLIP model: pictures and prompts in, features out."""
 
 import copy
 import hashlib
@@ -13,12 +13,12 @@ from PIL import Image
 
 from sktip._encoding.preprocessing import Preprocessing
 
-#: Types of torch.
+#: Names of torch types.
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
-#: Text features of classes kept with each model, so that a grid search encodes a class once.
+#: Number of classes whose text features are kept with each model, so that a search encodes them once.
 MAX_CLASSES = 16_384
-#: Picture of which all is preprocessed, by its length in widths; of a longer one, the middle. CLIP
-#: makes the short side 224 pixels before it keeps the middle: 13 million x 224 of 60,000 x 1.
+#: Largest ratio of the sides of a picture; longer pictures are cropped in the middle. CLIP resizes the
+#: short side to 224 pixels before it crops, which would make 13 million x 224 pixels of 60,000 x 1.
 MAX_RATIO = 64
 
 
@@ -49,7 +49,7 @@ class ClipModel:
 
     @cached_property
     def probe(self) -> np.ndarray:
-        """Unit-norm feature of a fixed picture, which tells models apart wherever they lie."""
+        """Unit-norm feature of a fixed picture, to check whether two models are the same."""
         ramp = np.arange(64, dtype=np.uint8) * 4
         channels = np.broadcast_arrays(ramp, ramp[:, None], ramp[::-1])
         picture = Image.fromarray(np.stack(channels, axis=-1))
@@ -58,7 +58,7 @@ class ClipModel:
 
     @cached_property
     def weights_hash(self) -> str:
-        """Identity of the weights: a tag or a path says nothing about what is in the file."""
+        """Hash of the weights. A tag or a path does not identify the content of a file."""
         import torch
 
         digest = hashlib.blake2b(digest_size=16)
@@ -70,27 +70,27 @@ class ClipModel:
 
     @property
     def dtype(self) -> Any:
-        """Type of the numbers that the model of images computes in."""
+        """Type of the numbers in which the image model computes."""
         import torch
 
         return getattr(torch, DTYPES[self.precision])
 
     @cached_property
     def steps(self) -> Preprocessing:
-        """The preprocessing, taken apart."""
+        """The steps of the preprocessing."""
         return Preprocessing(self.preprocess)
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """Size, mean, deviation and the rest that make a picture the model's input."""
+        """Size, mean, standard deviation and other settings of the preprocessing."""
         return self.model.visual.preprocess_cfg
 
     def image_tower(self) -> Any:
-        """Copy of the part that makes features of pixels: a torch module."""
+        """Copy of the image model, a torch module from pixels to features."""
         return copy.deepcopy(self.model.visual).eval()
 
     def to_input(self, image: Image.Image, *, quickly: bool = False) -> Any:
-        """Pixels of a whole picture as open_clip has them, or `quickly` almost so."""
+        """Preprocess a picture exactly as open_clip does, or with `quickly` nearly so."""
         return self.steps.pixels(_middle(image), quickly=quickly)
 
     def encode_images(self, inputs: Sequence[Any]) -> np.ndarray:
@@ -143,8 +143,8 @@ class ClipModel:
 
 
 def _middle(image: Image.Image) -> Image.Image:
-    """Middle part of a picture that is longer than `MAX_RATIO` times its width."""
+    """Middle part of a picture if it is longer than `MAX_RATIO` times its width."""
     short = min(image.size)
-    # As odd or even as the side itself, so that the middle stays where it is.
+    # Both ends are cropped by the same number of pixels, so that the middle stays the same.
     left, top = (max(0, side - MAX_RATIO * short) // 2 for side in image.size)
     return image.crop((left, top, image.width - left, image.height - top)) if left or top else image

@@ -1,23 +1,23 @@
-"""Files of a repository on the model hub: those of one revision, and none that runs."""
+"""Download files of one revision of a repository on the model hub, without code."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-#: What describes a tokenizer or a text model: settings and vocabularies.
+#: Files that describe a tokenizer or a text model: settings and vocabularies.
 DESCRIPTIONS = ["*.json", "*.txt", "*.model"]
-#: Files of which a tokenizer has at least one.
+#: A tokenizer has at least one of these files.
 VOCABULARIES = ("tokenizer.json", "vocab.json", "*.txt", "*.model")
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
-#: Seconds that one request to the hub may take, if what it is asked for is not on this machine.
+#: Timeout of the first request to the hub, in seconds, if the files are not on this machine.
 TIMEOUT = 5
 
 
 def check_reachable(repository: str, names: Sequence[str], revision: str | None = None) -> None:
-    """Raise the error of one short request if neither a file nor the hub is there.
+    """Raise an error quickly if the files are not on this machine and the hub is not reachable.
 
-    `huggingface_hub` goes on asking for half a minute, for each file.
+    `huggingface_hub` itself would retry for half a minute, for each file.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.constants import HF_HUB_OFFLINE
@@ -29,12 +29,12 @@ def check_reachable(repository: str, names: Sequence[str], revision: str | None 
     try:
         get_hf_file_metadata(hf_hub_url(repository, names[0], revision=revision), timeout=TIMEOUT)
     except HfHubHTTPError:
-        # An answer. What it means, the download says.
+        # The hub has answered. The download raises the error.
         return
 
 
 def download(repository: str, name: str, revision: str | None = None) -> Path:
-    """Download one file; the name of its folder is the revision of all others there."""
+    """Download one file. The name of its folder is the revision."""
     from huggingface_hub import hf_hub_download
 
     check_reachable(repository, [name], revision)
@@ -42,7 +42,7 @@ def download(repository: str, name: str, revision: str | None = None) -> Path:
 
 
 def download_weights(repository: str, revision: str) -> Path:
-    """Download the weights, by their safe format if there is one."""
+    """Download the weights, as safetensors if available."""
     from huggingface_hub.utils import EntryNotFoundError
 
     try:
@@ -54,10 +54,10 @@ def download_weights(repository: str, revision: str) -> Path:
 def download_descriptions(
     repository: str, needed: tuple[str, ...], revision: str | None = None
 ) -> Path:
-    """Download what describes a tokenizer or a text model, and return the folder.
+    """Download the description of a tokenizer or a text model, and return the folder.
 
-    Without a network that is the folder of what was downloaded before, which may be too little:
-    of the patterns of `needed`, one has to match.
+    Without a network, this is the folder of earlier downloads, which may be incomplete. At least one
+    pattern of `needed` must match a file in it.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import LocalEntryNotFoundError

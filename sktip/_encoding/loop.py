@@ -1,4 +1,4 @@
-"""From images to the features of their views: in order, and a bounded number at a time."""
+"""Encode images in order, with a bounded number of images in memory."""
 
 import math
 from collections import deque
@@ -19,26 +19,26 @@ from sktip._images.pictures import describe, to_rgb
 from sktip._images.views import SMALLEST_CROP, content_hash, random_view, view_generator
 from sktip.exceptions import ImageReadError
 
-#: Told of an image that cannot be read: its index, and why.
+#: Called for each image that cannot be read, with its index and the error.
 OnFailure = Callable[[int, ImageReadError], None]
-#: Features that may wait for one in front of them; beyond, the model runs on less than a batch.
+#: Largest number of features that wait for an earlier image; then the model runs on less than a batch.
 MAX_WAITING = 4096
-#: Inputs that one CPU is given at once: more are hardly faster, and an interrupt waits for them.
+#: Number of inputs that one CPU gets at a time. More are hardly faster, and delay an interrupt.
 PIECE = 8
-#: Of fewer, each takes a tenth longer, and one alone half as long again.
+#: With fewer inputs at a time, each takes 10 % longer; a single one takes 50 % longer.
 MIN_PIECE = 4
-#: Pixels on the short side of a reduced JPEG, or of the smallest crop of it: for each of the model's
-#: input, and at least.
+#: Smallest short side of a reduced JPEG, or of its smallest crop, in pixels: this factor times the
+#: model's input, and at least `MIN_SIDE`.
 OVERSAMPLING = 3
 MIN_SIDE = 512
-#: Standard deviation, of 255, of an input that may come from a reduced JPEG. What the reduction changes
-#: is a level or so: much beside a page of small print, which is nearly one grey to the model.
+#: Smallest standard deviation, of 255, of an input from a reduced JPEG. The reduction changes pixels by
+#: about one level, which matters for a page of small print: it is nearly uniform grey to the model.
 MIN_CONTRAST = 20
 
 
 @dataclass
 class _Encoded:
-    """The features of one image's views, and the inputs of those that are still to come."""
+    """The features of one image's views, and the model's inputs for missing ones."""
 
     features: NDArray[np.float32]
     inputs: dict[Key, Any] = field(default_factory=dict)
@@ -52,12 +52,12 @@ class _Encoded:
 
 @dataclass
 class ViewEncoder:
-    """Encodes images with one model: the plain view of each, or random ones.
+    """Encode images with one model: the plain view of each, or random views.
 
-    What the store has is neither decoded nor encoded; what it has not is written there as soon
-    as it is encoded. Images are prepared by `n_threads`. On the CPU the same threads run the model,
-    each on a few inputs of its own: so all of them are busy to the end, whether images or the model take
-    the time, and none waits for another within a product of matrices.
+    Features in the store are used without decoding the image. New features are written to the store as
+    soon as they are computed. Images are prepared by `n_threads` threads. On the CPU, the same threads run
+    the model, each on a few inputs. So all threads are busy until the end, whether images or the model
+    take more time, and none waits for another within a matrix product.
     """
 
     clip: ClipModel
@@ -73,8 +73,8 @@ class ViewEncoder:
     def encode(self, images: Sequence[Any]) -> Generator[NDArray[np.float32], None, None]:
         """Yield the un-normalised features of each image's views, (n_views, d), in order.
 
-        An image that cannot be read is an error, or for `on_failure`, in its place: all before it are
-        encoded by then.
+        If an image cannot be read, `on_failure` is called, or without it an error is raised. All earlier
+        images are encoded first.
         """
         n_threads = max(1, min(self.n_threads, len(images)))
         with workers(n_threads) as pool:
@@ -90,13 +90,13 @@ class ViewEncoder:
             yield from run.rest()
 
     def _is_shared(self, n_images: int) -> bool:
-        """Whether there are enough inputs for the threads to run the model on some each."""
+        """Whether there are enough inputs for every thread to run the model."""
         enough = MIN_PIECE * self.n_threads
         return 1 < self.n_threads <= n_images and n_images * self.n_views >= enough
 
     def run(self, inputs: dict[Key, Any]) -> dict[Key, NDArray]:
-        """Encode one batch, and write its features down."""
-        # Since an input was prepared, another process may have been first.
+        """Encode one batch, and write its features to the store."""
+        # Another process may have stored some features since their inputs were prepared.
         features: dict[Key, NDArray] = {} if self.store is None else self.store.get(inputs)
         left = [key for key in inputs if key not in features]
         if left:
@@ -108,12 +108,12 @@ class ViewEncoder:
         return features
 
     def _prepare(self, index: int, image: Any) -> _Encoded:
-        """Look up the views of one image, and make the model's inputs of the others."""
+        """Look up the features of one image, and prepare the model's inputs for missing ones."""
         features = np.empty((self.n_views, self.clip.embed_dim), np.float32)
         try:
             where = describe(image, index)
             content = read_bytes(image, where, self.max_pixels)
-            # What is in memory is made a picture first: only that tells what it shows.
+            # An image without a file is decoded first, since its identity is the hash of its pixels.
             picture = None
             if content is None:
                 picture = to_rgb(image, None, where, self.max_pixels)
@@ -130,7 +130,7 @@ class ViewEncoder:
             if missing and self.reduced_decoding and is_jpeg(content):
                 side = self._min_side()
                 picture = to_rgb(image, content, where, self.max_pixels, side)
-                # A smaller one was decoded as a whole.
+                # A smaller picture was decoded in full.
                 if min(picture.size) >= side:
                     inputs = {key: self._input(picture, key, quickly=True) for key in missing}
                     if min(map(contrast, inputs.values())) < MIN_CONTRAST:
@@ -145,7 +145,7 @@ class ViewEncoder:
             return _Encoded(features, error=error)
 
     def _min_side(self) -> int:
-        """Pixels on the short side below which a picture may not be reduced."""
+        """Smallest short side of a reduced picture, in pixels."""
         side = max(OVERSAMPLING * max(self.clip.input_size), MIN_SIDE)
         return side if self.seed == PLAIN else math.ceil(side / SMALLEST_CROP)
 
@@ -158,29 +158,29 @@ class ViewEncoder:
 
 
 class _Run:
-    """One run over images: what waits for the model, what is with it, and what is ready."""
+    """One run over images: inputs that wait for the model, running batches, and ready features."""
 
     def __init__(self, encoder: ViewEncoder, pool: Executor, n_images: int, *, is_shared: bool):
         self.encoder, self.pool = encoder, pool
         self.n_left = n_images * encoder.n_views
         on_cpu = encoder.clip.device.type == "cpu"
-        # Whether the threads run the model; if not, the calling thread does, with all of torch's.
+        # Whether the threads run the model; if not, the calling thread does, with all torch threads.
         self.is_shared = on_cpu and is_shared
-        # Inputs of one pass.
+        # Largest number of inputs in one forward pass.
         self.most = encoder.batch_size
         if self.is_shared:
-            # With all threads at work about a batch, but no less than a CPU needs to be efficient.
+            # All threads together run about one batch, but each at least an efficient number of inputs.
             self.most = min(self.most, max(self.most // encoder.n_threads, MIN_PIECE), PIECE)
         elif on_cpu:
             self.most = min(self.most, PIECE * _torch_threads())
         self.waiting: deque[_Encoded] = deque()
-        # Inputs for the model by key, and the images that want them: equal ones are one.
+        # Inputs by key, and the images that need each of them; equal images share one input.
         self.inputs: dict[Key, Any] = {}
         self.wanted: dict[Key, list[_Encoded]] = {}
         self.running: deque[Future] = deque()
 
     def add(self, image: _Encoded) -> Iterator[NDArray[np.float32]]:
-        """Take the next image, and yield the features that are ready now."""
+        """Add the next image, and yield the features that are ready."""
         self.n_left -= self.encoder.n_views
         self.waiting.append(image)
         for key, value in image.inputs.items():
@@ -194,14 +194,14 @@ class _Run:
         yield from self._ready(n_running=0 if too_many else 2 * self.encoder.n_threads)
 
     def rest(self) -> Iterator[NDArray[np.float32]]:
-        """Encode all that is left, and yield its features."""
+        """Encode all remaining inputs, and yield their features."""
         self.n_left = 0
         while self.inputs:
             self._submit()
         yield from self._ready(n_running=0)
 
     def _piece(self) -> int:
-        """Count the inputs to give to one thread: fewer at the end, so that all end at the same time."""
+        """Return the number of inputs for one thread: fewer at the end, so that all threads finish together."""
         if not self.is_shared:
             return self.most
         left = self.n_left + len(self.inputs)
@@ -217,7 +217,7 @@ class _Run:
             self._fill(self.encoder.run(piece))
 
     def _ready(self, n_running: int) -> Iterator[NDArray[np.float32]]:
-        """Yield the features at the front that are complete; leave so many pieces with the model."""
+        """Yield the complete features at the front, while up to `n_running` pieces are being encoded."""
         while self.running and (len(self.running) > n_running or self.running[0].done()):
             self._fill(self.running.popleft().result())
         while self.waiting and not self.waiting[0].n_missing:
@@ -238,7 +238,7 @@ def _torch_threads() -> int:
 def _map_ahead(
     pool: Executor, function: Callable, items: Sequence[Any], ahead: int
 ) -> Iterator[Any]:
-    """Map items and their numbers in order, at most `ahead` results in front of the consumer."""
+    """Map items with their indices, in order, at most `ahead` results before the consumer."""
     pending: deque[Future] = deque()
     for task in enumerate(items):
         pending.append(pool.submit(function, *task))

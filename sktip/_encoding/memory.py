@@ -209,7 +209,7 @@ class FeatureStore:
 
     @property
     def _connection(self) -> sqlite3.Connection:
-        assert self._db is not None  # noqa: S101, for mypy: not asked before it is opened
+        assert self._db is not None  # noqa: S101, for mypy: only used after it is opened
         return self._db
 
     def _get(self, space: int, key: Key) -> NDArray[np.float32] | None:

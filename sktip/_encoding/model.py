@@ -1,4 +1,4 @@
-"""Pretrained CLIP models, loaded once per process: what sktip asks of open_clip."""
+"""Load pretrained CLIP models with open_clip, once per process."""
 
 import difflib
 import gzip
@@ -21,9 +21,9 @@ from sktip.exceptions import ModelLoadError
 TINY = "tiny"
 TINY_FOLDER = Path(__file__).parents[1] / "tiny"
 DEFAULT_PRETRAINED = {"ViT-B-32": "laion2b_s34b_b79k"}
-#: Models kept in memory, the least recently used dropped first.
+#: Number of models kept in memory; the least recently used one is dropped first.
 MAX_MODELS = 2
-#: Weights that open_clip takes from a folder, the first that is there; of others the first by name.
+#: Names of the weights that open_clip looks for in a folder, in this order; then other names, sorted.
 WEIGHTS = (
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",
@@ -41,26 +41,25 @@ _lock = threading.Lock()
 
 @dataclass(frozen=True)
 class Source:
-    """Files and settings of one model, all of them checked and on this machine."""
+    """Local files and settings of one model, all of them checked."""
 
-    #: One of open_clip's names, with the file of the weights; or a folder, which has its own.
+    #: A name of open_clip, with the file of the weights; or a folder that contains its weights.
     name: str
     weights: Path | None
     config: dict[str, Any]
-    #: Folder of a tokenizer of transformers.
+    #: Folder of a transformers tokenizer.
     tokenizer: Path | None
-    #: Arguments of open_clip that make another architecture of the configuration.
+    #: Arguments of open_clip that change the architecture.
     changes: dict[str, bool] = field(default_factory=dict)
-    #: Its other arguments.
+    #: Other arguments of open_clip.
     options: dict[str, Any] = field(default_factory=dict)
 
 
 def clear_model_cache() -> None:
-    """Forget all loaded CLIP models, and free their memory.
+    """Free the memory of all loaded CLIP models.
 
-    Models are loaded at first use, kept for the whole process (the two most recent ones) and
-    shared by all estimators. Nothing else needs to be done after this call: the next use loads
-    the model again.
+    Models are loaded at first use and shared by all estimators of the process. The two most recently
+    used models are kept. After this call, the next use loads its model again.
 
     Read more in the :ref:`User Guide <guide_scaling>`.
 
@@ -76,13 +75,13 @@ def clear_model_cache() -> None:
 def load_clip(
     model_name: str, pretrained: str | None, device: str | None, precision: str
 ) -> ClipModel:
-    """Load a model with its weights, or fetch it from this process's cache."""
+    """Load a model with its weights, or return it from the cache of the process."""
     from sktip._maths.device import resolve_device
 
     where = resolve_device(device)
     precision = resolve_precision(precision, where)
     key = (model_name, pretrained, str(where), precision)
-    # Held while loading, so that threads that want the same model load it once.
+    # Held while loading, so that several threads load the same model once.
     with _lock:
         if key not in _models:
             _models[key] = _load(model_name, pretrained, where, precision)
@@ -111,7 +110,7 @@ def _load(model_name: str, pretrained: str | None, device: Any, precision: str) 
         raise
     except ImportError as error:
         raise ImportError(
-            f'{model_name!r} needs the package transformers ({error}); run: pip install "sktip[hf]"'
+            f'{model_name!r} needs the package transformers ({error}). Run: pip install "sktip[hf]"'
         ) from error
     except Exception as error:
         raise ModelLoadError(_why_not_loaded(model_name, pretrained, error)) from error
@@ -123,20 +122,20 @@ def _load(model_name: str, pretrained: str | None, device: Any, precision: str) 
 
 
 def is_tag(model_name: str, pretrained: str) -> bool:
-    """Whether open_clip has weights of this tag."""
+    """Whether open_clip has weights with this tag."""
     import open_clip
 
     return open_clip.pretrained.is_pretrained_cfg(model_name.replace("/", "-"), pretrained)
 
 
 def _check_names(model_name: str, pretrained: str | None) -> str | None:
-    """Name the weights, or raise an error that says what there is to choose."""
+    """Return the name of the weights, or raise an error that lists the possible ones."""
     import open_clip
 
     if model_name == TINY or model_name.startswith(("hf-hub:", "local-dir:")):
         if pretrained is not None:
             raise ValueError(
-                f"model_name={model_name!r} carries its own weights; leave pretrained=None instead of "
+                f"model_name={model_name!r} has its own weights; pass pretrained=None instead of "
                 f"{pretrained!r}."
             )
         if model_name.startswith("local-dir:"):
@@ -146,43 +145,45 @@ def _check_names(model_name: str, pretrained: str | None) -> str | None:
     name = model_name.replace("/", "-")
     if name not in open_clip.list_models():
         raise ValueError(
-            f"unknown model_name {model_name!r}.{_near(name, open_clip.list_models())} Use 'tiny', a name "
-            "of open_clip.list_models(), 'hf-hub:ORG/REPO' or 'local-dir:FOLDER'."
+            f"unknown model_name {model_name!r}.{_near(name, open_clip.list_models())} Pass 'tiny', a name in "
+            "open_clip.list_models(), 'hf-hub:ORG/REPO' or 'local-dir:FOLDER'."
         )
     tags = open_clip.list_pretrained_tags_by_model(name)
     if pretrained is None:
         pretrained = DEFAULT_PRETRAINED.get(name)
     if pretrained is None:
         raise ValueError(
-            f"pretrained=None names no weights for {model_name!r}. On offer: {', '.join(tags) or 'none'}. "
-            "A path to a local checkpoint works too."
+            f"pretrained=None is not enough for {model_name!r}. Pass one of its tags, "
+            f"{', '.join(tags) or '(none)'}, or the path of a local checkpoint."
         )
     if not is_tag(name, pretrained) and not Path(pretrained).is_file():
         raise ValueError(
             f"{model_name!r} has no weights {pretrained!r}, and there is no such file."
-            f"{_near(pretrained, tags)} On offer: {', '.join(tags) or 'none'}."
+            f"{_near(pretrained, tags)} Its tags are {', '.join(tags) or '(none)'}."
         )
     return pretrained
 
 
 def _check_folder(model_name: str, folder: Path) -> None:
     if not folder.is_dir():
-        raise ValueError(f"{model_name!r}: there is no folder {str(folder)!r}.")
+        raise ValueError(f"{model_name!r}: the folder {str(folder)!r} does not exist.")
     config = folder / trust.CONFIG
     if not config.is_file():
-        raise ValueError(f"{model_name!r}: the folder has no {config.name}.")
+        raise ValueError(f"{model_name!r}: the folder has no {config.name}; add it.")
     try:
         found = isinstance(json.loads(config.read_text(encoding="utf-8"))["model_cfg"], dict)
     except (ValueError, KeyError, TypeError):
         found = False
     if not found:
-        raise ValueError(f"{model_name!r}: {config.name} is not a JSON object with a model_cfg.")
+        raise ValueError(
+            f"{model_name!r}: {config.name} is not a JSON object with the key model_cfg."
+        )
     if weights_of(folder) is None:
-        raise ValueError(f"{model_name!r}: the folder has no weights ({WEIGHTS[0]}).")
+        raise ValueError(f"{model_name!r}: the folder has no weights; add {WEIGHTS[0]}.")
 
 
 def weights_of(folder: Path) -> Path | None:
-    """File of a folder that open_clip takes the weights from."""
+    """File in a folder from which open_clip loads the weights."""
     order = {name: place for place, name in enumerate(WEIGHTS)}
     return min(
         (path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".pth")),
@@ -192,7 +193,7 @@ def weights_of(folder: Path) -> Path | None:
 
 
 def _find(model_name: str, pretrained: str | None) -> Source:
-    """Find all files of a model, and check what they say; weights are fetched last."""
+    """Find and check all files of a model. Weights are downloaded last."""
     if model_name == TINY:
         return _in_folder(TINY_FOLDER)
     if model_name.startswith("local-dir:"):
@@ -204,13 +205,13 @@ def _find(model_name: str, pretrained: str | None) -> Source:
 
 
 def _in_folder(folder: Path, repository: str | None = None) -> Source:
-    """Describe the model in a local folder, or in that of one revision of a hub repository."""
+    """Describe the model in a local folder, or in the folder of one revision of a hub repository."""
     path = folder / trust.CONFIG
     content = trust.read_json(path)
     trust.check_no_code(content, path)
     config = content.get("model_cfg")
     if not isinstance(config, dict):
-        raise ModelLoadError(f"{path} has no model_cfg.")
+        raise ModelLoadError(f"{path} has no key model_cfg.")
     trust.check_model(config, path)
     tokenizer, options = _companions(config, path, folder, repository)
     weights = hub.download_weights(repository, folder.name) if repository else weights_of(folder)
@@ -220,7 +221,7 @@ def _in_folder(folder: Path, repository: str | None = None) -> Source:
 
 
 def _by_name(name: str, pretrained: str) -> Source:
-    """Describe a model of open_clip's list, to which a program may have added its own."""
+    """Describe a model from open_clip's list, which may include models added by the user's program."""
     import open_clip
 
     config = open_clip.get_model_config(name)
@@ -233,28 +234,28 @@ def _by_name(name: str, pretrained: str) -> Source:
         tag = open_clip.pretrained.get_pretrained_cfg(name, pretrained)
         repository, _, file = tag.get("hf_hub", "").rpartition("/")
         if repository:
-            # Without a name, open_clip takes its own.
+            # Without a file name, open_clip uses its default names.
             own = (Path(file).with_suffix(".safetensors").name, file) if file else hub.WEIGHTS
             hub.check_reachable(repository, own)
         weights = Path(open_clip.download_pretrained(tag))
         for key in ("mean", "std", "interpolation", "resize_mode"):
             options[f"image_{key}"] = tag.get(key)
-        # For weights that were trained with QuickGELU; open_clip itself would only warn. The opposite
-        # cannot be asked for: names that end in -quickgelu offer such weights only.
+        # For weights that were trained with QuickGELU; open_clip itself would only warn. The opposite case
+        # does not occur: names that end in -quickgelu have such weights only.
         if tag.get("quick_gelu", False) and not config.get("quick_gelu", False):
             changes["force_quick_gelu"] = True
     trust.check_weights(weights)
-    # An absolute path is never taken for a tag.
+    # An absolute path cannot be confused with a tag.
     return Source(name, weights.absolute(), config, tokenizer, changes, options)
 
 
 def _companions(
     config: dict[str, Any], where: str | Path, folder: Path | None, repository: str | None
 ) -> tuple[Path | None, dict[str, Any]]:
-    """Folder of a model's tokenizer of transformers, and what its text tower needs.
+    """Folder of a model's transformers tokenizer, and the options of its text tower.
 
-    Both are given to transformers as folders, so that it reads what was checked and nothing else:
-    not a later revision, nor a folder of that name that happens to be here.
+    Both are passed to transformers as folders, so that it only reads checked files, not a later revision
+    or a local folder of the same name.
     """
     text = config.get("text_cfg", {})
     named = {key: text.get(key) for key in ("hf_tokenizer_name", "hf_model_name")}
@@ -269,15 +270,15 @@ def _companions(
                 return path
         if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
             raise ModelLoadError(
-                f"{where}: 'text_cfg.{key}' is {name!r}, neither a repository of the model hub nor a folder "
-                "on this machine, which only the configuration of a local model may name."
+                f"{where}: 'text_cfg.{key}' is {name!r}, which is neither a repository of the model hub nor, for "
+                "a local model, a folder on this machine."
             )
         revision = folder.name if folder is not None and name == repository else None
         return hub.download_descriptions(name, files, revision)
 
     tokenizer, options = None, {}
     if named["hf_tokenizer_name"]:
-        # As open_clip has it: the tokenizer of a local model lies beside it, whatever it is called.
+        # As in open_clip, the tokenizer of a local model is in its folder, whatever its name.
         if folder is not None and repository is None:
             tokenizer = folder
         else:
@@ -286,10 +287,10 @@ def _companions(
     if named["hf_model_name"]:
         tower = located("hf_model_name", ("config.json",))
         trust.check_transformers(tower, as_model=True)
-        # Its weights are those of the CLIP. open_clip would fetch others for it meanwhile.
+        # Its weights are part of the CLIP weights. Otherwise open_clip would download others first.
         own = {"hf_model_name": str(tower), "hf_model_pretrained": False}
         options["text_cfg"] = {**text, **own}
-    # Now, lest weights be downloaded before their library turns out to be missing.
+    # Imported now, so that a missing package is noticed before weights are downloaded.
     import transformers  # noqa: F401
 
     return tokenizer, options
@@ -312,9 +313,9 @@ def _tokenizer(source: Source) -> Any:
 
 @contextmanager
 def _no_remote_code(source: Source) -> Iterator[None]:
-    """Answer for open_clip, while it builds a text tower, that code of others is not to be run.
+    """Make transformers refuse remote code while open_clip builds a text tower.
 
-    It leaves that open, and transformers would ask whoever sits at the terminal.
+    open_clip does not set this, and transformers would ask the user at the terminal.
     """
     from open_clip import hf_model
 
@@ -330,7 +331,7 @@ def _no_remote_code(source: Source) -> Iterator[None]:
 
 
 class _Distrusting:
-    """A factory of transformers that is always told not to run the code of others."""
+    """A factory of transformers that never runs remote code."""
 
     def __init__(self, factory: Any):
         self.factory = factory
@@ -343,10 +344,10 @@ class _Distrusting:
 
 
 def fitting_tokenizer(tokenizer: Any, model: Any) -> Any:
-    """Cut CLIP's own tokenizer to the vocabulary of a model with a smaller one, as the bundled.
+    """Reduce CLIP's tokenizer to the smaller vocabulary of a model, such as the bundled one.
 
-    Its merges are in order of frequency; a vocabulary is 512 bytes, merges, and 2 marks. They
-    are read from the file that open_clip installs, so that no copy of it travels with sktip.
+    A vocabulary is 512 bytes, merges in the order of frequency, and 2 special tokens. The merges are
+    read from the file that open_clip installs, so sktip needs no copy of it.
     """
     import open_clip
 
@@ -380,7 +381,7 @@ def _why_not_loaded(model_name: str, pretrained: str | None, error: Exception) -
     if kinds & offline:
         return (
             f"{what} are not on this machine and could not be downloaded: no connection to the model hub. "
-            "Connect once and they stay in its cache; or use the bundled model 'tiny', which needs no "
-            "network, or a folder with open_clip_config.json and weights as model_name='local-dir:FOLDER'."
+            "Connect once, and they stay in its cache. Without a network, use the bundled model 'tiny', or "
+            "a folder with open_clip_config.json and weights: model_name='local-dir:FOLDER'."
         )
     return f"{what} could not be loaded: {error}"

@@ -1,4 +1,4 @@
-"""Relative paths among an encoder's parameters: they mean what they meant at its first use."""
+"""Resolve relative paths in an encoder's parameters once, at its first use."""
 
 import os
 from collections.abc import Mapping
@@ -7,14 +7,15 @@ from typing import Any
 
 FOLDER = "local-dir:"
 
-#: For each parameter that holds a relative path: what was given, and the absolute path.
+#: For each parameter with a relative path: the given path, and the absolute path.
 Located = dict[str, tuple[str, str]]
 
 
 def locate(params: Mapping[str, Any], known: Located) -> Located:
-    """Make relative paths absolute, those known already as they were made before.
+    """Make relative paths absolute. Paths that are already known stay the same.
 
-    What is no longer there, as on another machine, is looked for beside this process again.
+    A known path that no longer exists, for example on another machine, is resolved again in the current
+    working directory.
     """
     located = {}
     for name, value in params.items():
@@ -36,7 +37,7 @@ def _is_relative(name: str, given: str, params: Mapping[str, Any]) -> bool:
     if name == "model_name":
         return given.startswith(FOLDER)
     if name == "pretrained":
-        # Only for a file that is here, so that nothing else imports open_clip to know its tags.
+        # open_clip is only imported, to check its tags, if such a file exists.
         if not os.path.isfile(given):
             return False
         from sktip._encoding.model import is_tag

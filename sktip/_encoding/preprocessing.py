@@ -1,4 +1,4 @@
-"""What open_clip does to a picture before its model, in two parts: once a picture, once a batch."""
+"""open_clip's preprocessing in two parts: once per picture, and once per batch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,15 +8,15 @@ from PIL import Image
 
 
 class Preprocessing:
-    """Pictures to 8-bit pixels, and batches of pixels to the model's input.
+    """Convert pictures to 8-bit pixels, and batches of pixels to the model's input.
 
-    Pixels take a quarter of the memory of the input, and a batch is normalised faster than its
-    pictures one by one. Both together are `preprocess` to the bit.
+    Pixels need a quarter of the memory of the input, and normalising a batch is faster than normalising
+    its pictures one by one. Both parts together give exactly the result of `preprocess`.
 
     Parameters
     ----------
     preprocess : callable
-        The transforms of open_clip, from a picture to a float tensor.
+        Transforms of open_clip, from a picture to a float tensor.
     """
 
     def __init__(self, preprocess: Callable[[Image.Image], Any]):
@@ -29,7 +29,7 @@ class Preprocessing:
         )
         self._geometry = steps[:-2] if self._is_split else []
         self._normalize: Any = steps[-1] if self._is_split else None
-        # Of a picture that is RGB already, the step between crop and tensor changes nothing.
+        # Steps that do not change an RGB picture are dropped.
         pixel = Image.new("RGB", (2, 1))
         self._on_tensors = [
             step
@@ -43,9 +43,10 @@ class Preprocessing:
         )
 
     def pixels(self, image: Image.Image, *, quickly: bool = False) -> Any:
-        """Make a picture a tensor (3, h, w) of the model's size: 8 bits, or its input at once.
+        """Convert a picture to a tensor (3, h, w) of the model's size: 8-bit pixels, or the input.
 
-        `quickly` resizes by torch instead of Pillow, where it is faster: 1 of 255 beside it at most.
+        `quickly` resizes with torch instead of Pillow if that is faster; values differ by at most 1 of
+        255.
         """
         if not self._is_split:
             return self._preprocess(image)
@@ -56,13 +57,13 @@ class Preprocessing:
         return to_pixels(image)
 
     def quick_pixels_made_by(self) -> dict[str, Any]:
-        """Say what decides the pixels that are made quickly, besides what decides all others."""
+        """Return the settings and versions that pixels made `quickly` depend on."""
         import torch
 
         return {"reduced": True, "resized_by": torch.__version__ if self.is_quick else "pillow"}
 
     def normalised(self, batch: Any) -> Any:
-        """Make a batch of pixels the model's input; what is no longer of 8 bits is that already."""
+        """Convert a batch of pixels to the model's input; tensors that are not 8-bit are inputs already."""
         import torch
 
         if batch.dtype != torch.uint8:
@@ -87,7 +88,7 @@ class Preprocessing:
 
 
 def to_pixels(image: Image.Image) -> Any:
-    """Tensor (3, h, w) of an RGB picture, of 8 bits; its channels lie side by side as in the picture."""
+    """8-bit tensor (3, h, w) of an RGB picture, with the memory layout of the picture."""
     import torch
 
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
@@ -99,7 +100,7 @@ def contrast(pixels: Any) -> float:
 
 
 def _resizes_bytes() -> bool:
-    """Whether torch has its own code for pictures of 8 bits on this CPU."""
+    """Whether torch has optimised code to resize 8-bit pictures on this CPU."""
     import torch
 
     return torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")

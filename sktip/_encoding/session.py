@@ -1,4 +1,4 @@
-"""An encoder, open for one call: the one door by which the rest of the package uses a CLIP."""
+"""An encoder that is open for one call: the only way in which the package uses CLIP models."""
 
 import json
 from collections.abc import Generator, Iterable, Sequence
@@ -24,9 +24,9 @@ from sktip.exceptions import ImageReadError
 
 
 def open_encoder(encoder: Any) -> "EncoderSession":
-    """Look up the model of an encoder, once for all that a call does with it.
+    """Open an encoder for one call, with its model loaded.
 
-    An encoder is what has the method ``__sktip_open__()``.
+    An encoder is an object with the method ``__sktip_open__()``.
     """
     session: EncoderSession = encoder.__sktip_open__()
     return session
@@ -34,9 +34,9 @@ def open_encoder(encoder: Any) -> "EncoderSession":
 
 @dataclass(frozen=True)
 class EncoderSession:
-    """A loaded CLIP and the parameters of the encoder that opened it, for the length of one call.
+    """A loaded CLIP model and the parameters of its encoder, for the duration of one call.
 
-    Parameters other than these are those of `CLIPFeatureTransformer`, with absolute paths.
+    Parameters other than `clip` are those of `CLIPFeatureTransformer`, with absolute paths.
 
     Parameters
     ----------
@@ -63,22 +63,22 @@ class EncoderSession:
 
     @property
     def logit_scale(self) -> float:
-        """The model's own factor from cosines to logits."""
+        """The model's own scale from cosines to logits."""
         return self.clip.logit_scale
 
     @property
     def precision(self) -> str:
-        """Numbers that the model of images computes in: what "auto" stands for on this machine."""
+        """Precision of the image model, with "auto" resolved."""
         return self.clip.precision
 
     @property
     def probe(self) -> NDArray[np.float32]:
-        """Unit-norm feature of a fixed picture, (d,): it tells models apart."""
+        """Unit-norm feature of a fixed picture, (d,), to compare models."""
         return self.clip.probe
 
     @property
     def weights(self) -> dict[str, str]:
-        """What is known of the weights: their hash, and what it depends on besides."""
+        """Hash of the weights, and the settings that it depends on."""
         return {
             "hash": self.clip.weights_hash,
             "precision": self.precision,
@@ -86,16 +86,16 @@ class EncoderSession:
         }
 
     def warm_up(self) -> None:
-        """Do all that is done once for a model: it is run, and its weights are read."""
+        """Run the model once and hash its weights, so that later calls are fast."""
         _ = self.width, self.probe, self.weights
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """Size, mean, deviation and the rest of the pixels that the model takes."""
+        """Size, mean, standard deviation and other settings of the preprocessing."""
         return dict(self.clip.preprocessing)
 
     def image_tower(self) -> Any:
-        """Copy of the part of the model that makes features of pixels: a torch module."""
+        """Copy of the image model, a torch module from pixels to features."""
         return self.clip.image_tower()
 
     def class_features(
@@ -103,7 +103,7 @@ class EncoderSession:
     ) -> NDArray[np.float32]:
         """Unit-norm features of classes, (C, d), each from its own prompts.
 
-        A prompt that the model cuts off is a warning, which names the class by its label.
+        One warning lists the prompts that the model cuts off, with the labels of their classes.
         """
         cut = [
             f"{prompt!r} (class {plain(label)!r})"
@@ -121,7 +121,7 @@ class EncoderSession:
     def features(
         self, images: Sequence[Any], on_failure: OnFailure | None = None
     ) -> NDArray[np.float32]:
-        """Unit-norm features of images, (n, d), of as many views as the encoder has been given.
+        """Unit-norm features of images, (n, d), averaged over `n_views` views.
 
         Images that cannot be read give rows of NaN.
         """
@@ -134,8 +134,8 @@ class EncoderSession:
     def rows(
         self, images: Sequence[Any], on_failure: OnFailure | None = None
     ) -> Generator[NDArray[np.float32], None, None]:
-        """Yield the rows of `features` one by one, (d,): for more images than memory has room for."""
-        # Closed whatever happens, so that no thread outlives the call.
+        """Yield the rows of `features` one by one, (d,), for any number of images."""
+        # Closed even after an error, so that no thread outlives the call.
         with closing(self.views(images, self.n_views, self.random_state, on_failure)) as encoded:
             for views in encoded:
                 yield unit_norm(views.mean(axis=0))
@@ -149,7 +149,7 @@ class EncoderSession:
     ) -> Generator[NDArray[np.float32], None, None]:
         """Yield the un-normalised features of each image's views, (n_views, d), in order.
 
-        Without `on_failure`, `on_error` says what to do about an image that cannot be read.
+        Without `on_failure`, images that cannot be read are treated according to `on_error`.
         """
         seed = int(check_random_state(random_state).randint(2**31)) if n_views > 1 else PLAIN
         fresh = n_views > 1 and random_state is None
@@ -180,7 +180,7 @@ class EncoderSession:
                 warned = True
                 warn(
                     f"{store.problem}. The features are returned all the same, but not all of "
-                    "them are kept.",
+                    "them are stored.",
                 )
 
         try:
@@ -189,7 +189,7 @@ class EncoderSession:
                 progress("Encoding", "image", len(images), verbose=self.verbose) as step,
             ):
                 for views in encoded:
-                    # At once: a long run that keeps nothing is better known about early.
+                    # Warn immediately, since a long run may store nothing.
                     warn_of_memory()
                     yield views
                     step()
@@ -200,7 +200,7 @@ class EncoderSession:
         if failures:
             warn(
                 f"{len(failures)} of {len(images)} images could not be read and are rows of NaN. "
-                f"The first: {failures[0]}",
+                f"The first is {failures[0]}",
             )
 
     def _open_memory(self) -> FeatureStore | None:

@@ -1,4 +1,4 @@
-"""Threads that prepare images and run the model: how many, and how many of torch's each may use."""
+"""Threads that prepare images and run the model, and their number."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -10,10 +10,10 @@ from joblib import cpu_count, effective_n_jobs
 
 
 def count_threads(n_jobs: int | None, device: Any) -> int:
-    """Threads to use: `n_jobs` by joblib's rules, or as many as there are CPUs to use.
+    """Return the number of threads: `n_jobs` by joblib's rules, or if it is None, that of the CPUs.
 
-    On the CPU that is what torch would use for one batch, which follows ``OMP_NUM_THREADS``, and what
-    joblib and Ray set for their workers.
+    On the CPU, None means the number of threads that torch would use. It respects ``OMP_NUM_THREADS``,
+    and the limits that joblib and Ray set for their workers.
     """
     if n_jobs is not None:
         return effective_n_jobs(n_jobs)
@@ -24,14 +24,14 @@ def count_threads(n_jobs: int | None, device: Any) -> int:
 
 @contextmanager
 def workers(n_threads: int) -> Iterator[Executor]:
-    """Give an executor of so many threads, each with one of torch's; of one, the caller's own.
+    """Yield an executor whose threads each use one torch thread; for one, use the calling thread.
 
-    However it is left, what has not begun is dropped, and no thread stays.
+    At the end, tasks that have not started are cancelled, and all threads are closed.
     """
     if n_threads == 1:
         yield _Here()
         return
-    _controller()  # Loaded now: the threads must not wait for each other.
+    _controller()  # Loaded now, so that the threads do not wait for each other.
     pool = ThreadPoolExecutor(n_threads, "sktip", initializer=_use_one_thread)
     try:
         yield pool
@@ -40,7 +40,7 @@ def workers(n_threads: int) -> Iterator[Executor]:
 
 
 class _Here(Executor):
-    """Does at once, in the calling thread, what it is given."""
+    """Runs each task immediately, in the calling thread."""
 
     def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
         future: Future = Future()
@@ -57,13 +57,13 @@ def _controller() -> Any:
 
 
 def _use_one_thread() -> None:
-    """Let torch use one thread for what the current thread computes, and for nothing else.
+    """Limit torch to one thread for computations of the current thread only.
 
-    OpenMP keeps that number for each thread, so that those of other threads stay. `torch.set_num_threads`
-    would set it for threads that begin later, and for products of matrices everywhere.
+    OpenMP keeps this limit per thread. `torch.set_num_threads` would also change it for threads that
+    start later, and for matrix products in all threads.
     """
     import torch
 
-    # At its first use in a thread torch sets the number, and would set it anew.
+    # At its first use in a thread, torch sets the number itself; it must not do so after the limit.
     torch.get_num_threads()
     _controller().limit(limits=1, user_api="openmp")

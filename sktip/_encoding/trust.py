@@ -1,7 +1,7 @@
-"""What the files of a model may say: data, and never anything that runs.
+"""Check the files of a model, which must contain data only and no code.
 
-open_clip hands parts of its configuration on to timm and to transformers, and transformers looks
-for files of its own beside it. What is on the lists here is passed on; all else is refused before
+open_clip passes parts of its configuration to timm and transformers, and transformers looks for its own
+files in the same folder. Only settings in the lists below are passed on. All others are refused before
 anything is loaded.
 """
 
@@ -34,8 +34,8 @@ TOWER_KEYS = set(
     "eos_id no_causal_mask proj_bias proj_type hf_model_name hf_model_pretrained hf_proj_type "
     "hf_pooler_type dim_head n_queries".split()
 )
-#: Arguments that are handed on by their names. `reduction_mask` is not among those of a tokenizer:
-#: one of its values fetches pickles of nltk; nor is `bpe_path`, a file anywhere.
+#: Arguments that are passed on by name. Two arguments of tokenizers are missing: `reduction_mask` can
+#: download pickles of nltk, and `bpe_path` can be any file.
 PASSED_ON = {
     "act_kwargs": {"approximate"},
     "norm_kwargs": {"eps", "elementwise_affine", "bias"},
@@ -45,23 +45,22 @@ PASSED_ON = {
         "use_fast bos_token eos_token pad_token unk_token sep_token cls_token mask_token".split()
     ),
 }
-#: Keys by which a file of transformers asks for code, of its own or of another repository, or
-#: for another file in its place.
+#: Keys by which a transformers file requests code, from its own or another repository, or another file.
 CODE_KEYS = set(
     "auto_map trust_remote_code code_revision custom_pipelines custom_generate configuration_files "
     "use_kernels kernel_config".split()
 )
-#: Ways to compute attention that transformers itself has; it takes others from the hub, as code.
+#: Attention implementations of transformers; others are code from the hub.
 BUILT_IN = (None, "eager", "sdpa")
 #: Text towers that open_clip can build.
 TEXT_MODELS = {"bert", "m2m_100", "mt5", "roberta", "xlm-roberta"}
-#: Models beside whose configuration a tokenizer may lie. Others, as "rag", look into further folders.
+#: Models whose folder may contain a tokenizer. Others, such as "rag", read further folders.
 TOKENIZER_MODELS = TEXT_MODELS | set(
     "albert altclip bart bloom camembert chinese_clip clip clip_text_model deberta deberta-v2 "
     "distilbert electra gemma gemma2 gpt2 llama mbart metaclip_2 modernbert mpnet nllb-moe nomic_bert "
     "qwen2 siglip siglip2 siglip_text_model siglip2_text_model t5 umt5 xlm-roberta-xl xmod".split()
 )
-#: Tokenizers, with or without "Fast" at the end, that read a vocabulary and nothing else.
+#: Tokenizers that only read a vocabulary, with or without the suffix "Fast".
 TOKENIZERS = set(
     "AlbertTokenizer BartTokenizer BertTokenizer BloomTokenizer CamembertTokenizer CLIPTokenizer "
     "DebertaTokenizer DebertaV2Tokenizer DistilBertTokenizer ElectraTokenizer GemmaTokenizer "
@@ -69,7 +68,7 @@ TOKENIZERS = set(
     "MT5Tokenizer NllbTokenizer PreTrainedTokenizer Qwen2Tokenizer RobertaTokenizer Siglip2Tokenizer "
     "SiglipTokenizer T5Tokenizer TokenizersBackend XLMRobertaTokenizer".split()
 )
-#: Files that are parsed for keys; the others hold vocabularies, where any word may be a key.
+#: Files whose keys are checked. Other files are vocabularies, where any word may be a key.
 CONFIGURATIONS = re.compile(r".*config.*\.json|special_tokens_map\.json", re.IGNORECASE)
 
 
@@ -85,7 +84,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def check_model(config: dict[str, Any], where: str | Path) -> None:
-    """Check the `model_cfg` of open_clip: known keys, with numbers and plain words."""
+    """Check the `model_cfg` of open_clip: only known keys, with numbers and simple names."""
     check_no_code(config, where)
     for key, value in config.items():
         if key not in MODEL_KEYS:
@@ -108,7 +107,9 @@ def _check_tower(tower: dict[str, Any], where: str | Path, prefix: str) -> None:
                 if argument not in PASSED_ON[name]:
                     raise _refusal(where, f"{key}.{argument}", _UNKNOWN)
                 if isinstance(own, dict):
-                    raise _refusal(where, f"{key}.{argument}", "is an object and not a plain value")
+                    raise _refusal(
+                        where, f"{key}.{argument}", "is a JSON object, not a simple value"
+                    )
         elif name in ("hf_model_name", "hf_tokenizer_name"):
             if not isinstance(value, str | None):
                 raise _refusal(where, key, "is not a name")
@@ -117,17 +118,17 @@ def _check_tower(tower: dict[str, Any], where: str | Path, prefix: str) -> None:
 
 
 def _check_plain(value: Any, where: str | Path, key: str) -> None:
-    """Refuse what is neither a number, a word, nor a list of them."""
+    """Refuse values other than numbers, simple names and lists of them."""
     for own in value if isinstance(value, list) else [value]:
         if isinstance(own, dict | list):
-            raise _refusal(where, key, "is not a plain value")
-        # A path, or the name of a hub repository, brings files that nobody has checked.
+            raise _refusal(where, key, "is not a simple value")
+        # A path, or the name of a hub repository, would load unchecked files.
         if isinstance(own, str) and not re.fullmatch(r"[\w.-]*", own):
-            raise _refusal(where, key, f"is {own!r}, where a plain name belongs")
+            raise _refusal(where, key, f"is {own!r}, not a simple name")
 
 
 def check_transformers(folder: Path, *, as_model: bool = False) -> None:
-    """Check all that transformers reads of a tokenizer, or of a text model, before it does."""
+    """Check all files that transformers reads for a tokenizer or a text model."""
     for path in sorted(folder.iterdir()):
         if not CONFIGURATIONS.fullmatch(path.name):
             continue
@@ -146,10 +147,10 @@ def check_transformers(folder: Path, *, as_model: bool = False) -> None:
 
 
 def check_no_code(config: Any, where: str | Path) -> None:
-    """Refuse a key that asks for code, however deep."""
+    """Refuse keys that request code, at any depth."""
     for key, name, value in _entries(config):
         if name in CODE_KEYS or "remote_code" in name:
-            raise _refusal(where, key, "asks for code to be run")
+            raise _refusal(where, key, "requests to run code")
         if name.endswith(("attn_implementation", "experts_implementation")) and not (
             value is None or (isinstance(value, str) and value in BUILT_IN)
         ):
@@ -168,10 +169,10 @@ def _entries(content: Any, prefix: str = "") -> Iterator[tuple[str, str, Any]]:
 
 
 def check_weights(path: Path) -> None:
-    """Refuse a checkpoint that holds more than tensors, before anything else opens it.
+    """Refuse a checkpoint that contains more than tensors, before anything else opens it.
 
-    open_clip too loads with ``weights_only=True``, but tries again without it after a TypeError, which a
-    checkpoint can bring about; before version 2.6, torch then runs what is in it.
+    open_clip loads with ``weights_only=True`` too, but retries without it after a TypeError, which a
+    checkpoint can cause. Before version 2.6, torch would then run code in the checkpoint.
     """
     if path.suffix.lower() in (".safetensors", ".npz", ".npy"):
         return
@@ -180,20 +181,20 @@ def check_weights(path: Path) -> None:
     import torch
 
     try:
-        # Of the usual format no tensor is read so: this takes milliseconds.
+        # For the usual format, this reads no tensors, and takes milliseconds.
         torch.load(path, "meta", weights_only=True, mmap=zipfile.is_zipfile(path))  # noqa: TID251
     except Exception as error:
         raise ModelLoadError(
-            f"the weights {str(path)!r} could not be loaded: they are damaged, or hold more than tensors "
+            f"the weights {str(path)!r} could not be loaded: they are damaged, or contain more than tensors "
             f"(torch.load with weights_only=True: {error})"
         ) from error
 
 
-_UNKNOWN = "is no key that this version of sktip passes on"
+_UNKNOWN = "is not a setting that this version of sktip supports"
 
 
 def _refusal(where: str | Path, key: str, reason: str) -> ModelLoadError:
     return ModelLoadError(
-        f"{where}: {key!r} {reason}. Nothing that a model brings is run, so only known settings are "
-        "accepted; nothing was loaded."
+        f"{where}: {key!r} {reason}. Code from models is never run, so only known settings are accepted; "
+        "nothing was loaded."
     )

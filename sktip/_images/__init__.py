@@ -1,1 +1,1 @@
-"""Images in any form, as upright RGB pictures within bounds, and their random views."""
+"""Convert images in any form to upright RGB pictures, with limits, and draw random views."""

@@ -1,4 +1,4 @@
-"""HEIF files, such as the photos of an iPhone: opened by pillow-heif, which is registered nowhere."""
+"""Open HEIF files, such as iPhone photos, with pillow-heif, without registering it in Pillow."""
 
 import io
 from importlib.util import find_spec
@@ -7,16 +7,16 @@ from PIL import Image
 
 from sktip.exceptions import ImageReadError
 
-#: Brands of HEIF files whose pictures are coded as HEVC, still or moving, and of those that may be.
+#: Brands of HEIF files with HEVC images or videos, and brands of files that may contain them.
 _HEVC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _ANY = {b"mif1", b"msf1"}
-#: Suffixes of such files, and of AVIF, whose pictures are coded as AV1.
+#: Suffixes of such files, and of AVIF files, which contain AV1 images.
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 AVIF_SUFFIXES = frozenset({".avif"})
 
 
 def unread_suffixes() -> dict[str, str]:
-    """Suffixes of images that this installation does not read, and the command that changes it."""
+    """Suffixes of images that need a missing package, and the command that installs it."""
     commands: dict[str, str] = {}
     if find_spec("pillow_heif") is None:
         commands |= dict.fromkeys(HEIF_SUFFIXES, 'pip install "sktip[heif]"')
@@ -26,7 +26,7 @@ def unread_suffixes() -> dict[str, str]:
 
 
 def is_heif(content: bytes) -> bool:
-    """Whether a file is HEIF, by the brands that it begins with. AVIF is Pillow's own to read."""
+    """Whether a file is HEIF, by its brands. Pillow itself reads AVIF."""
     if content[4:8] != b"ftyp":
         return False
     end = min(int.from_bytes(content[:4]), 1024)
@@ -36,7 +36,7 @@ def is_heif(content: bytes) -> bool:
 
 
 def open_heif(content: bytes, where: str) -> Image.Image:
-    """Open a HEIF file, as `PIL.Image.open` opens others; its pixels are decoded by `load`."""
+    """Open a HEIF file, as `PIL.Image.open` does for other files. `load` decodes its pixels."""
     try:
         from pillow_heif import HeifImageFile
     except ImportError:

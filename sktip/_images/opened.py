@@ -1,4 +1,4 @@
-"""PIL images that the caller opened: read by one thread at a time, and wholly or not at all."""
+"""Load PIL images that the caller opened, in one thread at a time, completely or not at all."""
 
 import threading
 from collections.abc import Iterator
@@ -9,22 +9,22 @@ from PIL import Image
 
 from sktip.exceptions import ImageReadError
 
-# Locks for all images of the process: the same image may be in the lists of two calls. Reentrant,
-# since an image of a class of the caller's own may encode others while it is read.
+# Locks for all images of the process, since two calls may get the same image. Reentrant, since an image
+# of a user-defined class may encode other images while it is loaded.
 _IMAGE_LOCKS = [threading.RLock() for _ in range(64)]
 _FILE_LOCK = threading.RLock()
 
 
 @contextmanager
 def held(image: Image.Image) -> Iterator[None]:
-    """Keep other threads from an image while it is loaded, and from the file that it reads.
+    """Lock an image and its file while it is loaded.
 
-    Reading moves the position in the file, and changes the image step by step.
+    Loading moves the position in the file, and changes the image in several steps.
     """
-    # Objects lie at multiples of 16.
+    # Addresses of objects are multiples of 16.
     with _IMAGE_LOCKS[id(image) // 16 % len(_IMAGE_LOCKS)]:
-        # A file that Pillow opened belongs to one image. File objects of the caller may share a
-        # file in ways that cannot be seen, as the members of a tar archive do.
+        # A file that Pillow opened belongs to one image. File objects of the caller may share a file, as
+        # members of a tar archive do.
         file: Any = getattr(image, "fp", None)
         if file is None or getattr(image, "_exclusive_fp", False):
             yield
@@ -34,13 +34,13 @@ def held(image: Image.Image) -> Iterator[None]:
 
 
 def load(image: Image.Image, where: str) -> None:
-    """Load an image as Pillow does, but one that fails is not taken for a loaded one afterwards.
+    """Load an image as Pillow does, so that an image that fails once fails again.
 
-    Pillow forgets what was left to read before it raises its error. The next `load` would pass,
-    and show whatever had been decoded until then.
+    After an error, Pillow forgets which parts were not read. The next `load` would succeed with a
+    partially decoded image.
     """
     tile = list(getattr(image, "tile", ()))
-    # Known before loading, which closes files as well.
+    # Checked before loading, which closes files too.
     is_closed = _is_closed(image)
     try:
         image.load()

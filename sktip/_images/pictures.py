@@ -1,4 +1,4 @@
-"""Images in any form a user has them, as RGB pictures."""
+"""Convert images in any supported form to RGB pictures."""
 
 import os
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from sktip._images.files import check_size, decode
 from sktip._images.opened import held, load
 from sktip.exceptions import ImageReadError
 
-#: To be raised when `to_rgb`, or a random view, comes to make other pixels of the same image:
-#: features in a memory that were made of the old ones no longer count.
+#: Raise this number when `to_rgb` or the random views change the pixels of an image. Features in a memory
+#: file that were computed from the old pixels are then ignored.
 PIXELS_VERSION = 3
 
 _EXIF_ORIENTATION = 0x0112
@@ -30,32 +30,32 @@ _FORMS = "paths, bytes of files, PIL images or uint8 arrays of shape (h, w) or (
 
 
 def pixels_made_by() -> dict[str, Any]:
-    """Say what decides the pixels of an image file: this code, and the libraries that decode."""
+    """Versions that the pixels of an image file depend on: of this code and of the decoders."""
     names = ("jpg", "libjpeg_turbo", "webp", "avif", "jpg_2000", "libtiff")
     versions = {name: features.version(name) for name in names}
     return {"version": PIXELS_VERSION, "pillow": PIL.__version__, **versions}
 
 
 def as_image_list(X: Any) -> Sequence[Any]:
-    """Return a collection of images as a sequence of single ones, without opening any.
+    """Return a collection of images as a sequence of images, without opening them.
 
-    Equal-sized images in a list must not become one array, hence no ``np.asarray`` here.
+    ``np.asarray`` is not used, since a list of images of equal size would become one array.
     """
     if isinstance(X, str | bytes | os.PathLike | Image.Image):
         raise TypeError(
-            f"X is a single {type(X).__name__}, not a collection of images; wrap it in a list: [x]."
+            f"X is a single {type(X).__name__}, not a list of images; wrap it in a list: [x]."
         )
     if X is None:
         raise TypeError(f"X is None; pass a list of {_FORMS}.")
     if isinstance(X, ImageSequence.Iterator):
         raise TypeError(
-            "X is an ImageSequence.Iterator, which gives the same image again and again, at other frames; pass "
+            "X is an ImageSequence.Iterator, which yields the same image object for every frame; pass "
             "[frame.copy() for frame in X]."
         )
     if _is_table(X) and X.shape[1] != 1:
         raise ValueError(
-            f"X is a table of {X.shape[1]} columns; images come from one: pass X[column]. If it is a feature "
-            "matrix, as an encoder in a Pipeline makes it, use input='features'."
+            f"X is a table of {X.shape[1]} columns; pass the column of images, X[column]. If X is a feature "
+            "matrix, for example from an encoder in a Pipeline, set input='features'."
         )
     X = _unwrapped(X)
     if isinstance(X, np.ndarray):
@@ -64,7 +64,7 @@ def as_image_list(X: Any) -> Sequence[Any]:
         images = X if isinstance(X, Sequence) else list(X)
     except TypeError:
         raise TypeError(
-            f"X is a {type(X).__name__}, not a collection of images; pass a list of {_FORMS}."
+            f"X is a {type(X).__name__}, not a list of images; pass a list of {_FORMS}."
         ) from None
     if len(images) == 0:
         raise ValueError(
@@ -74,7 +74,7 @@ def as_image_list(X: Any) -> Sequence[Any]:
 
 
 def looks_like_images(X: Any) -> bool:
-    """Whether what is not a feature matrix is, by its shape or its first item, images."""
+    """Whether X looks like images rather than a feature matrix, by its shape or first item."""
     X = _unwrapped(X)
     if getattr(X, "ndim", 0) > 2:
         return True
@@ -92,11 +92,11 @@ def _is_table(X: Any) -> bool:
 
 
 def _unwrapped(X: Any) -> Any:
-    """Return the array in a column of pandas, PyArrow or the like; of a single column, 1-D."""
+    """Return the array in a column of pandas, PyArrow or similar; a single column becomes 1-D."""
     if _is_table(X) and X.shape[1] == 1:
         X = X.iloc[:, 0] if hasattr(X, "iloc") else X.column(0)
     if hasattr(X, "to_numpy"):
-        # PyArrow refuses to copy unless it is asked to, and texts must be.
+        # PyArrow copies only on request, and text has to be copied.
         X = X.to_numpy(zero_copy_only=False) if hasattr(X, "to_pylist") else X.to_numpy()
     if isinstance(X, np.ndarray) and X.dtype.kind in "OUT" and X.ndim == 2 and X.shape[1] == 1:
         X = X[:, 0]
@@ -106,8 +106,8 @@ def _unwrapped(X: Any) -> Any:
 def _split_array(X: np.ndarray) -> Sequence[Any]:
     if X.dtype.kind == "S":
         raise TypeError(
-            f"X is an array of dtype {X.dtype}, in which NumPy drops zeros at the end of bytes. Pass the "
-            "bytes of image files as a list, or with dtype=object."
+            f"X is an array of dtype {X.dtype}, in which NumPy drops trailing zero bytes. Pass the bytes of "
+            "image files as a list, or with dtype=object."
         )
     if X.dtype.kind in "OUT":
         if X.ndim == 1:
@@ -119,9 +119,9 @@ def _split_array(X: np.ndarray) -> Sequence[Any]:
         return list(X)
     if X.ndim in (2, 3):
         raise ValueError(
-            f"X is one array of shape {X.shape} and dtype {X.dtype}. If that is a single image, wrap it "
-            "in a list: [x]. If it is a feature matrix, it needs no encoder to read it: use "
-            "input='features'. A stack of grey images goes in as list(X)."
+            f"X is one array of shape {X.shape} and dtype {X.dtype}. If it is a single image, wrap it in a "
+            "list: [x]. If it is a feature matrix, set input='features'. If it is a stack of grey images, "
+            "pass list(X)."
         )
     raise ValueError(
         f"X is an array of shape {X.shape} and dtype {X.dtype}; expected images: {_FORMS}."
@@ -129,21 +129,21 @@ def _split_array(X: np.ndarray) -> Sequence[Any]:
 
 
 def describe(image: Any, index: int) -> str:
-    """Name an image in a message: its index, and its path if it has one."""
+    """Describe an image in a message by its index, and by its path if it has one."""
     path = image if isinstance(image, str | os.PathLike) else getattr(image, "filename", "")
     if not isinstance(path, str | bytes | os.PathLike) or not path:
         return f"image {index}"
     name = repr(os.fsdecode(path))
-    # Whatever is longer is no path, but a text or the image itself, and would bury the message.
+    # A longer string is not a path, but text or the image itself, and would hide the message.
     return f"image {index} ({name if len(name) <= 1000 else name[:500] + '...' + name[-500:]})"
 
 
 def to_rgb(
     image: Any, content: bytes | None, where: str, max_pixels: int, min_side: int | None = None
 ) -> Image.Image:
-    """Decode one image: upright by its EXIF orientation, on white where transparent, RGB.
+    """Decode one image as RGB: upright by its EXIF orientation, and white where it is transparent.
 
-    With `min_side`, a JPEG file may come at a reduced scale, with as many pixels on its short side.
+    With `min_side`, a JPEG file may be decoded at a reduced scale, with at least this short side.
     """
     try:
         return _rgb(image, content, where, max_pixels, min_side)
@@ -151,23 +151,23 @@ def to_rgb(
         raise
     except Warning as error:
         raise ImageReadError(
-            f"{where}: Pillow warns of it, and a warning filter makes that an error ({type(error).__name__}: "
-            f"{str(error)[:200]}). To read it all the same, allow Pillow's warnings: "
-            "warnings.filterwarnings('default', module='PIL')."
+            f"{where}: Pillow issued a warning, which a warning filter turns into an error "
+            f"({type(error).__name__}: {str(error)[:200]}). To read the image nevertheless, allow Pillow's "
+            "warnings: warnings.filterwarnings('default', module='PIL')."
         ) from error
     except Image.DecompressionBombError as error:
         raise ImageReadError(
-            f"{where}: too large, Pillow refused it ({error}). If the file is trusted, raise "
-            "max_pixels and PIL.Image.MAX_IMAGE_PIXELS."
+            f"{where}: too large for Pillow ({error}). If you trust the file, raise max_pixels and "
+            "PIL.Image.MAX_IMAGE_PIXELS."
         ) from error
     except MemoryError as error:
-        # Not raised as it is: a header that asks for too much looks the same as too little memory.
+        # A damaged header that requests too much memory raises MemoryError too.
         raise ImageReadError(
             f"{where}: there is not enough memory to decode it. Make it smaller, or lower n_jobs."
         ) from error
     except Exception as error:
         raise ImageReadError(
-            f"{where}: cannot be decoded, the file is damaged or not an image "
+            f"{where}: cannot be decoded; the file is damaged or not an image "
             f"({type(error).__name__}: {str(error)[:200]}). Replace or remove it, or use on_error='nan'."
         ) from error
 
@@ -181,7 +181,7 @@ def _rgb(
         return _flattened(_from_array(image, where, max_pixels))
     with held(image):
         check_size(image, where, max_pixels)
-        # First, since loading itself turns a TIFF upright.
+        # Loaded first, since loading rotates a TIFF upright.
         load(image, where)
         upright = _upright(image)
     return _flattened(upright)
@@ -213,15 +213,15 @@ def _from_array(image: Any, where: str, max_pixels: int) -> Image.Image:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         orientation = image.getexif().get(_EXIF_ORIENTATION)
-    except Warning:  # Made an error by a filter: not to be passed over in silence.
+    except Warning:  # A filter turned it into an error, which must not be hidden.
         raise
-    except Exception:  # Damaged EXIF data says nothing about which way is up.
+    except Exception:  # Damaged EXIF data has no orientation.
         return image
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
 def _flattened(image: Image.Image) -> Image.Image:
-    """RGB of any mode; Pillow itself would clip 16-bit greys and drop transparency."""
+    """Convert any mode to RGB. Pillow itself would clip 16-bit grey values and drop transparency."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I") or image.mode == "F":
@@ -235,11 +235,11 @@ def _flattened(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Greys of 16 bits, or numbers of a wider type, as 8 bits."""
+    """Convert 16-bit grey values, or numbers of a wider type, to 8 bits."""
     values = np.asarray(image)
     is_deep = image.mode.startswith("I;16") or np.fmax.reduce(values, axis=None, initial=0) > 255
     grey = np.empty(values.shape, np.uint8)
-    # A few rows at a time, so that the float numbers of a large picture never exist at once.
+    # In blocks of rows, to limit the memory for floats.
     n_rows = max(1, 2**20 // values.shape[1])
     for start in range(0, len(values), n_rows):
         block = values[start : start + n_rows] / (257.0 if is_deep else 1.0)

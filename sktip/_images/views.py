@@ -1,4 +1,4 @@
-"""Augmented views of an image: the random crops and flips of Tip-Adapter's cache keys."""
+"""Random views of an image: the crops and flips of Tip-Adapter's cache keys."""
 
 import hashlib
 import math
@@ -9,12 +9,12 @@ from PIL import Image
 SCALE = (0.5, 1.0)
 RATIO = (3 / 4, 4 / 3)
 ATTEMPTS = 10
-#: Short side of the smallest crop, as a part of the picture's short side.
+#: Short side of the smallest crop, relative to the short side of the picture.
 SMALLEST_CROP = math.sqrt(SCALE[0] * RATIO[0])
 
 
 def content_hash(content: bytes | None, picture: Image.Image | None) -> bytes:
-    """Identity of an image: of the bytes of its file, or in memory of the picture it shows."""
+    """Hash of an image: of the bytes of its file, or of its pixels if it has no file."""
     digest = hashlib.blake2b(digest_size=16)
     if content is not None:
         digest.update(content)
@@ -25,7 +25,7 @@ def content_hash(content: bytes | None, picture: Image.Image | None) -> bytes:
 
 
 def view_generator(seed: int, identity: bytes, view: int) -> np.random.Generator:
-    """Random numbers of one view: the same for the same seed, image and view, wherever it is."""
+    """Random generator of one view, which depends only on the seed, the image and the view number."""
     return np.random.default_rng([seed, int.from_bytes(identity, "little"), view])
 
 
@@ -44,7 +44,7 @@ def random_view(image: Image.Image, size: tuple[int, int], rng: np.random.Genera
 def _crop_box(
     width: int, height: int, rng: np.random.Generator
 ) -> tuple[float, float, float, float]:
-    # Not in whole pixels, whose number depends on the scale.
+    # Not in whole pixels, since these depend on the scale of the decoding.
     for _ in range(ATTEMPTS):
         area = width * height * rng.uniform(*SCALE)
         ratio = math.exp(rng.uniform(math.log(RATIO[0]), math.log(RATIO[1])))

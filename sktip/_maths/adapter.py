@@ -1,4 +1,4 @@
-"""CLIP-Adapter: a small residual network on the image features learns, the text stays as it is."""
+"""CLIP-Adapter: a small residual network on the image features, trained on the shots."""
 
 import math
 from collections.abc import Callable
@@ -7,18 +7,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-#: The bottleneck is this many times narrower than the features.
+#: Ratio of the widths of the features and of the narrow layer.
 REDUCTION = 4
 MOMENTUM = 0.9
-#: Learning rate of the first epoch, which only warms up.
+#: Learning rate of the first epoch, for warm-up.
 WARM_UP_RATE = 1e-5
-#: Norms of the layers, multiplied, beyond which features lose themselves in what the adapter adds;
-#: they start at 6 to 12.
+#: Largest product of the norms of the layers; above it, the adapter's output hides the features. It
+#: starts at 6 to 12.
 LARGEST = 1e9
 
 
 def adapted(features: Tensor, down: Tensor, up: Tensor, ratio: float) -> Tensor:
-    """Mix unit features (n, d) with what the adapter makes of them; unit rows: (n, d).
+    """Mix unit features with the adapter's output, and normalise: (n, d).
 
     Parameters
     ----------
@@ -26,13 +26,13 @@ def adapted(features: Tensor, down: Tensor, up: Tensor, ratio: float) -> Tensor:
         Unit-norm features.
 
     down : Tensor of shape (d, h)
-        Weights into the bottleneck.
+        Weights of the first layer.
 
     up : Tensor of shape (h, d)
-        Weights out of it.
+        Weights of the second layer.
 
     ratio : float
-        Share of the adapter in the mixture.
+        Share of the adapter's output.
     """
     learned = torch.relu(torch.relu(features @ down) @ up)
     return functional.normalize(ratio * learned + (1 - ratio) * features, dim=1)
@@ -52,12 +52,12 @@ def train_adapter(
     generator: torch.Generator,
     on_epoch: Callable[..., None] = lambda loss: None,
 ) -> tuple[Tensor, Tensor, list[float]]:
-    """Train by SGD: one epoch to warm up, then a learning rate that falls along a cosine.
+    """Train by SGD: one epoch of warm-up, then a learning rate that decreases along a cosine.
 
     Parameters
     ----------
     views : Tensor of shape (n, v, d)
-        Unit-norm features of each training image's views; an epoch draws one view an image.
+        Unit-norm features of the views of each training image. An epoch draws one view per image.
 
     target : Tensor of shape (n,)
         Class codes of the images.
@@ -66,25 +66,25 @@ def train_adapter(
         Unit-norm features of the classes.
 
     ratio : float
-        Share of the adapter in the features.
+        Share of the adapter's output in the features.
 
     logit_scale : float
         CLIP's logit scale.
 
     n_epochs : int
-        Passes over the images.
+        Number of passes over the images.
 
     learning_rate : float
-        Of SGD, after the first epoch.
+        Learning rate of SGD after the first epoch.
 
     weight_decay : float
-        Of SGD.
+        Weight decay of SGD.
 
     batch_size : int
-        Images a step.
+        Number of images per step.
 
     generator : torch.Generator
-        Draws the first weights, the order of the images and their views, on the CPU.
+        Draws the initial weights, the order of the images and their views, on the CPU.
 
     on_epoch : callable
         Called with the mean `loss` after each epoch.
@@ -92,10 +92,10 @@ def train_adapter(
     Returns
     -------
     down : Tensor of shape (d, h)
-        Weights into the bottleneck.
+        Weights of the first layer.
 
     up : Tensor of shape (h, d)
-        Weights out of it.
+        Weights of the second layer.
 
     losses : list of float
         Mean loss of each epoch.
@@ -103,7 +103,7 @@ def train_adapter(
     Raises
     ------
     ValueError
-        If the loss is not finite, or the weights so large that their products may overflow.
+        If the loss is not finite, or if the weights are so large that their products may overflow.
     """
     n, n_views, d = views.shape
     hidden = max(1, d // REDUCTION)
@@ -131,17 +131,17 @@ def train_adapter(
         largest = (down.detach().norm() * up.detach().norm()).item()
         if not (math.isfinite(total) and largest < LARGEST):
             raise ValueError(
-                f"training diverged in epoch {epoch + 1}: the loss is {losses[-1]:g}, the product of the "
-                f"norms of the two layers {largest:g}. Lower learning_rate={learning_rate:g}; if that is "
-                f"small, look at weight_decay={weight_decay:g} and logit_scale={logit_scale:g}."
+                f"training diverged in epoch {epoch + 1}: the loss is {losses[-1]:g}, and the product of the "
+                f"norms of the two layers is {largest:g}. Lower learning_rate={learning_rate:g}; if it is "
+                f"small already, check weight_decay={weight_decay:g} and logit_scale={logit_scale:g}."
             )
         on_epoch(loss=losses[-1])
     return down.detach(), up.detach(), losses
 
 
 def _uniform(shape: tuple[int, int], generator: torch.Generator, like: Tensor) -> Tensor:
-    """First weights of a layer with `shape[0]` inputs, as torch's linear layers draw them."""
+    """Draw the initial weights of a layer with `shape[0]` inputs, as torch's linear layers do."""
     bound = 1 / math.sqrt(shape[0])
-    # Drawn in double precision, so that the seed means the same in every type.
+    # Drawn in double precision, so that a seed gives the same weights in every type.
     drawn = torch.rand(shape, generator=generator, dtype=torch.float64) * 2 * bound - bound
     return drawn.to(like).requires_grad_()

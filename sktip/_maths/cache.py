@@ -1,9 +1,9 @@
 """The cache model: affinities of queries to keys, and the votes of the cache for each class.
 
-Everything here takes and returns torch tensors. Affinities are laid out keys by queries, so that
-the shots of a class are summed as whole rows: an embedding bag, whose indices list each class's
-keys, does that for shots in any order and number, with or without weights. Queries come in blocks
-whose affinities stay in the CPU's cache, and memory does not grow with n x m.
+All functions take and return torch tensors. Affinities have one row per key and one column per query, so
+that the votes of a class are a sum of rows. An embedding bag computes these sums for shots in any order
+and number, with or without weights. Queries are processed in blocks whose affinities fit into the CPU's
+cache, so memory does not grow with n x m.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ BLOCK_BYTES = 1 << 24
 
 @dataclass(frozen=True)
 class Shots:
-    """Which keys belong to which class: the values L of the cache, without the one-hot matrix.
+    """The values L of the cache: the class of each key, without the one-hot matrix.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class Shots:
         Number of classes C.
 
     weights : Tensor of shape (m,) or None
-        How much each key's vote counts.
+        Weight of each key's vote.
     """
 
     codes: Tensor
@@ -40,19 +40,19 @@ class Shots:
 
     @cached_property
     def order(self) -> Tensor:
-        """The keys, class by class: (m,)."""
+        """Indices of the keys, class by class: (m,)."""
         return torch.argsort(self.codes, stable=True)
 
     @cached_property
     def starts(self) -> Tensor:
-        """Where in `order` each class starts: (C,)."""
+        """Start of each class in `order`: (C,)."""
         counts = torch.bincount(self.codes, minlength=self.n_classes)
         return torch.cumsum(counts, 0) - counts
 
     def sums(self, values: Tensor) -> Tensor:
         """Sum the rows of `values`, (m, b), by class: (C, b)."""
         if values.shape[1] == 1:
-            # Sorting the keys would cost more than the sums of a single query.
+            # For a single query, sorting the keys would take longer than the sums.
             if self.weights is not None:
                 values = values * self.weights[:, None]
             return values.new_zeros((self.n_classes, 1)).index_add_(0, self.codes, values)
@@ -68,17 +68,17 @@ def affinity(queries: Tensor, keys: Tensor, beta: float) -> Tensor:
 
 
 def blocks(n_queries: int, n_keys: int, n_elements: int) -> Iterator[slice]:
-    """Rows of the queries, so many at a time that their affinities are about `n_elements`."""
+    """Yield blocks of the queries, each with about `n_elements` affinities."""
     size = max(16, min(1024, n_elements // max(1, n_keys)))
     if size > 64:
-        # Products with 262 columns take a third longer than with 256 on some CPUs.
+        # On some CPUs, products with 262 columns take a third longer than with 256.
         size -= size % 64
     for start in range(0, n_queries, size):
         yield slice(start, start + size)
 
 
 def query_blocks(queries: Tensor, keys: Tensor) -> Iterator[slice]:
-    """Rows of the queries, so many at a time that their affinities take `BLOCK_BYTES`."""
+    """Yield blocks of the queries whose affinities take at most about `BLOCK_BYTES`."""
     return blocks(len(queries), len(keys), BLOCK_BYTES // queries.element_size())
 
 
@@ -106,7 +106,7 @@ def cache_logits(
         Cache values L.
 
     text : Tensor of shape (C, d) or None
-        Text features W; None for the cache alone.
+        Text features W, None for the cache only.
 
     logit_scale : float
         CLIP's logit scale s.
@@ -120,7 +120,7 @@ def cache_logits(
     Returns
     -------
     logits : Tensor of shape (n, C)
-        In the type of the queries.
+        Logits, in the type of the queries.
     """
     logits = queries.new_empty((len(queries), shots.n_classes))
     for rows in query_blocks(queries, keys):
@@ -148,21 +148,21 @@ def nearest_shots(
         Cache keys K.
 
     weights : Tensor of shape (m,) or None
-        Weight w of each key's vote; None if all weigh the same.
+        Weight w of each key's vote. None if the shots are not weighted.
 
     alpha : float
-        Residual ratio. It scales the votes and does not order them, so that 0 has an order too.
+        Residual ratio. It scales the votes after they are sorted, so that 0 has an order too.
 
     beta : float
         Sharpness.
 
     n : int
-        Shots to find, at most m.
+        Number of shots to find, at most m.
 
     Returns
     -------
     rows : Tensor of shape (q, n)
-        Rows of the keys, by falling vote; of equal votes the earlier row comes first.
+        Rows of the keys with the largest votes, in descending order. Ties are in the order of rows.
 
     votes : Tensor of shape (q, n)
         Their votes, in the type of the queries.
@@ -180,11 +180,11 @@ def nearest_shots(
 
 
 def _largest(values: Tensor, n: int) -> Tensor:
-    """Rows of the n largest of each column, (n, b), falling; of equals the earlier row first."""
+    """Rows of the n largest values of each column in descending order, (n, b); ties by row."""
     top, rows = values.topk(min(n + 1, len(values)), dim=0)
     rows = rows[:n]
-    # Of equal values topk takes any: where the next one is equal too, or there is none, all are
-    # sorted.
+    # `topk` takes any of equal values. If the next value is equal too, or there is no next value, the
+    # whole column is sorted.
     cut = top[n - 1] == top[-1]
     if cut.any():
         rows[:, cut] = values[:, cut].argsort(dim=0, descending=True, stable=True)[:n]

@@ -1,7 +1,7 @@
-"""Gaussian discriminant analysis: class means and one covariance, from sums that can be added up.
+"""Gaussian discriminant analysis: class means and one covariance, from sums over the shots.
 
-Everything here takes and returns NumPy arrays, and computes in double precision: sums over shots
-are merged later, and a covariance of few shots is nearly singular.
+All functions take and return NumPy arrays. They compute in double precision, because sums are merged
+later, and because the covariance of few shots is nearly singular.
 """
 
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-#: A covariance of unit rows with a smaller trace than this is rounding, not spread.
+#: Covariances of unit rows with a smaller trace than this are rounding errors.
 NO_SPREAD = 1e-12
-#: With more samples the shrinkage, which is worth one of them, is lost in rounding.
+#: With more samples, the shrinkage, which counts as one sample, is lost in rounding.
 MOST_SAMPLES = 1e12
 
 
 def views_as_samples(
     shots: NDArray[Any], codes: NDArray[Any], weights: NDArray[Any] | None
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
-    """Make each view of the shots (m, n_views, d) a sample of its own, with its code and weight."""
+    """Return the views of the shots, (m, n_views, d), as samples with codes and weights."""
     n_views = shots.shape[1]
     samples = shots.reshape(-1, shots.shape[2])
     return samples, codes.repeat(n_views), None if weights is None else weights.repeat(n_views)
@@ -28,7 +28,7 @@ def views_as_samples(
 
 @dataclass(frozen=True)
 class ClassStatistics:
-    """What the discriminants are made of.
+    """Sums over the samples from which the discriminants are computed.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class ClassStatistics:
         Number of samples of each class, or the sum of their weights.
 
     means : ndarray of shape (C, d)
-        Their means; zeros for a class without samples.
+        Means of the samples of each class. Zeros for a class without samples.
 
     scatter : ndarray of shape (d, d)
         Sum over all samples of the outer products of their differences from the class means.
@@ -54,7 +54,7 @@ class ClassStatistics:
         n_classes: int,
         weights: NDArray[Any] | None = None,
     ) -> "ClassStatistics":
-        """Sum up samples (n, d) of the classes `codes`."""
+        """Compute the statistics of samples, (n, d), with class codes."""
         weights = np.ones(len(samples)) if weights is None else weights
         samples = samples.astype(np.float64, copy=False)
         counts = np.bincount(codes, weights, minlength=n_classes)
@@ -65,7 +65,7 @@ class ClassStatistics:
         return cls(counts, means, residuals.T @ residuals)
 
     def __add__(self, other: "ClassStatistics") -> "ClassStatistics":
-        """Statistics of all samples of both, of the same classes (Chan's formula)."""
+        """Statistics of the samples of both, for the same classes (Chan's formula)."""
         counts = self.counts + other.counts
         share = other.counts / np.where(counts > 0, counts, 1)
         shift = other.means - self.means
@@ -77,35 +77,35 @@ class ClassStatistics:
         )
 
     def spread_to(self, n_classes: int, codes: NDArray[Any]) -> "ClassStatistics":
-        """Make room for more classes; the present ones become those of `codes`."""
+        """Statistics with more classes, in which the present classes have the given codes."""
         counts, means = np.zeros(n_classes), np.zeros((n_classes, self.means.shape[1]))
         counts[codes], means[codes] = self.counts, self.means
         return ClassStatistics(counts, means, self.scatter)
 
     @property
     def has_spread(self) -> bool:
-        """Whether the samples of some class differ."""
+        """Whether some class has different samples."""
         return bool(np.trace(self.scatter) > NO_SPREAD * self.counts.sum())
 
     def discriminants(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Weights (C, d) and intercepts (C,) of ``f P mu_c - mu_c P mu_c / 2 - log C``.
 
-        P is the shrunken precision ``d inv((N - 1) Sigma + trace(Sigma) I)``, the identity where
-        no class has two different samples. A class without samples gets the mean of the others:
-        nothing speaks for it, and nothing against it.
+        P is the shrunken precision ``d inv((N - 1) Sigma + trace(Sigma) I)``, or the identity if no
+        class has two different samples. A class without samples gets the mean discriminant of the
+        other classes.
 
         Raises
         ------
         ValueError
-            If there are so many samples, by their weights, that P cannot be computed.
+            If the sum of the weights is so large that P cannot be computed.
         """
         present = self.counts > 0
         means = self.means[present]
         n = self.counts.sum()
         if not n < MOST_SAMPLES:
             raise ValueError(
-                f"the shots weigh {n:g} in all; sample_weight counts how often each was given, and above "
-                f"{MOST_SAMPLES:g} their covariance cannot be told from a singular one. Divide it."
+                f"the sum of sample_weight is {n:g}. A weight is the number of times that a shot counts, and "
+                f"above {MOST_SAMPLES:g} in all, the covariance is singular. Divide sample_weight by a constant."
             )
         weights = self._times_precision(means)
         own = (means * weights).sum(axis=1) / 2
@@ -122,18 +122,18 @@ class ClassStatistics:
         codes: NDArray[Any],
         weights: NDArray[Any] | None,
     ) -> NDArray[Any]:
-        """How far each shot moved the discriminant of one class for each query: (n, m).
+        """Contribution of each shot to the discriminant of one class for each query: (n, m).
 
-        They add up to the discriminant, less what is the same for all classes of a query: P and the
-        centre of the class means are held fixed, and means are compared about that centre.
+        They add up to the discriminant, except for a term that is the same for all classes of a query.
+        P and the centre of the class means are held fixed, and means are taken relative to the centre.
 
         Parameters
         ----------
         queries, targets : ndarray of shape (n, d) and (n,)
-            Unit features of the queries, and the code of the class that each is about.
+            Unit features of the queries, and one class code per query.
 
         shots, codes, weights : ndarray of shape (m, n_views, d), (m,) and (m,) or None
-            The shots, whose views are the samples of these statistics.
+            The shots. Their views are the samples of these statistics.
         """
         present = self.counts > 0
         centre = self.means[present].mean(axis=0)
@@ -156,8 +156,8 @@ class ClassStatistics:
         covariance = self.scatter / n
         ridge = np.trace(covariance) * np.eye(d)
         shrunken = torch.from_numpy(max(n - 1, 0) * covariance + ridge)
-        # torch's threads wait asleep; SciPy's do not, which takes many times as long where the
-        # CPU has other work too.
+        # Waiting threads of SciPy keep the CPU busy, which is much slower than torch if other programs
+        # run.
         factor = torch.linalg.cholesky(shrunken)
         sharp: NDArray[Any] = d * torch.cholesky_solve(torch.from_numpy(rows.T), factor).numpy()
         return sharp.T

@@ -1,4 +1,4 @@
-"""Tip-Adapter-F: the cache keys learn, everything else stays as it is."""
+"""Tip-Adapter-F: train the cache keys, and nothing else."""
 
 import math
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def loss_and_gradient(
     beta: float,
     weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of the full logits, and its gradient in the keys, written out by hand.
+    """Cross-entropy of the logits, and its gradient with respect to the keys, without autograd.
 
     Parameters
     ----------
@@ -31,10 +31,10 @@ def loss_and_gradient(
         Unit-norm training features.
 
     target : Tensor of shape (b,)
-        Their class codes.
+        Class codes of the queries.
 
     keys : Tensor of shape (m, d)
-        Cache keys, the parameters.
+        Cache keys, which are trained.
 
     shots : Shots
         Cache values.
@@ -49,7 +49,7 @@ def loss_and_gradient(
         Sharpness.
 
     weights : Tensor of shape (b,) or None
-        Weights of the queries, of mean 1 over the training set.
+        Weights of the queries, with mean 1 over the training set.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def loss_and_gradient(
         Mean cross-entropy.
 
     gradient : Tensor of shape (m, d)
-        Its derivative in the keys.
+        Gradient with respect to the keys.
     """
     weights = queries.new_ones(len(queries)) if weights is None else weights
     weights = weights / len(queries)
@@ -92,18 +92,18 @@ def fine_tune_keys(
     weights: Tensor | None = None,
     on_epoch: Callable[..., None] = lambda loss: None,
 ) -> tuple[Tensor, list[float]]:
-    """Learn the cache keys by AdamW with a learning rate that falls to 0 along a cosine.
+    """Train the cache keys by AdamW with a learning rate that decreases to 0 along a cosine.
 
     Parameters
     ----------
     views : Tensor of shape (n, v, d)
-        Unit-norm features of each training image's views; an epoch draws one view an image.
+        Unit-norm features of the views of each training image. An epoch draws one view per image.
 
     target : Tensor of shape (n,)
         Class codes of the images.
 
     keys : Tensor of shape (m, d)
-        Keys to start from; they are not changed.
+        Initial keys, which are not changed.
 
     shots : Shots
         Cache values.
@@ -121,22 +121,22 @@ def fine_tune_keys(
         Sharpness.
 
     n_epochs : int
-        Passes over the images.
+        Number of passes over the images.
 
     learning_rate : float
-        Of AdamW, at the start.
+        Initial learning rate of AdamW.
 
     weight_decay : float
-        Of AdamW.
+        Weight decay of AdamW.
 
     batch_size : int
-        Images a step.
+        Number of images per step.
 
     generator : torch.Generator
         Draws the order of the images and their views, on the CPU.
 
     weights : Tensor of shape (n,) or None
-        Weights of the images in the loss; their mean becomes 1.
+        Weights of the images in the loss. They are divided by their mean.
 
     on_epoch : callable
         Called with the mean `loss` after each epoch.
@@ -144,7 +144,7 @@ def fine_tune_keys(
     Returns
     -------
     keys : Tensor of shape (m, d)
-        The learned keys, not renormalised.
+        Trained keys, not normalised.
 
     losses : list of float
         Mean loss of each epoch.
@@ -152,7 +152,7 @@ def fine_tune_keys(
     Raises
     ------
     ValueError
-        If the loss is not finite, or a learned key so long that its votes overflow.
+        If the loss is not finite, or if a trained key is so long that its votes overflow.
     """
     n, n_views, _ = views.shape
     weights = None if weights is None else weights / weights.mean()
@@ -162,7 +162,7 @@ def fine_tune_keys(
         lr=learning_rate,
         eps=EPSILON,
         weight_decay=weight_decay,
-        # One pass over the keys, which are most of a step's memory, instead of eight.
+        # Fused, for one pass over the keys instead of eight. Memory access dominates a step.
         fused=keys.device.type in ("cpu", "cuda"),
     )
     n_steps = n_epochs * -(-n // batch_size)
@@ -192,13 +192,13 @@ def fine_tune_keys(
             schedule.step()
             total += loss.item() * len(rows)
         losses.append(total / n)
-        # The largest vote that a key can give any query is `exp(beta (|k| - 1))`.
+        # The largest possible vote of a key is `exp(beta (|k| - 1))`.
         longest = parameter.data.norm(dim=1).max().item()
         overflows = not beta * (longest - 1) < math.log(torch.finfo(keys.dtype).max)
         if overflows or not math.isfinite(total):
             raise ValueError(
-                f"fine-tuning diverged in epoch {len(losses)}: the loss is {losses[-1]:g}, the longest key "
-                f"{longest:g}. Lower learning_rate={learning_rate:g}; if that is small, look at "
+                f"fine-tuning diverged in epoch {len(losses)}: the loss is {losses[-1]:g}, and the norm of the "
+                f"longest key is {longest:g}. Lower learning_rate={learning_rate:g}; if it is small already, check "
                 f"weight_decay={weight_decay:g}, alpha={alpha:g}, beta={beta:g}, "
                 f"logit_scale={logit_scale:g} and sample_weight."
             )

@@ -1,7 +1,7 @@
 """Kernel ridge regression on the residuals of the text prior.
 
-Everything here takes and returns torch tensors. Systems are solved in double precision: kernels of
-unit features are all positive, so that their largest eigenvalue grows with the number of rows.
+All functions take and return torch tensors. Systems are solved in double precision, because the entries
+of the kernel are all positive and its largest eigenvalue grows with the number of rows.
 """
 
 import torch
@@ -9,16 +9,16 @@ from torch import Tensor
 
 from sktip._maths.cache import affinity, query_blocks
 
-#: Rows of the keys, and classes, in one piece of work.
+#: Numbers of rows and of classes in one block.
 ROWS, CLASSES = 256, 64
 
 
 def residual_targets(keys: Tensor, codes: Tensor, text: Tensor | None, classes: slice) -> Tensor:
-    """One-hot labels less the cosines with the text features, ``L - K W'``, of some classes: (m, c)."""
+    """One-hot labels minus cosines with the text features, ``L - K W'``, for some classes: (m, c)."""
     if text is None:
         targets = keys.new_zeros((len(keys), classes.stop - classes.start), dtype=torch.float64)
     else:
-        # Keys may be in single precision: they are converted by blocks, to keep memory down.
+        # Keys in single precision are converted by blocks, to save memory.
         wanted = text[classes].double().T
         targets = torch.cat([-part.double() @ wanted for part in keys.split(ROWS)])
     own = torch.nonzero((codes >= classes.start) & (codes < classes.stop))[:, 0]
@@ -27,7 +27,7 @@ def residual_targets(keys: Tensor, codes: Tensor, text: Tensor | None, classes: 
 
 
 def ridge_factor(keys: Tensor, beta: float, lam: float, weights: Tensor | None = None) -> Tensor:
-    """Cholesky factor of ``k(K, K) + lambda I``: (m, m), the only matrix of its size.
+    """Cholesky factor of ``k(K, K) + lambda I``, (m, m). No other matrix of this size is allocated.
 
     Parameters
     ----------
@@ -35,15 +35,15 @@ def ridge_factor(keys: Tensor, beta: float, lam: float, weights: Tensor | None =
         Unit features, in double precision.
 
     beta, lam : float
-        Sharpness and ridge.
+        Sharpness and regularisation strength.
 
     weights : Tensor of shape (m,) or None
-        How much the error at each key counts: its ridge is lambda over its weight.
+        Weights of the errors at the keys. The diagonal gets lambda divided by the weight.
 
     Raises
     ------
     ValueError
-        If the matrix is singular, as far as double precision can tell.
+        If the matrix is singular in double precision.
     """
     kernel = keys.new_empty((len(keys), len(keys)))
     for start in range(0, len(keys), ROWS):
@@ -53,17 +53,17 @@ def ridge_factor(keys: Tensor, beta: float, lam: float, weights: Tensor | None =
     ridge = keys.new_full((len(keys),), lam) if weights is None else lam / weights
     kernel.diagonal().add_(ridge)
     info = torch.empty(0, dtype=torch.int32, device=keys.device)
-    # The transpose of a symmetric matrix is that matrix, in the layout that LAPACK writes into.
+    # The transpose of the symmetric matrix has the memory layout that LAPACK writes to.
     factor: Tensor
     factor, info = torch.linalg.cholesky_ex(kernel.mT, out=(kernel.mT, info))
     pivots = factor.diagonal() ** 2
-    # The diagonal of the kernel is 1: a pivot below the rounding of that is nothing but rounding.
+    # The diagonal of the kernel is 1, so smaller pivots than its rounding error are meaningless.
     enough = pivots > torch.finfo(keys.dtype).eps * (1 + ridge)
     if info.item() or not enough.all():
         raise ValueError(
             f"the kernel ridge regression has no solution in double precision with lam={lam:g} and "
-            f"beta={beta:g}: shots are too similar to one another. Raise lam, or beta, or remove "
-            "shots that are given twice."
+            f"beta={beta:g}, because shots are too similar to one another. Raise lam or beta, or remove duplicate "
+            "shots."
         )
     return factor
 
@@ -77,7 +77,7 @@ def dual_coefficients(
 ) -> Tensor:
     """Solution of ``(k(K, K) + lambda I) a = R`` from the Cholesky factor: (m, C).
 
-    It is computed in double precision, by blocks, and stored in that of the keys.
+    It is computed in double precision, by blocks, and returned in the type of the keys.
     """
     duals = keys.new_empty((len(keys), n_classes))
     for start in range(0, n_classes, CLASSES):

@@ -1,4 +1,4 @@
-"""How well an image is known: scores of logits, and of cosines with text."""
+"""Scores of how well an image fits the known classes, from its logits and cosines with text."""
 
 from collections.abc import Mapping
 
@@ -8,15 +8,15 @@ from scipy.special import logsumexp
 
 Scores = dict[str, NDArray[np.float64]]
 
-#: Weights of the parts of the combined score, each in units of its standard deviation over the
-#: held-out shots. They were chosen on halves of the classes of two data sets, without their queries.
+#: Weights of the parts of the combined score, each divided by its standard deviation over the held-out
+#: shots. They were chosen on halves of the classes of two data sets, without their queries.
 COMBINED = {"max_logit": 1.0, "zero_shot": 1.0, "certainty": 0.5}
 
 
 def known_scores(
     logits: NDArray[np.float64], cosines: NDArray[np.floating] | None = None
 ) -> Scores:
-    """Score each row in every way; larger is better known.
+    """Compute all scores of each row. Images of known classes have larger scores.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def known_scores(
 def score_by(
     criterion: str, scores: Mapping[str, NDArray[np.float64]], scales: Mapping[str, float]
 ) -> NDArray[np.float64]:
-    """Take one of the scores, or combine them, each divided by its scale."""
+    """Return one of the scores, or their combination with each part divided by its scale."""
     if criterion != "combined":
         return scores[criterion]
     parts = [weight * scores[name] / scales[name] for name, weight in COMBINED.items()]

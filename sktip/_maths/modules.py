@@ -1,4 +1,4 @@
-"""The logits of each method as a module of torch, in operations that other runtimes have too."""
+"""The logits of each method as a torch module, with operations that ONNX runtimes support."""
 
 from typing import Any
 
@@ -46,7 +46,7 @@ class CacheLogits(nn.Module):
         Class code of each key.
 
     votes : Tensor of shape (m,)
-        What each key is worth, alpha times its weight: the row of V is that, for its own class.
+        Alpha times the weight of each key; the nonzero entry in its row of V.
 
     text : Tensor of shape (C, d)
         Text features times the logit scale; zeros without a text prior.
@@ -71,7 +71,7 @@ class CacheLogits(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         votes = self.votes * torch.exp(self.beta * (features @ self.keys.T - 1))
         logits: Tensor = features @ self.text.T
-        # Not `index_add`, which the exporter of old versions of torch gets wrong.
+        # Not `index_add`, which old versions of torch export incorrectly.
         return logits.scatter_add(1, self.codes.expand(votes.shape), votes)
 
 
@@ -111,21 +111,21 @@ class RidgeLogits(nn.Module):
 
 
 class AdapterLogits(nn.Module):
-    """CLIP-Adapter's logits: cosines of the adapted features with the classes, scaled.
+    """CLIP-Adapter's logits: scaled cosines of the adapted features with the class features.
 
     Parameters
     ----------
     down : Tensor of shape (d, h)
-        Weights into the bottleneck.
+        Weights of the first layer.
 
     up : Tensor of shape (h, d)
-        Weights out of it.
+        Weights of the second layer.
 
     classes : Tensor of shape (C, d)
         Class features times the logit scale.
 
     ratio : float
-        Share of the adapter in the mixture.
+        Share of the adapter's output.
     """
 
     down: Tensor
@@ -145,21 +145,21 @@ class AdapterLogits(nn.Module):
 
 
 class ClassifierModule(nn.Module):
-    """From features, or from the pixels of which an image tower makes them, to logits.
+    """Module from features, or from pixels with an image tower, to logits.
 
     Parameters
     ----------
     head : Module
-        From unit rows to logits.
+        Module from unit rows to logits.
 
     classes : list
         Labels of the columns.
 
     tower : Module or None
-        From pixels to features, of which some towers return a tuple with other things behind.
+        Module from pixels to features. It may return a tuple whose first item is the features.
 
     preprocessing : dict or None
-        What the pixels are, with a tower.
+        Preprocessing of the pixels, with a tower.
     """
 
     def __init__(

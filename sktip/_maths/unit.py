@@ -1,4 +1,4 @@
-"""Rows of length 1."""
+"""Normalise rows to length 1."""
 
 from typing import Any
 
@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 
 def unit_norm(features: NDArray[Any]) -> NDArray[Any]:
-    """Divide rows by their norm; rows of zeros stay zero."""
+    """Divide rows by their norm. Rows of zeros stay zero."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         norms = np.linalg.norm(features, axis=-1, keepdims=True)
-    # Of very short and very long rows the squares lose digits, or are 0 or infinite: those are
-    # divided by their largest number first.
+    # The squares of very short and very long rows underflow or overflow. These rows are divided by their
+    # largest entry first.
     limits = np.finfo(norms.dtype)
     odd = ~((norms > np.sqrt(limits.tiny / limits.eps)) & (norms < np.inf))[..., 0]
     if odd.any():

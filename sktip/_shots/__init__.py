@@ -1,1 +1,1 @@
-"""What classifiers keep of their shots."""
+"""Classifiers that keep their shots."""

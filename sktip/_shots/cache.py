@@ -1,4 +1,4 @@
-"""What Tip-Adapter and its self-tuning form share: a cache that is built, fine-tuned and used."""
+"""The cache of Tip-Adapter: building, fine-tuning and predicting."""
 
 from collections.abc import Callable
 from numbers import Integral, Real
@@ -20,7 +20,7 @@ from sktip._utils.progress import progress
 
 
 class BaseCacheClassifier(BaseCLIPClassifier):
-    """A cache of shots beside the text prior, and the learning of its keys."""
+    """A classifier with a cache of shots and a text prior, and the fine-tuning of its keys."""
 
     _parameter_constraints: dict = {
         **BaseCLIPClassifier._parameter_constraints,
@@ -41,11 +41,10 @@ class BaseCacheClassifier(BaseCLIPClassifier):
 
     @answers
     def nearest_shots(self, X: Any, n: int = 5) -> tuple[NDArray, NDArray, NDArray]:
-        r"""Find the cached shots with the largest votes for each query.
+        r"""Find the cached shots with the largest votes for each query, to explain a prediction.
 
-        The vote of shot i for its class is :math:`\alpha w_i \, \exp(-\beta (1 - f K_i^\top))`, in the
-        units of the logits: the votes of all shots of a class add up to the cache's part of
-        its logit.
+        The vote of shot i for its class is :math:`\alpha w_i \, \exp(-\beta (1 - f K_i^\top))`, with its
+        weight :math:`w_i`. The votes of all shots of a class add up to the cache's part of its logit.
 
         Parameters
         ----------
@@ -53,14 +52,14 @@ class BaseCacheClassifier(BaseCLIPClassifier):
             Images, or feature rows, as in `fit`.
 
         n : int, default=5
-            Shots to find for each query, at most as many as there are.
+            Number of shots to find for each query.
 
         Returns
         -------
         indices : ndarray of shape (n_queries, n), int
-            Rows of `cache_keys_`: shots in the order given to `fit`, without those of weight 0. The
-            largest vote comes first, and of equal votes the earlier row. With alpha 0 the order is
-            that of any other alpha.
+            Row indices of `cache_keys_`, with the largest vote first. Ties are in the order of the rows.
+            The rows are the shots in the order given to `fit`, without shots of weight 0. With alpha 0,
+            the order is that of any other alpha.
 
         weights : ndarray of shape (n_queries, n)
             Votes of these shots.
@@ -75,7 +74,7 @@ class BaseCacheClassifier(BaseCLIPClassifier):
 
         See Also
         --------
-        sktip.inspection.CacheEvidenceDisplay : The same as a picture.
+        sktip.inspection.CacheEvidenceDisplay : Plot the shots and votes of one query.
 
         Examples
         --------
@@ -93,29 +92,29 @@ class BaseCacheClassifier(BaseCLIPClassifier):
         n_shots = len(self.cache_keys_)
         if not isinstance(n, Integral) or not 1 <= n <= n_shots:
             raise ValueError(
-                f"n={n!r}; it is an integer from 1 to the number of shots in the cache, {n_shots}."
+                f"n={n!r} must be an integer from 1 to the number of shots in the cache, {n_shots}."
             )
         indices, weights = self._largest_votes(self._query_rows(X), int(n))
         return indices, weights, self.classes_[self.cache_codes_[indices]]
 
     def _alpha_beta(self) -> tuple[float, float]:
-        """Residual ratio and sharpness in use."""
+        """Residual ratio and sharpness."""
         raise NotImplementedError
 
     def _fill_cache(self, views: NDArray, y: ArrayLike, weights: NDArray | None) -> None:
-        """Make keys of the shots' views: (m, n_views, d)."""
+        """Compute the cache keys from the features of the shots' views, (m, n_views, d)."""
         self.cache_keys_ = unit_norm(views.mean(axis=1))
         self.cache_codes_ = codes_of(y, self.classes_)
         self.cache_weights_ = self._class_weighted(self.cache_codes_, weights)
         self._check_weights()
 
     def _check_weights(self) -> None:
-        """Check that votes with these weights can be added up in the type of the keys."""
+        """Check that sums of votes with these weights do not overflow."""
         if self.cache_weights_ is not None:
             check_magnitudes(self.cache_keys_.dtype, sample_weight=float(self.cache_weights_.sum()))
 
     def _fine_tune(self, views: NDArray, alpha: float, beta: float) -> None:
-        """Let all keys learn from the unit views of the shots: (m, n_views, d)."""
+        """Train all keys on the unit views of the shots, (m, n_views, d)."""
         everything = np.arange(len(views))
         keys, self.loss_curve_ = self._learned_keys(views, alpha, beta, everything, everything)
         self.cache_keys_ = keys
@@ -124,7 +123,7 @@ class BaseCacheClassifier(BaseCLIPClassifier):
     def _learned_keys(
         self, views: NDArray, alpha: float, beta: float, cached: NDArray, examples: NDArray
     ) -> tuple[NDArray, list[float]]:
-        """Keys of the `cached` shots after learning from the views of the `examples`; losses."""
+        """Train the keys of the `cached` shots on the views of the `examples`: keys and losses."""
         import torch
 
         from sktip._maths.cache import Shots
@@ -186,7 +185,7 @@ class BaseCacheClassifier(BaseCLIPClassifier):
         return logits_of
 
     def _largest_votes(self, X: NDArray, n: int) -> tuple[NDArray, NDArray]:
-        """Rows and votes of the n shots that say most about each query: (q, n) both."""
+        """Rows and votes of the n shots with the largest votes for each query: (q, n) both."""
         import torch
 
         from sktip._maths.cache import nearest_shots
@@ -204,7 +203,7 @@ class BaseCacheClassifier(BaseCLIPClassifier):
         return indices, votes
 
     def _tensors(self, dtype: np.dtype) -> tuple:
-        """Keys, values, text and weights of the cache, in the type and place of computation."""
+        """Keys, values, text and weights of the cache, in the type and on the device to use."""
         from sktip._maths.cache import Shots
         from sktip._maths.device import as_tensor, resolve_device
 

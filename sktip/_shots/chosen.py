@@ -1,4 +1,4 @@
-"""A cache whose alpha and beta are chosen: what is held out, and the choice."""
+"""Choose alpha and beta of a cache on held-out shots."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 class ChosenCacheClassifier(BaseCacheClassifier):
-    """A cache that is filled, and then asked by the shots that are held out of it."""
+    """A cache whose alpha and beta are chosen on shots that are held out of it."""
 
     cv: Any
     scoring: Any
     betas_: NDArray
 
     def _own_folds(self, codes: NDArray, groups: NDArray | None) -> list[Fold]:
-        """Which shots are held out together where `cv` does not say so."""
+        """Folds without `cv`."""
         if self.fine_tune:
             return balanced_folds(codes, beliefs.LEARNED_FOLDS, groups)
         if self.scoring is None and groups is None:
@@ -46,7 +46,7 @@ class ChosenCacheClassifier(BaseCacheClassifier):
         folds: list[Fold] | None,
         groups: NDArray | None,
     ) -> "AlphaBeta":
-        """Values of least cost, or of the best score, on the held-out shots."""
+        """Choose the values with the smallest cost, or the best score, on held-out shots."""
         import torch
 
         from sktip._maths.selection import alpha_beta
@@ -61,7 +61,7 @@ class ChosenCacheClassifier(BaseCacheClassifier):
             counted = weights / means
         alone = isinstance(self.cv, LeaveOneOut)
         if self.scoring is None and not self.fine_tune and not alone:
-            # A shot that is given twice is one; but what a `cv` parts stays apart.
+            # Copies of a shot are merged, unless `cv` separates them.
             apart = groups if folds is None else _memberships(folds, len(rows))
             distinct = DistinctShots.of(queries, all_codes, apart)
             if weights is not None or len(distinct.rows) < len(rows):
@@ -74,11 +74,11 @@ class ChosenCacheClassifier(BaseCacheClassifier):
             if not folds or np.bincount(all_codes[rows]).max() == 1:
                 return self._papers_values(alphas)
         elif alone and not self.fine_tune:
-            # Learned keys have seen all shots that stay in; others can be hidden one by one.
+            # Untrained keys can be held out one by one.
             folds = one_by_one(len(rows))
         asked = np.concatenate([fold.held_out for fold in folds])
         codes = all_codes[rows][asked]
-        # Means over all held-out shots; or of the means of the folds, as GridSearchCV has them.
+        # The mean over all held-out shots, or the mean over folds, as in GridSearchCV.
         sizes = [len(codes)] if balanced else [len(fold.held_out) for fold in folds]
         shares = fold_balanced_weights(sizes)
         if self.scoring is None:
@@ -108,22 +108,22 @@ class ChosenCacheClassifier(BaseCacheClassifier):
         return alpha_beta.best_values(held_out, scoring, alphas=alphas, betas=betas)
 
     def _papers_values(self, alphas: NDArray | None) -> "AlphaBeta":
-        """Take the paper's values, where no shot can be held out."""
+        """Use the paper's values, because no shot can be held out."""
         from sktip._maths.selection import alpha_beta
 
         chosen = alpha_beta.papers_values(alphas, self.betas_)
         warn(
-            "every class has one shot, so that none can be held out to choose alpha and beta; "
-            f"{chosen.alpha:g} and {chosen.beta:g} are used, the paper's values or the nearest of those to "
-            "try. Give some class a second shot, or pass a held-out set by cv=PredefinedSplit(...).",
+            "every class has one shot, so no shot can be held out to choose alpha and beta. "
+            f"alpha={chosen.alpha:g} and beta={chosen.beta:g} are used: the paper's values, or the nearest values "
+            "to try. Add a second shot to some class, or pass a held-out set with cv=PredefinedSplit(...).",
         )
         return chosen
 
     def _fold_keys(self, keys: Any, views: NDArray, fold: Fold) -> Any:
-        """Keys of the cached shots of a fold, which have not seen the held-out ones."""
+        """Keys of the cached shots of a fold, trained without the held-out shots."""
         if not self.fine_tune:
             return keys[fold.cached]
-        # A larger alpha makes up for the smaller cache: the logits start as they will in full.
+        # A larger alpha compensates for the smaller cache, so that training starts at similar logits.
         learned, _ = self._learned_keys(
             views,
             beliefs.PAPER_ALPHA * len(keys) / len(fold.cached),
@@ -135,7 +135,7 @@ class ChosenCacheClassifier(BaseCacheClassifier):
 
 
 def _memberships(folds: list[Fold], n_shots: int) -> NDArray:
-    """Which shots are in the same parts of all folds: equal numbers, (n_shots,)."""
+    """Numbers of the shots, (n_shots,): equal for shots in the same parts of all folds."""
     parts = np.zeros((n_shots, len(folds), 2), bool)
     for number, fold in enumerate(folds):
         parts[fold.held_out, number, 0] = True

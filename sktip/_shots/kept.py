@@ -1,4 +1,4 @@
-"""Shots and unlabelled images that are kept, so that more can be added and all be fitted again."""
+"""Classifiers that keep shots and unlabelled images, so that `partial_fit` can fit all of them again."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,12 +17,12 @@ from sktip.exceptions import ImageReadError
 
 
 class KeptShotsMixin:
-    """The shots that a classifier keeps."""
+    """Keeps the shots of a classifier."""
 
     shots_: Any
     shot_codes_: Any
     shot_weights_: NDArray[Any] | None
-    # Models saved before there were groups have none.
+    # For models saved by a version without groups.
     shot_groups_: NDArray[Any] | None = None
 
     def _append_shots(
@@ -32,7 +32,7 @@ class KeptShotsMixin:
         weights: NDArray[Any] | None,
         groups: NDArray[Any] | None,
     ) -> None:
-        """Keep shots beside those that are kept, if any."""
+        """Append shots to the kept ones."""
         if len(getattr(self, "shot_codes_", ())):
             groups = joined_groups(self.shot_groups_, groups)
             weights = joined_weights(self.shot_weights_, len(self.shots_), weights, len(shots))
@@ -45,7 +45,7 @@ class KeptShotsMixin:
 class KeptSamplesClassifier(KeptShotsMixin, BaseCLIPClassifier):
     """A classifier that keeps the features of its shots and of unlabelled images.
 
-    A subclass takes what `fit` and `partial_fit` are given, and then fits what is kept.
+    A subclass calls `_take` with the arguments of `fit` and `partial_fit`, and then fits what is kept.
     """
 
     _parameter_constraints: dict = {
@@ -66,22 +66,22 @@ class KeptSamplesClassifier(KeptShotsMixin, BaseCLIPClassifier):
         sample_weight: ArrayLike | None,
         groups: ArrayLike | None,
     ) -> None:
-        """Read what is given, and add it to what is kept."""
+        """Encode shots and unlabelled images, and append them to the kept ones."""
         first = not hasattr(self, "classes_")
         labels = np.array([])
         has_shots = not (_is_empty(X) and _is_empty(y))
         # Everything is checked before anything is encoded.
         if X is None and has_shots:
-            raise ValueError("y was given without X, the shots that it labels.")
+            raise ValueError("y was passed without X; pass the shots as X.")
         if has_shots:
             X, labels = self._start_fit(X, y, self.n_views, reset=first)
             shot_groups = check_groups(groups, len(X))
             counting = self._shots_that_count(X, labels, sample_weight)
             labels = counting[1]
         elif not _is_empty(sample_weight):
-            raise ValueError("sample_weight was given, but no shots that it is the weight of.")
+            raise ValueError("sample_weight was passed without shots; pass X and y.")
         elif not _is_empty(groups):
-            raise ValueError("groups were given, but no shots that they are the groups of.")
+            raise ValueError("groups were passed without shots; pass X and y.")
         unlabeled = None
         if not _is_empty(X_unlabeled):
             with _about_unlabeled():
@@ -107,7 +107,7 @@ class KeptSamplesClassifier(KeptShotsMixin, BaseCLIPClassifier):
         return self._validate_features(X_unlabeled, reset=reset)
 
     def _start_empty(self, *, has_features: bool) -> None:
-        """Set the state before any shot and any unlabelled image."""
+        """Set the state without shots and unlabelled images."""
         self.shot_codes_ = np.empty(0, np.intp)
         self.shot_weights_ = self.shot_groups_ = None
         self.unlabeled_ = None
@@ -128,7 +128,7 @@ class KeptSamplesClassifier(KeptShotsMixin, BaseCLIPClassifier):
         self.unlabeled_ = new if old is None else np.concatenate([old, new])
 
     def _total_weights(self) -> NDArray[Any]:
-        """Weights of the shots, with those of their classes."""
+        """Weights of the shots times those of their classes."""
         n_shots = len(self.shot_codes_)
         weights = np.ones(n_shots) if self.shot_weights_ is None else self.shot_weights_
         total = self._class_weighted(self.shot_codes_, weights)
@@ -136,7 +136,7 @@ class KeptSamplesClassifier(KeptShotsMixin, BaseCLIPClassifier):
 
 
 def _is_empty(given: Any) -> bool:
-    """Whether nothing is given, or nothing of it."""
+    """Whether an argument is None or has no rows."""
     if given is None:
         return True
     shape = getattr(given, "shape", None)
@@ -145,7 +145,7 @@ def _is_empty(given: Any) -> bool:
 
 @contextmanager
 def _about_unlabeled() -> Iterator[None]:
-    """Say of which images or features an error is."""
+    """Begin error messages with "X_unlabeled"."""
     try:
         yield
     except (TypeError, ValueError, ImageReadError) as error:

@@ -1,1 +1,1 @@
-"""What estimators share besides their input: labels, classes, the steps of a fit, warnings, versions, progress, links."""
+"""Shared by the estimators: labels, classes, the steps of a fit, predictions, warnings, versions, links."""

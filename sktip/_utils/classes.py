@@ -1,4 +1,4 @@
-"""Which classes there are, and what each is called."""
+"""The classes of a classifier, and their names."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,16 +21,16 @@ from sktip._utils.labels import (
 
 
 def given_names(class_names: Any) -> dict[Any, str] | list[str] | None:
-    """Read the parameter: a mapping from label to name, a sequence of names, or None.
+    """Read the parameter `class_names`: a mapping from label to name, a sequence of names, or None.
 
-    Whatever has keys is a mapping, a pandas Series from its index to its values.
+    Any object with keys is a mapping; a pandas Series maps its index to its values.
     """
     if class_names is None:
         return None
     if isinstance(class_names, set | frozenset):
         raise InvalidParameterError(
-            f"class_names is a {type(class_names).__name__}, which has no order that names could follow. Pass a "
-            "list, or a mapping {label: name}."
+            f"class_names is a {type(class_names).__name__}, whose names have no order. Pass a list, or a "
+            "mapping {label: name}."
         )
     if not hasattr(class_names, "keys"):
         return list(map(plain, class_names))
@@ -42,7 +42,7 @@ def given_names(class_names: Any) -> dict[Any, str] | list[str] | None:
     twice = [key for key, n in Counter(keys).items() if n > 1]
     if twice:
         raise InvalidParameterError(
-            f"class_names has the label {twice[0]!r} more than once in its index."
+            f"class_names has the label {twice[0]!r} more than once in its index; remove one."
         )
     return {key: class_names[key] for key in keys}
 
@@ -50,7 +50,7 @@ def given_names(class_names: Any) -> dict[Any, str] | list[str] | None:
 def resolve_classes(
     labels: NDArray[Any], class_names: Any, n_text_rows: int | None, *, needs_names: bool
 ) -> tuple[NDArray[Any], list[str] | None]:
-    """Return the sorted classes, and their names where these are known.
+    """Return the sorted classes, and their names if they are known.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def resolve_classes(
         The estimator's parameter.
 
     n_text_rows : int or None
-        Rows of the `text_features` parameter, None without it.
+        Number of rows of the `text_features` parameter. None without it.
 
     needs_names : bool
         Whether names will be encoded as text.
@@ -72,7 +72,7 @@ def resolve_classes(
         Sorted.
 
     names : list of str of length n_classes, or None
-        What each is called; None if nothing says so.
+        Names of the classes. None if they are not known.
     """
     names: list[str] | None
     given = given_names(class_names)
@@ -89,43 +89,43 @@ def resolve_classes(
         names = classes.astype(str).tolist() if kind_of(classes) == TEXT else None
         if needs_names and names is None:
             raise ValueError(
-                f"the labels are of dtype {labels.dtype}, and CLIP needs class names to read. Pass string "
+                f"the labels are of dtype {labels.dtype}, but CLIP needs class names to read. Pass string "
                 "labels, or class_names: a sequence that integer labels index, or a mapping from label to "
                 "name. Tools that encode labels as integers (calibration, stacking, voting) need the "
                 "sequence: class_names=sorted(set(labels))."
             )
     if n_text_rows is not None and n_text_rows != len(classes):
         raise ValueError(
-            f"text_features has {n_text_rows} rows for {len(classes)} classes; its rows follow the sorted "
-            f"classes {_some(classes)}."
+            f"text_features has {n_text_rows} rows for {len(classes)} classes; pass one row for each of the "
+            f"sorted classes {_some(classes)}."
         )
     for name in names or ():
         if not isinstance(name, str):
-            raise TypeError(f"class_names holds {plain(name)!r}; names are strings.")
+            raise TypeError(f"class_names holds {plain(name)!r}; names must be strings.")
     if len(classes) < 2:
         raise ValueError(
-            f"found one class, {classes.tolist()!r}; a classifier needs at least two classes. Classes "
-            "without images can be named by a mapping as class_names."
+            f"found one class, {classes.tolist()!r}; a classifier needs at least two classes. To add classes "
+            "without images, pass class_names as a mapping."
         )
     return classes, names
 
 
 def _union(labels: NDArray[Any], class_names: dict[Any, str], *, is_series: bool) -> NDArray[Any]:
     if not class_names:
-        raise ValueError("class_names is an empty mapping.")
+        raise ValueError("class_names is an empty mapping; add the classes.")
     keys = check_labels(list(class_names), "the keys of class_names")
     if {kind_of(labels), kind_of(keys)} == {INTEGERS, FLOATS}:
-        # Whole numbers both, and equal as keys: the labels say of which type classes are.
+        # Both are whole numbers, and equal as keys. The classes get the type of the labels.
         keys = keys.astype(np.int64 if kind_of(labels) == INTEGERS else labels.dtype)
     if kind_of(labels) != kind_of(keys):
         hint = (
-            " A Series goes from its index; for a sequence of names pass class_names.tolist()."
+            " A Series maps its index to its values; for a sequence of names, pass class_names.tolist()."
             if is_series
             else ""
         )
         raise ValueError(
             f"the labels are {kind_of(labels)}, but the keys of class_names are {kind_of(keys)}; the mapping "
-            f"goes from label to name.{hint}"
+            f"must go from label to name.{hint}"
         )
     return join_labels(labels, keys, "class_names")
 
@@ -136,25 +136,25 @@ def _own_name(label: Any, class_names: dict[Any, str]) -> str:
     if isinstance(label, str):
         own: str = label
         return own
-    raise ValueError(f"class_names has no name for the label {label!r}.")
+    raise ValueError(f"class_names has no name for the label {label!r}; add one.")
 
 
 def _indexed(labels: NDArray[Any], n_rows: int, parameter: str) -> NDArray[Any]:
     if n_rows == 0:
-        raise ValueError(f"{parameter} is empty.")
+        raise ValueError(f"{parameter} is empty; pass one entry per class.")
     if labels.dtype.kind in "iu":
         outside = labels[(labels < 0) | (labels >= n_rows)]
         if len(outside):
             raise ValueError(
-                f"the integer labels {_some(outside)} do not index {parameter} of length {n_rows} (0 to "
-                f"{n_rows - 1})."
+                f"the integer labels {_some(outside)} are not indices of {parameter}, which has length "
+                f"{n_rows}; labels must be from 0 to {n_rows - 1}."
             )
         return np.arange(n_rows, dtype=integer_type(labels.dtype, 0, n_rows - 1))
     if len(labels) != n_rows:
         raise ValueError(
-            f"{parameter} has length {n_rows}, but there are {len(labels)} distinct labels, "
-            f"{_some(labels)}, to take it in sorted order. If some classes have no images here, pass "
-            "class_names as a mapping {label: name}."
+            f"{parameter} has length {n_rows}, but there are {len(labels)} distinct labels, {_some(labels)}; "
+            "it must have one entry per sorted label. If some classes have no images, pass class_names as a "
+            "mapping {label: name}."
         )
     return labels
 

@@ -1,4 +1,4 @@
-"""What a search is given: splitters as folds, scorers as functions of logits, values to try."""
+"""Inputs of a search: splitters as folds, scorers as functions of logits, and values to try."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from sktip._utils.prediction import BlockwisePredictionMixin
 
 
 def folds_of(cv: Any, X: Any, y: NDArray[Any], groups: NDArray[Any] | None = None) -> list[Fold]:
-    """Folds of a scikit-learn splitter, whose parts may be positions or boolean masks."""
+    """Folds of a scikit-learn splitter, which may yield indices or boolean masks."""
     folds = [
         Fold(
             _rows(test, len(y), f"test part of split {i}"),
@@ -23,35 +23,37 @@ def folds_of(cv: Any, X: Any, y: NDArray[Any], groups: NDArray[Any] | None = Non
         for i, (train, test) in enumerate(check_cv(cv, y, classifier=True).split(X, y, groups))
     ]
     if not folds:
-        raise ValueError("cv makes no splits; it must hold some shots out.")
+        raise ValueError("cv has no splits; it must hold out some shots.")
     return folds
 
 
 def moved_folds(folds: list[Fold], places: NDArray[Any]) -> list[Fold]:
-    """Folds of rows that are elsewhere now, each once; those at a negative place are gone."""
+    """Folds with each row replaced by its new place, without duplicates and negative places."""
     moved = []
     for i, fold in enumerate(folds):
         held_out, cached = np.unique(places[fold.held_out]), np.unique(places[fold.cached])
         held_out, cached = held_out[held_out >= 0], cached[cached >= 0]
         if not len(held_out) or not len(cached):
-            raise ValueError(f"cv: a part of split {i} has no shot of positive sample_weight.")
+            raise ValueError(
+                f"cv: split {i} has no training or no test shot with positive sample_weight; change the splits."
+            )
         moved.append(Fold(held_out, cached))
     return moved
 
 
 def _rows(part: Any, n_shots: int, what: str) -> NDArray[np.intp]:
-    """Positions of the shots of one part of a split."""
+    """Return the row indices of one part of a split."""
     part = np.asarray(part)
     try:
         rows = np.arange(n_shots)[part] if part.size else np.empty(0, np.intp)
     except IndexError as error:
         raise ValueError(
-            f"cv: the {what} does not index {n_shots} shots ({error}). It holds positions, or is a "
-            "boolean mask of that length."
+            f"cv: the {what} does not index {n_shots} shots ({error}). Pass indices, or a boolean "
+            "mask of that length."
         ) from error
     if not len(rows):
         raise ValueError(
-            f"cv: the {what} is empty; every split needs shots to learn from and shots to hold out."
+            f"cv: the {what} is empty; every split needs training shots and held-out shots."
         )
     return rows
 
@@ -59,7 +61,7 @@ def _rows(part: Any, n_shots: int, what: str) -> NDArray[np.intp]:
 def score_of_logits(
     scoring: Any, classes: NDArray[Any], codes: NDArray[Any], sizes: Sequence[int]
 ) -> Callable[[NDArray[Any]], float]:
-    """Make a scorer a function of logits: the mean of its scores on the folds.
+    """Convert a scorer to a function of logits: the mean of its scores over the folds.
 
     Parameters
     ----------
@@ -73,12 +75,12 @@ def score_of_logits(
         Class codes of the held-out shots, fold by fold.
 
     sizes : sequence of int
-        Held-out shots of each fold.
+        Number of held-out shots of each fold.
 
     Returns
     -------
     score : callable
-        From logits of the held-out shots, (q, C), to their score.
+        Function from logits of the held-out shots, (q, C), to their score.
     """
     scorer, ends = get_scorer(scoring), np.cumsum(sizes)[:-1]
     labels = np.split(classes[codes], ends)
@@ -91,7 +93,7 @@ def score_of_logits(
 
 
 class KnownLogits(BlockwisePredictionMixin, ClassifierMixin, BaseEstimator):
-    """A classifier whose logits are known already: what a scikit-learn scorer is handed."""
+    """A classifier with known logits, to pass to scikit-learn scorers."""
 
     def __init__(self, logits: NDArray[Any], classes: NDArray[Any]):
         self.logits = logits
@@ -108,8 +110,8 @@ def search_values(values: ArrayLike | None, name: str) -> NDArray[Any] | None:
         return None
     grid = np.asarray(values, dtype=float)
     if grid.ndim != 1 or len(grid) == 0:
-        raise ValueError(f"{name} has shape {grid.shape}; it is a list of at least one number.")
+        raise ValueError(f"{name} has the shape {grid.shape}; pass a list of at least one number.")
     wrong = grid[~(np.isfinite(grid) & (grid >= 0))]
     if len(wrong):
-        raise ValueError(f"{name} holds {wrong[0]!r}; values are finite and not negative.")
+        raise ValueError(f"{name} holds {wrong[0]!r}; values must be finite and not negative.")
     return np.unique(grid)

@@ -1,4 +1,4 @@
-"""The address of the documentation, known from one place: the metadata of the package."""
+"""The URL of the documentation, from the metadata of the package."""
 
 import functools
 from importlib.metadata import PackageNotFoundError, metadata
@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, metadata
 
 @functools.cache
 def address() -> str:
-    """Return the URL that `pyproject.toml` calls "Documentation"; empty where it has none."""
+    """Return the URL "Documentation" of `pyproject.toml`. Empty if it has none."""
     try:
         urls = metadata("sktip").get_all("Project-URL") or []
     except PackageNotFoundError:
@@ -16,7 +16,7 @@ def address() -> str:
 
 
 class DocumentedMixin:
-    """Lead from the HTML of an estimator, as notebooks show it, to its page in the API reference."""
+    """Link the HTML representation of an estimator to its page in the API reference."""
 
     _doc_link_module = "sktip"
 

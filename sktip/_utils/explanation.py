@@ -1,6 +1,6 @@
-"""Why a classifier answers as it does: parts of the logits that add up to them."""
+"""`explain`: split the logits of a classifier into parts that add up to them."""
 
-# The annotations of nested functions would be evaluated anew in every call.
+# Without this, annotations of nested functions would be evaluated in every call.
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -15,15 +15,14 @@ from sktip._utils.fitting import answers
 from sktip._utils.labels import check_labels, codes_of
 from sktip._utils.prediction import unit_rows
 
-#: What logits may be made of.
+#: Names of the parts.
 PARTS = ("text", "means", "correction", "unlabeled")
 
 
 class ExplanationMixin:
-    """Logits as sums of parts, and of what each shot says.
+    """Split logits into parts, and into contributions of single shots.
 
-    The classifier says what its logits are made of in `_parts`, and what its shots do in
-    `_shots_part`.
+    A classifier defines `_parts` and `_shots_part`.
     """
 
     classes_: NDArray[Any]
@@ -33,7 +32,7 @@ class ExplanationMixin:
 
     @answers
     def explain(self, X: Any, labels: ArrayLike | None = None) -> Bunch:
-        """Split logits into parts: text, class means, correction, unlabelled images, single shots.
+        """Explain predictions: split logits into text, class means, correction and single shots.
 
         Parameters
         ----------
@@ -41,37 +40,37 @@ class ExplanationMixin:
             Queries.
 
         labels : array-like of shape (n,), default=None
-            For each query, the class whose logit is traced to single shots. None takes the
-            predicted classes.
+            For each query, the class whose logit is split into contributions of single shots. If None,
+            the predicted classes.
 
         Returns
         -------
         explanation : Bunch
-            The logits are the sum of four parts, of which those that a classifier does not have are
-            zeros. Adding the same to all classes of a query changes no answer: compare the parts of
-            competing classes.
+            The logits are the sum of four parts. Parts that a classifier does not have are zeros.
+            Compare the parts of competing classes: a number that is added to all classes of a query
+            does not change the prediction.
 
-            - ``labels``: ndarray of shape (n,), the classes that are traced to shots.
-            - ``text``, ``means``, ``correction``, ``unlabeled``: ndarray of shape (n, C), the parts;
-              columns follow `classes_`.
-            - ``shots``: ndarray of shape (n, m), how far each shot moved the logit of that class,
-              through the class means and the correction. Columns are the shots in the order given,
-              without those of weight 0. What was chosen on all shots together, such as weights and
-              the covariance, is held fixed. None where the shots are not kept: `GDAClassifier`
-              keeps them with ``alpha="auto"`` and a text prior.
-            - ``shot_labels``: ndarray of shape (m,), the classes of the shots, or None.
-            - ``prior``: ndarray of shape (n,), what no shot says: ``means + correction`` of that
-              class minus the sum of ``shots``, or None.
+            - ``labels``: ndarray of shape (n,), classes whose logits are split by shots.
+            - ``text``, ``means``, ``correction``, ``unlabeled``: ndarray of shape (n, C), the parts,
+              with columns in the order of `classes_`.
+            - ``shots``: ndarray of shape (n, m), contribution of each shot to the logit of that class,
+              through the class means and the correction. Columns are the shots in the order given
+              to `fit`, without shots of weight 0. Values that depend on all shots together, such as
+              the covariance, are held fixed. None if the shots are not kept: `GDAClassifier` keeps
+              them only with ``alpha="auto"`` and a text prior.
+            - ``shot_labels``: ndarray of shape (m,), classes of the shots, or None.
+            - ``prior``: ndarray of shape (n,), the part of the logit that does not come from shots:
+              ``means + correction`` of that class minus the sum of ``shots``. None without ``shots``.
 
         Raises
         ------
         ValueError
-            If labels are unknown, or not as many as the queries.
+            If a label is unknown, or if there is not one label per query.
 
         See Also
         --------
-        TipAdapterClassifier.nearest_shots : The votes of a cache.
-        sktip.inspection.CacheEvidenceDisplay : The same as a picture.
+        TipAdapterClassifier.nearest_shots : Return the votes of a cache.
+        sktip.inspection.CacheEvidenceDisplay : Plot the explanation of one query.
         """
         check_is_fitted(self)
         queries = unit_rows(self._query_rows(X)).astype(np.float64, copy=False)
@@ -82,11 +81,13 @@ class ExplanationMixin:
         else:
             labels = check_labels(labels, "labels")
             if len(labels) != len(queries):
-                raise ValueError(f"labels has {len(labels)} classes for {len(queries)} queries.")
+                raise ValueError(
+                    f"labels has {len(labels)} classes for {len(queries)} queries; pass one per query."
+                )
             unknown = np.flatnonzero(~np.isin(labels, self.classes_))
             if len(unknown):
                 raise ValueError(
-                    f"labels has {labels.tolist()[unknown[0]]!r} at index {unknown[0]}, which is no class."
+                    f"labels has {labels.tolist()[unknown[0]]!r} at index {unknown[0]}, which is not a class."
                 )
             targets = codes_of(labels, self.classes_)
         found = self._shots_part(queries, targets)
@@ -105,17 +106,17 @@ class ExplanationMixin:
         )
 
     def _parts(self, queries: NDArray[Any], logits: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Parts that add up to the logits, by those of their names that there are: (n, C) each."""
+        """Parts that add up to the logits, by name: (n, C) each. Missing parts are left out."""
         raise NotImplementedError
 
     def _shots_part(
         self, queries: NDArray[Any], targets: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[Any]] | None:
-        """Split the logits of classes by shots: (n, m); also return the shots' classes, (m,)."""
+        """Contributions of the shots to the logits of classes, (n, m), and the shots' codes, (m,)."""
         raise NotImplementedError
 
     def _text_part(self, queries: NDArray[Any], scale: float) -> NDArray[Any]:
-        """Cosines with the text features, scaled: (n, C)."""
+        """Scaled cosines with the text features: (n, C)."""
         if self.text_features_ is None:
             return np.zeros((len(queries), len(self.classes_)))
         part: NDArray[Any] = scale * (queries @ self.text_features_.T.astype(np.float64))

@@ -1,4 +1,4 @@
-"""What a fitted classifier says about how it was made, and what is checked when one is loaded."""
+"""`fitted_with_`: the versions and the model that a classifier was fitted with, and their checks."""
 
 import functools
 import inspect
@@ -9,44 +9,44 @@ from numpy.typing import NDArray
 
 from sktip import __version__
 
-#: Layout of the fitted attributes. It grows when an older sktip could not use a newer file.
+#: Version of the fitted attributes. It is raised when older versions of sktip cannot use new files.
 FORMAT = 1
-#: Cosine, of what two encoders make of one picture, above which they may be the same model in
-#: another place or precision. Fine-tunes of one model may lie above it too: their weights tell.
+#: Two encoders may be the same model, on another machine or in another precision, if their features of
+#: one image have at least this cosine. Fine-tuned versions of a model can exceed it; their weights differ.
 SAME_MODEL = 0.99
 
 
 def record(encoder: Any, weights: dict[str, str] | None = None) -> dict[str, Any]:
-    """Describe what fits now: the format, the versions that matter, and the encoder's model."""
+    """Record the format, the versions and the encoder's model at the time of `fit`."""
     entries = {"format": FORMAT, "sktip": __version__, **_versions()}
     if encoder is not None:
         entries |= {
             name: getattr(encoder, name) for name in ("model_name", "pretrained", "precision")
         }
     if weights is not None:
-        # What was used, where the parameter left the choice.
+        # The precision in use, since the parameter may be "auto".
         entries |= {"weights": weights, "precision": weights["precision"]}
     return entries
 
 
 @functools.cache
 def _versions() -> dict[str, str]:
-    # Of the installed packages, so that none needs to be imported.
+    # From the metadata of the packages, so that none is imported.
     return {name: version(name) for name in ("numpy", "scikit-learn", "torch", "open_clip_torch")}
 
 
 def check_format(name: str, state: dict[str, Any]) -> None:
-    """Refuse the state of an estimator that a newer sktip has saved in another layout."""
+    """Refuse the state of an estimator that was saved in a newer format."""
     made = state.get("fitted_with_", {})
     if made.get("format", FORMAT) > FORMAT:
         raise ValueError(
-            f"this {name} was saved by sktip {made['sktip']} in format {made['format']}; "
+            f"this {name} was saved by sktip {made['sktip']} in format {made['format']}, but "
             f"sktip {__version__} reads formats up to {FORMAT}. Install sktip {made['sktip']} or newer."
         )
 
 
 def check_same_model(classifier: Any, session: Any) -> None:
-    """Refuse an open encoder of another model than that of `fit`: its features mean something else."""
+    """Refuse an open encoder with another model than in `fit`, whose features are not comparable."""
     known: NDArray[Any] | None = getattr(classifier, "encoder_probe_", None)
     if known is None:
         return
@@ -63,16 +63,16 @@ def check_same_model(classifier: Any, session: Any) -> None:
         for source in (classifier.fitted_with_, record(classifier.encoder))
     )
     raise ValueError(
-        f"the encoder is not the model that this {type(classifier).__name__} was fitted with: {then} "
-        f"then, {now} now, and their {what} differ. Set the encoder back, or call fit."
+        f"the encoder is not the model that this {type(classifier).__name__} was fitted with: it was {then}, "
+        f"now it is {now}, and their {what} differ. Set the old encoder again, or call fit."
     )
 
 
 def _have_changed(then: dict[str, str] | None, now: dict[str, str]) -> bool:
-    """Whether the hashes of weights tell that these are others.
+    """Whether the weights have different hashes.
 
-    They tell nothing if one is not known, or was made of numbers in another precision or under
-    another version of the library, which may name the same weights differently.
+    Hashes are not compared if one is unknown, or if the precision or the version of the library
+    differs: it may name the same weights differently.
     """
     if then is None:
         return False
@@ -80,7 +80,7 @@ def _have_changed(then: dict[str, str] | None, now: dict[str, str]) -> bool:
 
 
 def with_defaults(cls: type, state: dict[str, Any]) -> dict[str, Any]:
-    """State of an estimator, whose parameters have their defaults where it was saved before them."""
+    """State of an estimator, with defaults for parameters that did not exist when it was saved."""
     given = inspect.signature(cls).parameters.values()
     defaults = {p.name: p.default for p in given if p.default is not inspect.Parameter.empty}
     return {**defaults, **state}

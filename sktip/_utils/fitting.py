@@ -1,4 +1,4 @@
-"""How the state of a classifier changes: computed aside, published in one step, read as a whole."""
+"""Change the state of a classifier in one step, so that a failed `fit` leaves it unchanged."""
 
 import functools
 from collections.abc import Callable
@@ -12,16 +12,16 @@ from sktip._utils.fitted_with import record
 Params = ParamSpec("Params")
 Answer = TypeVar("Answer")
 
-#: Attribute of the object that a method works on: what is kept for the length of the call.
+#: Attribute that holds data for the duration of one call.
 CALL = "_call"
 
 
 def fits(method: Callable[Params, Answer]) -> Callable[Params, Answer]:
-    """Wrap a method that fits: it starts from the parameters, and nothing of an earlier fit stays.
+    """Wrap a `fit` method: it starts from the parameters, without the state of an earlier fit.
 
-    Parameters are checked. The method works on a twin of the estimator, whose state becomes that
-    of the estimator in one step at the end. So whatever stops it, an interrupt included, leaves no
-    trace, and nobody sees half a state. The estimator is returned.
+    The parameters are validated. The method works on a twin of the estimator. At the end, the
+    twin's state becomes that of the estimator in one step. So an error or an interrupt changes
+    nothing, and other threads never see a partial state. The estimator is returned.
     """
     return _published(
         method, lambda state: {k: v for k, v in state.items() if not is_fitted_name(k)}
@@ -29,12 +29,12 @@ def fits(method: Callable[Params, Answer]) -> Callable[Params, Answer]:
 
 
 def extends_fit(method: Callable[Params, Answer]) -> Callable[Params, Answer]:
-    """Wrap a method that adds to what was fitted: the same, but it starts from all there is."""
+    """Wrap a `partial_fit` method: as `fits`, but it starts from the fitted state."""
     return _published(method, dict)
 
 
 def answers(method: Callable[Params, Answer]) -> Callable[Params, Answer]:
-    """Wrap a method that predicts: it reads the state of one moment, whoever fits meanwhile."""
+    """Wrap a method that predicts: it uses one state, even if another thread fits meanwhile."""
 
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Answer:
         return method(_twin(self, dict), *args, **kwargs)
@@ -45,7 +45,7 @@ def answers(method: Callable[Params, Answer]) -> Callable[Params, Answer]:
 def available_if(
     check: Callable[[Any], bool],
 ) -> Callable[[Callable[Params, Answer]], Callable[Params, Answer]]:
-    """Offer a method where `check` allows it: scikit-learn's decorator, with the method's type."""
+    """Make a method available if `check` allows it: scikit-learn's decorator, with type hints."""
     return cast(
         "Callable[[Callable[Params, Answer]], Callable[Params, Answer]]",
         metaestimators.available_if(check),
@@ -63,7 +63,7 @@ def _published(
         state = vars(twin)
         if CALL not in vars(self):
             del state[CALL]
-        # One step: a thread that reads `__dict__` meanwhile gets the old state or the new one.
+        # In one step: a thread that reads `__dict__` meanwhile gets the old state or the new one.
         self.__dict__ = state
         return self
 
@@ -72,19 +72,18 @@ def _published(
 
 
 def _twin(estimator: Any, start: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
-    """Make another object with the same attributes, or those that `start` keeps of them.
+    """Make another object with the same attributes, filtered by `start`.
 
-    The twin lives as long as the call, as does what it keeps in the attribute `CALL`. A method
-    that another one calls shares that.
+    The twin exists for one call, and so does the data in its attribute `CALL`.
     """
-    # Not `copy.copy`, which would pass through the checks of what is loaded from a file.
+    # Not `copy.copy`, which would run the checks of a state that is loaded from a file.
     twin = object.__new__(type(estimator))
     twin.__dict__ = {CALL: {}, **start(vars(estimator).copy())}
     return twin
 
 
 def _weights(twin: Any) -> dict[str, str] | None:
-    """Say what is known of the encoder's weights, if they made features or text."""
+    """Identity of the encoder's weights. None if the encoder was not used."""
     state = vars(twin)
     if state.get("encoder_probe_") is None:
         return None

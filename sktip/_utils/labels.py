@@ -1,4 +1,4 @@
-"""Labels: of one kind, without gaps, and never turned into something else."""
+"""Checks of labels, sample weights and groups."""
 
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
@@ -17,16 +17,16 @@ _KINDS = {"U": TEXT, "O": TEXT, "b": BOOLEANS, "i": INTEGERS, "u": INTEGERS, "f"
 
 
 def check_labels(y: Any, name: str = "y") -> NDArray[Any]:
-    """Check labels, and return them as an array that says the same.
+    """Check labels, and return them as an array without changing their type.
 
     Parameters
     ----------
     y : array-like of shape (n,)
-        Labels as users give them: a list, an array, a column of a table. A table of one column
-        is taken with a warning, as scikit-learn does.
+        Labels: a list, an array or a column of a table. A table with one column is accepted with a
+        warning, as in scikit-learn.
 
     name : str, default="y"
-        What messages call them.
+        Name of the labels in messages.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def check_labels(y: Any, name: str = "y") -> NDArray[Any]:
     Raises
     ------
     ValueError
-        If they are of several kinds, some are missing, or they are no labels at all.
+        If the labels are of several kinds, if some are missing, or if they are not class labels.
     """
     labels = _as_array(y, name)
     if not len(labels):
@@ -47,24 +47,24 @@ def check_labels(y: Any, name: str = "y") -> NDArray[Any]:
     found = type_of_target(labels, input_name=name)
     if found not in ("binary", "multiclass") or labels.dtype.kind not in _KINDS:
         raise ValueError(
-            f"Unknown label type: {found}. Labels are strings or integers; {name} looks like the numbers of "
-            "a regression."
+            f"Unknown label type: {found}. Labels must be strings or integers; {name} looks like the target "
+            "of a regression."
         )
     return labels
 
 
 def plain(label: Any) -> Any:
-    """Return a label of NumPy as Python's own: a message shows 'cat', not np.str_('cat')."""
+    """Convert a NumPy scalar to Python's type, so that messages show 'cat', not np.str_('cat')."""
     return label.item() if isinstance(label, np.generic) else label
 
 
 def kind_of(labels: NDArray[Any]) -> str:
-    """Say what labels that were checked are, in words."""
+    """Name the kind of checked labels, for messages."""
     return _KINDS.get(labels.dtype.kind, str(labels.dtype))
 
 
 def join_labels(known: NDArray[Any], new: NDArray[Any], name: str = "y") -> NDArray[Any]:
-    """Join labels of the same kind: sorted, each once, of a type that holds them all.
+    """Return the sorted union of labels of the same kind, in a type that holds all of them.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def join_labels(known: NDArray[Any], new: NDArray[Any], name: str = "y") -> NDAr
         More labels.
 
     name : str, default="y"
-        What messages call the new ones.
+        Name of the new labels in messages.
 
     Returns
     -------
@@ -85,44 +85,44 @@ def join_labels(known: NDArray[Any], new: NDArray[Any], name: str = "y") -> NDAr
     Raises
     ------
     ValueError
-        If the new ones are of another kind.
+        If the new labels are of another kind.
     """
     if not len(new) or not len(known):
         return np.unique(known if len(known) else new)
     if kind_of(known) != kind_of(new):
         raise ValueError(
             f"{name} holds {kind_of(new)}, such as {plain(new[0])!r}, but the classes are {kind_of(known)}, such as "
-            f"{plain(known[0])!r}. Labels are all of one kind."
+            f"{plain(known[0])!r}. Labels must be of one kind."
         )
     if kind_of(new) == INTEGERS:
-        # As Python's, since NumPy makes floats of signed integers beside unsigned ones.
+        # As Python integers, since NumPy converts signed and unsigned integers together to floats.
         both = sorted({*known.tolist(), *new.tolist()})
         return np.array(both, integer_type(known.dtype, both[0], both[-1]))
     return np.union1d(known, new)
 
 
 def integer_type(dtype: np.dtype, least: int, largest: int) -> np.dtype:
-    """Choose the integer type: `dtype` if it holds the numbers, else the next that does."""
+    """Return the integer type `dtype` if it holds the numbers, else the smallest one that does."""
     own = [dtype] if dtype.kind in "iu" else []
     for wanted in (*own, *map(np.dtype, ("i2", "i4", "i8", "u8"))):
         limits = np.iinfo(wanted)
         if limits.min <= least and largest <= limits.max:
             return wanted
     raise ValueError(
-        f"the integer labels {least} and {largest} fit into no one integer type; make labels strings."
+        f"no integer type holds both labels {least} and {largest}; use strings as labels."
     )
 
 
 def codes_of(labels: ArrayLike, classes: NDArray[Any]) -> NDArray[np.intp]:
-    """Place of each label in the sorted classes, which have all of them."""
-    # Of two types NumPy would compare a third, such as floats of large integers.
+    """Index of each label in the sorted classes, which include all labels."""
+    # Converted first: NumPy would compare two integer types as floats, which are not exact.
     return np.searchsorted(classes, np.asarray(labels).astype(classes.dtype, copy=False))
 
 
 def check_weights(
     sample_weight: ArrayLike, n_shots: int, name: str = "sample_weight"
 ) -> NDArray[np.float64]:
-    """Check the weights of shots: (n_shots,), none of them negative. They may all be 0."""
+    """Check the weights of shots, (n_shots,). They must not be negative, and may all be 0."""
     if isinstance(sample_weight, Real):
         sample_weight = np.full(n_shots, sample_weight)
     weights: NDArray[np.float64] = check_array(
@@ -135,7 +135,7 @@ def check_weights(
     negative = np.flatnonzero(weights < 0)
     if len(negative):
         raise ValueError(
-            f"Negative {name}: {weights[negative[0]]:g} at index {negative[0]}. Weights are 0 or more."
+            f"Negative {name}: {weights[negative[0]]:g} at index {negative[0]}. Weights must be 0 or more."
         )
     return weights
 
@@ -146,12 +146,12 @@ def weights_of_classes(
     weights: NDArray[Any],
     classes: NDArray[Any],
 ) -> NDArray[np.float64]:
-    """Weights of the classes: (C,); ``"balanced"`` makes all that have shots count the same.
+    """Weights of the classes, (C,). ``"balanced"`` gives classes with shots the same total weight.
 
     Parameters
     ----------
     class_weight : mapping or "balanced"
-        Weights by label; a class that is not in the mapping has 1.
+        Weights by label. A class that is not in the mapping has the weight 1.
 
     codes, weights : ndarray of shape (m,)
         Class codes of the shots, and their own weights.
@@ -170,7 +170,7 @@ def weights_of_classes(
 
 
 def check_groups(groups: ArrayLike | None, n_shots: int) -> NDArray[Any] | None:
-    """Check the groups of shots: (n_shots,), or None if there are none."""
+    """Check the groups of shots, (n_shots,) or None."""
     if groups is None:
         return None
     labels = np.asarray(groups)
@@ -182,7 +182,7 @@ def check_groups(groups: ArrayLike | None, n_shots: int) -> NDArray[Any] | None:
 
 
 def numbered(groups: NDArray[Any] | None) -> NDArray[np.intp] | None:
-    """Give groups numbers as they come, from 0."""
+    """Return the number of each shot's group, counted from 0 in the order of their first shots."""
     if groups is None:
         return None
     _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
@@ -191,11 +191,11 @@ def numbered(groups: NDArray[Any] | None) -> NDArray[np.intp] | None:
 
 
 def joined_groups(old: NDArray[Any] | None, new: NDArray[Any] | None) -> NDArray[Any] | None:
-    """Join the groups of old and new shots, which both have some or both have none."""
+    """Join the groups of old and new shots; both or none of them must have groups."""
     if (old is None) != (new is None):
         raise ValueError(
-            "groups are given for all shots or for none, and for the earlier ones it was "
-            f"{'none' if old is None else 'all'}; call fit with all shots."
+            "groups must be given for all shots or for none, and the earlier shots have "
+            f"{'none' if old is None else 'groups'}; call fit with all shots."
         )
     return None if old is None or new is None else np.concatenate([old, new])
 
@@ -203,7 +203,7 @@ def joined_groups(old: NDArray[Any] | None, new: NDArray[Any] | None) -> NDArray
 def joined_weights(
     old: NDArray[Any] | None, n_old: int, new: NDArray[Any] | None, n_new: int
 ) -> NDArray[Any] | None:
-    """Weights of old and new shots; None, where all weigh the same, is a weight of 1."""
+    """Join the weights of old and new shots. None means a weight of 1 for all."""
     if old is None and new is None:
         return None
     return np.concatenate(
@@ -212,29 +212,28 @@ def joined_weights(
 
 
 def label_of_unknown(given: Any, labels: NDArray[Any]) -> Any:
-    """Check the answer to images that show no class; None is a usual one of the labels' kind."""
+    """Check the label of unknown images; None stands for a default of the same kind as the labels."""
     kind = kind_of(labels)
     if kind == BOOLEANS:
         raise ValueError(
-            "y holds booleans, which leave no third answer for images of nothing known; use strings or "
-            "integers."
+            "y holds booleans, which leave no value for the label of unknown images; use strings or integers."
         )
     if given is None:
         given = "unknown" if kind == TEXT else -1
     if isinstance(given, str) != (kind == TEXT):
         raise ValueError(
-            f"unknown_label={given!r}, but y holds {kind}, such as {labels.tolist()[0]!r}; they must be of one kind."
+            f"unknown_label={given!r}, but y holds {kind}, such as {labels.tolist()[0]!r}; pass a label of that kind."
         )
     if given in labels.tolist():
         raise ValueError(
-            f"unknown_label={given!r} is the label of shot {labels.tolist().index(given)}; give another one, or "
-            "pass images of nothing known as X_unknown."
+            f"unknown_label={given!r} is the label of shot {labels.tolist().index(given)}. Pass another one; if "
+            "these shots are images of unknown classes, pass them as X_unknown instead."
         )
     return given
 
 
 def _as_array(y: Any, name: str) -> NDArray[Any]:
-    """Labels in one dimension, of the type that each of them has."""
+    """Labels as a 1-D array, without changing their types."""
     given = y
     if not isinstance(y, Sequence) or isinstance(y, str | bytes):
         given = np.asarray(y)
@@ -251,7 +250,7 @@ def _as_array(y: Any, name: str) -> NDArray[Any]:
             )
         if given.dtype.kind not in "OT":
             return given
-    # One by one: NumPy would turn 3 beside "cat" into "3", and True beside 2 into 1.
+    # Checked one by one: NumPy would convert [3, "cat"] to strings, and [True, 2] to integers.
     items = list(given)
     kinds = _kinds(items, name)
     if not kinds <= {TEXT, BOOLEANS, INTEGERS, FLOATS}:
@@ -264,13 +263,13 @@ def _as_array(y: Any, name: str) -> NDArray[Any]:
         return np.array(items, dtype=object)
     array = np.array(items)
     if kinds == {INTEGERS} and array.dtype.kind not in "iu":
-        # Integers of more than 63 bits, of which NumPy makes floats.
+        # NumPy converts integers of more than 63 bits to floats.
         return np.array(items, integer_type(array.dtype, min(items), max(items)))
     return array
 
 
 def _kinds(items: list[Any], name: str) -> set[str]:
-    """Kinds of labels given one by one; raise an error where one is missing, or of another kind."""
+    """Kinds of the labels; raise an error if one is missing, or if text or booleans are mixed in."""
     kind_of_type = {kind: _kind_of_type(kind) for kind in set(map(type, items))}
     kinds = set(kind_of_type.values())
     if not kinds <= {TEXT, BOOLEANS, INTEGERS}:
@@ -278,7 +277,7 @@ def _kinds(items: list[Any], name: str) -> set[str]:
         if missing:
             raise ValueError(
                 f"{name} contains NaN or None: {plain(items[missing[0]])!r} at index {missing[0]} ({len(missing)} in "
-                "all) is no label. Remove these rows."
+                "all) is not a label. Remove these rows."
             )
     for kind in (TEXT, BOOLEANS):
         if kind in kinds and len(kinds) > 1:

@@ -1,4 +1,4 @@
-"""How large the numbers behind logits may be, and the errors that name those that are too large."""
+"""Checks that the values behind logits do not overflow, with errors that name the parameters."""
 
 import functools
 import math
@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Classes, or shots, over which the squares of two numbers must not overflow.
+#: Number of classes, or shots, over which sums of squares must not overflow.
 MANY = 1e8
 
 
 def check_magnitudes(dtype: Any, **values: Any) -> None:
-    """Check that the numbers behind the logits can be computed with.
+    """Check that the logits can be computed from these values.
 
     Parameters
     ----------
@@ -22,13 +22,13 @@ def check_magnitudes(dtype: Any, **values: Any) -> None:
         Type of the computation.
 
     **values : float or array-like of float
-        Values by the name of their parameter. None and strings pass.
+        Values by the name of their parameter. None and strings are ignored.
 
     Raises
     ------
     ValueError
-        If a value is so large that sums of squares overflow, a beta so large that the rounding of a
-        cosine decides what it is multiplied with, or a value so small that it is 0 in that type.
+        If a value is so large that sums of squares overflow, if a beta is so large that it amplifies
+        the rounding of cosines, or if a value is so small that it is 0 in that type.
     """
     largest, sharpest, tiny = _limits(dtype)
     for name, value in values.items():
@@ -52,32 +52,32 @@ def check_magnitudes(dtype: Any, **values: Any) -> None:
 
 @functools.cache
 def _limits(dtype: Any) -> tuple[float, float, float]:
-    """Largest scale, largest sharpness and smallest number: Python's, which compare fast."""
+    """Largest scale, largest sharpness and smallest number, as Python floats for fast comparisons."""
     limits = np.finfo(dtype)
     return float(limits.max / MANY) ** 0.5, 1 / float(limits.eps), float(limits.tiny)
 
 
 def check_finite(what: str, array: NDArray[Any], **values: Any) -> None:
-    """Check that a result is finite; the error says by which parameters it may have become so.
+    """Check that a result is finite; the error names the parameters that may be the cause.
 
     Parameters
     ----------
     what : str
-        What the array is, in the plural.
+        Name of the array, in the plural.
 
     array : ndarray
         The result.
 
     **values : float
-        Values that it was computed with, by the name of their parameter.
+        Values that were used to compute it, by the name of their parameter.
 
     Raises
     ------
     ValueError
-        If there is an infinity or a NaN in the array.
+        If the array contains infinity or NaN.
     """
     flat = array.reshape(-1)
-    # The sum of squares is fast; where it overflows, each number is looked at.
+    # The sum of squares is fast. If it overflows, each number is checked.
     with np.errstate(over="ignore", invalid="ignore"):
         if math.isfinite(flat.dot(flat)) or np.isfinite(flat).all():
             return
@@ -88,15 +88,15 @@ def check_finite(what: str, array: NDArray[Any], **values: Any) -> None:
 
 @contextmanager
 def naming_overflow(what: str, **values: float) -> Iterator[None]:
-    """Make an error of numbers that overflow within; it says by which parameters they may have.
+    """Raise an error if numbers overflow in the body; it names the parameters that may be the cause.
 
     Parameters
     ----------
     what : str
-        What is computed, in the plural.
+        Name of the result, in the plural.
 
     **values : float
-        Values that it is computed with, by the name of their parameter.
+        Values that are used to compute it, by the name of their parameter.
 
     Raises
     ------
@@ -107,11 +107,9 @@ def naming_overflow(what: str, **values: float) -> Iterator[None]:
         with np.errstate(over="raise"):
             yield
     except FloatingPointError:
-        raise ValueError(
-            f"{what} overflow while they are fitted. {_where_to_look(values)}"
-        ) from None
+        raise ValueError(f"{what} overflow in fit. {_where_to_look(values)}") from None
 
 
 def _where_to_look(values: dict[str, float]) -> str:
     shown = ", ".join(f"{name}={value:g}" for name, value in values.items())
-    return f"Look at {shown}, at sample_weight, and at what was fitted."
+    return f"Check {shown}, sample_weight, and the data passed to fit."

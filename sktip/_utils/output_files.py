@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and never over another one unasked."""
+"""Write files completely or not at all, and never replace a file without being asked to."""
 
 import os
 import secrets
@@ -8,29 +8,28 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def replacing(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[str]:
-    """Give a path to write to, and move what was written to `path` at the end.
+    """Yield a path to write to, and move the file to `path` at the end.
 
     Parameters
     ----------
     path : str or path
-        Where the file shall be. If the body of the ``with`` fails, nothing is there that was not
-        there before.
+        Path of the final file. If the body of the ``with`` statement fails, it is not changed.
 
     overwrite : bool
-        Whether a file that is there may be replaced.
+        Whether to replace the file if it exists.
 
     Yields
     ------
     beside : str
-        A path in the same folder, with the same suffix.
+        Path in the same folder, with the same suffix.
 
     Raises
     ------
     FileExistsError
-        If there is a file and it may not be replaced.
+        If the file exists and `overwrite` is False.
 
     FileNotFoundError
-        If the folder is not there.
+        If the folder does not exist.
     """
     whole = check_free(path, overwrite=overwrite)
     folder, name = os.path.split(whole)
@@ -45,16 +44,16 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[str]
 
 
 def check_free(path: str | os.PathLike[str], *, overwrite: bool) -> str:
-    """Return an absolute path at which a file may be written, or raise an error as `replacing` does."""
+    """Return the absolute path if a file may be written there, or raise the errors of `replacing`."""
     whole = os.path.abspath(os.path.expanduser(path))
     folder = os.path.dirname(whole)
     if os.path.isdir(whole):
-        raise FileExistsError(f"{whole} is a folder; give the name of a file.")
+        raise FileExistsError(f"{whole} is a folder; pass the path of a file.")
     if os.path.lexists(whole) and not overwrite:
         raise FileExistsError(
-            f"{whole} is there already. Choose another name, or pass overwrite=True (--overwrite on the "
-            "command line)."
+            f"{whole} already exists. Choose another name, or pass overwrite=True (--overwrite on the command "
+            "line)."
         )
     if not os.path.isdir(folder):
-        raise FileNotFoundError(f"{whole}: there is no folder {folder}. Make it first.")
+        raise FileNotFoundError(f"{whole}: the folder {folder} does not exist. Create it first.")
     return whole

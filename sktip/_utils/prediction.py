@@ -1,6 +1,6 @@
-"""From the rows of queries to answers: block after block, in memory that does not grow with them."""
+"""Predict queries block by block, in memory that does not grow with their number."""
 
-# The annotations of nested functions would be evaluated anew in every call.
+# Without this, annotations of nested functions would be evaluated in every call.
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -13,24 +13,24 @@ from sktip._maths.unit import unit_norm
 from sktip._utils.fitting import answers
 from sktip._utils.magnitudes import check_finite, check_magnitudes
 
-#: Squared lengths between which a row of any float type is safely divided by its length.
+#: Rows whose squared length is between these limits can be divided by their length in any float type.
 SHORT, LONG = 1e-20, 1e20
-#: Size of one block of queries or of their logits, and its fewest rows.
+#: Size of one block of queries or of their logits, and its smallest number of rows.
 BLOCK_BYTES, MIN_ROWS = 1 << 23, 128
 
 
 class BlockwisePredictionMixin:
-    """What a classifier answers, from the logits of one block of queries after another.
+    """The prediction methods of a classifier, from the logits of one block of queries at a time.
 
-    The classifier has `_query_rows(X)`, which makes X a matrix; `_logit_function(dtype)`, which
-    prepares what all blocks share; and `_magnitudes()`, the numbers that may overflow.
+    The classifier defines `_query_rows(X)`, which converts X to a matrix, `_logit_function(dtype)`,
+    which prepares everything that all blocks share, and `_magnitudes()`, the values that may overflow.
     """
 
     classes_: NDArray[Any]
 
     @answers
     def decision_function(self, X: Any) -> NDArray[Any]:
-        """Compute the logits.
+        """Compute the logits of the classes.
 
         Parameters
         ----------
@@ -40,12 +40,12 @@ class BlockwisePredictionMixin:
         Returns
         -------
         logits : ndarray of shape (n, C), or (n,) for two classes
-            For two classes, the logit of the second minus that of the first.
+            Columns follow `classes_`. For two classes, the logit of the second minus that of the first.
 
         Raises
         ------
         ValueError
-            If logits overflow; the error names the parameters to look at.
+            If logits overflow. The message names the parameters to check.
         """
         return self._ask(X, _two_as_one)
 
@@ -53,7 +53,7 @@ class BlockwisePredictionMixin:
     def predict(self, X: Any) -> NDArray[Any]:
         """Predict the class of each row.
 
-        Beyond X and the answer this takes no more memory for more rows.
+        The memory beyond X and the result does not grow with the number of rows.
 
         Parameters
         ----------
@@ -63,12 +63,12 @@ class BlockwisePredictionMixin:
         Returns
         -------
         labels : ndarray of shape (n,)
-            The class of the largest logit.
+            Classes with the largest logit.
 
         Raises
         ------
         ValueError
-            If logits overflow; the error names the parameters to look at.
+            If logits overflow. The message names the parameters to check.
         """
         winners = self._ask(X, _winners)
         labels: NDArray[Any] = self.classes_[winners]
@@ -86,12 +86,12 @@ class BlockwisePredictionMixin:
         Returns
         -------
         probabilities : ndarray of shape (n, C), float64
-            The softmax of the logits; columns follow `classes_`.
+            Softmax of the logits. Columns follow `classes_`.
 
         Raises
         ------
         ValueError
-            If logits overflow; the error names the parameters to look at.
+            If logits overflow. The message names the parameters to check.
         """
         return self._ask(X, _softmax)
 
@@ -107,29 +107,29 @@ class BlockwisePredictionMixin:
         Returns
         -------
         log_probabilities : ndarray of shape (n, C), float64
-            Computed from the logits, so that it stays finite where a probability is 0.
+            Columns follow `classes_`. Values are finite even where a probability is rounded to 0.
 
         Raises
         ------
         ValueError
-            If logits overflow; the error names the parameters to look at.
+            If logits overflow. The message names the parameters to check.
         """
         return self._ask(X, _log_softmax)
 
     def _query_rows(self, X: Any) -> NDArray[Any]:
-        """Make queries a matrix of numbers, neither checked nor normalised: (n, d)."""
+        """Convert queries to a matrix, (n, d), which is neither checked nor normalised."""
         raise NotImplementedError
 
     def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray[Any]], NDArray[Any]]:
-        """Make the function from unit rows of that type, (b, d), to their logits, (b, C)."""
+        """Return the function from unit rows of that type, (b, d), to their logits, (b, C)."""
         raise NotImplementedError
 
     def _magnitudes(self) -> dict[str, float]:
-        """Return the numbers that the logits are made with, by the parameter that sets each."""
+        """Return the values that the logits are computed with, by the name of their parameter."""
         raise NotImplementedError
 
     def _ask(self, X: Any, answer: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
-        """Collect what `answer` makes of the logits of each block."""
+        """Apply `answer` to the logits of each block, and join the results."""
         X = self._query_rows(X)
         dtype = type_of(X)
         magnitudes = self._magnitudes()
@@ -147,14 +147,14 @@ class BlockwisePredictionMixin:
             return part
         whole = np.empty((len(X), *part.shape[1:]), part.dtype)
         whole[first] = part
-        del part  # Two blocks would be held at a time.
+        del part  # Otherwise two blocks would be in memory at a time.
         for rows in others:
             whole[rows] = of_block(rows)
         return whole
 
 
 class LinearPredictionMixin:
-    """Logits of a classifier that is one matrix `coef_` and `intercept_`."""
+    """Logits of a linear classifier with `coef_` and `intercept_`."""
 
     coef_: NDArray[Any]
     intercept_: NDArray[Any]
@@ -175,9 +175,9 @@ class LinearPredictionMixin:
 
 
 def row_blocks(n_rows: int, width: int, dtype: np.dtype) -> list[slice]:
-    """Rows of one block after another, for matrices of that type with so many columns."""
+    """Slices of the rows of each block, for matrices of that type with `width` columns."""
     size = max(MIN_ROWS, BLOCK_BYTES // (width * dtype.itemsize))
-    # A multiple of 64, as the blocks of the cache are, so that they fit into these.
+    # A multiple of 64, as the blocks of the cache are, so that those divide a block evenly.
     size -= size % 64
     return [slice(start, start + size) for start in range(0, n_rows, size)]
 
@@ -198,18 +198,18 @@ def unit_rows(
         Rows of numbers.
 
     rows : slice
-        Which of them.
+        Rows to normalise.
 
     called : ndarray of shape (n,) or None
-        Number that each row of X has for the user, where that is not its index.
+        Index of each row in the user's data, for messages. If None, the index in X.
 
     Raises
     ------
     ValueError
-        If one of them is not finite; the error names the first such row of X.
+        If a row is not finite. The message gives the first such row of X.
     """
     part = X[rows].astype(type_of(X), copy=False)
-    # Odd rows show in the squared lengths, which need one pass and no temporary of the block's size.
+    # Unusual rows are found by their squared lengths, in one pass and without a temporary array.
     squares = np.einsum("ij,ij->i", part, part)
     if len(squares) == 0 or (squares.min() > SHORT and squares.max() < LONG):
         unit: NDArray[Any] = part / np.sqrt(squares)[:, np.newaxis]
@@ -217,7 +217,7 @@ def unit_rows(
     if not np.isfinite(part).all():
         raise ValueError(_what_is_not_finite(X, called))
     usual = (squares > SHORT) & (squares < LONG)
-    # The other rows must not depend on what they are asked with.
+    # The results of usual rows must not depend on the other rows.
     unit = part / np.sqrt(np.where(usual, squares, 1))[:, np.newaxis]
     unit[~usual] = unit_norm(part[~usual])
     return unit
@@ -234,8 +234,8 @@ def _what_is_not_finite(X: NDArray[Any], called: NDArray[Any] | None) -> str:
     kind = "NaN" if np.isnan(X[row]).any() else "infinity"
     shown = row if called is None else called[row]
     return (
-        f"X contains NaN or infinity: row {shown} has {kind}, {(~finite).sum()} rows in all. A row of "
-        "NaN is an image that could not be read; remove it."
+        f"X contains NaN or infinity: row {shown} has {kind} ({(~finite).sum()} rows in all). Remove it; "
+        "the encoder returns a row of NaN for an image that could not be read."
     )
 
 
@@ -249,8 +249,8 @@ def _winners(logits: NDArray[Any]) -> NDArray[Any]:
 
 
 def _below_the_largest(logits: NDArray[Any]) -> NDArray[Any]:
-    """Logits less the largest of their row, in double precision."""
-    # Small probabilities stay above 0 then, and rows sum to 1 for every scorer.
+    """Logits minus the largest logit of their row, in double precision."""
+    # In double precision, small probabilities stay above 0, and rows sum to 1 as scorers require.
     below: NDArray[np.float64]
     below = np.subtract(logits, logits.max(axis=1, keepdims=True), dtype=np.float64)
     return below

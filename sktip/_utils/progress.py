@@ -1,4 +1,4 @@
-"""Progress bars, for those who ask for them."""
+"""Optional progress bars."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,11 +8,11 @@ from contextlib import contextmanager
 def progress(
     what: str, unit: str, total: int | None, *, verbose: int
 ) -> Iterator[Callable[..., None]]:
-    """Show a bar if `verbose`; called after each unit, with numbers to show beside it."""
+    """Show a bar if `verbose`. Yields a function to call after each unit, with numbers to show."""
     if not verbose:
         yield lambda **numbers: None
         return
-    # Not before: without ipywidgets, tqdm warns in a notebook as soon as it is imported.
+    # Imported late: without ipywidgets, tqdm warns in a notebook as soon as it is imported.
     from tqdm.auto import tqdm
 
     with tqdm(desc=what, unit=unit, total=total) as bar:

@@ -1,11 +1,11 @@
-"""What a bug report should say of the machine."""
+"""Versions and devices, for bug reports."""
 
 import os
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
-#: What sktip needs, and then what it uses where it is installed, by their names on PyPI.
+#: Names on PyPI of the dependencies, required and optional.
 PACKAGES = (
     "open_clip_torch", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow",
     "joblib", "safetensors", "transformers", "ray", "skops", "matplotlib",
@@ -13,10 +13,10 @@ PACKAGES = (
 
 
 def show_versions() -> None:
-    """Print versions and devices: paste them into a bug report.
+    """Print the versions of packages, and the devices, to paste into a bug report.
 
-    Versions come from the metadata of the installed packages. Of these only PyTorch is imported, since
-    it alone knows whether it finds a GPU; where it fails, its error is printed instead.
+    Versions are read from the metadata of the installed packages. Only PyTorch is imported, to see
+    whether it finds a GPU. If that fails, its error is printed.
 
     Read more in the :ref:`User Guide <guide_errors>`.
 
@@ -63,7 +63,7 @@ def _devices() -> dict[str, str]:
     entries = {"CPUs": str(os.cpu_count())}
     if variable := os.environ.get("OMP_NUM_THREADS"):
         entries["OMP_NUM_THREADS"] = variable
-    # A PyTorch that is broken may be what the report is about.
+    # The report may be about a broken installation of PyTorch.
     try:
         import torch
 

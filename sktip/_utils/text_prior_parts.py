@@ -1,4 +1,4 @@
-"""What the logits of a text prior on class means are made of."""
+"""The parts of the logits of `FewShotClassifier`, for `explain` and `responsibilities`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class TextPriorPartsMixin(ExplanationMixin):
     def _keep_parts(
         self, model: TextPriorModel, weights: NDArray[Any], scale: float, means: Means | None
     ) -> None:
-        """Set the attributes that say what the logits are made of; all parts are scaled."""
+        """Set the attributes that `explain` needs; all parts are scaled."""
         self.text_weight_ = scale * model.text_weight
         self.means_weight_ = scale * model.means_weight
         self.shrinkage_ = model.shrinkage
@@ -58,17 +58,17 @@ class TextPriorPartsMixin(ExplanationMixin):
         }
 
     def responsibilities(self, *, smallest: float = 1e-3) -> csr_array:
-        """Return the probabilities of the classes for each unlabelled image given to `fit`.
+        """Return the class probabilities of each unlabelled image that was given to `fit`.
 
         Parameters
         ----------
         smallest : float, default=1e-3
-            Probabilities below this are left out, so that the result is small.
+            Smaller probabilities are omitted, so that the result needs little memory.
 
         Returns
         -------
         responsibilities : sparse array of shape (n, C), float32
-            One row per row of `unlabeled_`; columns follow `classes_`.
+            One row per row of `unlabeled_`. Columns follow `classes_`.
 
         Raises
         ------
@@ -77,7 +77,7 @@ class TextPriorPartsMixin(ExplanationMixin):
 
         See Also
         --------
-        FewShotClassifier.predict_proba : The same for any images, dense.
+        FewShotClassifier.predict_proba : Predict the probabilities of any images, as a dense array.
         """
         from scipy.sparse import csr_array
 
@@ -104,7 +104,7 @@ class TextPriorPartsMixin(ExplanationMixin):
         rest = logits - sum(parts.values())
         if self.trust_:
             return {**parts, "unlabeled": rest}
-        # Without unlabelled images that have moved anything, the rest is rounding.
+        # If unlabelled images have changed nothing, the rest is rounding.
         last = "text" if self.evidence_ is None else "means"
         return {**parts, last: parts[last] + rest}
 

@@ -1,4 +1,4 @@
-"""Warnings that point at the user's line."""
+"""Warnings that point at the line in the user's code."""
 
 import concurrent
 import inspect
@@ -12,10 +12,10 @@ from typing import cast
 import joblib
 import sklearn
 
-#: The folder of this package, and no other of its name: a user's module may lie in such a one.
+#: The folder of this package. Its full path, since a user's folder may have the same name.
 _OWN = f"{Path(__file__).parents[1].as_posix()}/"
-#: What may stand between the user's line and the package: tools that call an estimator, and what
-#: runs them in other threads and processes.
+#: Code that may be between the user's line and this package: tools that call an estimator, and
+#: libraries that run them in other threads and processes.
 _TOOLS = (
     *(f"{Path(m.__path__[0]).as_posix()}/" for m in (sklearn, joblib, concurrent, multiprocessing)),
     Path(threading.__file__).as_posix(),
@@ -24,21 +24,21 @@ _TOOLS = (
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
-    """Issue a warning at the line of the user that led here, through whatever tools.
+    """Issue a warning at the line of the user's code that led here, even through other tools.
 
-    Where there is no such line, as in a worker of joblib, the warning is at the outermost line of
-    the package.
+    If there is no such line, as in a joblib worker, the warning is at the outermost line of this
+    package.
 
     Parameters
     ----------
     message : str
-        What the user should know, and what to do about it.
+        Text of the warning, which says what to do.
 
     category : type of Warning, default=UserWarning
-        Its kind.
+        Category of the warning.
     """
     frame = inspect.currentframe()
-    # It is None only in an interpreter without frames.
+    # None only in interpreters without frames.
     place = cast(FrameType, frame)
     while frame is not None:
         path = frame.f_code.co_filename.replace("\\", "/")
@@ -48,8 +48,8 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
         if path.startswith(_OWN):
             place = frame
         frame = frame.f_back
-    # The depth of a stack is not the same from `fit`, a Pipeline and a search, so that no
-    # `stacklevel` would be right for all.
+    # The depth of the stack differs between `fit`, a Pipeline and a search, so no `stacklevel` would
+    # be right for all of them.
     warnings.warn_explicit(
         message,
         category,

@@ -179,7 +179,7 @@ def list_class_folders(root: str) -> ClassFolders:
             f"folder: {some(top.images) or left_out}. {layout} If the labels are in a CSV file, use "
             "load_image_table."
         )
-    # Files beside the class folders, such as a README, are not expected to be images.
+    # Other files next to the class folders, such as a README, are not reported.
     left_out.others.clear()
     names = sorted(top.folders + top.links)
     if not names:

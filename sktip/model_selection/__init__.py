@@ -1,4 +1,4 @@
-"""Splitting shots, holding them out, and choosing what to label next."""
+"""Draw shots, predict held-out shots, and choose which images to label next."""
 
 from sktip.model_selection._few_shot_split import FewShotSplit
 from sktip.model_selection._held_out import held_out_proba

@@ -1,4 +1,4 @@
-"""Classifiers that have not seen a part of the shots, and that part."""
+"""Fit a classifier without each fold of the shots."""
 
 import copy
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def encoder_and_classifier(estimator: Any) -> tuple[CLIPFeatureTransformer | Non
 def encoder_and_rest(estimator: Any) -> tuple[CLIPFeatureTransformer | None, Any]:
     """Split an unfitted classifier, so that it can be fitted several times on images encoded once.
 
-    A classifier that takes features, or draws views of its own, stays whole: its encoder is None.
+    A classifier that takes features, or has ``n_views`` above 1, is not split: the encoder is None.
     """
     stays = isinstance(estimator, BaseCLIPClassifier) and (
         not reads_images(estimator) or getattr(estimator, "n_views", 1) > 1
@@ -46,7 +46,7 @@ def encoder_and_rest(estimator: Any) -> tuple[CLIPFeatureTransformer | None, Any
 
 
 def check_samples(X: Any, y: Any, estimator: Any) -> tuple[Any, NDArray[Any]]:
-    """Check labels against X, which stays as it is where it is a table or an array."""
+    """Check labels and X; a table or an array is returned unchanged."""
     if not hasattr(X, "shape"):
         X = as_image_list(X) if reads_images(estimator) else np.asarray(X)
     labels = check_labels(y)
@@ -54,7 +54,7 @@ def check_samples(X: Any, y: Any, estimator: Any) -> tuple[Any, NDArray[Any]]:
     if n_rows != len(labels):
         raise ValueError(f"X and y have the lengths {[n_rows, len(labels)]}; they must be equal.")
     if len(np.unique(labels)) < 2:
-        raise ValueError("y holds one class; a classifier needs at least two.")
+        raise ValueError("y holds one class; a classifier needs at least two classes.")
     return X, labels
 
 
@@ -67,29 +67,29 @@ def cross_fit(
     cv: Any = None,
     sample_weight: NDArray[Any] | None = None,
 ) -> Iterator[tuple[Any, NDArray[np.intp]]]:
-    """Fit a clone without each fold in turn: the classifier, and the rows that it has not seen.
+    """Fit a clone without each fold in turn; yield it with the held-out rows.
 
     Parameters
     ----------
     estimator : classifier
-        What to clone.
+        Classifier to clone.
 
     X, y : array-like of length m
         The shots, checked by `check_samples`.
 
     n_folds : int
-        Folds that hold one shot of every class each, at most. Not used with `cv`.
+        Largest number of folds, each with one shot of every class. Not used with `cv`.
 
     cv : int, splitter, iterable or None
-        Other folds, as scikit-learn takes them.
+        Other folds, as in scikit-learn.
 
     sample_weight : ndarray of shape (m,) or None
-        Weights of the shots in `fit`.
+        Weights of the shots for `fit`.
 
     Raises
     ------
     ValueError
-        If a class is in no more than one fold, and the classifier does not know it by its name.
+        If all shots of a class are in one fold, and the classifier does not know its name.
     """
     estimator, classes = _with_all_classes(estimator, y), np.unique(y)
     if cv is None:
@@ -104,17 +104,17 @@ def cross_fit(
         missing = np.setdiff1d(y[held_out], fitted.classes_)
         if len(missing):
             raise ValueError(
-                f"{missing.tolist()[:5]} of {len(missing)} classes have all their shots in one fold, and "
-                f"{type(fitted).__name__} knows classes by their shots alone. Give each class at least two "
-                "shots, or use a classifier of sktip with class names, which knows classes by their text."
+                f"all shots of the classes {missing.tolist()[:5]} ({len(missing)} in all) are in one fold, and "
+                f"{type(fitted).__name__} knows classes by their shots only. Give each class at least two "
+                "shots, or use a classifier of sktip with class names."
             )
         yield fitted, held_out
 
 
 def fold_numbers(codes: NDArray[Any], n_folds: int) -> NDArray[np.intp]:
-    """Fold of each shot, (m,): of every class one shot in each, as far as it has so many.
+    """Fold of each shot, (m,). The shots of every class are distributed evenly over the folds.
 
-    Classes with a single shot are spread over the folds.
+    Classes with a single shot are distributed over the folds too.
     """
     counts = np.bincount(codes)
     most = counts.max()
@@ -125,7 +125,7 @@ def fold_numbers(codes: NDArray[Any], n_folds: int) -> NDArray[np.intp]:
 
 
 def _with_all_classes(estimator: Any, y: NDArray[Any]) -> Any:
-    """Let a classifier with text know all classes, also one whose shots are all held out."""
+    """Pass all classes to a classifier with text, including those whose shots are all held out."""
     if not isinstance(estimator, BaseCLIPClassifier) or kind_of(y) != "text":
         return estimator
     names = given_names(estimator.class_names)
@@ -134,5 +134,5 @@ def _with_all_classes(estimator: Any, y: NDArray[Any]) -> Any:
         return estimator
     labels = np.unique(y).tolist()
     if names is not None and len(names) != len(labels):
-        return estimator  # Its own `fit` says what is wrong.
+        return estimator  # Its own `fit` raises the error.
     return clone(estimator).set_params(class_names=dict(zip(labels, names or labels, strict=True)))

@@ -1,4 +1,4 @@
-"""What a classifier says about its own shots, without having seen them."""
+"""Predict the probabilities of held-out shots."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from sklearn.utils.validation import has_fit_parameter
 from sktip._maths.text_prior.labels import right_labels
 from sktip.model_selection._cross_fit import check_samples, cross_fit, encoder_and_rest
 
-#: More folds cost a fit each, and find no more wrong labels.
+#: More folds take more fits, and find no more wrong labels.
 N_FOLDS = 4
-#: What a shot weighs at least, so that no class is lost.
+#: Smallest weight of a shot, so that no class is lost.
 LEAST_WEIGHT = 1e-3
 
 
@@ -24,58 +24,58 @@ def held_out_proba(
     cv: Any = None,
     label_noise: float = 0.0,
 ) -> NDArray[np.float64]:
-    r"""Predict the probabilities of each shot by a classifier that has not seen it.
+    r"""Predict the probabilities of each held-out shot, to find wrong labels or to calibrate.
 
-    They go straight into cleanlab, which finds wrong labels with them. Images are encoded once.
-    `cross_val_predict` of scikit-learn does the same for classifiers that know classes by their
-    shots alone; here each fold holds one shot of every class, so that no class is a shot short, and a
-    class whose only shot is held out is still known by its text.
+    Each shot is predicted by a classifier that was fitted without it. Pass the probabilities to
+    cleanlab to find wrong labels. Images are encoded once. Unlike in scikit-learn's
+    `cross_val_predict`, each fold holds one shot of every class, and a class whose only shot is held
+    out is still known by its text.
 
     Read more in the :ref:`User Guide <guide_wrong_labels>`.
 
     Parameters
     ----------
     estimator : classifier
-        Any classifier with `predict_proba`, also a Pipeline that begins with an encoder. It is
-        cloned, and everything that its `fit` chooses is chosen again in each fold.
+        Classifier with `predict_proba`, or a Pipeline that begins with an encoder. It is cloned, and
+        everything that its `fit` chooses is chosen again in each fold.
 
     X : sequence of images of length m, or array-like of shape (m, d)
         The shots, as the classifier takes them.
 
     y : array-like of shape (m,)
-        Their labels.
+        Labels of the shots.
 
     cv : int, cross-validation generator or iterable, default=None
-        Which shots are held out together, each in one fold. None is four folds with one shot of every
-        class in each, or a fourth of them. Give splits by groups where several shots show the same
-        object.
+        Which shots are held out together; each shot must be in one fold. None is four folds, with a
+        quarter of the shots of every class in each. Pass splits by groups if several shots show the
+        same object.
 
     label_noise : float, default=0.0
-        Share of labels that you expect to be wrong, below 1. Above 0, all is fitted a second
-        time, each shot weighted by how probable its label was the first time, so that wrong
-        labels mislead less. The classifier must take `sample_weight`.
+        Expected share of wrong labels, below 1. If positive, all folds are fitted a second time, with
+        each shot weighted by the probability that its label is right, so that wrong labels do less
+        harm. The classifier must take `sample_weight`.
 
     Returns
     -------
     probabilities : ndarray of shape (m, C)
-        A row for each shot. Columns follow the sorted classes, those that only `class_names` has
-        included.
+        A row for each shot. Columns follow the sorted classes, including classes that are only in
+        `class_names`.
 
     Raises
     ------
     ValueError
-        If a class cannot be held out, folds leave out a shot or overlap, or weights are needed that
-        `fit` does not take.
+        If a class cannot be held out, if a shot is in no fold or in several, or if the classifier
+        does not take the weights that `label_noise` needs.
 
     See Also
     --------
-    sklearn.model_selection.cross_val_predict : The same for any method, with stratified folds.
+    sklearn.model_selection.cross_val_predict : Predict held-out samples with stratified folds.
 
     Notes
     -----
-    A label y with the probability p is right with the probability
-    :math:`(1 - \epsilon) p / ((1 - \epsilon) p + \epsilon / C)`, if a share :math:`\epsilon` of
-    labels is wrong and the wrong ones are drawn from all C classes alike. That is its weight.
+    The weight of a shot is :math:`(1 - \epsilon) p / ((1 - \epsilon) p + \epsilon / C)`, where p is
+    the predicted probability of its label. It is the probability that the label is right, if a share
+    :math:`\epsilon` of the labels is wrong and drawn from all C classes at random.
 
     Examples
     --------
@@ -96,14 +96,14 @@ def held_out_proba(
     """
     if not 0 <= label_noise < 1:
         raise ValueError(
-            f"label_noise={label_noise!r}; it is a share of labels, from 0 to below 1."
+            f"label_noise={label_noise!r} must be a share of labels, from 0 to below 1."
         )
     X, labels = check_samples(X, y, estimator)
     encoder, classifier = encoder_and_rest(estimator)
     if label_noise and not has_fit_parameter(classifier, "sample_weight"):
         raise ValueError(
-            f"label_noise={label_noise!r} weights the shots, and {type(classifier).__name__} does not take "
-            "sample_weight. Set label_noise to 0, or take another classifier."
+            f"label_noise={label_noise!r} weights the shots, but {type(classifier).__name__} does not take "
+            "sample_weight. Set label_noise to 0, or use another classifier."
         )
     if encoder is not None:
         X = encoder.transform(X)
@@ -134,15 +134,15 @@ def _held_out(
             probabilities = np.empty((len(labels), len(classes)))
         if not np.array_equal(fitted.classes_, classes):
             raise ValueError(
-                "the classifiers of two folds know different classes. Give each class two shots or more, or "
-                "class_names, and splits that leave a shot of every class to learn from."
+                "the classifiers of two folds know different classes. Give each class at least two shots, pass "
+                "class_names, or pass splits whose training parts have a shot of every class."
             )
         probabilities[held_out] = fitted.predict_proba(_safe_indexing(X, held_out))
         times[held_out] += 1
     odd = np.flatnonzero(times != 1)
     if len(odd):
         raise ValueError(
-            f"cv holds shot {odd[0]} out {times[odd[0]]} times ({len(odd)} such shots in all); each must be "
-            "held out once."
+            f"cv holds out shot {odd[0]} {times[odd[0]]} times ({len(odd)} such shots in all); hold out each shot "
+            "once."
         )
     return probabilities, classes

@@ -112,7 +112,7 @@ def suggest_shots(
     rng = check_random_state(random_state)
     X = _features(X, "X")
     if not isinstance(n, Integral) or not 1 <= n <= len(X):
-        raise ValueError(f"n={n!r}; it is an integer from 1 to the number of images, {len(X)}.")
+        raise ValueError(f"n={n!r} must be an integer from 1 to the number of images, {len(X)}.")
     if (X_labeled is None) != (y is None):
         raise ValueError(
             "X_labeled and y must be passed together: labelled images and their labels."
@@ -176,7 +176,7 @@ def _classifier(
 
 
 def _looks_and_classes(X: NDArray, classifier: FewShotClassifier | None) -> NDArray[np.float32]:
-    """Put the square roots of the probabilities beside unit features."""
+    """Append the square roots of the probabilities to unit features."""
     if classifier is None or not len(X):
         width = 0 if classifier is None else len(classifier.classes_)
         return np.concatenate([X, np.empty((len(X), width), np.float32)], axis=1)

@@ -8,7 +8,7 @@ from typing import Any
 
 from sktip._utils.warn import warn
 
-#: How a sentence ends, quotation marks and brackets aside.
+#: Ends of sentences, apart from quotation marks and brackets.
 _ENDS = (".", "!", "?", "…")
 #: First words of a phrase that can follow "which". Other phrases are things that the class has.
 _GO_ON = frozenset(

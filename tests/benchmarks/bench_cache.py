@@ -1,4 +1,4 @@
-"""The cost of the cache beside the formula written plainly, both in one run."""
+"""The time of the cache compared with a plain implementation of the formula, in one run."""
 
 import subprocess
 import sys
@@ -140,7 +140,7 @@ print((status("VmHWM") - before - logits.nbytes) / 1e6)
 def bench_memory(report):
     if not sys.platform.startswith("linux"):
         pytest.skip("reads /proc")
-    # A process of its own: the peak of this one is that of another benchmark.
+    # In a separate process, since the peak memory of this one includes other benchmarks.
     done = subprocess.run(
         [sys.executable, "-c", MEMORY], check=False, capture_output=True, text=True
     )

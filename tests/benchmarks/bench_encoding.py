@@ -1,4 +1,4 @@
-"""Images per second from files to features, beside what decoding and the model take alone.
+"""Images per second from files to features, compared with decoding and the model alone.
 
 Efficiency is (decoding alone + cores x model alone) / (cores x time of `transform`), all per image:
 1 where every core works all the time. Decoding alone is one thread, Pillow's `draft`, `convert` and
@@ -41,7 +41,7 @@ def vit(tmp_path_factory):
 
 @pytest.fixture(params=KINDS)
 def images(request, tmp_path):
-    """Pictures that look enough like photographs for their size on disk, and what they are."""
+    """Pictures with about the size on disk of photographs, and the name of their kind."""
     file_format, width, height, n = KINDS[request.param]
     rng, made = np.random.default_rng(0), []
     for i in range(n):
@@ -114,7 +114,7 @@ def bench_transform(vit, images, report, precision):
 
     ways = {"ours": lambda: encoder.transform(files), "decode": decode, "model": model}
     ways |= {"loop": loop, "loader": loader}
-    # In turns, the best of a few each: whatever else the machine does only makes a round slower.
+    # In turns, and the best of a few each, since other load on the machine only makes a round slower.
     best = dict.fromkeys(ways, float("inf"))
     for _ in range(4):
         for name, way in ways.items():

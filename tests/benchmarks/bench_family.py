@@ -1,4 +1,4 @@
-"""The cost of Tip-Adapter's relatives beside plain ways to the same numbers."""
+"""The time of the other classifiers compared with plain implementations."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""The cost of FewShotClassifier beside GDAClassifier, and of unlabelled images."""
+"""The time of FewShotClassifier compared with GDAClassifier, and of unlabelled images."""
 
 import tracemalloc
 

@@ -1,4 +1,4 @@
-"""The cost of `fit` and `predict` of every classifier, beside scikit-learn's logistic regression."""
+"""The time of `fit` and `predict` of every classifier compared with logistic regression."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ import torch
 from sktip import ProKeRClassifier
 from sktip.utils import all_estimators
 
-#: Fits one classifier in a process of its own, whose peak memory is then its own.
+#: Fits one classifier in a separate process, to measure its peak memory.
 CHILD = r"""
 import json, re, sys, time
 from conftest import Problem

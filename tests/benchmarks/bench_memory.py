@@ -1,4 +1,4 @@
-"""The cost of features that are kept in a file beside encoding with ViT-B-32."""
+"""The time to read features from a file compared with encoding by ViT-B-32."""
 
 import itertools
 import json

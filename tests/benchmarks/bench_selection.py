@@ -1,4 +1,4 @@
-"""The cost of choosing alpha and beta beside the grid evaluated plainly, point by point."""
+"""The time to choose alpha and beta compared with a plain grid, point by point."""
 
 import numpy as np
 import torch

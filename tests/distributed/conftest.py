@@ -37,7 +37,7 @@ def one_machine():
 
 @pytest.fixture
 def new_cluster():
-    """Start nodes with so many CPUs each, connect, and stop them at the end."""
+    """Start nodes with the given numbers of CPUs, connect, and stop them at the end."""
     clusters = []
 
     def start(*n_cpus):
@@ -105,7 +105,7 @@ def broken(paths, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def expected(clf, clip, paths):
-    """What one process makes of the files: features and probabilities."""
+    """Features and probabilities of the files, computed in one process."""
     features = clip.transform(paths)
     sktip.clear_model_cache()
     return features, clf.predict_proba(paths)

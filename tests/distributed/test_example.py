@@ -58,7 +58,7 @@ def test_a_killed_run_goes_on(broken, clf, expected, tmp_path):
     printed = run.communicate(timeout=200)[0]
     assert run.returncode == 0, printed
     assert "1000 images scored, 10 of them could not be read." in printed
-    # What was done is there as it was.
+    # Finished results have not changed.
     after = files(out)
     assert all(after[name] == content for name, content in before.items())
     rows = pd.read_parquet(out / "rows")
@@ -69,7 +69,7 @@ def test_a_killed_run_goes_on(broken, clf, expected, tmp_path):
 
     joblib.dump(clf.classes_, tmp_path / "clf.joblib")
     run = start(*arguments)
-    assert "results of another classifier; give another --out" in run.communicate()[0]
+    assert "results of another classifier; pass another --out" in run.communicate()[0]
 
 
 def test_digits(tmp_path):

@@ -1,4 +1,4 @@
-"""Far more images than memory is given for: they stream through, and nothing is kept."""
+"""Far more images than fit into memory are streamed, and none is kept."""
 
 import resource
 

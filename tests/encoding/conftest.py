@@ -11,7 +11,7 @@ from sktip import clear_model_cache
 
 @pytest.fixture
 def with_tokenizer(folder):
-    """The model in a folder, with a tokenizer of transformers beside it."""
+    """The model in a folder that also has a transformers tokenizer."""
     transformers = pytest.importorskip("transformers")
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
@@ -67,7 +67,7 @@ def hub(tmp_path_factory, monkeypatch):
     """An empty cache of the model hub, and the means to put a folder into it as a repository."""
     cache = tmp_path_factory.mktemp("hub")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
-    # Repositories of one name in two tests are not one model.
+    # Repositories with the same name in two tests are different models.
     clear_model_cache()
 
     def put(repository, folder):

@@ -1,4 +1,4 @@
-"""Images and the model at the same time: in which threads, in what order, and what is left of them."""
+"""Images and the model run at the same time: threads, order, and cleaning up."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Features computed once: what is kept in a file, what is not, and what it saves."""
+"""Features in a file: which are stored, which are not, and what is not computed again."""
 
 import json
 import pickle
@@ -149,7 +149,7 @@ def test_hits_do_not_pile_up_behind_a_miss(counting, clip, paths, monkeypatch):
 
 
 class _Noted(list):
-    """A list that notes what is taken from it."""
+    """A list that records which items are read."""
 
     def __init__(self, items, taken):
         super().__init__(items)
@@ -280,7 +280,7 @@ class TestSpaces:
 
 
 class TestFailures:
-    """Of images and models; those of the file are in test_memory_file.py."""
+    """Errors of images and models; those of the file are in test_memory_file.py."""
 
     def test_unreadable_images_are_not_kept(self, counting, memory, paths, tmp_path):
         bad = tmp_path / "bad.png"

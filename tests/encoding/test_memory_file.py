@@ -372,7 +372,7 @@ def test_missing_folder(encoder, paths, expected, tmp_path):
 
 
 class Meanwhile(list):
-    """Images, before one of which something happens."""
+    """Images that call a function before one of them is read."""
 
     def __init__(self, images, at, happen):
         super().__init__(images)
@@ -397,7 +397,7 @@ class TestRemovedMeanwhile:
             lambda: encoder.transform(images), repr(memory), "removed, moved or replaced"
         )
         np.testing.assert_allclose(features, expected, atol=1e-5)
-        # The log that is left beside it belongs to no file, and is no harm to the next.
+        # The remaining log belongs to no file, and does not harm the next file.
         for _ in range(2):
             np.testing.assert_allclose(encoder.transform(paths), expected, atol=1e-5)
             assert len(FeatureMemory(memory)) == 30
@@ -437,7 +437,7 @@ class TestRemovedMeanwhile:
 
 
 def test_a_relative_path_and_another_folder(encoder, tmp_path, paths, expected, monkeypatch):
-    """What is asked for again is the file that was opened."""
+    """The file that is used again is the one that was opened."""
     monkeypatch.chdir(tmp_path)
     encoder.set_params(memory="features.sqlite")
     (tmp_path / "elsewhere").mkdir()
@@ -472,14 +472,14 @@ if int(n_kept):
 
 @pytest.fixture
 def run_in_full(paths, expected, tmp_path):
-    """Encode in a process of its own, beneath a shell command that takes the storage away."""
+    """Encode in a separate process whose storage is full, optionally on a file system mounted for it."""
     np.save(tmp_path / "expected.npy", expected)
 
     def run(memory, cause, n_kept=0, mount=None):
         script = [sys.executable, "-c", IN_FULL]
         script += [str(memory), cause, str(n_kept), str(tmp_path / "expected.npy"), *paths]
         if mount is not None:
-            # In a name space of its own, where everyone may mount.
+            # In a separate name space, where every user may mount.
             own = ["unshare", "--map-root-user", "--mount"]
             if (
                 not shutil.which("unshare")

@@ -1,4 +1,4 @@
-"""Loading of CLIP models: what is accepted, what is refused, and that it happens once."""
+"""Load CLIP models: which are accepted, which are refused, and that each is loaded once."""
 
 import dataclasses
 import json
@@ -135,13 +135,13 @@ def test_a_class_is_encoded_once(clip, monkeypatch):
     ("model_name", "pretrained", "message"),
     [
         ("ViT-B32", None, "unknown model_name 'ViT-B32'. Did you mean 'ViT-B-32'"),
-        ("nothing like it", None, "unknown model_name 'nothing like it'. Use 'tiny'"),
-        ("ViT-B-16", None, "On offer: openai, laion400m_e31"),
+        ("nothing like it", None, "unknown model_name 'nothing like it'. Pass 'tiny'"),
+        ("ViT-B-16", None, "Pass one of its tags, openai, laion400m_e31"),
         ("ViT-B-32", "opnai", "Did you mean 'openai'"),
-        ("RN50", "laion2b_s34b_b79k", "has no weights 'laion2b_s34b_b79k'.*On offer: openai"),
-        ("tiny", "openai", "carries its own weights"),
-        ("hf-hub:a/b", "openai", "carries its own weights"),
-        ("local-dir:/no/such/folder", None, "there is no folder"),
+        ("RN50", "laion2b_s34b_b79k", "has no weights 'laion2b_s34b_b79k'.*Its tags are openai"),
+        ("tiny", "openai", "has its own weights"),
+        ("hf-hub:a/b", "openai", "has its own weights"),
+        ("local-dir:/no/such/folder", None, "does not exist"),
     ],
 )
 def test_unknown_models_and_weights(model_name, pretrained, message):
@@ -160,7 +160,7 @@ def test_broken_folders(folder):
     config = folder / "open_clip_config.json"
     for content in ("{", "[]", "{}"):
         config.write_text(content)
-        with pytest.raises(ValueError, match="not a JSON object with a model_cfg"):
+        with pytest.raises(ValueError, match="not a JSON object with the key model_cfg"):
             load(f"local-dir:{folder}")
     config.unlink()
     with pytest.raises(ValueError, match="has no open_clip_config.json"):
@@ -173,7 +173,7 @@ def test_broken_folders(folder):
         ("ViT-B-32", None),
         ("ViT-B-16", "openai"),
         ("hf-hub:laion/no-such-model", None),
-        # With transformers installed, which has an error of its own about its tokenizer.
+        # With transformers installed, which raises its own error about the tokenizer.
         ("ViT-B-16-SigLIP", "webli"),
         ("roberta-ViT-B-32", "laion2b_s12b_b32k"),
     ],
@@ -254,7 +254,7 @@ class FromTransformers:
 def test_prompts_that_are_cut_off_are_noticed_with_tokenizers_of_transformers(clip, n_words, cut):
     loaded = dataclasses.replace(open_encoder(clip).clip, tokenizer=FromTransformers())
     assert loaded.is_cut_off("word " * n_words) is cut
-    # Of a tokenizer that does not tell, nothing is known.
+    # Some tokenizers do not give the length.
     assert not dataclasses.replace(loaded, tokenizer=len).is_cut_off("word " * 100)
 
 
@@ -275,7 +275,7 @@ def test_a_tokenizer_of_transformers(with_tokenizer):
     [("hf-hub:laion/no-such-model", None), ("ViT-B-32", None), ("ViT-B-16", "openai")],
 )
 def test_without_a_network_one_attempt(model_name, pretrained, monkeypatch, tmp_path):
-    """Not the half minute of attempts that the hub's client makes for each file."""
+    """Not after half a minute of retries by the hub's client for each file."""
     import huggingface_hub.constants as constants
 
     hosts = []

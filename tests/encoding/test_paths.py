@@ -1,4 +1,4 @@
-"""Relative paths mean what they meant at the first use, wherever the process goes."""
+"""Relative paths are resolved at the first use, and do not change with the working directory."""
 
 import pickle
 import shutil

@@ -1,4 +1,4 @@
-"""The precision that is chosen, what is computed in it, and what is not."""
+"""The choice of the precision, and which computations use it."""
 
 import numpy as np
 import open_clip

@@ -1,4 +1,4 @@
-"""Pixels beside open_clip's own: equal to the bit, or from JPEGs at a reduced scale and almost equal."""
+"""Pixels are exactly those of open_clip, or almost equal for JPEGs at a reduced scale."""
 
 import dataclasses
 import io
@@ -60,7 +60,7 @@ def red_and_blue(size):
 
 
 def hard_files(size):
-    """JPEG files that are hard to decode at a reduced scale, by what is hard about them."""
+    """JPEG files that are hard to decode at a reduced scale, by the difficulty."""
     files = {f"checkers of {n}": saved(checkers(size, n), "JPEG", quality=92) for n in (1, 2, 5, 8)}
     return files | {
         "text": saved(texts(size), "JPEG", quality=92),
@@ -81,7 +81,7 @@ def hard_files(size):
 
 @pytest.fixture(scope="module")
 def vit():
-    """ViT-B-32 as it is, with random weights."""
+    """ViT-B-32 with random weights."""
     torch.manual_seed(0)
     model = open_clip.create_model("ViT-B-32").eval()
     preprocess = open_clip.image_transform(224, is_train=False)

@@ -1,4 +1,4 @@
-"""An encoder is opened once for a call, and nothing of it stays on an estimator."""
+"""An encoder is opened once per call, and estimators keep no part of it."""
 
 import numpy as np
 import pytest

@@ -26,7 +26,7 @@ def load(model_name, pretrained=None):
 
 @pytest.fixture
 def trap(tmp_path_factory, monkeypatch):
-    """Put a module into a folder that leaves a mark if it is run; nobody may be asked about it."""
+    """Write a module that leaves a mark if it is run, or if the user is asked whether to run it."""
     mark = tmp_path_factory.mktemp("mark") / "ran"
 
     def ask(*args):
@@ -44,7 +44,7 @@ def trap(tmp_path_factory, monkeypatch):
     assert not mark.exists()
 
 
-#: A module that leaves a mark. Its classes are its own: transformers remembers those that it has run.
+#: A module that leaves a mark. Class names are unique, since transformers remembers modules that it has run.
 CODE = """
 import pathlib, transformers
 pathlib.Path({mark!r}).touch()

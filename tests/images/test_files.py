@@ -34,7 +34,7 @@ HTML = b"<!DOCTYPE html><html><head><title>404 Not Found</title></head></html>"
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EOF\n"
 PDF = b"%PDF-1.4\n1 0 obj\n<< /Type /Catalog >>\nendobj\ntrailer\n<< /Root 1 0 R >>\n%%EOF\n"
 WMF = struct.pack("<IHhhhhHIH", 0x9AC6CDD7, 0, 0, 0, 100, 100, 96, 0, 0) + bytes(40)
-NOT_READ = "not an image in a format that is read"
+NOT_READ = "not an image in a supported format"
 
 
 def deflated(n_rows, row):
@@ -100,7 +100,7 @@ BAD = {
     "PDF": (lambda: PDF, NOT_READ),
     "WMF": (lambda: WMF, NOT_READ),
     "icon": (lambda: icon(saved(picture(), "PNG")), NOT_READ),
-    "bomb by its header": (lambda: png(30_000, 30_000, 8, 0, b""), "too large, Pillow refused it"),
+    "bomb by its header": (lambda: png(30_000, 30_000, 8, 0, b""), "too large for Pillow"),
     "bomb of zeros": (
         lambda: png(9_500, 9_500, 8, 0, b"").replace(
             zlib.compress(b""), deflated(9_500, bytes(9_501))
@@ -110,9 +110,9 @@ BAD = {
     "JPEG of 65,000 x 2,000": (lambda: jpeg_of_size(65_000, 2_000), "65000 x 2000 pixels are more"),
     "bomb in a tile": (
         lambda: tiled_tiff(10, 10, 20_000, deflated(20_000, bytes(20_000))),
-        "tiles are of more than max_pixels",
+        "tiles of more than max_pixels",
     ),
-    "bomb in an odd tile": (lambda: odd_tile(17), "tiles are of more than max_pixels"),
+    "bomb in an odd tile": (lambda: odd_tile(17), "tiles of more than max_pixels"),
     "icon of 13,000 x 13,000": (
         lambda: icon(
             png(13_000, 13_000, 8, 0, b"").replace(
@@ -134,7 +134,7 @@ BAD = {
             )
             + bytes(100_001)
         ),
-        "more than 100000 pieces",
+        "more than 100000 strips or tiles",
     ),
 }
 
@@ -154,7 +154,7 @@ def assert_refused(good, path, message, **parameters):
     assert str(caught.value).startswith(f"image 1 ({str(path)!r}): ")
     with pytest.warns(UserWarning, match=f"1 of 3 images.*image 1 .*{message}") as warned:
         features = encoder.set_params(on_error="nan").transform([good, path, good])
-    # Pillow warns of its own accord before sktip refuses a bomb.
+    # Pillow issues its own warning before sktip refuses a bomb.
     ours = [one for one in warned if one.category is not Image.DecompressionBombWarning]
     assert [one.filename for one in ours] == [__file__]
     np.testing.assert_array_equal(np.isnan(features).any(axis=1), [False, True, False])
@@ -206,10 +206,10 @@ def test_a_folder_a_missing_file_and_names_that_are_none(good, tmp_path):
     for path, message in {
         tmp_path: "is a folder",
         tmp_path / "missing.jpg": "no such file",
-        "a photo of a cat": "no such file.*texts are encoded by encode_text",
+        "a photo of a cat": "no such file.*To encode text, use encode_text",
         "nul\0byte.jpg": "cannot be read: embedded null byte",
-        "https://example.org/cat.jpg": "addresses are not opened",
-        "file:///cat.jpg": "addresses are not opened",
+        "https://example.org/cat.jpg": "URLs are not opened",
+        "file:///cat.jpg": "URLs are not opened",
     }.items():
         assert_refused(good, path, message)
 
@@ -248,7 +248,7 @@ def test_missing_file_in_a_folder_that_is_gone(clip, tmp_path, monkeypatch):
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    with pytest.raises(ImageReadError, match="no such file.*no longer there"):
+    with pytest.raises(ImageReadError, match="no such file.*no longer exists"):
         clip.transform(["a.png"])
 
 
@@ -286,7 +286,7 @@ def test_file_far_larger_than_any_image(good, tmp_path):
     with path.open("wb") as file:
         file.write(saved(picture(), "TIFF"))
         file.truncate(10 * 2**30)
-    assert_refused(good, path, "a file of 10737418240 bytes is more than an image of max_pixels=")
+    assert_refused(good, path, "the file has 10737418240 bytes, more than an image of max_pixels=")
 
 
 def test_max_pixels_is_the_largest_size(clip, good):

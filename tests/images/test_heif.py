@@ -70,7 +70,7 @@ def test_limits_and_damage():
     lying = larger.replace(size, struct.pack(">II", 64, 32))
     for damaged in (lying, content[: len(content) // 2], content[:40], HEADER):
         with pytest.raises(
-            ImageReadError, match="image 3 .*cannot be decoded, the file is damaged"
+            ImageReadError, match="image 3 .*cannot be decoded; the file is damaged"
         ):
             read(damaged)
 

@@ -167,7 +167,7 @@ def test_frames_one_after_another_are_no_list(clip):
     image = opened(saved(frames[0], "TIFF", save_all=True, append_images=frames[1:]))
     X = ImageSequence.Iterator(image)
     with pytest.raises(
-        TypeError, match="the same image again and again.*frame.copy.. for frame in X"
+        TypeError, match="the same image object for every frame.*frame.copy.. for frame in X"
     ):
         clip.transform(X)
     np.testing.assert_allclose(

@@ -1,4 +1,4 @@
-"""What Pillow says about single files: heard or silenced as the caller wants, and never changed by us."""
+"""Warnings of Pillow about single files follow the caller's filters, which are never changed."""
 
 import contextlib
 import io
@@ -22,7 +22,7 @@ CORRUPT_EXIF = b"Exif\0\0II*\0\x08\0\0\0\xff\xff"
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory):
-    """Files about which there is something to say, one by one, and two bombs."""
+    """Files that cause one warning each, and two bombs."""
     files, folder = whole_files(), tmp_path_factory.mktemp("damaged")
     # Every seventh case is a TIFF.
     contents = [mutated(files, case)[1] for case in range(5, 1400, 7)]
@@ -138,9 +138,7 @@ class TestWarningsThatAreErrors:
     @pytest.mark.parametrize("form", ["path", "bytes"])
     def test_the_error_says_so(self, clip, odd, form):
         image = odd if form == "path" else odd.read_bytes()
-        message = (
-            "image 1.*: Pillow warns of it, and a warning filter makes that an error .*Corrupt EXIF"
-        )
+        message = "image 1.*: Pillow issued a warning, which a warning filter turns into an error .*Corrupt EXIF"
         with pytest.raises(ImageReadError, match=message) as caught:
             clip.transform([picture(), image])
         assert "damaged" not in str(caught.value)
@@ -183,7 +181,9 @@ class TestWarningsThatAreErrors:
 
     def test_bombs(self, clip):
         bomb = png(10_000, 10_000, 8, 0, b"")
-        with pytest.raises(ImageReadError, match="Pillow warns of it.*DecompressionBombWarning"):
+        with pytest.raises(
+            ImageReadError, match="Pillow issued a warning.*DecompressionBombWarning"
+        ):
             clip.transform([bomb])
 
 
@@ -202,7 +202,7 @@ def pixels(image, content=None):
 
 
 def test_the_orientation_beside_damaged_data_counts(clip, tmp_path):
-    """As plain Pillow sees it: what is read before the damage."""
+    """Pixels before the damage, as plain Pillow reads them."""
     content = saved(picture().convert("RGB"), "JPEG", exif=exif(6))
     damaged = bytearray(content)
     # More tags are announced than there are.

@@ -202,7 +202,9 @@ def test_errors(shots, features):
     with pytest.raises(TypeError, match="TipAdapterClassifier is not a search"):
         show(classifier(W).fit(X, y))
     only_beta = GridSearchCV(classifier(W), {"beta": [1, 2]}, cv=2).fit(X, y)
-    with pytest.raises(ValueError, match=r"varied \['beta'\]; the display needs alpha and beta"):
+    with pytest.raises(
+        ValueError, match=r"varied \['beta'\], but the display needs alpha and beta"
+    ):
         show(only_beta)
     X, y, W = features((1, 1, 1))
     with pytest.warns(UserWarning, match="one shot"):

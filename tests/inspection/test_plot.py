@@ -1,4 +1,4 @@
-"""matplotlib is an extra, only imported to draw; names are drawn as they are written."""
+"""matplotlib is optional and only imported to draw; names are drawn literally."""
 
 import io
 import subprocess
@@ -53,7 +53,7 @@ DRAWN = [*ODD[:-2], r"a\x00b", r"\udcff.png"]
 
 
 def check_literal(texts):
-    """Neither mathtext nor LaTeX is to read them, whatever the user's settings are."""
+    """They are not parsed as mathtext or LaTeX, whatever the user's settings."""
     for text in texts:
         assert not text.get_parse_math()
         assert not text.get_usetex()

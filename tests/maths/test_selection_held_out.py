@@ -1,4 +1,4 @@
-"""Votes for held-out shots, beside those of a plain loop, and what is chosen by them."""
+"""Votes for held-out shots compared with a plain loop, and the values chosen by them."""
 
 import numpy as np
 import pytest

@@ -24,7 +24,7 @@ def features():
 
 
 def write(memory, order, start=None):
-    """Write all features in this order, those that are there left out; a problem is an error."""
+    """Write all missing features in this order; a problem is an error."""
     rows = list(features().items())
     if start is not None:
         start.wait()
@@ -39,7 +39,7 @@ def write(memory, order, start=None):
 
 
 def count(path):
-    """Count the rows of a file, each of which is right."""
+    """Count the rows of a file, and check each of them."""
     rows, known = read_rows(path), features()
     for image, feature in rows.items():
         np.testing.assert_array_equal(feature, known[image, PLAIN, 0])

@@ -1,4 +1,4 @@
-"""A million features in one file: what they cost to write, to find and to forget."""
+"""A million features in one file: the time to write, find and delete them."""
 
 import subprocess
 import sys
@@ -74,7 +74,7 @@ print("cleared", os.path.getsize(memory.path))
 def test_a_million_features(tmp_path):
     if not sys.platform.startswith("linux"):
         pytest.skip("reads /proc")
-    # A process of its own: the peak of this one is that of another test.
+    # In a separate process, since the peak memory of this one includes other tests.
     done = subprocess.run(
         [sys.executable, "-c", MILLION, str(tmp_path / "features.sqlite")],
         check=False, capture_output=True, text=True,
@@ -82,7 +82,7 @@ def test_a_million_features(tmp_path):
     assert done.returncode == 0, done.stderr
     print(done.stdout)
     measured = {name: float(value) for name, value in map(str.split, done.stdout.splitlines())}
-    # Neither slower by much than when the file was small, nor larger than what is in it.
+    # Not much slower than with a small file, and not larger than its content.
     assert measured["find"] < 4 * measured["find_few"]
     assert measured["write_last"] < 4 * measured["write_first"]
     assert measured["bytes"] < 1.2 * 1_000_000 * 2048

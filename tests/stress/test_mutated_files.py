@@ -1,4 +1,4 @@
-"""24,000 mutated image files, of which six in seven are JPEG, PNG, WEBP, GIF, BMP or TIFF."""
+"""24,000 mutated image files; six in seven are JPEG, PNG, WEBP, GIF, BMP or TIFF."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What an estimator says about an attribute that it does not have."""
+"""Error messages about missing attributes."""
 
 import copy
 import pickle
@@ -28,8 +28,11 @@ def test_the_fitted_value_instead_of_the_parameter():
     ("name", "message"),
     [
         ("alpa", "Did you mean 'alpha'?"),
-        ("class_", "Did you mean 'classes_'? What fit has set: cache_codes_, cache_keys_, "),
-        ("alpha_", "Did you mean 'alpha'? What fit has set: "),
+        (
+            "class_",
+            "Did you mean 'classes_'? The fitted attributes are cache_codes_, cache_keys_, ",
+        ),
+        ("alpha_", "Did you mean 'alpha'? The fitted attributes are "),
         ("predictt", "Did you mean 'predict'?"),
         ("zzz", "'TipAdapterClassifier' object has no attribute 'zzz'."),
     ],
@@ -43,7 +46,7 @@ def test_misspelt(name, message):
 @pytest.mark.parametrize(("name", "cls"), all_estimators(type_filter="classifier"))
 def test_unfitted(name, cls):
     clf = cls()
-    with pytest.raises(AttributeError, match=f"This {name} is not fitted yet: call fit"):
+    with pytest.raises(AttributeError, match=f"This {name} is not fitted yet; call fit"):
         clf.classes_  # noqa: B018
     assert not hasattr(clf, "classes_")
     with pytest.raises(AttributeError):

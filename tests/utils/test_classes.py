@@ -1,4 +1,4 @@
-"""Labels, class names and text rows: who is which class, and what it is called."""
+"""Labels, class names and text rows: the classes and their names."""
 
 import numpy as np
 import pytest
@@ -111,9 +111,9 @@ def test_text_features_overrule_the_encoders_text(clip, digit_features):
             [0, 3],
             {"text_features": TEXT},
             ValueError,
-            r"\[3\] do not index text_features of length 3",
+            r"\[3\] are not indices of text_features, which has length 3",
         ),
-        ([0, -1], {"text_features": TEXT}, ValueError, r"\[-1\] do not index"),
+        ([0, -1], {"text_features": TEXT}, ValueError, r"\[-1\] are not indices"),
         (
             ["a", "b"],
             {"text_features": TEXT},
@@ -123,7 +123,7 @@ def test_text_features_overrule_the_encoders_text(clip, digit_features):
         (["a", "b"], {"class_names": ["x", "y", "z"]}, ValueError, r"a mapping \{label: name\}"),
         ([0, 1], {"class_names": []}, ValueError, "class_names is empty"),
         ([0, 1], {"class_names": {}}, ValueError, "empty mapping"),
-        ([0, 1], {"class_names": {"a": "x"}}, ValueError, "goes from label to name"),
+        ([0, 1], {"class_names": {"a": "x"}}, ValueError, "must go from label to name"),
         ([0, 1], {"class_names": {0: "x"}}, ValueError, "no name for the label 1"),
         ([0, 1], {"class_names": ["x", 5]}, TypeError, "class_names holds 5"),
         (
@@ -139,7 +139,7 @@ def test_text_features_overrule_the_encoders_text(clip, digit_features):
             [0, 1],
             {"text_features": np.zeros((2, 4))},
             ValueError,
-            "text_features has a row of zeros",
+            "row 0 of text_features is all zeros",
         ),
         (
             [0, 1],
@@ -189,7 +189,7 @@ class TestRows:
     def test_zero_rows_are_no_shots_beside_a_text_prior(self):
         bad = X.copy()
         bad[1] = 0
-        with pytest.raises(ValueError, match="row of zeros, row 1"):
+        with pytest.raises(ValueError, match="row 1 of X is all zeros"):
             fitted([0, 1, 0, 1], bad, text_features=TEXT[:2])
         with pytest.warns(UserWarning, match="no text prior"):
             assert not fitted([0, 1, 0, 1], bad).cache_keys_[1].any()
@@ -230,7 +230,7 @@ class TestImagesOfAClassifier:
         lenient = clone(clip).set_params(on_error="nan")
         with (
             pytest.warns(UserWarning, match="could not be read"),
-            pytest.raises(ValueError, match="needs every image"),
+            pytest.raises(ValueError, match="use sktip.predict_images"),
         ):
             TipAdapterClassifier(lenient).fit([*images[:3], tmp_path / "no.png"], labels[:4])
 

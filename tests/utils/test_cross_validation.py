@@ -47,7 +47,7 @@ def test_masks_and_positions_are_the_same(features, form, scoring, fine_tune):
         ([(FOLDS[0][0], [12])], "test part of split 0 does not index 12 shots"),
         ([(FOLDS[0][0], np.ones(5, bool))], "test part of split 0 does not index 12 shots"),
         ([(FOLDS[0][0], [0.5])], "test part of split 0 does not index 12 shots"),
-        ([], "cv makes no splits"),
+        ([], "cv has no splits"),
     ],
 )
 def test_what_cannot_be_used(features, cv, message):

@@ -139,5 +139,5 @@ def test_errors(cls, features):
     clf = cls(text_features=W).fit(X, y)
     with pytest.raises(ValueError, match="labels has 2 classes for 3 queries"):
         clf.explain(X[:3], [0, 1])
-    with pytest.raises(ValueError, match="labels has 9 at index 1, which is no class"):
+    with pytest.raises(ValueError, match="labels has 9 at index 1, which is not a class"):
         clf.explain(X[:2], [0, 9])

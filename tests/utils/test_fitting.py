@@ -1,4 +1,4 @@
-"""The state of a classifier: of one fit, of one moment, and of the shots that count."""
+"""The state of a classifier after fits, failures and interrupts, and shots of weight 0."""
 
 import os
 import sys
@@ -68,7 +68,7 @@ class TestRefit:
         clf = make("tip-f", text_features=W).fit(X, y)
         clf.set_params(fine_tune=False, text_features=None).fit(pd.DataFrame(X), y)
         assert_same_state(clf, TipAdapterClassifier().fit(X, y), rtol=1e-12)
-        # What no fit has made is none of its business.
+        # Attributes that no fit has set are kept.
         clf.note, clf._own = "mine", 1
         assert clf.fit(X, y).note == "mine"
         assert clf._own == 1
@@ -138,7 +138,7 @@ class TestOneMoment:
 
 
 class TestShotsOfWeightZero:
-    """A shot of weight 0 is not there."""
+    """Shots of weight 0 are ignored."""
 
     @pytest.mark.parametrize("name", WEIGHTED)
     @pytest.mark.parametrize("prior", ["text", "no text"])
@@ -196,7 +196,7 @@ class TestShotsOfWeightZero:
         X, y, W = features((3, 3, 3))
         X[6] = 0
         weights = np.where(np.arange(9) < 3, 0.0, 1.0)
-        with pytest.raises(ValueError, match="row of zeros, row 6"):
+        with pytest.raises(ValueError, match="row 6 of X is all zeros"):
             TipAdapterClassifier(text_features=W).fit(X, y, sample_weight=weights)
         X[6] = np.nan
         with pytest.raises(ValueError, match="row 6 has NaN"):

@@ -54,7 +54,7 @@ class TestIntegers:
         a, b = np.unique(numbers(first)), numbers(later)
         union = sorted({*a.tolist(), *b.tolist()})
         if union[0] < 0 and union[-1] > np.iinfo("i8").max:
-            with pytest.raises(ValueError, match="make labels strings"):
+            with pytest.raises(ValueError, match="use strings as labels"):
                 join_labels(a, b)
             return
         joined = join_labels(a, b)
@@ -73,7 +73,7 @@ class TestIntegers:
 
     def test_lists_of_large_integers(self):
         assert check_labels([2**63, 1]).tolist() == [2**63, 1]
-        with pytest.raises(ValueError, match="make labels strings"):
+        with pytest.raises(ValueError, match="use strings as labels"):
             check_labels([2**63, -1])
 
 
@@ -167,16 +167,16 @@ class TestKinds:
 
 
 class TestClassNames:
-    """A name goes with a label by what says so, never by chance."""
+    """Names are matched to labels explicitly, never by chance."""
 
     @pytest.mark.parametrize("make_set", [set, frozenset])
     def test_sets_have_no_order(self, make_set):
         names = make_set(["cat", "dog"])
-        with pytest.raises(ValueError, match="class_names is a .*which has no order"):
+        with pytest.raises(ValueError, match="class_names is a .*whose names have no order"):
             tip(2, class_names=names).fit(X, [0, 1, 0, 1])
-        with pytest.raises(ValueError, match="class_names is a .*which has no order"):
+        with pytest.raises(ValueError, match="class_names is a .*whose names have no order"):
             ZeroShotClassifier(text_features=TEXT_ROWS[:2], class_names=names).fit()
-        with pytest.raises(TypeError, match="which has no order"):
+        with pytest.raises(TypeError, match="whose names have no order"):
             fill_prompts(names)
 
     @pytest.mark.parametrize("as_mapping", [pd.Series, UserDict, dict])

@@ -1,4 +1,4 @@
-"""Numbers that overflow are named, by `fit` or at prediction; what is answered is finite."""
+"""Parameters that overflow are named in `fit` or at prediction; results are finite."""
 
 import copy
 import math
@@ -113,7 +113,7 @@ def test_a_kernel_ridge_without_a_solution_is_an_error(features, dtype, prior, l
 @dtypes
 @priors
 def test_shots_without_spread(features, dtype, prior):
-    """Discriminants of shots that are all the same, or one per class, are those of the identity."""
+    """Discriminants of equal shots, or of one shot per class, use the identity."""
     X, y, text = features((1, 1, 1), dtype=dtype)
     text = text if prior == "text" else None
     for shots, labels in ((X, y), (np.repeat(X, 5, 0), np.repeat(y, 5))):
@@ -129,8 +129,8 @@ def test_shots_without_spread(features, dtype, prior):
         ("tip", 1e39, "sample_weight=.* is too large for float32"),
         ("tip", 1e-300, "sample_weight=.* is too small for float32"),
         ("tip-f", 1e-300, "sample_weight=.* is too small for float32"),
-        ("gda", 1e39, "weigh 9e\\+39 in all; sample_weight"),
-        ("gda-auto", 1e300, "weigh 9e\\+300 in all; sample_weight"),
+        ("gda", 1e39, "the sum of sample_weight is 9e\\+39"),
+        ("gda-auto", 1e300, "the sum of sample_weight is 9e\\+300"),
     ],
 )
 def test_weights_that_overflow(features, dtype, prior, name, weight, message):
@@ -174,7 +174,7 @@ def test_a_nan_is_no_score(features):
     clf = TipAdapterClassifierCV(text_features=text, logit_scale=1.0, scoring=of_calm_classifiers)
     assert np.isfinite(clf.fit(X, y).best_score_)
     assert clf.predict_proba(X).max(axis=1).mean() < 0.95
-    with pytest.raises(ValueError, match="gives NaN for every alpha and beta"):
+    with pytest.raises(ValueError, match="returns NaN for every alpha and beta"):
         clf.set_params(scoring=lambda estimator, X, y: np.nan).fit(X, y)
 
 

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written completely or not at all."""
 
 import pytest
 
@@ -29,7 +29,7 @@ def test_whole_or_not_at_all(tmp_path):
 
 def test_a_file_that_comes_meanwhile_is_not_lost(tmp_path):
     path = tmp_path / "a.csv"
-    with pytest.raises(FileExistsError, match="a.csv is there already"):
+    with pytest.raises(FileExistsError, match="a.csv already exists"):
         write(path, "mine", overwrite=False, then=lambda: path.write_text("theirs"))
     assert path.read_text() == "theirs"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.csv"]

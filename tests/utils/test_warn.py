@@ -1,4 +1,4 @@
-"""Every warning points at the user's line, by whatever road it came."""
+"""Every warning points at the user's line, whatever is in between."""
 
 import ast
 import subprocess
@@ -28,7 +28,7 @@ def warned_at(call):
         warnings.simplefilter("always")
         call()
     wanted = ("neither `encoder`", "every class has one shot", "could not be read", "cut off")
-    wanted += ("A column-vector", "not all of them are kept")
+    wanted += ("A column-vector", "not all of them are stored")
     return [w.filename for w in caught if any(words in str(w.message) for words in wanted)]
 
 
@@ -105,7 +105,7 @@ def test_in_workers(backend, tmp_path):
         with joblib.parallel_backend({backend!r}, n_jobs=2):
             cross_val_score(TipAdapterClassifier(), X, y, cv=2)
     """)
-    # Elsewhere, since a folder called sktip beside the program would come first.
+    # In another folder, since a folder named sktip next to the program would be imported first.
     run = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True, text=True
     )
@@ -115,7 +115,7 @@ def test_in_workers(backend, tmp_path):
 
 
 def test_a_users_folder_called_sktip(tmp_path):
-    """What counts is where the package lies, not what a folder is called."""
+    """The location of the package counts, not the name of a folder."""
     module = tmp_path / "sktip" / "sklearn" / "joblib" / "mine.py"
     module.parent.mkdir(parents=True)
     module.write_text("def run(clf, X, y):\n    clf.fit(X, y)\n")

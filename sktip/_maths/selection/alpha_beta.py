@@ -1,4 +1,4 @@
-"""Alpha and beta of Tip-Adapter, chosen on held-out shots: one pass for each beta."""
+"""Choose alpha and beta of Tip-Adapter on held-out shots, in one pass for each beta."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -28,24 +28,24 @@ ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class AlphaBeta:
-    """What was chosen, and what led to it.
+    """The chosen values, and the scores of all values.
 
     Parameters
     ----------
     alpha, beta : float
-        The residual ratio and the sharpness chosen.
+        Chosen residual ratio and sharpness.
 
     score : float
-        Their score; NaN if nothing was held out.
+        Score of the chosen values. NaN if no shot was held out.
 
     alphas : ndarray of shape (n_betas,) or (n_alphas,)
-        The best residual ratio of each beta, or those given.
+        Best residual ratio for each beta, or the given ones.
 
     scores : ndarray of shape (n_betas,) or (n_alphas, n_betas)
-        Scores of all that was tried.
+        Scores of all values that were tried.
 
     held_out : HeldOutVotes or None
-        The votes that they are scores of; None if nothing was held out.
+        Votes for the held-out shots. None if no shot was held out.
     """
 
     alpha: float
@@ -57,14 +57,14 @@ class AlphaBeta:
 
     @cached_property
     def logits(self) -> NDArray[Any] | None:
-        """Logits of the held-out shots, fold by fold, at the values chosen: (q, C)."""
+        """Logits of the held-out shots at the chosen values, fold by fold: (q, C)."""
         if self.held_out is None:
             return None
         return self.held_out.shots.logits(self.held_out.at(self.beta), self.alpha)
 
 
 def papers_values(alphas: NDArray[Any] | None, betas: NDArray[Any]) -> AlphaBeta:
-    """Choose the paper's values, or the nearest of those to try, where nothing can be held out."""
+    """Choose the paper's values, or the nearest values to try, if no shot can be held out."""
     tried = np.array([PAPER_ALPHA]) if alphas is None else alphas
     shape = (len(betas),) if alphas is None else (len(alphas), len(betas))
     return AlphaBeta(
@@ -80,7 +80,7 @@ def papers_values(alphas: NDArray[Any] | None, betas: NDArray[Any]) -> AlphaBeta
 def most_probable_values(
     held_out: HeldOutVotes, *, alphas: NDArray[Any] | None, betas: NDArray[Any], spread: float
 ) -> AlphaBeta:
-    """Choose by the log-loss of the held-out shots, and a belief in the paper's values.
+    """Choose by the log-loss of the held-out shots plus a prior belief in the paper's values.
 
     Parameters
     ----------
@@ -88,13 +88,13 @@ def most_probable_values(
         Votes for the held-out shots.
 
     alphas : ndarray of shape (n_alphas,) or None
-        Residual ratios to try; None considers all.
+        Residual ratios to try. None considers all.
 
     betas : ndarray of shape (n_betas,)
-        Sharpnesses to try.
+        Values of the sharpness to try.
 
     spread : float
-        Standard deviation of the logarithms of both about the paper's values.
+        Standard deviation of the belief, in the logarithm of each value.
     """
     shots, n_evidence = held_out.shots, held_out.n_evidence
     scale = zero_shot_scale(shots) if held_out.has_text else 1.0
@@ -111,7 +111,8 @@ def most_probable_values(
     alphas, scores = _scores(criterion, votes_at, alphas, betas)
     costs = -n_evidence * scores + _distances(alphas, betas, scores) / (2 * spread**2)
     if not held_out.has_text:
-        # alpha changes no answer then, and the log-loss rewards a dull beta: ask for right answers.
+        # Without text, alpha changes no prediction, and the log-loss prefers a beta that is too small.
+        # So beta is chosen by accuracy.
         nearness = torch.as_tensor(distance_to_paper(PAPER_ALPHA, betas))
         beta = nearest_within_two_errors(torch.stack(hits).cpu(), shots.weights.cpu(), nearness)
         kept = np.full_like(costs, np.inf)
@@ -127,7 +128,7 @@ def best_values(
     alphas: NDArray[Any] | None,
     betas: NDArray[Any],
 ) -> AlphaBeta:
-    """Choose by a score; where several are as good, the values nearest to the paper's.
+    """Choose by a score. Ties go to the values nearest to the paper's.
 
     Parameters
     ----------
@@ -135,13 +136,13 @@ def best_values(
         Votes for the held-out shots.
 
     scoring : {"accuracy", "neg_log_loss"} or callable
-        What to maximise; a callable gets the logits of all held-out shots, (q, C), fold by fold.
+        Score to maximise. A callable gets the logits of all held-out shots, (q, C), fold by fold.
 
     alphas : ndarray of shape (n_alphas,) or None
-        Residual ratios to try; None considers all, or a grid of them for a callable.
+        Residual ratios to try. None considers all, or a grid for a callable.
 
     betas : ndarray of shape (n_betas,)
-        Sharpnesses to try.
+        Values of the sharpness to try.
     """
     shots, tolerance = held_out.shots, ROUNDING
     criterion: Criterion
@@ -149,15 +150,15 @@ def best_values(
         criterion = LogLoss(shots)
     elif scoring == "accuracy":
         criterion = Accuracy(shots)
-        # One shot more or less is luck.
+        # A difference of one shot counts as a tie.
         tolerance += 1 / len(shots.codes)
     else:
         criterion = Score(shots, scoring)
     alphas, scores = _scores(criterion, held_out.at, alphas, betas)
     if np.isnan(scores).all():
         raise ValueError(
-            "scoring gives NaN for every alpha and beta; use another scorer, or parts of `cv` that it "
-            "can score."
+            "scoring returns NaN for every alpha and beta; use another scorer, or splits of cv that it can "
+            "score."
         )
     good = scores >= np.nanmax(scores) - tolerance
     nearest = np.where(good, _distances(alphas, betas, scores), np.inf).argmin()
@@ -165,10 +166,10 @@ def best_values(
 
 
 def zero_shot_scale(shots: HeldOutShots) -> float:
-    """Factor that the text logits want, by the log-loss of the zero-shot classifier.
+    """Scale of the text logits with the smallest log-loss of the zero-shot classifier on the shots.
 
-    That classifier has not seen the shots, so its loss on them says how far its confidence is
-    right. A factor within 2 of 1 is taken as 1.
+    The zero-shot classifier has not seen the shots, so its loss shows whether it is overconfident. A
+    scale between 1/2 and 2 is replaced by 1.
     """
     strength = precision(SPREAD, len(shots.codes))
     factor, _ = inverse_temperature(shots.prior, shots.codes, shots.weights, precision=strength)
@@ -176,9 +177,9 @@ def zero_shot_scale(shots: HeldOutShots) -> float:
 
 
 def nearest_within_two_errors(hits: Tensor, weights: Tensor, distances: Tensor) -> int:
-    """Row of `hits`, (b, q), that is least distant of those about as often right as the best.
+    """Row of `hits`, (b, q), with the smallest distance among those that are about as accurate as the best.
 
-    "About" is two standard errors of the difference from the best, paired by held-out shot.
+    A row is about as accurate if the difference is within two standard errors, paired by held-out shot.
     """
     values, weights = hits.double(), weights.double()
     lost = values[(values @ weights).argmax()] - values
@@ -194,7 +195,7 @@ def _scores(
     alphas: NDArray[Any] | None,
     betas: NDArray[Any],
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Best alpha of each beta and their scores, or the scores of a grid: (n_alphas, n_betas)."""
+    """Best alpha for each beta with its score, or the scores of a grid: (n_alphas, n_betas)."""
     if alphas is None:
         best, scores = np.array([criterion.best(votes_at(beta)) for beta in betas]).T.copy()
         return best, scores
@@ -206,7 +207,7 @@ def _scores(
 
 
 def _distances(alphas: NDArray[Any], betas: NDArray[Any], scores: NDArray[Any]) -> NDArray[Any]:
-    """Distance to the paper's values of all that was scored, in the shape of the scores."""
+    """Distances of all scored values to the paper's, in the shape of the scores."""
     return distance_to_paper(alphas if scores.ndim == 1 else alphas[:, np.newaxis], betas)
 
 

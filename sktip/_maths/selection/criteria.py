@@ -1,9 +1,8 @@
-"""What makes an alpha and a beta good: criteria of held-out votes, each at one alpha and at its best.
+"""Criteria to choose alpha and beta on held-out shots.
 
-A criterion is called with the votes of one beta after another. `best` gives the best alpha of all
-alpha >= 0 and its score, `at` the score of a given alpha; scores are to be maximised. The log-loss is
-convex in alpha and the accuracy a step function whose every step is known, so that neither needs a
-grid of alphas.
+A criterion is called with the votes of one beta at a time. `best` returns the best alpha >= 0 and its
+score, and `at` the score of a given alpha. Scores are maximised. No grid of alphas is needed: the log-loss
+is convex in alpha, and the accuracy is a step function with known steps.
 """
 
 import math
@@ -19,12 +18,12 @@ from sktip._maths.selection.beliefs import PAPER_ALPHA, SCORER_ALPHAS
 from sktip._maths.selection.held_out import HeldOutShots
 from sktip._maths.selection.minimum import MIN_FACTOR, best_factor
 
-#: Where a second minimum of the log-loss is looked for, and after how many betas again.
+#: Start of the search for a second minimum of the log-loss, and number of betas between two searches.
 FAR_ALPHA, LOOK_AGAIN = 150.0, 40
 
 
 class Criterion(Protocol):
-    """What can be maximised."""
+    """A score to maximise."""
 
     def best(self, votes: Tensor) -> tuple[float, float]:
         """Best alpha, and its score."""
@@ -34,11 +33,11 @@ class Criterion(Protocol):
 
 
 class LogLoss:
-    """Mean log-loss, negated.
+    """Negative mean log-loss.
 
-    Each search begins where the last ones point to. With a belief the cost can have two minima, one
-    near alpha 1 and one near that of the log-loss; both are followed, and looked for anew now and
-    then.
+    Each search starts where the last two minima extrapolate to. With a belief, the cost can have two
+    minima, one near alpha 1 and one near the minimum of the log-loss. Both are followed, and searched
+    again from time to time.
 
     Parameters
     ----------
@@ -46,7 +45,7 @@ class LogLoss:
         The held-out shots.
 
     precision : float
-        Strength of the belief in alpha 1 in choosing the best alpha; the scores are without it.
+        Strength of the belief in alpha 1, for the choice of the best alpha. Scores do not include it.
     """
 
     def __init__(self, shots: HeldOutShots, precision: float = 0.0):
@@ -56,7 +55,7 @@ class LogLoss:
         self._n_done = 0
 
     def best(self, votes: Tensor) -> tuple[float, float]:
-        """Alpha of least cost, and its score."""
+        """Alpha with the smallest cost, and its score."""
         if self.precision > 0 and self._n_done % LOOK_AGAIN == 0:
             self._starts = [*self._starts, 1.0, FAR_ALPHA]
         self._n_done += 1
@@ -68,7 +67,7 @@ class LogLoss:
         before, self._alphas = self._alphas, [max(alpha, MIN_FACTOR) for alpha, _, _ in found]
         self._starts = self._alphas
         if len(before) == len(self._alphas):
-            # Betas are mostly evenly spaced in the logarithm, and the minima then move evenly too.
+            # For betas that are evenly spaced in the logarithm, the minima move evenly too.
             self._starts = [now * now / old for now, old in zip(self._alphas, before, strict=True)]
         alpha, loss, _ = min(found, key=lambda minimum: minimum[2])
         return alpha, -loss
@@ -79,21 +78,21 @@ class LogLoss:
 
 
 class Accuracy:
-    """Share of held-out shots told right, over all alphas exactly."""
+    """Accuracy on the held-out shots, exact over all alphas."""
 
     def __init__(self, shots: HeldOutShots):
         self.shots = shots
 
     def best(self, votes: Tensor) -> tuple[float, float]:
-        """Alpha nearest to 1 among the best, a little off the ends of their interval, and its score."""
+        """Best alpha nearest to 1, not at the very end of its interval, and its score."""
         points, accuracies = accuracy_steps(self.shots, votes)
         top = accuracies.max()
-        # Rounding of the running sums must not tell equal accuracies apart.
+        # Equal accuracies may differ by the rounding of the running sums.
         inside = accuracies >= top - 1e-9
         low = points[inside]
         ends = torch.cat([points[1:], points.new_full((1,), math.inf)])
         high = ends[inside]
-        # A tenth of the interval on a logarithmic scale, which one without an end does not have.
+        # A tenth of the interval on a logarithmic scale, or a factor of 1.1 for an open interval.
         margin = torch.where((low > 0) & (high < math.inf), (high / low) ** 0.1, 1.1)
         alphas = torch.clamp(torch.ones_like(low), min=low * margin, max=high / margin)
         distances = alphas.clamp(min=1e-12).log().abs()
@@ -105,19 +104,19 @@ class Accuracy:
 
 
 class Score:
-    """Any function of held-out logits, (q, C), to be maximised.
+    """Any function of the held-out logits, (q, C).
 
-    Its best alpha is that of a grid: nothing is known of how the score depends on it.
+    Its best alpha is searched on a grid, since the score may depend on alpha in any way.
     """
 
     def __init__(self, shots: HeldOutShots, score: Callable[[NDArray[Any]], float]):
         self.shots, self.score = shots, score
 
     def best(self, votes: Tensor) -> tuple[float, float]:
-        """Best of a grid of alphas, the one nearest to 1 among equals, and its score."""
+        """Best alpha of a grid and its score. Ties go to the value nearest to 1."""
         scores = np.array([self.at(votes, alpha) for alpha in SCORER_ALPHAS])
         nearness = -np.abs(np.log(SCORER_ALPHAS / PAPER_ALPHA))
-        # A NaN is no score; sorted as it is, it would come out on top.
+        # NaN would be sorted to the top.
         best = np.lexsort((nearness, np.where(np.isnan(scores), -np.inf, scores)))[-1]
         return float(SCORER_ALPHAS[best]), float(scores[best])
 
@@ -127,10 +126,10 @@ class Score:
 
 
 def accuracy_steps(shots: HeldOutShots, votes: Tensor) -> tuple[Tensor, Tensor]:
-    """Accuracy as an exact step function of all alpha >= 0.
+    """Accuracy as an exact step function of alpha >= 0.
 
-    A shot is told right for the alphas of one open interval, between the points at which another
-    class overtakes its own (F. J. Och, "Minimum error rate training", ACL 2003).
+    A shot is classified correctly for the alphas in one open interval, between the points at which
+    another class overtakes its own class (F. J. Och, "Minimum error rate training", ACL 2003).
 
     Parameters
     ----------
@@ -138,15 +137,15 @@ def accuracy_steps(shots: HeldOutShots, votes: Tensor) -> tuple[Tensor, Tensor]:
         The held-out shots.
 
     votes : Tensor of shape (C, q)
-        Votes of the cache for them.
+        Votes of the cache for the held-out shots.
 
     Returns
     -------
     points : Tensor of shape (p,)
-        Where the accuracy changes, ascending, from 0 on.
+        Values of alpha at which the accuracy changes, ascending, starting with 0.
 
     accuracies : Tensor of shape (p,)
-        Accuracy between each point and the next, the last one to infinity.
+        Accuracy from each point to the next; the last one holds up to infinity.
     """
     codes = shots.codes[None]
     z = shots.prior - shots.prior.gather(0, codes)
@@ -155,7 +154,7 @@ def accuracy_steps(shots: HeldOutShots, votes: Tensor) -> tuple[Tensor, Tensor]:
     crossing = z / c
     low = torch.where(c > 0, crossing, -torch.inf).amax(0).clamp_(min=0)
     high = torch.where(c < 0, crossing, torch.inf).amin(0)
-    # A class with the same votes is behind for every alpha, or for none.
+    # A class with the same votes is below the own class for every alpha or for none.
     lost = ((c == 0) & (z >= 0) & ~own).any(0)
     right = (low < high) & ~lost
     low, high, gain = low[right], high[right], shots.weights[right].double()

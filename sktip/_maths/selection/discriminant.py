@@ -1,4 +1,4 @@
-"""How much Gaussian discriminants are worth beside the text prior, chosen on held-out shots."""
+"""Choose the weight of Gaussian discriminants relative to the text prior, on held-out shots."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -25,25 +25,24 @@ from sktip._maths.selection.beliefs import (
 from sktip._maths.selection.folds import class_balanced_weights, fold_numbers
 from sktip._maths.selection.minimum import inverse_temperature
 
-#: How far around the belief the weight is looked for, in the logarithm, and how exactly.
+#: Range of the search around the belief, in the logarithm, and its tolerance.
 RANGE, TOLERANCE = (-7.0, 7.0), 1e-2
-#: Logit of a class that does not compete: its probability is 0 at any temperature.
+#: Logit of a class that does not compete. Its probability is 0 at any temperature.
 NEVER = -1e30
 
 
 @dataclass(frozen=True)
 class DiscriminantWeight:
-    """What was chosen.
+    """The chosen weight.
 
     Parameters
     ----------
     alpha : float
-        Weight of the discriminants beside the text logits.
+        Weight of the discriminants relative to the text logits.
 
     logits : ndarray of shape (q, g) or None
-        Logits with which it was chosen: for each held-out sample those of the classes that compete
-        for it, -1e30 in the place of a class where it has fewer than others; None if no shot could be
-        held out.
+        Logits of each held-out sample for its competing classes. If it has fewer of them than other
+        samples, the rest is -1e30. None if no shot could be held out.
     """
 
     alpha: float
@@ -52,21 +51,21 @@ class DiscriminantWeight:
 
 @dataclass(frozen=True)
 class HeldOutGroup:
-    """Held-out samples, and the classes that compete for them.
+    """Held-out samples and their competing classes.
 
     Parameters
     ----------
     rows : ndarray of shape (q,)
-        Which samples.
+        Indices of the samples.
 
     classes : ndarray of shape (g,)
         Codes of the competing classes, ascending.
 
     votes : ndarray of shape (q, g)
-        Their discriminants.
+        Discriminants of the samples.
 
     n_shots : float
-        Shots per class that are not held out, on average.
+        Mean number of shots per class that are not held out.
     """
 
     rows: NDArray[Any]
@@ -85,12 +84,12 @@ def chosen_weight(
     text: NDArray[Any],
     logit_scale: float,
 ) -> DiscriminantWeight:
-    """Most probable weight of the discriminants beside the text prior.
+    """Choose the most probable weight of the discriminants relative to the text prior.
 
     Parameters
     ----------
     statistics : ClassStatistics
-        Of all samples, the views of the shots.
+        Statistics of all samples, the views of the shots.
 
     shots : ndarray of shape (m, n_views, d)
         Unit features.
@@ -99,7 +98,7 @@ def chosen_weight(
         Class codes of the shots.
 
     weights : ndarray of shape (m,) or None
-        Weight of each.
+        Weights of the shots.
 
     groups : ndarray of shape (m,), int, or None
         Shots of a group are held out together.
@@ -111,8 +110,8 @@ def chosen_weight(
         Scale of the text logits.
     """
     text = logit_scale * text.astype(np.float64, copy=False)
-    # Classes are dealt into groups in the order of their text features, so that the choice does not
-    # depend on what their labels are.
+    # Classes are sorted by their text features before they are split into groups, so that the choice does
+    # not depend on their labels.
     order = np.lexsort(text.T[::-1])
     place = np.argsort(order)
     codes, text, statistics = place[codes], text[order], statistics.spread_to(len(text), place)
@@ -123,7 +122,7 @@ def chosen_weight(
     if is_held_out:
         samples, codes, weights = views_as_samples(shots, codes, weights)
     else:
-        # The means themselves are queries: of their discriminants, only the wrong classes' count.
+        # The class means serve as queries. Only their discriminants for the wrong classes are used.
         present = np.unique(codes)
         scores, intercepts = statistics.discriminants()
         samples, codes, weights, n_views = statistics.means, np.arange(len(text)), None, 1
@@ -135,7 +134,7 @@ def chosen_weight(
         return DiscriminantWeight(belief)
     prior, votes, targets, shares = _side_by_side(parts, priors, codes, weights)
     strength = precision(GDA_SPREAD, len(targets) / n_views)
-    # The text has not seen the shots, so its log-loss on them says how far it can be trusted.
+    # The text has not seen the shots, so its log-loss on them shows how far it can be trusted.
     confidence, _ = inverse_temperature(prior, targets, shares, precision=strength)
     most = 1.0 if is_held_out else MOST_TRUST_OF_ONE_SHOT
     trust = min(max(confidence * spread_of_text / SPREAD_OF_TEXT, LEAST_TRUST), most)
@@ -149,11 +148,11 @@ def chosen_weight(
 
 
 def weight_without_text(statistics: ClassStatistics, logit_scale: float) -> DiscriminantWeight:
-    """Weight at which the discriminants spread as CLIP's text logits mostly do."""
+    """Weight at which the discriminants have the usual spread of CLIP's text logits."""
     own = np.flatnonzero(statistics.counts)
     scores, intercepts = statistics.discriminants()
     spread = variance_of_competing(statistics.means[own] @ scores.T + intercepts, own)
-    # CLIP's scale is mostly 100.
+    # The usual logit scale of CLIP is 100.
     wanted = SPREAD_OF_TEXT * logit_scale / 100
     return DiscriminantWeight(wanted / float(np.sqrt(spread)) if spread > 0 else 1.0)
 
@@ -167,11 +166,11 @@ def held_out_groups(
 ) -> Iterator[HeldOutGroup]:
     """Classify held-out samples by statistics that have not seen them.
 
-    Some shots of every class are held out together, so that no class is a shot short. With few
-    shots that leaves no covariance: it must come from classes that do not compete, since a mean
-    whose own shots shaped the covariance looks nearer than it is. So the classes are dealt into
-    groups; those of a group compete with one another, and the covariance is that of all other
-    groups' shots and of the shots in the group that are not held out.
+    Some shots of every class are held out together, which treats all classes alike. With few shots, the
+    remaining shots leave no covariance, and a mean looks too close to a sample if its own shots shaped
+    the covariance. So the covariance must come from classes that do not compete. The classes are split
+    into groups. The classes of a group compete with each other, and the covariance is that of the
+    shots of all other groups and of the shots in the group that are not held out.
 
     Parameters
     ----------
@@ -182,7 +181,7 @@ def held_out_groups(
         Class codes of the shots.
 
     weights : ndarray of shape (m,) or None
-        Weight of each.
+        Weights of the shots.
 
     n_classes : int
         Number of classes C.
@@ -226,7 +225,7 @@ def held_out_groups(
 def variance_of_competing(logits: NDArray[Any], own: NDArray[Any]) -> float:
     """Mean variance of the logits (q, g) of the classes other than each row's `own`.
 
-    What a right answer adds is left aside; of two classes, there is only the difference.
+    The own class is excluded, except with two classes, where only the difference matters.
     """
     if logits.shape[1] > 2:
         kept = np.ones_like(logits, dtype=bool)
@@ -238,10 +237,10 @@ def variance_of_competing(logits: NDArray[Any], own: NDArray[Any]) -> float:
 def _best_factor(
     prior: Tensor, votes: Tensor, codes: Tensor, weights: Tensor, strength: float
 ) -> float:
-    """Factor of the votes with which, at its own best temperature, the sum has the least cost.
+    """Factor of the votes with the smallest cost of the sum, at the best temperature of the sum.
 
-    At a fixed temperature the log-loss would keep the votes of a weak prior small only because
-    the sum, at the prior's scale, would be too confident of its errors.
+    At a fixed temperature, the log-loss would give a small factor beside a weak, overconfident prior,
+    only because the sum would be overconfident too.
     """
 
     def cost(u: float) -> float:
@@ -254,14 +253,14 @@ def _best_factor(
 
 
 def _believed_weight(n_shots: float) -> float:
-    """Weight believed in at first, in units of the text prior's spread."""
+    """Median of the prior belief in the weight, in units of the spread of the text prior."""
     return float(min(1.0, n_shots / SHOTS_OF_FULL_BELIEF))
 
 
 def _spreads(
     groups: Sequence[HeldOutGroup], priors: Sequence[NDArray[Any]], codes: NDArray[Any]
 ) -> tuple[float, float]:
-    """Spread of the wrong classes' text logits, and of their discriminants."""
+    """Spreads of the text logits and of the discriminants of the wrong classes."""
     variances, n_rows = np.zeros(2), 0
     for group, prior in zip(groups, priors, strict=True):
         own = np.searchsorted(group.classes, codes[group.rows])
@@ -280,7 +279,7 @@ def _side_by_side(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Text logits and discriminants of all groups, each (g, q), with classes and weights (q,).
 
-    A group that is a class short gets one that cannot win.
+    Groups with fewer classes are padded with classes that cannot win.
     """
     rows = np.concatenate([group.rows for group in groups])
     width = max(len(group.classes) for group in groups)

@@ -1,4 +1,4 @@
-"""Which shots are held out together, and how much each of them counts."""
+"""Split shots into folds that are held out together, and weight the held-out shots."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ class Fold:
         Rows of the shots in the cache.
 
     one_by_one : bool
-        Whether both are all shots, each of which is hidden from itself alone: as many folds of one
-        shot in one.
+        Whether both are all shots, and each shot is masked for itself only. This is leave-one-out as a
+        single fold.
     """
 
     held_out: NDArray[Any]
@@ -32,15 +32,15 @@ class Fold:
 
 @dataclass(frozen=True)
 class DistinctShots:
-    """Shots, each once, in an order that depends on nothing but themselves.
+    """Distinct shots, in an order that does not depend on the order of the rows.
 
     Parameters
     ----------
     rows : ndarray of shape (u,)
-        A row of each.
+        Index of a row of each distinct shot.
 
     inverse : ndarray of shape (m,)
-        Which of them each row is.
+        Index of the distinct shot of each row.
     """
 
     rows: NDArray[Any]
@@ -50,7 +50,7 @@ class DistinctShots:
     def of(
         cls, shots: NDArray[Any], codes: NDArray[Any], groups: NDArray[Any] | None
     ) -> "DistinctShots":
-        """Find those that differ in features, class or group: shots is (m, ...)."""
+        """Find the shots, (m, ...), that differ in features, class or group."""
         columns = [shots.reshape(len(shots), -1), codes[:, None]]
         columns += [] if groups is None else [groups[:, None]]
         parts = [np.ascontiguousarray(c).view(np.uint8).reshape(len(shots), -1) for c in columns]
@@ -63,18 +63,18 @@ class DistinctShots:
         return cls(rows, inverse)
 
     def summed(self, weights: NDArray[Any] | None) -> NDArray[Any]:
-        """Weights (u,) of the distinct shots, of those of all rows."""
+        """Sum the weights of the rows of each distinct shot: (u,)."""
         return np.bincount(self.inverse, weights, minlength=len(self.rows)).astype(float)
 
 
 def one_by_one(n_shots: int) -> list[Fold]:
-    """Each shot is held out alone."""
+    """Hold out each shot on its own."""
     rows = np.arange(n_shots)
     return [Fold(rows, rows, one_by_one=True)]
 
 
 def positions_in_class(codes: NDArray[Any], keys: NDArray[Any] | None = None) -> NDArray[Any]:
-    """Position of each shot among those of its class, from 0: (m,).
+    """Position of each shot within its class, counted from 0: (m,).
 
     Parameters
     ----------
@@ -82,7 +82,8 @@ def positions_in_class(codes: NDArray[Any], keys: NDArray[Any] | None = None) ->
         Class codes.
 
     keys : ndarray of shape (m,) or None
-        What orders the shots of a class; equal shots share a position. None is the order given.
+        Sort keys of the shots of a class. Shots with equal keys get the same position. If None, the
+        given order.
     """
     keys = np.arange(len(codes)) if keys is None else keys
     order = np.lexsort((keys, codes))
@@ -98,10 +99,10 @@ def positions_in_class(codes: NDArray[Any], keys: NDArray[Any] | None = None) ->
 def fold_numbers(
     codes: NDArray[Any], n_folds: int | None = None, groups: NDArray[Any] | None = None
 ) -> NDArray[Any]:
-    """Fold of each shot, (m,), with one shot of every class in each, so that no class is a shot short.
+    """Fold of each shot, (m,). Each fold has one shot of every class, which treats all classes alike.
 
-    It is the position of a shot within its class, modulo `n_folds`. The only shot of a class, which
-    cannot be held out, has -1.
+    The fold is the position of a shot within its class, modulo `n_folds`. The only shot of a class
+    cannot be held out, and gets -1.
 
     Parameters
     ----------
@@ -109,11 +110,11 @@ def fold_numbers(
         Class codes.
 
     n_folds : int or None
-        Folds at most; None for as many as the largest class has shots.
+        Largest number of folds. If None, the number of shots of the largest class.
 
     groups : ndarray of shape (m,), int, or None
-        Shots of a group are held out together, as if they were one: a fold has one group of every
-        class. A group without which some class had no shot is never held out.
+        Shots of a group are held out together, as if they were one shot: a fold has one group of every
+        class. A group is not held out if a class has no shots outside of it.
     """
     if groups is None:
         positions, n_units = positions_in_class(codes), np.bincount(codes)
@@ -128,7 +129,7 @@ def fold_numbers(
 
 
 def _group_positions(groups: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:
-    """Place of each group: the first in which none of its classes has another one yet."""
+    """Position of each group: the first one that no other group of its classes has."""
     positions = np.zeros(groups.max() + 1, np.intp)
     taken: dict[int, set[int]] = {}
     ends = np.flatnonzero(np.diff(groups)) + 1
@@ -144,10 +145,10 @@ def _group_positions(groups: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:
 def balanced_folds(
     codes: NDArray[Any], n_folds: int | None = None, groups: NDArray[Any] | None = None
 ) -> list[Fold]:
-    """Folds of `fold_numbers`.
+    """Return the folds of `fold_numbers`.
 
-    The only shot of a class is a query of the first fold, but stays in the cache of all. With
-    groups, what cannot be held out is no query at all.
+    The only shot of a class is a query of the first fold, but stays in the cache of all folds. With
+    groups, shots that cannot be held out are not queries.
     """
     numbers = fold_numbers(codes, n_folds, groups)
     queried = np.maximum(numbers, 0) if groups is None else numbers
@@ -160,7 +161,7 @@ def balanced_folds(
 def class_balanced_weights(
     codes: NDArray[Any], weights: NDArray[Any] | None = None
 ) -> NDArray[Any]:
-    """Weights of held-out shots, of sum 1: every class counts the same, however many it has.
+    """Weights of held-out shots with sum 1 and the same total weight for every class.
 
     Parameters
     ----------
@@ -168,12 +169,12 @@ def class_balanced_weights(
         Class codes of the held-out shots.
 
     weights : ndarray of shape (q,) or None
-        Weight of each beside the others of its class; None if these weigh the same.
+        Weight of each shot relative to the others of its class. If None, they are equal.
     """
     balanced: NDArray[Any] = (1 if weights is None else weights) / np.bincount(codes)[codes]
     return balanced / balanced.sum()
 
 
 def fold_balanced_weights(sizes: Sequence[int]) -> NDArray[Any]:
-    """Weights of held-out shots, of sum 1: every fold, of so many of them, counts the same."""
+    """Weights of held-out shots with sum 1 and the same total weight for every fold, by fold sizes."""
     return np.concatenate([np.full(size, 1 / size) for size in sizes]) / len(sizes)

@@ -1,7 +1,7 @@
 """Held-out shots as queries: their text logits, and the votes of the cached shots.
 
-For a fixed beta the logits of a held-out shot are linear in alpha, ``z + alpha c``: z is the text
-prior, c the votes of the shots that stay in the cache.
+For a fixed beta, the logits of a held-out shot are linear in alpha, ``z + alpha c``, where z is the text
+prior and c are the votes of the cached shots.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,18 +16,17 @@ from torch import Tensor
 from sktip._maths.cache import Shots, blocks
 from sktip._maths.selection.folds import Fold
 
-#: Logits in one piece of work, 1 MB of float32.
+#: Number of logits in one block, 1 MB of float32.
 CHUNK_ELEMENTS = 1 << 18
-#: Exponents in one block: 1 MB of float32, so that they are still in the CPU's cache when they are
-#: summed.
+#: Number of exponents in one block: 1 MB of float32, which stays in the CPU's cache until it is summed.
 BLOCK_ELEMENTS = 1 << 18
-#: Similarities up to this many are kept between betas: 256 MB of float32.
+#: Largest number of similarities that are stored for all betas: 256 MB of float32.
 KEPT_ELEMENTS = 1 << 26
 
 
 @dataclass(frozen=True)
 class HeldOutShots:
-    """Text logits of held-out shots, their classes, and how much each counts.
+    """Text logits, classes and weights of held-out shots.
 
     Parameters
     ----------
@@ -38,7 +37,7 @@ class HeldOutShots:
         Class codes.
 
     weights : Tensor of shape (q,)
-        Weights of the shots, of sum 1.
+        Weights of the shots, with sum 1.
     """
 
     prior: Tensor
@@ -46,7 +45,7 @@ class HeldOutShots:
     weights: Tensor
 
     def log_loss(self, votes: Tensor, alpha: float) -> tuple[float, float, float]:
-        """Mean log-loss of the logits ``prior + alpha votes``, its slope and curvature in alpha."""
+        """Mean log-loss of ``prior + alpha votes``, and its first two derivatives in alpha."""
         n_classes, n_shots = votes.shape
         size = max(64, CHUNK_ELEMENTS // n_classes)
         total = torch.zeros(3, dtype=torch.float64, device=votes.device)
@@ -77,7 +76,7 @@ class HeldOutShots:
 
 @dataclass(frozen=True)
 class FoldCache:
-    """The held-out shots of one fold, and the cache that they query.
+    """The held-out shots of one fold, and its cache.
 
     Parameters
     ----------
@@ -88,13 +87,13 @@ class FoldCache:
         Keys of the cached shots.
 
     shots : Shots
-        Their values.
+        Values of the keys.
 
     scale : Tensor of shape (C, 1) or None
-        What a class's votes are multiplied by, so that held-out shots do not make it look small.
+        Factor of the votes of each class, which compensates for its held-out shots.
 
     own : Tensor of shape (q,) or None
-        Row of each query among the keys, where it is hidden from that query alone.
+        Row of each query among the keys, if it is masked for that query only.
     """
 
     queries: Tensor
@@ -105,12 +104,12 @@ class FoldCache:
 
 
 class HeldOutVotes:
-    """Votes of the cached shots for the held-out ones, at any beta.
+    """Votes of the cached shots for the held-out shots, for any beta.
 
     Parameters
     ----------
     folds : sequence of Fold
-        Which shots are held out together.
+        Folds of the shots.
 
     queries : Tensor of shape (m, d)
         Unit features of all shots as queries.
@@ -125,7 +124,7 @@ class HeldOutVotes:
         Unit text features.
 
     weights : ndarray of shape (q,)
-        Weight of each held-out shot, fold by fold; their sum is 1.
+        Weight of each held-out shot, fold by fold, with sum 1.
 
     logit_scale : float
         Scale of the text logits.
@@ -134,10 +133,10 @@ class HeldOutVotes:
         Number of classes C.
 
     balanced : bool
-        Whether votes of a class with held-out shots are scaled up to its full number of shots.
+        Whether the votes of a class with held-out shots are scaled up to its full number of shots.
 
     key_weights : Tensor of shape (m,) or None
-        How much the vote of each shot counts; None if all count the same.
+        Weight of each shot's vote. None if the shots are not weighted.
 
     Attributes
     ----------
@@ -148,7 +147,8 @@ class HeldOutVotes:
         Whether there is a text prior.
 
     n_evidence : float
-        How many shots they are worth: what is made up for a class's only shot is no evidence.
+        Effective number of held-out shots. The only shot of a class does not count, since the votes of
+        its class are only estimated.
     """
 
     def __init__(
@@ -179,7 +179,7 @@ class HeldOutVotes:
                 scale = scale.to(own_keys.dtype)[:, None]
             rows = torch.as_tensor(fold.held_out, device=codes.device)
             own = rows if fold.one_by_one else None
-            # Where all count the same, sums of plain votes are faster.
+            # Without weights, the sums are faster.
             own_weights = key_weights[fold.cached] if (key_weights != 1).any() else None
             shots = Shots(cached, n_classes, own_weights)
             self._caches.append(FoldCache(queries[rows], own_keys, shots, scale, own))
@@ -193,7 +193,7 @@ class HeldOutVotes:
         held_out_codes = codes[np.concatenate([fold.held_out for fold in folds])]
         self.shots = HeldOutShots(prior, held_out_codes, held_out.new_tensor(weights))
         self._several, self._totals = counts[held_out_codes] > 1, totals[held_out_codes]
-        # What votes for a query's class, before it is scaled up.
+        # Total weight of the votes for a query's class, before they are scaled up.
         held_out_weights = key_weights[np.concatenate([fold.held_out for fold in folds])]
         self._voting = self._totals - held_out_weights if self._one_by_one else self._totals
         several = self._several.cpu().numpy()
@@ -202,9 +202,9 @@ class HeldOutVotes:
         self._buffer = held_out.new_empty(0)
 
     def at(self, beta: float) -> Tensor:
-        """Votes for all held-out shots, fold by fold: (C, q)."""
+        """Votes for all held-out shots at one beta, fold by fold: (C, q)."""
         votes = torch.empty_like(self.shots.prior)
-        # Hidden entries have the exponent -inf, which a beta of 0 would make NaN.
+        # Masked entries have the exponent -inf, and 0 times it would be NaN.
         beta = max(beta, 1e-30)
         start = 0
         for index, (cache, rows) in enumerate(self._blocks()):
@@ -234,7 +234,7 @@ class HeldOutVotes:
 
     @staticmethod
     def _exponents(cache: FoldCache, rows: slice) -> Tensor:
-        """Cosines minus 1, the exponents at beta 1: (v, b)."""
+        """Exponents at beta 1, the cosines minus 1: (v, b)."""
         exponents = torch.mm(cache.keys, cache.queries[rows].T).sub_(1)
         if cache.own is not None:
             own = cache.own[rows]
@@ -245,12 +245,12 @@ class HeldOutVotes:
 def complete_own_votes(
     votes: Tensor, shots: HeldOutShots, several: Tensor, voting: Tensor, totals: Tensor
 ) -> None:
-    """Make up, in place, for the votes that held-out shots miss from their own class.
+    """Correct, in place, the votes that held-out shots get from their own class.
 
-    They are scaled by the ratio of all weights of the class to those that vote. Where each shot
-    is hidden from itself alone, that is n / (n - 1): what holding out one shot of every class would
-    give, averaged over all ways to pair the shots. A class without a second shot gets the geometric
-    mean of what a shot of the other classes gets from one of its own.
+    They are scaled by the ratio of the total weight of the class to the weight of its voting shots. If
+    each shot is masked for itself only, this factor is n / (n - 1). It gives the mean, over all ways
+    to pair the shots, of holding out one shot of every class. For a class with one shot, the votes are
+    the geometric mean of the votes that shots of other classes get from one shot of their own class.
 
     Parameters
     ----------
@@ -258,13 +258,13 @@ def complete_own_votes(
         Votes for held-out shots.
 
     shots : HeldOutShots
-        These shots.
+        The held-out shots.
 
     several : Tensor of shape (q,), bool
-        Whether each one's class has another shot.
+        Whether the class of each shot has another shot.
 
     voting, totals : Tensor of shape (q,)
-        Weights of the shots of each one's class: of those that vote, and of all.
+        Weight of the voting shots of each shot's class, and of all its shots.
     """
     own = votes.gather(0, shots.codes[None])[0]
     mean = own / torch.where(several, voting, 1)

@@ -1,7 +1,7 @@
-"""A kernel ridge regression, with its values chosen on held-out shots.
+"""Kernel ridge regression, with its parameters chosen on held-out shots.
 
-Predictions for held-out shots have a closed form, from the Cholesky factor that solves the
-regression; all arithmetic is in double precision.
+Predictions for held-out shots have a closed form, with the Cholesky factor of the regression. All
+computations are in double precision.
 """
 
 from collections.abc import Callable
@@ -26,37 +26,37 @@ from sktip._maths.selection.folds import DistinctShots, class_balanced_weights, 
 from sktip._maths.selection.held_out import HeldOutShots
 from sktip._maths.selection.minimum import best_factor, inverse_temperature
 
-#: Beside a text prior, and up to so many rows, beta and lambda are searched for, which takes many times
-#: as long as the regression. Elsewhere published values do as well or better, since gamma is chosen.
+#: Largest number of rows for which beta and lambda are searched, if there is a text prior. The search takes
+#: many times as long as the regression. With more rows, the published values are as good or better.
 SEARCHED_ROWS = 2048
-#: Up to so many rows each is held out once to choose gamma and the temperature. Of more, so many are,
-#: in whole folds, one of them at least.
+#: Up to the first number of rows, all of them are held out to choose gamma and the temperature. With more
+#: rows, about the second number of them are held out, in at least one complete fold.
 ALL_HELD_OUT, HELD_OUT_ROWS = 3500, 1024
-#: The search ends when beta and lambda are known to this, in the logarithm, and the cost to as much
-#: as one shot tells, or after so many tries.
+#: The search ends at these tolerances, of beta and lambda in the logarithm and of the cost in shots, or
+#: after this number of tries.
 TOLERANCE, INDIFFERENCE, MAX_TRIES = 0.3, 1.0, 20
-#: Its first step, in the logarithm.
+#: First step of the search, in the logarithm.
 FIRST_STEP = -0.7
 
 
 @dataclass(frozen=True)
 class FittedRidge:
-    """The solution of a regression, and what was chosen for it.
+    """The solution of a regression, and its parameters.
 
     Parameters
     ----------
     beta, lam, gamma : float
-        Sharpness, ridge, and weight of the correction.
+        Sharpness, regularisation strength, and weight of the correction.
 
     temperature : float
-        What the logits are divided by.
+        Temperature that the logits are divided by.
 
     duals : Tensor of shape (m, C)
         Dual coefficients.
 
     logits : Tensor of shape (q, C)
-        Logits of the held-out rows, fold by fold, before the division. Where nothing could be held
-        out they are those of the text for all rows, zeros without one.
+        Logits of the held-out rows, fold by fold, before the division. If no row could be held out,
+        the text logits of all rows, or zeros without text.
     """
 
     beta: float
@@ -69,7 +69,7 @@ class FittedRidge:
 
 @dataclass(frozen=True)
 class OrderedRows:
-    """Rows of a regression, those that are held out last, fold by fold.
+    """Rows of a regression. The held-out rows come last, fold by fold.
 
     Parameters
     ----------
@@ -77,13 +77,13 @@ class OrderedRows:
         Unit features, in the type of the dual coefficients.
 
     codes : Tensor of shape (m,)
-        Their class codes.
+        Class codes of the rows.
 
     weights : Tensor of shape (m,) or None
-        How much the error at each counts.
+        Weights of the errors.
 
     sizes : list of int
-        Rows of each fold.
+        Number of rows of each fold.
 
     text : Tensor of shape (C, d) or None
         Text features, in double precision.
@@ -104,7 +104,7 @@ class OrderedRows:
         factor = ridge_factor(self.keys.double(), beta, lam, self.weights)
         duals = dual_coefficients(factor, self.keys, self.codes, self.text, self.n_classes)
         first = len(self.keys) - sum(self.sizes)
-        # The rest of the factor makes room.
+        # Free the rest of the factor.
         factor = factor[first:, first:].clone()
         last, all_classes = (self.keys[first:], self.codes[first:]), slice(0, self.n_classes)
         targets = residual_targets(*last, self.text, all_classes)
@@ -122,9 +122,9 @@ def fit_ridge(
     n_views: int,
     **values: Any,
 ) -> FittedRidge:
-    """Solve the regression with the most probable values of those that are not given.
+    """Solve the regression, with the most probable values of parameters that are not given.
 
-    A shot that is given twice is held out as one, of twice the weight.
+    Copies of a shot are held out together, as one shot with the sum of their weights.
 
     Parameters
     ----------
@@ -138,16 +138,16 @@ def fit_ridge(
         Text features.
 
     weights, counted : ndarray of shape (m,) or None
-        Weight of each shot in the regression, and as a held-out one; None if all weigh the same.
+        Weights of the shots in the regression, and as held-out shots. None without weights.
 
     groups : ndarray of shape (m,), int, or None
         Shots of a group are held out together.
 
     n_views : int
-        Views of each shot, which are held out together.
+        Number of views of each shot. They are held out together.
 
     **values
-        What `fit_distinct_shots` is given besides.
+        Other arguments of `fit_distinct_shots`.
     """
     shots = keys.view(len(codes), n_views, -1)
     distinct = DistinctShots.of(shots.cpu().numpy(), codes, groups)
@@ -187,7 +187,7 @@ def fit_distinct_shots(
     gamma: float | None,
     progress: Callable[[], AbstractContextManager[Callable[..., None]]],
 ) -> FittedRidge:
-    """Solve the regression of shots that differ; parameters are those of `fit_ridge` and these.
+    """Solve the regression of distinct shots. Other parameters are those of `fit_ridge`.
 
     Parameters
     ----------
@@ -195,16 +195,16 @@ def fit_distinct_shots(
         Number of classes C.
 
     logit_scale : float
-        Scale at which the logits make probabilities.
+        Scale of the logits in the softmax.
 
     beta, lam, gamma : float or None
-        Values that are given. None is chosen; gamma, where the others are given, is lambda.
+        Given values. None is chosen; if beta and lambda are given, gamma is lambda.
 
     progress : callable
-        Opens a context around the search, whose function is called with each `beta` and `lam`.
+        Opens a context around the search. Its function is called with each `beta` and `lam`.
     """
     published_beta, published_lam = published_ridge(len(codes) / len(np.unique(codes)))
-    # Where the other two are numbers, gamma has a published value too.
+    # If the other two are given, gamma has a published value too.
     free = beta is None, lam is None, gamma is None and (beta is None or lam is None)
     is_searched = any(free[:2]) and text is not None and len(keys) <= SEARCHED_ROWS
     believed = gamma
@@ -228,9 +228,9 @@ def fit_distinct_shots(
         n_classes,
     )
     searches = is_searched and bool(folds)
-    # First of all, while nothing else takes memory.
+    # Solved first, while nothing else takes memory.
     solution = None if searches else rows.solved(beta, lam)
-    # The text has not seen any shot: where none can be held out, all of them tell its temperature.
+    # The text has not seen the shots. If none can be held out, its temperature is fitted on all of them.
     asked = held_out if folds else order
     last = rows.keys[-len(asked) :].double()
     logits = last.new_zeros((len(asked), n_classes))
@@ -267,7 +267,7 @@ def fit_distinct_shots(
     if folds:
         gamma, _ = best_gamma(predictions)
         if not searches:
-            # At the scale of the text alone a sum that is too confident would be held down.
+            # At the scale of the text alone, gamma would be too small if the sum is overconfident.
             scale = _best_scale(logits + gamma * predictions, shots, logit_scale, strength)
             gamma, _ = best_gamma(predictions, scale)
         logits.add_(predictions, alpha=gamma)
@@ -293,7 +293,7 @@ def _searched(
     strength: float,
     n_shots: int,
 ) -> tuple[float, float]:
-    """Beta and lambda of least cost, those that are `free`, with a belief in the start."""
+    """Search the beta and lambda that are `free`, with a prior belief in their start values."""
     movable = np.flatnonzero(free)
 
     def values_at(moved: NDArray[Any]) -> tuple[float, float]:
@@ -325,19 +325,19 @@ def held_out_predictions(
 ) -> Tensor:
     """Predict the rows of each fold from all other rows: (q, C), fold by fold.
 
-    With ``A = inv(k(K, K) + lambda I)`` it is ``R_F - inv(A_FF) (A R)_F`` for a fold F. Of the last
-    rows, A is the inverse of what the last block of the Cholesky factor makes alone.
+    With ``A = inv(k(K, K) + lambda I)``, the prediction for a fold F is ``R_F - inv(A_FF) (A R)_F``. The
+    last block of A is the inverse of ``L L'``, where L is the last block of the Cholesky factor.
 
     Parameters
     ----------
     factor : Tensor of shape (q, q)
-        The last block.
+        Last block of the Cholesky factor.
 
     targets, duals : Tensor of shape (q, C)
         Residual targets R and dual coefficients A R of the last rows.
 
     sizes : list of int
-        Rows of each fold, in their order.
+        Number of rows of each fold, in order.
     """
     if len(sizes) <= 1:
         return targets.sub_(factor @ (factor.T @ duals))
@@ -350,7 +350,7 @@ def held_out_predictions(
 
 
 def _folds_to_hold_out(numbers: NDArray[Any]) -> list[NDArray[Any]]:
-    """Rows of each fold: of all folds, or of as many as are needed where there are many rows."""
+    """Rows of each fold to hold out: of all folds, or of some folds if there are many rows."""
     folds = [np.flatnonzero(numbers == number) for number in range(numbers.max() + 1)]
     folds = [fold for fold in folds if len(fold)]
     if len(numbers) > ALL_HELD_OUT:

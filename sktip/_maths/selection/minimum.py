@@ -1,4 +1,4 @@
-"""The factor of some logits that gives held-out shots the least log-loss: a minimum in one dimension."""
+"""The factor of logits with the smallest log-loss of held-out shots: a minimum in one dimension."""
 
 import math
 
@@ -7,16 +7,17 @@ from torch import Tensor
 
 from sktip._maths.selection.held_out import HeldOutShots
 
-#: The log-loss is not followed beyond these factors.
+#: Bounds of the factor.
 MIN_FACTOR, MAX_FACTOR = 1e-5, 1e4
-#: Newton's method in the logarithm: its longest step, and the last one; its error is the square.
+#: Newton's method in the logarithm: its longest step, and the step at which it ends. The error is about
+#: the square of the last step.
 MAX_STEP, TOLERANCE = 1.5, 1e-3
 
 
 def best_factor(
     shots: HeldOutShots, votes: Tensor, *, precision: float = 0.0, start: float = 1.0
 ) -> tuple[float, float, float]:
-    """Factor of the votes of least cost, by Newton's method in ``u = log(factor)`` inside a bracket.
+    """Factor of the votes with the smallest cost, by Newton's method in ``u = log(factor)``.
 
     The cost of ``prior + factor * votes`` is the mean log-loss plus ``precision * u ** 2 / 2``.
 
@@ -26,24 +27,24 @@ def best_factor(
         The held-out shots.
 
     votes : Tensor of shape (C, q)
-        Logits of theirs to be weighed beside the prior.
+        Logits to multiply by the factor and add to the prior.
 
     precision : float
-        Strength of the belief in a factor of 1; 0 for the log-loss alone.
+        Strength of the belief in a factor of 1. 0 for the log-loss only.
 
     start : float
-        Where to begin.
+        Initial factor.
 
     Returns
     -------
     factor : float
-        The minimum, 0 where the log-loss alone only grows from there on.
+        Factor at the minimum. 0 if there is no belief and the log-loss increases from 0.
 
     loss : float
-        Mean log-loss there.
+        Mean log-loss at the minimum.
 
     cost : float
-        Cost there.
+        Cost at the minimum.
     """
     low, high = math.log(MIN_FACTOR), math.log(MAX_FACTOR)
     u = min(max(math.log(start), low), high)
@@ -71,15 +72,15 @@ def best_factor(
 def inverse_temperature(
     logits: Tensor, codes: Tensor, weights: Tensor, *, precision: float
 ) -> tuple[float, float]:
-    """Most probable inverse temperature of logits (C, q), about 1, and its cost.
+    """Most probable inverse temperature of logits, with a belief in 1, and its cost.
 
     Parameters
     ----------
     logits : Tensor of shape (C, q)
-        Logits that have not seen the shots.
+        Logits of the shots from a classifier that has not seen them.
 
     codes, weights : Tensor of shape (q,)
-        Classes of the shots, and their weights of sum 1.
+        Class codes and weights of the shots. The weights sum to 1.
 
     precision : float
         Strength of the belief in 1.
