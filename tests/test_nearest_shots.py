@@ -100,5 +100,8 @@ def test_errors(shots):
         classifier(W).nearest_shots(X, 1)
     clf = classifier(W).fit(X, y)
     for n in (15, 0, -1, 2.0, None):
-        with pytest.raises(ValueError, match=f"n={n} must be an integer from 1 to the number of shots in the cache, 14"):
+        with pytest.raises(
+            ValueError,
+            match=f"n={n} must be an integer from 1 to the number of shots in the cache, 14",
+        ):
             clf.nearest_shots(X, n)
