@@ -56,8 +56,9 @@ def test_images_in_16_bits_texts_in_32(clip, digits, name):
     cosines = (low.transform(digits[0][:40]) * full.transform(digits[0][:40])).sum(axis=1)
     assert cosines.min() >= 0.999
     assert cosines.min() < 1 - 1e-7
+    # In 16 bits they would differ by 1e-3; in 32 bits, equal sums may be rounded differently.
     names = ["zero", "fire engine"]
-    np.testing.assert_array_equal(low.encode_text(names), full.encode_text(names))
+    np.testing.assert_allclose(low.encode_text(names), full.encode_text(names), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["bf16", "fp16"])
