@@ -44,3 +44,10 @@ def test_citations_are_those_of_the_guide():
     numbers = re.findall(r'"arXiv:(.*)"', cff)
     assert (len(titles), len(numbers)) == (14, 12)  # two are not on arXiv
     assert [text for text in titles + numbers if text not in page] == []
+
+
+def test_github_shows_the_code_of_pages():
+    """README links to the pages' sources, in which GitHub hides directives of Sphinx."""
+    pages = [page.read_text("utf-8") for page in (ROOT / "docs").glob("**/*.rst")]
+    assert any(".. code:: python\n" in page for page in pages)
+    assert not [page for page in pages if "testcode::" in page]

@@ -1,6 +1,7 @@
 """Configuration of the documentation: ``tox -e docs``."""
 
 import os
+import re
 import sys
 from datetime import date
 from pathlib import Path
@@ -231,5 +232,25 @@ def visit_math_block(translator, node):
     raise SkipNode
 
 
+# -- Code that is tested ----------------------------------------------------------------------
+
+#: Directives that GitHub shows, which hides those of Sphinx, and what the build reads instead.
+TESTED = {"code:: python": "testcode::", "code:: text": "testoutput::"}
+
+
+def test_the_code(app, docname, source):
+    """Make ``code:: python`` on a page tested code, and ``code:: text`` its output."""
+    for shown, tested in TESTED.items():
+        pattern = rf"^( *)\.\. {shown}$"
+        source[0] = re.sub(pattern, rf"\1.. {tested}", source[0], flags=re.MULTILINE)
+
+
+def test_the_included_code(app, path, docname, source):
+    """Do the same for files that pages include."""
+    test_the_code(app, docname, source)
+
+
 def setup(app):
+    app.connect("source-read", test_the_code)
+    app.connect("include-read", test_the_included_code)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
