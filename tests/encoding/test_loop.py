@@ -100,6 +100,15 @@ def test_an_error_loses_nothing_before_it(tmp_path, n_jobs):
     assert own_threads() == []
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as in a terminal: a shell that runs the tests in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_an_interrupt_leaves_no_thread_and_keeps_what_was_encoded(tmp_path, monkeypatch, n_jobs):
     paths, memory = make_images(tmp_path, 60), str(tmp_path / "features.sqlite")
