@@ -113,8 +113,12 @@ class TestJobs:
     @pytest.mark.parametrize(
         ("encoder", "column", "message"),
         [
-            (CLIPFeatureTransformer("local-dir:/nowhere"), "path", "no folder '/nowhere'"),
-            (CLIPFeatureTransformer("tiny"), "image", "no column 'image', but 'path'"),
+            (
+                CLIPFeatureTransformer("local-dir:/nowhere"),
+                "path",
+                "folder '/nowhere' does not exist",
+            ),
+            (CLIPFeatureTransformer("tiny"), "image", "no column 'image'; the columns are 'path'"),
         ],
     )
     def test_a_systematic_failure_ends_the_job(self, paths, encoder, column, message):
