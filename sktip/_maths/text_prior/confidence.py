@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sktip._maths.text_prior.correction import fit_correction
 from sktip._maths.text_prior.held_out import FoldModel, enough, even_weights
 from sktip._maths.text_prior.means import KAPPA, Means, class_means
-from sktip._maths.text_prior.softmax import most_probable_weights
+from sktip._maths.text_prior.softmax import most_probable_factor, most_probable_weights
 from sktip._maths.text_prior.statistics import Statistics
 from sktip._maths.text_prior.weights import Choice, believed_weight, discriminants, text_spread
 
@@ -170,80 +170,44 @@ def confidence_factor(
     text_logits : ndarray of shape (p, d) or None
         Coefficients of CLIP's text logits, at CLIP's own scale.
     """
-    n_held_out = float(weights.sum()) if models else 0.0
-    evenly = even_weights(codes, weights, statistics.counts[statistics.counts > 0])
-    sample = enough(folds, ENOUGH)
-    factor = _held_out_factor(
-        shots,
-        codes,
-        weights,
-        sample,
-        evenly[sample],
-        models=models,
-        choice=choice,
-        statistics=statistics,
-        offsets=offsets,
-        coef=coef,
-        intercept=intercept,
-        believed=believed,
-    )
-    if text_logits is not None or not models:
-        factor *= REDUNDANCY ** (FEW_HELD_OUT / (FEW_HELD_OUT + n_held_out))
-    if text_logits is not None:
-        logits = shots[sample] @ text_logits.T
-        factor *= _easy_shots_factor(logits, codes[sample], evenly[sample])
-    return factor
-
-
-def _held_out_factor(
-    shots: NDArray[Any],
-    codes: NDArray[Any],
-    weights: NDArray[Any],
-    sample: NDArray[Any],
-    evenly: NDArray[Any],
-    *,
-    models: list[FoldModel],
-    choice: Choice,
-    statistics: Statistics,
-    offsets: NDArray[Any],
-    coef: NDArray[Any],
-    intercept: NDArray[Any],
-    believed: NDArray[Any],
-) -> float:
-    """Find the factor of all logits with the smallest log-loss on a sample of held-out shots.
-
-    The temperature was chosen for logits without the correction, and for models of fewer shots. Both
-    the correction, which is scored on folds here, and the step to all shots make the final logits
-    more confident than those. The sample is a mask, and `evenly` holds its weights.
-    """
     present = np.flatnonzero(statistics.counts)
+    sample = enough(folds, ENOUGH)
+    evenly = even_weights(codes, weights, statistics.counts[present])[sample]
     features, targets = shots[sample], codes[sample]
 
     def deviation(logits: NDArray[Any]) -> float:
         return _deviation(logits, targets, evenly)
 
-    plain = features @ believed[:, :-1].T + believed[:, -1]
-    if not models:
-        # No shot was held out. The correction must not add to the spread of the logits.
-        whole, usual = deviation(features @ coef.T + intercept), deviation(plain)
-        return min(1.0, usual / whole) if whole else 1.0
-    held_out = choice.logits[sample].astype(np.float64) + offsets
-    factor, whole = 1.0, deviation(plain)
-    if len(models) >= LEAST_FOLDS:
-        whole = deviation(features @ coef.T + intercept)
-        for model in models:
-            out = model.out[sample]
-            if out.any():
-                held_out[out] += _corrected(
-                    model, shots, codes, weights, present=present, choice=choice
-                )
-        precision = np.array([[DEVIATION_OF_FACTOR**-2]])
-        found, _ = most_probable_weights([held_out], targets, evenly, precision, np.ones(1))
-        factor = float(found[0])
-    # The prior assumes that the spread of logits grows with the root of the number of shots.
-    grown = np.sqrt(statistics.shots / np.mean([model.shots for model in models]))
-    usual = grown * deviation(held_out)
-    return factor * min(1.0, usual / whole) if usual and whole else factor
+    factor, n_held_out = 1.0, 0.0
+    whole = deviation(features @ coef.T + intercept)
+    usual = plain = deviation(features @ believed[:, :-1].T + believed[:, -1])
+    if models:
+        # The temperature was chosen for models of fewer shots, and for logits without the correction,
+        # which is scored on folds here. The final logits are more confident than those.
+        n_held_out = float(weights.sum())
+        held_out = choice.logits[sample].astype(np.float64) + offsets
+        if len(models) < LEAST_FOLDS:
+            whole = plain
+        else:
+            for model in models:
+                out = model.out[sample]
+                if out.any():
+                    held_out[out] += _corrected(
+                        model, shots, codes, weights, present=present, choice=choice
+                    )
+            factor = most_probable_factor(held_out, targets, evenly, DEVIATION_OF_FACTOR)
+        # The prior assumes that the spread of logits grows with the root of the number of shots.
+        grown = np.sqrt(statistics.shots / np.mean([model.shots for model in models]))
+        # Held-out logits without a spread set no limit.
+        usual = grown * deviation(held_out) or np.inf
+    # The correction, and the step to all shots, must not add more than is usual to the spread.
+    if whole:
+        factor *= min(1.0, usual / whole)
+    if text_logits is not None or not models:
+        factor *= REDUNDANCY ** (FEW_HELD_OUT / (FEW_HELD_OUT + n_held_out))
+    if text_logits is not None:
+        factor *= _easy_shots_factor(features @ text_logits.T, targets, evenly)
+    return factor
 
 
 def _easy_shots_factor(
@@ -255,9 +219,8 @@ def _easy_shots_factor(
     shots cannot show this, since they are easy too. CLIP's text logits, which never saw the shots,
     can: on easy shots they are less confident than they could be.
     """
-    precision = np.array([[DEVIATION_OF_TEXT_FACTOR**-2]])
-    found, _ = most_probable_weights([text_logits], codes, weights, precision, np.ones(1))
-    return float(np.clip(USUAL_FACTOR / found[0], LEAST_EASE, 1))
+    found = most_probable_factor(text_logits, codes, weights, DEVIATION_OF_TEXT_FACTOR)
+    return float(np.clip(USUAL_FACTOR / found, LEAST_EASE, 1))
 
 
 def _corrected(

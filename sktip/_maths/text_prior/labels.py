@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sktip._maths.text_prior.softmax import log_loss, most_probable_weights
+from sktip._maths.text_prior.softmax import log_loss, most_probable_factor
 
 #: Prior belief that labels are right, as a number of right labels.
 RIGHT_LABELS = 50.0
@@ -40,13 +40,14 @@ def label_beliefs(
     """
     sample, own, heavy = logits[asked], codes[asked], weights[asked]
     n_classes, rows = logits.shape[1], np.arange(len(own))
-    precision = np.array([[DEVIATION_OF_TEMPERATURE**-2]])
     if n_classes < 2 or not len(sample):
         return None
-    temperature, wrong, right = np.ones(1), 0.0, np.ones(len(own))
+    temperature, wrong, right = 1.0, 0.0, np.ones(len(own))
     for _ in range(ROUNDS):
-        temperature, _ = most_probable_weights([sample], own, heavy * right, precision, temperature)
-        _, p = log_loss(temperature[0] * sample, own, heavy)
+        temperature = most_probable_factor(
+            sample, own, heavy * right, DEVIATION_OF_TEMPERATURE, temperature
+        )
+        _, p = log_loss(temperature * sample, own, heavy)
         told = p[rows, own].astype(np.float64)
         before, wrong = wrong, _share_of_wrong(told, heavy, n_classes)
         right = right_labels(told, wrong, n_classes)
@@ -54,7 +55,7 @@ def label_beliefs(
             break
     if wrong < LEAST_WRONG:
         return None
-    _, p = log_loss(temperature[0] * logits, codes, weights)
+    _, p = log_loss(temperature * logits, codes, weights)
     return right_labels(p[np.arange(len(codes)), codes].astype(np.float64), wrong, n_classes)
 
 

@@ -78,3 +78,19 @@ def most_probable_weights(
             step /= 2
         u, (cost, slope, curvature) = u + step, following
     return np.exp(u), cost
+
+
+def most_probable_factor(
+    logits: NDArray[Any],
+    codes: NDArray[Any],
+    weights: NDArray[Any],
+    deviation: float,
+    start: float = 1.0,
+) -> float:
+    """Most probable factor of all logits, (m, C).
+
+    The prior of its logarithm is normal, with mean 0 and the given standard deviation.
+    """
+    precision = np.array([[deviation**-2]])
+    found, _ = most_probable_weights([logits], codes, weights, precision, np.array([start]))
+    return float(found[0])
