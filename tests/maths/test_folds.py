@@ -1,0 +1,78 @@
+"""Which shots are held out together."""
+
+import numpy as np
+import pytest
+
+from sktip._maths.folds import balanced_folds
+
+N_CLASSES, WIDTH = 6, 64
+
+
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def shots_of(n_shots, n_classes=N_CLASSES, seed=0):
+    rng = np.random.default_rng(seed)
+    codes = np.tile(np.arange(n_classes), n_shots)
+    return unit(1 + rng.normal(size=(len(codes), WIDTH))), codes
+
+
+def test_folds_hold_one_shot_of_every_class_whatever_the_order():
+    shots, codes = shots_of(5)
+    folds = balanced_folds(shots, codes)
+    for fold in range(5):
+        assert sorted(codes[folds == fold]) == list(range(N_CLASSES))
+    order = np.random.default_rng(1).permutation(len(shots))
+    np.testing.assert_array_equal(balanced_folds(shots[order], codes[order]), folds[order])
+
+
+def test_uneven_classes_fill_the_first_folds():
+    shots, codes = shots_of(5)
+    kept = (codes > 0) | (np.arange(len(codes)) == 0)
+    folds = balanced_folds(shots[kept], codes[kept])
+    np.testing.assert_array_equal(np.bincount(folds), [6, 5, 5, 5, 5])
+    np.testing.assert_array_equal(balanced_folds(shots[kept], codes[kept], max_folds=2), folds % 2)
+
+
+@pytest.mark.parametrize("noise", [0, 1e-6, 0.1])
+def test_copies_share_a_fold(noise):
+    shots, codes = shots_of(3)
+    copies = unit(shots + noise * unit(np.random.default_rng(1).normal(size=shots.shape)))
+    folds = balanced_folds(np.vstack([shots, copies]), np.append(codes, codes))
+    np.testing.assert_array_equal(folds[: len(shots)], folds[len(shots) :])
+    assert folds.max() == 2
+
+
+def test_a_weight_deals_like_a_repeated_shot():
+    shots, codes = shots_of(4)
+    weights = np.random.default_rng(1).integers(1, 4, size=len(codes))
+    rows = np.repeat(np.arange(len(codes)), weights)
+    repeated = balanced_folds(shots[rows], codes[rows])
+    np.testing.assert_array_equal(repeated, balanced_folds(shots, codes, weights)[rows])
+
+
+def test_rounding_hardly_changes_the_folds():
+    shots, codes = shots_of(8, 200)
+    moved = shots + 1e-6 * np.random.default_rng(1).normal(size=shots.shape)
+    assert (balanced_folds(moved, codes) == balanced_folds(shots, codes)).mean() > 0.99
+
+
+def test_shots_of_a_group_share_a_fold():
+    shots, codes = shots_of(6)
+    # Two shots of one class in each group, but for one that has shots of three classes.
+    groups = np.arange(len(shots)) // (2 * N_CLASSES) * N_CLASSES + codes
+    groups[:3] = 99
+    # A copy joins the groups of both.
+    shots[3 + 4 * N_CLASSES] = shots[3]
+    folds = balanced_folds(shots, codes, groups=groups)
+    for group in np.unique(groups):
+        assert len(np.unique(folds[groups == group])) == 1
+    assert np.unique(folds).tolist() == list(range(folds.max() + 1))
+    assert len(np.unique(folds[codes == 3])) == 2
+    for code in range(4, N_CLASSES):
+        assert sorted(folds[codes == code]) == [0, 0, 1, 1, 2, 2]
+
+
+def test_no_shots_have_no_folds():
+    assert len(balanced_folds(np.zeros((0, WIDTH)), np.zeros(0, int))) == 0
