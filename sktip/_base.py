@@ -1,6 +1,5 @@
 """The base class of all classifiers: input, class names, text prior."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from numbers import Real
@@ -18,7 +17,7 @@ from sktip._encoding.session import EncoderSession, open_encoder
 from sktip._images.pictures import as_image_list, describe, looks_like_images
 from sktip._maths.unit import unit_norm
 from sktip._utils.attributes import NamedAttributesMixin
-from sktip._utils.classes import given_names, resolve_classes
+from sktip._utils.classes import resolve_classes
 from sktip._utils.doc_links import DocumentedMixin
 from sktip._utils.fitted_with import check_format, check_same_model, with_defaults
 from sktip._utils.labels import (
@@ -257,53 +256,33 @@ class BaseCLIPClassifier(
             )
         return features
 
-    def _learn_classes(self, seen: NDArray, class_names: Any = None) -> None:
-        """Set `classes_`, `text_features_` and `logit_scale_` from the labels seen."""
-        rows = self._given_text_features()
-        encodes = rows is None and self.encoder is not None
-        self.classes_, names = resolve_classes(
-            seen,
-            self.class_names if class_names is None else class_names,
-            None if rows is None else len(rows),
-            needs_names=encodes,
+    def _learn_classes(self, seen: NDArray | None) -> None:
+        """Set `classes_`, `text_features_` and `logit_scale_` from the labels seen.
+
+        If `seen` is None, `class_names` or `text_features` define the classes.
+        """
+        if seen is None and self.encoder is None and self.text_features is None:
+            raise ValueError(NOTHING)
+        text = self._given_text_features()
+        encodes = text is None and self.encoder is not None
+        n_rows = None if text is None else len(text)
+        self.classes_, names, rows = resolve_classes(
+            seen, self.class_names, n_rows, needs_names=encodes
         )
         if encodes:
             prompts = fill_prompts(names or (), self.templates, labels=self.classes_.tolist())
-            rows = self._open_encoder().class_features(prompts, self.classes_.tolist())
-        elif rows is None:
+            text = self._open_encoder().class_features(prompts, self.classes_.tolist())
+        elif text is None:
             warn(NO_PRIOR.format(consequence=self._without_prior))
-        self.text_features_ = rows
+        elif rows is not None:
+            text = text[rows]
+        self.text_features_ = text
         scale = self.logit_scale
         if scale is None:
             scale = 100.0 if self.encoder is None else self._open_encoder().logit_scale
         self.logit_scale_ = float(scale)
         uses_model = encodes or reads_images(self)
         self.encoder_probe_ = self._open_encoder().probe.copy() if uses_model else None
-
-    def _learn_named_classes(self) -> None:
-        """Set classes and text from `class_names` or `text_features` alone."""
-        if self.encoder is None and self.text_features is None:
-            raise ValueError(NOTHING)
-        names = given_names(self.class_names)
-        if isinstance(names, dict):
-            self._learn_classes(np.unique(check_labels(list(names), "the keys of class_names")))
-        elif names is not None:
-            twice = [name for name, n in Counter(names).items() if n > 1]
-            if twice:
-                raise ValueError(
-                    f"class_names has {twice[0]!r} more than once; without y, the names are the labels. Pass a "
-                    "mapping {label: name}."
-                )
-            labels = check_labels(names, "class_names")
-            order = np.argsort(labels)
-            self._learn_classes(labels[order], dict(zip(names, names, strict=True)))
-            if self.text_features is not None:
-                # Its rows follow the names in the given order, but the classes are sorted.
-                self.text_features_ = self.text_features_[order]
-        elif self.text_features is not None:
-            self._learn_classes(np.arange(len(np.asarray(self.text_features))))
-        else:
-            raise ValueError("without X and y, the classes are not known: pass class_names.")
 
     def _learn_more_classes(self, y: NDArray, classes: ArrayLike | None) -> NDArray:
         """Learn the classes of more shots; return the new indices of the earlier classes.
@@ -318,10 +297,9 @@ class BaseCLIPClassifier(
             return np.empty(0, np.intp)
         before, text = self.classes_, self.text_features_
         seen = join_labels(before, seen)
-        rows = self._given_text_features()
-        n_rows = None if rows is None else len(rows)
-        now, _ = resolve_classes(seen, self.class_names, n_rows, needs_names=False)
-        if len(now) == len(before):
+        text_rows = self._given_text_features()
+        n_rows = None if text_rows is None else len(text_rows)
+        if len(resolve_classes(seen, self.class_names, n_rows).labels) == len(before):
             # The model's own scale is not read again, since the model would have to be loaded.
             if self.logit_scale is not None:
                 self.logit_scale_ = float(self.logit_scale)

@@ -45,12 +45,14 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
 
     text_features : array-like of shape (C, d), default=None
         Text features to use instead of the encoder's; `fit` normalises them. Rows follow the
-        classes. Without `class_names`, integer labels index the rows, and every row is a class.
+        classes, or the names if `class_names` is a sequence. Without `class_names`, integer labels
+        index the rows, and every row is a class.
 
     class_names : mapping or sequence of str, default=None
         Names of the classes. If None, the labels are the names. A mapping gives a name to each
         label; a label in it is a class even without images. A sequence is indexed by integer
-        labels, and every index is a class. With other labels, it follows the sorted labels.
+        labels, and every index is a class. If it contains all labels, it is matched by value, and
+        every name is a class. Otherwise it follows the sorted labels.
 
     templates : str, sequence of str, or mapping, default="a photo of a {}."
         Prompt templates, with ``{}`` for the class name. The features of several templates are

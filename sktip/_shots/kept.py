@@ -91,7 +91,7 @@ class KeptSamplesClassifier(KeptShotsMixin, BaseCLIPClassifier):
             if not first:
                 self.shot_codes_ = moved[self.shot_codes_]
         elif first:
-            self._learn_named_classes()
+            self._learn_classes(None)
         if first:
             self._start_empty(has_features=has_shots or unlabeled is not None)
         if has_shots:

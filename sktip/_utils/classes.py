@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,24 @@ from sktip._utils.labels import (
     INTEGERS,
     TEXT,
     check_labels,
+    codes_of,
+    composed,
     integer_type,
     join_labels,
     kind_of,
     plain,
+    unknown_labels,
+    with_nearest,
 )
+
+
+class Classes(NamedTuple):
+    """The classes of a classifier, sorted by label."""
+
+    labels: NDArray[Any]  # (C,)
+    names: list[str] | None  # None if they are not known
+    #: Row of each class in `text_features`, (C,). None if the rows are in the order of the labels.
+    rows: NDArray[np.intp] | None
 
 
 def given_names(class_names: Any) -> dict[Any, str] | list[str] | None:
@@ -33,29 +46,40 @@ def given_names(class_names: Any) -> dict[Any, str] | list[str] | None:
             "mapping {label: name}."
         )
     if not hasattr(class_names, "keys"):
-        return list(map(plain, class_names))
+        return list(map(_checked_name, class_names))
     keys = list(map(plain, class_names.keys()))
     if getattr(class_names, "ndim", 1) != 1:
         raise InvalidParameterError(
             "class_names is a table. Pass a mapping {label: name}, such as table.set_index(labels)[names]."
         )
-    twice = [key for key, n in Counter(keys).items() if n > 1]
+    twice = [key for key, n in Counter(map(composed, keys)).items() if n > 1]
     if twice:
         raise InvalidParameterError(
             f"class_names has the label {twice[0]!r} more than once in its index; remove one."
         )
-    return {key: class_names[key] for key in keys}
+    return {key: _checked_name(class_names[key]) for key in keys}
+
+
+def _checked_name(name: Any) -> str:
+    name = plain(name)
+    if isinstance(name, str):
+        return name
+    raise TypeError(f"class_names holds {name!r}; names must be strings.")
 
 
 def resolve_classes(
-    labels: NDArray[Any], class_names: Any, n_text_rows: int | None, *, needs_names: bool
-) -> tuple[NDArray[Any], list[str] | None]:
-    """Return the sorted classes, and their names if they are known.
+    labels: NDArray[Any] | None,
+    class_names: Any,
+    n_text_rows: int | None = None,
+    *,
+    needs_names: bool = False,
+) -> Classes:
+    """Return the sorted classes, their names if they are known, and the order of the text features.
 
     Parameters
     ----------
-    labels : ndarray of shape (n_labels,)
-        The distinct labels seen, sorted.
+    labels : ndarray of shape (n_labels,), or None
+        The distinct labels seen, sorted. None if the parameters alone define the classes.
 
     class_names : mapping, sequence of str or None
         The estimator's parameter.
@@ -68,26 +92,38 @@ def resolve_classes(
 
     Returns
     -------
-    classes : ndarray of shape (n_classes,)
-        Sorted.
-
-    names : list of str of length n_classes, or None
-        Names of the classes. None if they are not known.
+    classes : Classes
+        Labels, names, and the row of `text_features` of each class.
     """
-    names: list[str] | None
     given = given_names(class_names)
+    if labels is None:
+        labels = _labels_of(given, n_text_rows)
+    names: list[str] | None = None
+    rows = None
     if isinstance(given, dict):
         classes = _union(labels, given, is_series=not isinstance(class_names, Mapping))
-        names = [_own_name(label, given) for label in classes.tolist()]
+        of_label = {composed(label): name for label, name in given.items()}
+        names = [_own_name(label, of_label) for label in classes.tolist()]
+    elif given is not None and are_labels(given, labels):
+        own = check_labels(given, "class_names")
+        classes = join_labels(labels, own)
+        if len(classes) < len(own):
+            twice = Counter(map(composed, given)).most_common(1)[0][0]
+            raise ValueError(
+                f"class_names has {twice!r} more than once, and the names are the labels. Remove one, or pass a "
+                "mapping {label: name}."
+            )
+        rows = np.argsort(codes_of(own, classes))
+        names = [given[row] for row in rows]
     elif given is not None:
-        classes = _indexed(labels, len(given), "class_names")
-        names = given
+        classes, names = _indexed(labels, given, len(given), "class_names"), given
     elif n_text_rows is not None:
-        classes, names = _indexed(labels, n_text_rows, "text_features"), None
+        classes = _indexed(labels, (), n_text_rows, "text_features")
     else:
         classes = labels
-        names = classes.astype(str).tolist() if kind_of(classes) == TEXT else None
-        if needs_names and names is None:
+        if kind_of(classes) == TEXT:
+            names = classes.astype(str).tolist()
+        elif needs_names:
             raise ValueError(
                 f"the labels are of dtype {labels.dtype}, but CLIP needs class names to read. Pass string "
                 "labels, or class_names: a sequence that integer labels index, or a mapping from label to "
@@ -95,19 +131,31 @@ def resolve_classes(
                 "sequence: class_names=sorted(set(labels))."
             )
     if n_text_rows is not None and n_text_rows != len(classes):
+        order = "names in class_names" if rows is not None else f"sorted classes {_some(classes)}"
         raise ValueError(
-            f"text_features has {n_text_rows} rows for {len(classes)} classes; pass one row for each of the "
-            f"sorted classes {_some(classes)}."
+            f"text_features has {n_text_rows} rows for {len(classes)} classes; pass one row for each of the {order}."
         )
-    for name in names or ():
-        if not isinstance(name, str):
-            raise TypeError(f"class_names holds {plain(name)!r}; names must be strings.")
     if len(classes) < 2:
         raise ValueError(
             f"found one class, {classes.tolist()!r}; a classifier needs at least two classes. To add classes "
             "without images, pass class_names as a mapping."
         )
-    return classes, names
+    return Classes(classes, names, rows)
+
+
+def are_labels(names: Sequence[Any], labels: NDArray[Any]) -> bool:
+    """Whether all labels are among the names of a sequence, which is then matched by value."""
+    return kind_of(labels) == TEXT and not unknown_labels(labels, names)
+
+
+def _labels_of(names: dict[Any, str] | list[str] | None, n_text_rows: int | None) -> NDArray[Any]:
+    """Return the labels that the parameters define: keys of a mapping, names of a sequence, or indices."""
+    if names is not None:
+        what = "the keys of class_names" if isinstance(names, dict) else "class_names"
+        return np.unique(check_labels(list(names), what))
+    if n_text_rows is not None:
+        return np.arange(n_text_rows)
+    raise ValueError("without X and y, the classes are not known: pass class_names.")
 
 
 def _union(labels: NDArray[Any], class_names: dict[Any, str], *, is_series: bool) -> NDArray[Any]:
@@ -130,16 +178,19 @@ def _union(labels: NDArray[Any], class_names: dict[Any, str], *, is_series: bool
     return join_labels(labels, keys, "class_names")
 
 
-def _own_name(label: Any, class_names: dict[Any, str]) -> str:
-    if label in class_names:
-        return class_names[label]
+def _own_name(label: Any, of_label: dict[Any, str]) -> str:
+    if composed(label) in of_label:
+        return of_label[composed(label)]
     if isinstance(label, str):
         own: str = label
         return own
     raise ValueError(f"class_names has no name for the label {label!r}; add one.")
 
 
-def _indexed(labels: NDArray[Any], n_rows: int, parameter: str) -> NDArray[Any]:
+def _indexed(
+    labels: NDArray[Any], names: Sequence[Any], n_rows: int, parameter: str
+) -> NDArray[Any]:
+    """Return the classes of a sequence that integer labels index, or that follows the sorted labels."""
     if n_rows == 0:
         raise ValueError(f"{parameter} is empty; pass one entry per class.")
     if labels.dtype.kind in "iu":
@@ -150,12 +201,23 @@ def _indexed(labels: NDArray[Any], n_rows: int, parameter: str) -> NDArray[Any]:
                 f"{n_rows}; labels must be from 0 to {n_rows - 1}."
             )
         return np.arange(n_rows, dtype=integer_type(labels.dtype, 0, n_rows - 1))
+    unknown, hint = unknown_labels(labels, names), ""
+    if kind_of(labels) == TEXT and len(unknown) < len(labels):
+        hint = f" Some labels are in class_names, but not {with_nearest(unknown, names)}."
     if len(labels) != n_rows:
         raise ValueError(
             f"{parameter} has length {n_rows}, but there are {len(labels)} distinct labels, {_some(labels)}; "
             "it must have one entry per sorted label. If some classes have no images, pass class_names as a "
-            "mapping {label: name}."
+            f"mapping {{label: name}}.{hint}"
         )
+    forms = list(map(composed, labels.tolist()))
+    among = set(forms)
+    for label, name in zip(forms, map(composed, names), strict=False):
+        if name != label and name in among:
+            raise ValueError(
+                f"class_names names the sorted labels, so {label!r} would be called {name!r}, which is another "
+                f"label.{hint} Add it to class_names, or pass a mapping {{label: name}}."
+            )
     return labels
 
 

@@ -12,7 +12,7 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from sktip._utils.fitting import answers
-from sktip._utils.labels import check_labels, codes_of
+from sktip._utils.labels import check_labels, codes_of, unknown_labels
 from sktip._utils.prediction import unit_rows
 
 #: Names of the parts.
@@ -84,10 +84,11 @@ class ExplanationMixin:
                 raise ValueError(
                     f"labels has {len(labels)} classes for {len(queries)} queries; pass one per query."
                 )
-            unknown = np.flatnonzero(~np.isin(labels, self.classes_))
-            if len(unknown):
+            unknown = unknown_labels(labels, self.classes_)
+            if unknown:
+                index = labels.tolist().index(unknown[0])
                 raise ValueError(
-                    f"labels has {labels.tolist()[unknown[0]]!r} at index {unknown[0]}, which is not a class."
+                    f"labels has {unknown[0]!r} at index {index}, which is not a class."
                 )
             targets = codes_of(labels, self.classes_)
         found = self._shots_part(queries, targets)

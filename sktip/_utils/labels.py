@@ -1,6 +1,8 @@
 """Checks of labels, sample weights and groups."""
 
-from collections.abc import Mapping, Sequence
+import difflib
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -14,6 +16,8 @@ from sktip._utils.warn import warn
 
 TEXT, BOOLEANS, INTEGERS, FLOATS = "text", "booleans", "integers", "floating-point numbers"
 _KINDS = {"U": TEXT, "O": TEXT, "b": BOOLEANS, "i": INTEGERS, "u": INTEGERS, "f": FLOATS}
+#: Longest label, in characters. NumPy reserves the length of the longest label for every row.
+LONGEST_LABEL = 1000
 
 
 def check_labels(y: Any, name: str = "y") -> NDArray[Any]:
@@ -32,12 +36,13 @@ def check_labels(y: Any, name: str = "y") -> NDArray[Any]:
     -------
     labels : ndarray of shape (n,)
         Text (of dtype str, or object if it was given so), booleans, integers, or whole
-        floating-point numbers.
+        floating-point numbers. A text that occurs in several Unicode spellings gets the composed one.
 
     Raises
     ------
     ValueError
-        If the labels are of several kinds, if some are missing, or if they are not class labels.
+        If the labels are of several kinds, if some are missing or longer than 1,000 characters, or if
+        they are not class labels.
     """
     labels = _as_array(y, name)
     if not len(labels):
@@ -50,7 +55,37 @@ def check_labels(y: Any, name: str = "y") -> NDArray[Any]:
             f"Unknown label type: {found}. Labels must be strings or integers; {name} looks like the target "
             "of a regression."
         )
-    return labels
+    return _with_one_spelling(labels) if kind_of(labels) == TEXT else labels
+
+
+def composed(label: Any) -> Any:
+    """Return a text in Unicode's composed form (NFC), in which "é" is one character; else the label."""
+    return unicodedata.normalize("NFC", label) if isinstance(label, str) else label
+
+
+def spelled_as(known: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
+    """Return the labels; texts that differ from a known one in their Unicode form only are spelled as it."""
+    if kind_of(known) != TEXT or _is_ascii(labels):
+        return labels
+    spelling = {composed(label): label for label in known.tolist()}
+    return _replaced(labels, lambda label: spelling.get(composed(label), label))
+
+
+def unknown_labels(labels: Iterable[Any], known: Iterable[Any]) -> list[Any]:
+    """Return the distinct labels that are not among the known ones. Unicode forms may differ."""
+    among = set(map(composed, known))
+    return [label for label in dict.fromkeys(map(plain, labels)) if composed(label) not in among]
+
+
+def with_nearest(names: Sequence[Any], known: Collection[Any]) -> str:
+    """List up to five names for a message, each with the most similar one of the known names."""
+    spelled = {str(name): plain(name) for name in known}
+    near = [(name, difflib.get_close_matches(str(name), spelled, 1)) for name in names[:5]]
+    shown = [
+        f"{plain(name)!r}" + "".join(f" (there is {spelled[match]!r})" for match in matches)
+        for name, matches in near
+    ]
+    return ", ".join(shown) + (", ..." if len(names) > 5 else "")
 
 
 def plain(label: Any) -> Any:
@@ -98,7 +133,7 @@ def join_labels(known: NDArray[Any], new: NDArray[Any], name: str = "y") -> NDAr
         # As Python integers, since NumPy converts signed and unsigned integers together to floats.
         both = sorted({*known.tolist(), *new.tolist()})
         return np.array(both, integer_type(known.dtype, both[0], both[-1]))
-    return np.union1d(known, new)
+    return np.union1d(known, spelled_as(known, new))
 
 
 def integer_type(dtype: np.dtype, least: int, largest: int) -> np.dtype:
@@ -115,8 +150,9 @@ def integer_type(dtype: np.dtype, least: int, largest: int) -> np.dtype:
 
 def codes_of(labels: ArrayLike, classes: NDArray[Any]) -> NDArray[np.intp]:
     """Index of each label in the sorted classes, which include all labels."""
+    labels = spelled_as(classes, np.asarray(labels))
     # Converted first: NumPy would compare two integer types as floats, which are not exact.
-    return np.searchsorted(classes, np.asarray(labels).astype(classes.dtype, copy=False))
+    return np.searchsorted(classes, labels.astype(classes.dtype, copy=False))
 
 
 def check_weights(
@@ -151,7 +187,8 @@ def weights_of_classes(
     Parameters
     ----------
     class_weight : mapping or "balanced"
-        Weights by label. A class that is not in the mapping has the weight 1.
+        Weights by label. A class that is not in the mapping has the weight 1. As in scikit-learn, keys
+        that are no classes are only accepted if every class has a weight.
 
     codes, weights : ndarray of shape (m,)
         Class codes of the shots, and their own weights.
@@ -160,7 +197,14 @@ def weights_of_classes(
         The classes.
     """
     if isinstance(class_weight, Mapping):
-        given = [class_weight.get(label, 1) for label in classes.tolist()]
+        unknown = unknown_labels(class_weight, classes)
+        if unknown and len(class_weight) - len(unknown) < len(classes):
+            raise ValueError(
+                f"class_weight has weights of {with_nearest(unknown, classes)}, which are not classes. Correct or "
+                "remove them; classes without shots are named by class_names, or by the classes of partial_fit."
+            )
+        by_label = {composed(label): weight for label, weight in class_weight.items()}
+        given = [by_label.get(composed(label), 1) for label in classes.tolist()]
         return check_weights(given, len(given), "class_weight")
     counts = np.bincount(codes, weights, minlength=len(classes))
     even = counts.sum() / np.count_nonzero(counts)
@@ -173,8 +217,10 @@ def check_groups(groups: ArrayLike | None, n_shots: int) -> NDArray[Any] | None:
     """Check the groups of shots, (n_shots,) or None."""
     if groups is None:
         return None
-    labels = np.asarray(groups)
-    if labels.shape != (n_shots,):
+    labels = _as_array(groups, "groups")
+    if labels.dtype.kind in "fmM":
+        _check_present(list(labels), "groups")
+    if len(labels) != n_shots:
         raise ValueError(
             f"groups has the shape {labels.shape}, expected {(n_shots,)}: one group per shot."
         )
@@ -197,7 +243,8 @@ def joined_groups(old: NDArray[Any] | None, new: NDArray[Any] | None) -> NDArray
             "groups must be given for all shots or for none, and the earlier shots have "
             f"{'none' if old is None else 'groups'}; call fit with all shots."
         )
-    return None if old is None or new is None else np.concatenate([old, new])
+    # Not `np.concatenate`, which would convert signed and unsigned integers together to floats.
+    return None if old is None or new is None else _as_array([*old, *new], "groups")
 
 
 def joined_weights(
@@ -249,10 +296,14 @@ def _as_array(y: Any, name: str) -> NDArray[Any]:
                 f"{name} should be a 1d array, got an array of shape {given.shape} instead."
             )
         if given.dtype.kind not in "OT":
+            if given.dtype.kind == "U" and given.dtype.itemsize > 4 * LONGEST_LABEL:
+                _check_lengths(given.tolist(), name)
             return given
     # Checked one by one: NumPy would convert [3, "cat"] to strings, and [True, 2] to integers.
     items = list(given)
     kinds = _kinds(items, name)
+    if kinds == {TEXT}:
+        _check_lengths(items, name)
     if not kinds <= {TEXT, BOOLEANS, INTEGERS, FLOATS}:
         try:
             array = np.asarray(items)
@@ -273,12 +324,7 @@ def _kinds(items: list[Any], name: str) -> set[str]:
     kind_of_type = {kind: _kind_of_type(kind) for kind in set(map(type, items))}
     kinds = set(kind_of_type.values())
     if not kinds <= {TEXT, BOOLEANS, INTEGERS}:
-        missing = [index for index, item in enumerate(items) if _is_missing(item)]
-        if missing:
-            raise ValueError(
-                f"{name} contains NaN or None: {plain(items[missing[0]])!r} at index {missing[0]} ({len(missing)} in "
-                "all) is not a label. Remove these rows."
-            )
+        _check_present(items, name)
     for kind in (TEXT, BOOLEANS):
         if kind in kinds and len(kinds) > 1:
             first = kind_of_type[type(items[0])]
@@ -288,6 +334,48 @@ def _kinds(items: list[Any], name: str) -> set[str]:
                 f"{odd}. Make them all strings, or all integers with class_names."
             )
     return kinds
+
+
+def _check_present(items: list[Any], name: str) -> None:
+    missing = [index for index, item in enumerate(items) if _is_missing(item)]
+    if missing:
+        advice = (
+            "is not a group. Give each of these shots a group of its own"
+            if name == "groups"
+            else "is not a label. Remove these rows"
+        )
+        raise ValueError(
+            f"{name} contains NaN or None: {plain(items[missing[0]])!r} at index {missing[0]} ({len(missing)} in "
+            f"all) {advice}."
+        )
+
+
+def _check_lengths(items: list[str], name: str) -> None:
+    longest = max(items, key=len)
+    if len(longest) > LONGEST_LABEL:
+        raise ValueError(
+            f"{name} holds a text of {len(longest):,} characters at index {items.index(longest)}: "
+            f"{longest[:40] + '...'!r}. Labels have at most {LONGEST_LABEL:,} characters; shorten it."
+        )
+
+
+def _with_one_spelling(labels: NDArray[Any]) -> NDArray[Any]:
+    """Replace texts that occur in two Unicode forms by the composed one, so that they are one class."""
+    if _is_ascii(labels):
+        return labels
+    distinct = set(labels.tolist())
+    if len(set(map(composed, distinct))) == len(distinct):
+        return labels
+    return _replaced(labels, composed)
+
+
+def _is_ascii(labels: NDArray[Any]) -> bool:
+    return kind_of(labels) != TEXT or "".join(labels.tolist()).isascii()
+
+
+def _replaced(labels: NDArray[Any], replace: Callable[[Any], Any]) -> NDArray[Any]:
+    kept = object if labels.dtype == object else None
+    return np.array(list(map(replace, labels.tolist())), kept)
 
 
 def _kind_of_type(kind: type) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from sktip import __version__
-from sktip._utils.classes import given_names, resolve_classes
+from sktip._utils.classes import resolve_classes
 from sktip.export._module import to_module
 
 OPSET = 18
@@ -187,21 +187,12 @@ def _metadata(classifier: Any, module: Any) -> dict[str, Any]:
         "fitted_with": classifier.fitted_with_,
         "exported_by": f"sktip {__version__}",
     }
-    names = _class_names(classifier)
+    names = resolve_classes(classifier.classes_, classifier.class_names).names
     if names is not None:
         entries["class_names"] = names
     if module.preprocessing is not None:
         entries["preprocessing"] = module.preprocessing
     return entries
-
-
-def _class_names(classifier: Any) -> list[str] | None:
-    """Names of the classes, in the order of `classes_`. None if they are not known."""
-    labels, given = classifier.classes_, given_names(classifier.class_names)
-    if isinstance(given, list) and set(given) == set(labels.tolist()):
-        # If the names are the labels, they may have been given in another order.
-        return sorted(given)
-    return resolve_classes(labels, classifier.class_names, None, needs_names=False)[1]
 
 
 def _check_answers(content: bytes, module: Any, rows: NDArray[np.float32]) -> None:

@@ -15,8 +15,8 @@ from sktip._base import BaseCLIPClassifier, reads_images
 from sktip._encoder import CLIPFeatureTransformer
 from sktip._images.pictures import as_image_list
 from sktip._maths.selection.folds import positions_in_class
-from sktip._utils.classes import given_names
-from sktip._utils.labels import check_labels, kind_of
+from sktip._utils.classes import given_names, resolve_classes
+from sktip._utils.labels import INTEGERS, check_labels, kind_of, unknown_labels
 
 
 def encoder_and_classifier(estimator: Any) -> tuple[CLIPFeatureTransformer | None, Any]:
@@ -101,10 +101,10 @@ def cross_fit(
         rows, held_out = (np.arange(len(y))[part] for part in (train, test))
         weights = {} if sample_weight is None else {"sample_weight": sample_weight[rows]}
         fitted = clone(estimator).fit(_safe_indexing(X, rows), y[rows], **weights)
-        missing = np.setdiff1d(y[held_out], fitted.classes_)
-        if len(missing):
+        missing = unknown_labels(y[held_out], fitted.classes_)
+        if missing:
             raise ValueError(
-                f"all shots of the classes {missing.tolist()[:5]} ({len(missing)} in all) are in one fold, and "
+                f"all shots of the classes {missing[:5]} ({len(missing)} in all) are in one fold, and "
                 f"{type(fitted).__name__} knows classes by their shots only. Give each class at least two "
                 "shots, or use a classifier of sktip with class names."
             )
@@ -126,13 +126,15 @@ def fold_numbers(codes: NDArray[Any], n_folds: int) -> NDArray[np.intp]:
 
 def _with_all_classes(estimator: Any, y: NDArray[Any]) -> Any:
     """Pass all classes to a classifier with text, including those whose shots are all held out."""
-    if not isinstance(estimator, BaseCLIPClassifier) or kind_of(y) != "text":
+    if not isinstance(estimator, BaseCLIPClassifier) or kind_of(y) == INTEGERS:
         return estimator
-    names = given_names(estimator.class_names)
-    has_text = estimator.encoder is not None or estimator.text_features is not None
-    if not has_text or isinstance(names, dict):
+    text, names = estimator.text_features, estimator.class_names
+    if (text is None and estimator.encoder is None) or isinstance(given_names(names), dict):
         return estimator
-    labels = np.unique(y).tolist()
-    if names is not None and len(names) != len(labels):
-        return estimator  # Its own `fit` raises the error.
-    return clone(estimator).set_params(class_names=dict(zip(labels, names or labels, strict=True)))
+    n_rows = None if text is None else len(text)
+    classes = resolve_classes(np.unique(y), names, n_rows, needs_names=text is None)
+    if classes.rows is not None:
+        return estimator  # The names are the labels, and every name is a class.
+    labels = classes.labels.tolist()
+    own = classes.names or map(str, labels)
+    return clone(estimator).set_params(class_names=dict(zip(labels, own, strict=True)))

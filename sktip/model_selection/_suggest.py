@@ -11,7 +11,7 @@ from sklearn.utils import check_array, check_random_state, gen_batches
 
 from sktip._few_shot import FewShotClassifier
 from sktip._maths.unit import unit_norm
-from sktip._utils.labels import check_labels, codes_of
+from sktip._utils.labels import check_labels, codes_of, unknown_labels
 
 #: Size of the random sample: 5,000 images, or 5 per chosen image if that is more.
 MOST_ROWS, ROWS_PER_SHOT = 5000, 5
@@ -160,10 +160,10 @@ def _classifier(
         names = check_labels(list(class_names), "class_names")
         order = np.argsort(names)
         if labels is not None:
-            unknown = np.setdiff1d(labels, names)
-            if len(unknown):
+            unknown = unknown_labels(labels, names)
+            if unknown:
                 raise ValueError(
-                    f"y holds the label {unknown.tolist()[0]!r}, which is not in class_names; add it."
+                    f"y holds the label {unknown[0]!r}, which is not in class_names; add it."
                 )
             labels = order[codes_of(labels, names[order])]
         if len(names) != len(np.asarray(text_features)):

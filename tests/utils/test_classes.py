@@ -1,10 +1,15 @@
 """Labels, class names and text rows: the classes and their names."""
 
+import unicodedata
+
 import numpy as np
 import pytest
+from classifiers import CLASSIFIERS, EXTENDABLE, make
+from sklearn.base import clone
 
-from sktip import TipAdapterClassifier
+from sktip import FewShotClassifier, RejectUnknown, TipAdapterClassifier, ZeroShotClassifier
 from sktip._encoding.session import open_encoder
+from sktip.model_selection import held_out_proba
 
 X = np.eye(4)
 TEXT = np.eye(3, 4) + 0.1
@@ -61,6 +66,110 @@ def test_sequence_follows_the_sorted_labels_of_another_type(clip, digit_features
     clf = fitted(["n02", "n01"], F, encoder=clip, input="features", class_names=("cat", "dog"))
     assert clf.classes_.tolist() == ["n01", "n02"]
     np.testing.assert_array_equal(clf.text_features_, clip.encode_text(["cat", "dog"]))
+
+
+class TestNamesThatAreTheLabels:
+    """A sequence with every label is matched by value, in any order, with its rows of text."""
+
+    NAMES = ("dog", "owl", "cat", "bee")
+
+    @pytest.fixture
+    def problem(self, features):
+        """Labels, text rows in the order of NAMES, and text rows in the order of the labels."""
+        X, y, W = features((5, 5, 5, 5))
+        return X, np.array(sorted(self.NAMES))[y], W[np.argsort(np.argsort(self.NAMES))], W
+
+    @pytest.mark.parametrize("name", CLASSIFIERS)
+    def test_in_every_classifier(self, name, problem):
+        X, labels, rows, sorted_rows = problem
+        clf = make(name, text_features=rows, class_names=self.NAMES, logit_scale=20.0)
+        expected = make(name, text_features=sorted_rows, logit_scale=20.0).fit(X, labels)
+        clf.fit(X, labels)
+        assert clf.classes_.tolist() == sorted(self.NAMES)
+        np.testing.assert_array_equal(clf.text_features_, expected.text_features_)
+        np.testing.assert_array_equal(clf.predict_proba(X), expected.predict_proba(X))
+        # Also where some of them have no shots.
+        some = labels != "cat"
+        clf.fit(X[some], labels[some])
+        assert clf.classes_.tolist() == sorted(self.NAMES)
+        np.testing.assert_array_equal(clf.text_features_, expected.text_features_)
+
+    @pytest.mark.parametrize("name", EXTENDABLE)
+    def test_in_partial_fit(self, name, problem):
+        X, labels, rows, _ = problem
+        order = np.argsort(labels, kind="stable")  # The first part has two of the classes.
+        X, labels = X[order], labels[order]
+        clf = make(name, text_features=rows, class_names=self.NAMES, logit_scale=20.0)
+        whole = clone(clf).fit(X, labels)
+        clf.partial_fit(X[:10], labels[:10]).partial_fit(X[10:], labels[10:])
+        np.testing.assert_array_equal(clf.classes_, whole.classes_)
+        np.testing.assert_array_equal(clf.text_features_, whole.text_features_)
+        np.testing.assert_allclose(clf.predict_proba(X), whole.predict_proba(X), rtol=1e-6)
+        with pytest.raises(ValueError, match=r"not 'cta' \(there is 'cat'\)"):
+            clf.partial_fit(X[:1], ["cta"])
+
+    def test_without_shots_first(self, problem):
+        X, labels, rows, _ = problem
+        clf = FewShotClassifier(text_features=rows, class_names=self.NAMES, logit_scale=20.0)
+        later = clone(clf).fit().partial_fit(X, labels)
+        np.testing.assert_array_equal(later.predict_proba(X), clf.fit(X, labels).predict_proba(X))
+
+    def test_with_an_encoder(self, clip, digits):
+        images, labels = digits
+        names = list(dict.fromkeys(labels.tolist()))
+        assert names != sorted(names)
+        clf = ZeroShotClassifier(clip, class_names=names, templates="the digit {}").fit(
+            images, labels
+        )
+        np.testing.assert_array_equal(
+            clf.text_features_, clip.encode_text(sorted(names), "the digit {}")
+        )
+
+    def test_in_held_out_folds(self, problem):
+        X, labels, rows, sorted_rows = problem
+        alone = np.flatnonzero(labels != "cat").tolist() + [labels.tolist().index("cat")]
+        X, labels = X[alone], labels[alone]
+        clf = FewShotClassifier(text_features=rows, class_names=self.NAMES, logit_scale=20.0)
+        expected = FewShotClassifier(text_features=sorted_rows, logit_scale=20.0)
+        np.testing.assert_array_equal(
+            held_out_proba(clf, X, labels), held_out_proba(expected, X, labels)
+        )
+        np.testing.assert_array_equal(
+            RejectUnknown(clf).fit(X, labels).held_out_scores_,
+            RejectUnknown(expected).fit(X, labels).held_out_scores_,
+        )
+
+    @pytest.mark.parametrize(
+        ("names", "message"),
+        [
+            (["dog", "owl", "cat", "bee", "cat"], "'cat' more than once"),
+            (["dog", "owl", "cat", "wasp"], "'bee' would be called 'dog', .*not 'bee'"),
+            (["dog", "owl", "cat"], "there are 4 distinct labels.*not 'bee'"),
+        ],
+    )
+    def test_names_with_some_of_the_labels(self, problem, names, message):
+        X, labels, _, _ = problem
+        with pytest.raises(ValueError, match=message):
+            FewShotClassifier(class_names=names).fit(X, labels)
+
+
+@pytest.mark.parametrize("name", EXTENDABLE)
+def test_unicode_has_two_forms_of_a_name(name, features):
+    """Photos in folders of a Mac, and names as they are typed."""
+    X, y, W = features((4, 4, 4))
+    typed = np.array(["café", "crème", "tea"])
+    files = np.array([unicodedata.normalize("NFD", label) for label in typed])
+    kwargs = {"text_features": W, "logit_scale": 20.0}
+    expected = make(name, **kwargs).fit(X, typed[y]).predict_proba(X)
+    for class_names in (typed, dict(zip(typed, typed, strict=True))):
+        clf = make(name, class_names=class_names, **kwargs).fit(X, files[y])
+        np.testing.assert_array_equal(clf.predict_proba(X), expected)
+        assert clf.classes_.tolist() == files.tolist()
+    mixed = make(name, **kwargs).fit(X, np.where(np.arange(12) % 2, files[y], typed[y]))
+    assert mixed.classes_.tolist() == typed.tolist()
+    later = make(name, **kwargs).partial_fit(X[:6], typed[y[:6]], classes=typed)
+    later.partial_fit(X[6:], files[y[6:]])
+    np.testing.assert_allclose(later.predict_proba(X), expected, rtol=1e-6)
 
 
 def test_mapping_names_labels_and_adds_classes(clip, digit_features):

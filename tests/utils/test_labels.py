@@ -160,6 +160,13 @@ class TestKinds:
             with pytest.raises(ValueError, match="contains NaN or None: .* at index 1"):
                 check_labels(y)
 
+    @pytest.mark.parametrize("kind", [list, np.array, lambda y: np.array(y, object)])
+    def test_a_label_is_short(self, kind):
+        """Otherwise an array of a few thousand labels would take gigabytes."""
+        assert len(check_labels(kind(["a", "b" * 1000]))) == 2
+        with pytest.raises(ValueError, match=r"1,001 characters at index 1: 'bbb.*at most 1,000"):
+            check_labels(kind(["a", "b" * 1001]))
+
     @pytest.mark.parametrize("y", [np.array(["2020-01-01", "2021-01-01"], "M8[D]"), [(1, 2), {}]])
     def test_other_things_are_no_labels(self, y):
         with pytest.raises(ValueError, match="Unknown label type"):
