@@ -67,6 +67,26 @@ def test_phrases_are_put_behind_the_name(file):
 
 
 @pytest.mark.parametrize(
+    ("name", "phrase", "is_named"),
+    [
+        ("ant", "long antennae", False),
+        ("ant", "an elephant beside an ANT", True),
+        ("737", "a 7370 on the ground", False),
+        ("737", "a Boeing 737-800", True),
+        ("St. Bernard", "a large st._bernard, asleep", True),
+        ("C++", "a book on C++", True),
+        ("cafe", "a caf\u00e9 at night", False),
+        ("caf\u00e9", "a cafe\u0301 at night", True),
+        ("\u732b", "\u4e00\u53ea\u732b\u5728\u6c99\u53d1\u4e0a", True),
+    ],
+)
+def test_a_name_is_found_as_whole_words(file, name, phrase, is_named):
+    content = {name: [phrase, "has a colour", "of some size"]}
+    found = read_descriptions(file(content))[name]
+    assert found[0] == (phrase if is_named else f"a photo of a {{}}, which has {phrase}.")
+
+
+@pytest.mark.parametrize(
     "class_names",
     [
         ["Maine_Coon", "pug"],

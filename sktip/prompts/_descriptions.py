@@ -1,11 +1,12 @@
 """Descriptions of classes by language models, converted to templates."""
 
-import difflib
 import json
 import os
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from sktip._utils.labels import composed, with_nearest
 from sktip._utils.warn import warn
 
 #: Ends of sentences, apart from quotation marks and brackets.
@@ -71,7 +72,7 @@ def read_descriptions(
 
     Notes
     -----
-    A file holds sentences if most of its texts contain the class name, or begin with a capital letter and
+    A file holds sentences if most of its texts contain the class name as a whole word, or begin with a capital letter and
     end with a full stop. In a file of phrases, a text with its class name or ``{}`` is used unchanged.
 
     Sentences longer than the model's context are found when they are encoded. One warning names the
@@ -168,14 +169,9 @@ def _labels_of(found: Iterable[str], class_names: Any, path: str) -> dict[Any, s
     spelt = {_plain(name): name for name in found}
     missing = [name for name in wanted.values() if _plain(name) not in spelt]
     if missing:
-        near = [
-            f"{name!r}{f' (there is {match!r})' if match else ''}"
-            for name in missing[:5]
-            for match in ["".join(difflib.get_close_matches(name, spelt.values(), 1))]
-        ]
         raise ValueError(
             f"{path} describes {len(wanted) - len(missing):,} of {len(wanted):,} classes; missing are "
-            f"{', '.join(near)}{', ...' if len(missing) > 5 else ''}. Add them, or rename them in the file."
+            f"{with_nearest(missing, spelt.values())}. Add them, or rename them in the file."
         )
     labels = {label: spelt[_plain(name)] for label, name in wanted.items()}
     unknown = sorted(set(found) - set(labels.values()))
@@ -188,11 +184,33 @@ def _labels_of(found: Iterable[str], class_names: Any, path: str) -> dict[Any, s
 
 
 def _plain(name: str) -> str:
-    return " ".join(name.replace("_", " ").casefold().split())
+    return " ".join(composed(name).replace("_", " ").casefold().split())
 
 
 def _names_class(name: str, text: str) -> bool:
-    return "{}" in text or _plain(name) in _plain(text)
+    return "{}" in text or _has_words(_plain(text), _plain(name))
+
+
+def _has_words(text: str, words: str) -> bool:
+    """Whether a text contains words as a whole: "ant" is in "an ant.", but not in "antennae"."""
+    start = text.find(words)
+    while start >= 0:
+        last = start + len(words) - 1
+        edges = text[max(start - 1, 0) : start + 1], text[max(last, 0) : last + 2]
+        if not any(map(_is_inside_word, edges)):
+            return True
+        start = text.find(words, start + 1)
+    return False
+
+
+def _is_inside_word(pair: str) -> bool:
+    """Whether two neighbouring characters belong to one word.
+
+    Scripts without upper case, such as Chinese, have no spaces between words, or attach particles to
+    them. There, any character can begin a word.
+    """
+    kinds = [unicodedata.category(character) for character in pair]
+    return len(kinds) == 2 and all(kind[0] in "LMN" and kind != "Lo" for kind in kinds)
 
 
 def _has_end(text: str) -> bool:
