@@ -1,6 +1,7 @@
 """Imbalanced classes: weights of classes and of shots, and groups of shots."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 
@@ -67,6 +68,21 @@ def test_balanced_helps_the_rare(features):
     assert clf.set_params(class_weight="balanced").fit(X, y).score(Q, qy) > plain + 0.1
 
 
+@every
+def test_weights_of_what_is_no_class(clf, unbalanced):
+    """As in scikit-learn, more keys than classes are fine if every class has a weight."""
+    X, y, W = unbalanced
+    labels = np.array(["bee", "cafe\u0301", "dog"])[y]
+    clf = clone(clf).set_params(text_features=W, class_weight={"bee": 2.0, "dgo": 3.0})
+    with pytest.raises(ValueError, match=r"weights of 'dgo' \(there is 'dog'\), which are not"):
+        clf.fit(X, labels)
+    some = clf.set_params(class_weight={"caf\u00e9": 2.0}).fit(X, labels).predict_proba(X)
+    more = {"bee": 1, "caf\u00e9": 2.0, "dog": 1, "owl": 5}
+    np.testing.assert_array_equal(
+        clf.set_params(class_weight=more).fit(X, labels).predict_proba(X), some
+    )
+
+
 def test_partial_fit_takes_a_dict(unbalanced):
     X, y, W = unbalanced
     clf = TipAdapterClassifier(text_features=W, class_weight={1: 0.25})
@@ -123,6 +139,17 @@ def test_groups_are_as_many_as_the_shots(cls, unbalanced):
     X, y, W = unbalanced
     with pytest.raises(ValueError, match=r"groups has the shape \(3,\), expected \(15,\)"):
         cls(text_features=W).fit(X, y, groups=[1, 2, 3])
+
+
+@choosing
+@pytest.mark.parametrize("missing", [None, np.nan])
+@pytest.mark.parametrize("kind", [list, lambda groups: np.array(groups, object), pd.Series])
+@pytest.mark.parametrize("others", ["video", 3])
+def test_groups_have_no_missing_values(cls, unbalanced, missing, kind, others):
+    X, y, W = unbalanced
+    groups = kind([others] * 13 + [missing, others])
+    with pytest.raises(ValueError, match="groups contains NaN or None: .* at index 13 .*its own"):
+        cls(text_features=W).fit(X, y, groups=groups)
 
 
 @pytest.mark.parametrize("cls", [GDAClassifier, FewShotClassifier])
