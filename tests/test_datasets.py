@@ -674,6 +674,25 @@ class TestImageFolder:
         assert data.target_names.tolist() == ["golden_retriever", "pug"]
 
     @needs_links
+    @pytest.mark.parametrize("link", ["a_dog", "z_dog", "golden_retriever/dog", "pug/up/dog"])
+    @pytest.mark.parametrize("target", ["pug", "golden_retriever/deep"])
+    def test_a_link_to_another_class_gives_no_second_label(self, photos, link, target):
+        write_image(photos / "golden_retriever/deep/1.png")
+        (photos / "pug/up").mkdir()
+        expected = load_image_folder(photos, return_X_y=True)
+        (photos / link).symlink_to(photos / target)
+        with pytest.warns(UserWarning, match="1 links to a folder that was listed already: "):
+            data = load_image_folder(photos)
+        np.testing.assert_array_equal(data.data, expected[0])
+        np.testing.assert_array_equal(data.target, expected[1])
+
+    def test_unicode_has_two_forms_of_a_name(self, photos):
+        write_image(photos / "cafe\u0301/1.png")
+        data = load_image_folder(photos)
+        assert data.target_names.tolist() == ["caf\u00e9", "golden_retriever", "pug"]
+        assert Path(data.data[0]).is_file()
+
+    @needs_links
     def test_a_folder_is_known_by_its_own_path(self, photos):
         write_image(photos / "pug/winter/1.png")
         (photos / "pug/all").symlink_to(photos / "pug/winter")
@@ -766,6 +785,10 @@ class TestImageTable:
         assert data.data.tolist() == [str(photos / "1.png")]
         assert data.target.tolist() == ["a, b"]
 
+    def test_unicode_has_two_forms_of_a_label(self, load):
+        data = load("path,label\n1.png,cafe\u0301\n2.png,caf\u00e9\n")
+        assert data.target.tolist() == 2 * ["caf\u00e9"]
+
     def test_names_of_columns_and_paths_of_windows(self, load, photos):
         data = load("file,kind\ndeep\\3.png,0\n", path_column="file", label_column="kind")
         assert data.data.tolist() == [str(photos / "deep/3.png")]
@@ -797,6 +820,7 @@ class TestImageTable:
             ("path,label\n1.png,a,b\n", "line 2: 3 columns"),
             ("path,label\n1.png,\n", "line 2: the label is missing. Add it, or remove"),
             ("path,label\n1.png,a\n,b\n", "line 3: the path is missing"),
+            (f"path,label\n1.png,{'a' * 1001}\n", "line 2: the label has 1,001 characters"),
             (
                 "path,label\n1.png,a\n2.png,b\n./1.png,b\n",
                 "'./1.png' the label 'a' in line 2 and 'b' in line 4",

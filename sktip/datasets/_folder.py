@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sktip._utils.labels import composed
 from sktip._utils.warn import warn
 from sktip.datasets._bunch import as_bunch
 from sktip.datasets._walk import (
     LeftOut,
-    find_images,
+    find_images_of,
     identity_of,
     list_folder,
     printable,
@@ -67,7 +68,7 @@ def load_image_folder(
             and file. The order is the same on every system. Names that are not valid text are decoded
             by `os.fsdecode`.
         target : ndarray of shape (n,), or Series
-            Label of each image: the name of its folder.
+            Label of each image: the name of its folder, in Unicode's composed form (NFC).
         target_names : ndarray of shape (C,)
             The folder names, sorted.
         frame : DataFrame of shape (n, 2) or None
@@ -114,7 +115,7 @@ def load_image_folder(
     Pillow 11.3. Without these packages, such files are skipped.
 
     Files with other suffixes, and folders that cannot be read, are skipped. Links are followed, except
-    to a folder that was listed already, such as one that contains the link. Hidden files and folders,
+    to a folder that was listed already, such as one that contains the link or the folder of another class. Hidden files and folders,
     whose names begin with a dot, are ignored. A link to a missing image is kept: it raises an error when
     it is encoded.
 
@@ -189,25 +190,28 @@ def list_class_folders(root: str) -> ClassFolders:
             f"{shown} has folders of the parts of a data set, {some(names)}, not of classes; pass one part: "
             f"{os.path.join(shown, names[0])}. {layout}"
         )
-    images, empty = {}, []
+    images: dict[str, list[str]] = {}
+    empty = []
     # Otherwise a link to a parent of `root` would become a class of everything in that folder.
     around = [identity_of(folder) for folder in _with_parents(os.path.realpath(root))]
-    for name in names:
-        own = LeftOut()
-        folder = os.path.join(root, name)
-        images[name] = find_images(folder, own, around)
-        left_out.add(own)
-        if own.repeated == [folder]:
-            del images[name]
-        elif not images[name]:
-            empty.append(f"{name!r}{_because(own) or ' (empty)'}")
+    # Listed together, so that a link from one class to another does not give an image two labels.
+    own = {os.path.join(root, name): LeftOut() for name in names}
+    for folder, paths in find_images_of(own, around).items():
+        name = os.path.basename(folder)
+        left_out.add(own[folder])
+        if own[folder].repeated == [folder]:
+            continue
+        if not paths:
+            empty.append(f"{name!r}{_because(own[folder]) or ' (empty)'}")
+        # Two folders may have the same name in Unicode's two forms.
+        images.setdefault(composed(name), []).extend(paths)
     if empty:
         raise ValueError(
             f"{len(empty):,} of {len(names):,} class folders in {shown} have no images: "
             f"{', '.join(empty[:5])}{', ...' if len(empty) > 5 else ''}. Add images, or remove them. {layout}"
         )
     _warn_of(left_out, images, shown)
-    return ClassFolders(images, left_out)
+    return ClassFolders(dict(sorted(images.items())), left_out)
 
 
 def _because(left_out: LeftOut) -> str:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sktip._utils.labels import LONGEST_LABEL, composed
 from sktip.datasets._bunch import as_bunch
 from sktip.datasets._walk import printable, some
 
@@ -67,8 +68,8 @@ def load_image_table(
         data : ndarray of shape (n,), or Series
             Absolute paths of the images, as strings, in the order of the file.
         target : ndarray of shape (n,), or Series
-            Label of each image: the text in the file, without spaces around it. For integers that
-            index `class_names`, use ``target.astype(int)``.
+            Label of each image: the text in the file, without spaces around it, in Unicode's composed
+            form (NFC). For integers that index `class_names`, use ``target.astype(int)``.
         target_names : ndarray of shape (C,)
             The distinct labels, sorted.
         frame : DataFrame of shape (n, 2) or None
@@ -87,7 +88,7 @@ def load_image_table(
 
     ValueError
         If the file is not a CSV file in UTF-8, lacks a column, has no rows, has a row without path or
-        label, or has two labels for one image.
+        label or with a label of more than 1,000 characters, or has two labels for one image.
 
     ImportError
         If ``as_frame=True`` and pandas is not installed.
@@ -168,10 +169,15 @@ def _read(file: str, path_column: str, label_column: str) -> list[_Row]:
             raise ValueError(
                 f"{shown}, line {line}: {len(cells)} columns, but the first line names {len(names)}."
             )
-        row = _Row(line, cells[at].strip(), cells[label_at].strip())
+        row = _Row(line, cells[at].strip(), composed(cells[label_at].strip()))
         if not row.path or not row.label:
             raise ValueError(
                 f"{shown}, line {line}: the {'label' if row.path else 'path'} is missing. Add it, or remove the line."
+            )
+        if len(row.label) > LONGEST_LABEL:
+            raise ValueError(
+                f"{shown}, line {line}: the label has {len(row.label):,} characters, and begins with "
+                f"{row.label[:40]!r}. Labels have at most {LONGEST_LABEL:,}; shorten it, or check the quotation marks."
             )
         rows.append(row)
     if not rows:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -60,32 +60,37 @@ class Listing(NamedTuple):
     images: list[str]
 
 
-def find_images(folder: str, left_out: LeftOut, seen: Iterable[Identity] = ()) -> list[str]:
-    """List the images in a folder and in all folders below it. No file is opened.
+def find_images(folder: str, left_out: LeftOut) -> list[str]:
+    """List the images in a folder and in all folders below it: `find_images_of` for one folder."""
+    return find_images_of({folder: left_out})[folder]
+
+
+def find_images_of(
+    folders: Mapping[str, LeftOut], seen: Iterable[Identity] = ()
+) -> dict[str, list[str]]:
+    """List the images in folders and in all folders below them. No file is opened.
 
     Parameters
     ----------
-    folder : str
-        Absolute path.
-
-    left_out : LeftOut
-        Updated with what is skipped.
+    folders : mapping from str to LeftOut
+        Absolute paths. What is skipped below each is added to its `LeftOut`.
 
     seen : iterable of Identity
         Folders to skip.
 
     Returns
     -------
-    paths : list of str
+    paths : dict from str to list of str
         Absolute paths, sorted by their parts. The order does not depend on the path separator.
     """
     seen = set(seen)
-    found: list[str] = []
-    links: list[str] = []
-    # Links come last, so that a folder is listed under its own path if that is below `folder`.
-    waiting = [folder]
+    found: dict[str, list[str]] = {folder: [] for folder in folders}
+    links = [(folder, folder) for folder in folders if os.path.islink(folder)]
+    waiting = [(folder, folder) for folder in folders if not os.path.islink(folder)]
+    # Links come last, so that a folder is listed under its own path if that is below one of the folders.
     while waiting or links:
-        current = waiting.pop() if waiting else links.pop(0)
+        folder, current = waiting.pop() if waiting else links.pop(0)
+        left_out = folders[folder]
         try:
             identity = identity_of(current)
             if identity in seen:
@@ -96,10 +101,13 @@ def find_images(folder: str, left_out: LeftOut, seen: Iterable[Identity] = ()) -
         except OSError as error:
             left_out.closed.append(f"{current} ({error.strerror or error})")
             continue
-        found += [os.path.join(current, name) for name in here.images]
-        waiting += [os.path.join(current, name) for name in here.folders]
-        links += [os.path.join(current, name) for name in here.links]
-    return sorted(found, key=lambda path: path.split(os.sep))
+        found[folder] += [os.path.join(current, name) for name in here.images]
+        waiting += [(folder, os.path.join(current, name)) for name in here.folders]
+        links += [(folder, os.path.join(current, name)) for name in here.links]
+    return {
+        folder: sorted(paths, key=lambda path: path.split(os.sep))
+        for folder, paths in found.items()
+    }
 
 
 def list_folder(folder: str, left_out: LeftOut) -> Listing:
