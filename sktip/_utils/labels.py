@@ -331,7 +331,7 @@ def _kinds(items: list[Any], name: str) -> set[str]:
             odd = next(i for i, item in enumerate(items) if kind_of_type[type(item)] != first)
             raise ValueError(
                 f"{name} mixes {kind} with other labels: {plain(items[0])!r} at index 0, {plain(items[odd])!r} at index "
-                f"{odd}. Make them all strings, or all integers with class_names."
+                f"{odd}. Make them all strings{'' if name == 'groups' else ', or all integers with class_names'}."
             )
     return kinds
 

@@ -15,8 +15,8 @@ from sktip._base import BaseCLIPClassifier, reads_images
 from sktip._encoder import CLIPFeatureTransformer
 from sktip._images.pictures import as_image_list
 from sktip._maths.selection.folds import positions_in_class
-from sktip._utils.classes import given_names, resolve_classes
-from sktip._utils.labels import INTEGERS, check_labels, kind_of, unknown_labels
+from sktip._utils.classes import resolve_classes
+from sktip._utils.labels import check_labels, unknown_labels
 
 
 def encoder_and_classifier(estimator: Any) -> tuple[CLIPFeatureTransformer | None, Any]:
@@ -126,15 +126,19 @@ def fold_numbers(codes: NDArray[Any], n_folds: int) -> NDArray[np.intp]:
 
 def _with_all_classes(estimator: Any, y: NDArray[Any]) -> Any:
     """Pass all classes to a classifier with text, including those whose shots are all held out."""
-    if not isinstance(estimator, BaseCLIPClassifier) or kind_of(y) == INTEGERS:
+    if not isinstance(estimator, BaseCLIPClassifier):
         return estimator
-    text, names = estimator.text_features, estimator.class_names
-    if (text is None and estimator.encoder is None) or isinstance(given_names(names), dict):
+    text = estimator.text_features
+    if text is None and estimator.encoder is None:
         return estimator
-    n_rows = None if text is None else len(text)
-    classes = resolve_classes(np.unique(y), names, n_rows, needs_names=text is None)
-    if classes.rows is not None:
-        return estimator  # The names are the labels, and every name is a class.
+    classes = resolve_classes(
+        np.unique(y),
+        estimator.class_names,
+        None if text is None else len(text),
+        needs_names=text is None,
+    )
     labels = classes.labels.tolist()
-    own = classes.names or map(str, labels)
-    return clone(estimator).set_params(class_names=dict(zip(labels, own, strict=True)))
+    names = dict(zip(labels, classes.names or map(str, labels), strict=True))
+    if classes.rows is not None and text is not None:
+        text = np.asarray(text)[classes.rows]
+    return clone(estimator).set_params(class_names=names, text_features=text)

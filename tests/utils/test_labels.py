@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sktip import CLIPFeatureTransformer, TipAdapterClassifier, ZeroShotClassifier
-from sktip._utils.labels import check_labels, codes_of, join_labels
+from sktip._utils.labels import check_labels, codes_of, join_labels, joined_groups
 from sktip.prompts import fill_prompts
 
 INTEGER_TYPES = ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")
@@ -70,6 +70,10 @@ class TestIntegers:
         clf.partial_fit(X, np.array([large + 1, large, 3, large + 1], "u8"))
         assert clf.classes_.tolist() == [0, 3, large, large + 1]
         assert clf.predict(X[:1]).dtype == np.int64
+
+    def test_groups_of_two_types_are_exact(self):
+        joined = joined_groups(np.array([2**63, 2**63 + 1], "u8"), np.array([1], "i8"))
+        assert joined.tolist() == [2**63, 2**63 + 1, 1]
 
     def test_lists_of_large_integers(self):
         assert check_labels([2**63, 1]).tolist() == [2**63, 1]
