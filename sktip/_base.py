@@ -16,7 +16,6 @@ from sktip._encoder import CLIPFeatureTransformer
 from sktip._encoding.session import EncoderSession, open_encoder
 from sktip._images.pictures import as_image_list, describe, looks_like_images
 from sktip._maths.unit import unit_norm
-from sktip._utils.attributes import NamedAttributesMixin
 from sktip._utils.classes import resolve_classes
 from sktip._utils.doc_links import DocumentedMixin
 from sktip._utils.fitted_with import check_format, check_same_model, with_defaults
@@ -48,9 +47,7 @@ NO_PRIOR = (
 NOTHING = "there are neither shots nor text: pass X and y, or class names with an encoder or text_features."
 
 
-class BaseCLIPClassifier(
-    NamedAttributesMixin, BlockwisePredictionMixin, DocumentedMixin, ClassifierMixin, BaseEstimator
-):
+class BaseCLIPClassifier(BlockwisePredictionMixin, DocumentedMixin, ClassifierMixin, BaseEstimator):
     """Inputs, classes, text prior and probabilities of a classifier on CLIP features.
 
     A subclass defines `fit` and `_logit_function(dtype)`.

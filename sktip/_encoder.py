@@ -16,7 +16,6 @@ from sktip._encoding.model import load_clip
 from sktip._encoding.paths import Located, locate
 from sktip._encoding.session import EncoderSession, open_encoder
 from sktip._images.pictures import as_image_list
-from sktip._utils.attributes import NamedAttributesMixin
 from sktip._utils.doc_links import DocumentedMixin
 from sktip.prompts import fill_prompts
 
@@ -27,9 +26,7 @@ SESSION_PARAMETERS = (
 )  # fmt: skip
 
 
-class CLIPFeatureTransformer(
-    NamedAttributesMixin, DocumentedMixin, TransformerMixin, BaseEstimator
-):
+class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
     """Encode images and class names as features, with a pretrained CLIP model.
 
     The transformer is stateless: it needs no `fit`, and holds only its parameters. The CLIP model is
