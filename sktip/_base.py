@@ -26,17 +26,10 @@ from sktip._utils.labels import (
     join_labels,
     weights_of_classes,
 )
-from sktip._utils.magnitudes import check_magnitudes
-from sktip._utils.prediction import BlockwisePredictionMixin, type_of, unit_rows
+from sktip._utils.prediction import BlockwisePredictionMixin, unit_rows
 from sktip._utils.warn import warn
 from sktip.exceptions import ImageReadError
 from sktip.prompts import fill_prompts
-
-#: Parameters of classifiers that are numbers of any size.
-MAGNITUDES = (
-    *("logit_scale", "alpha", "alphas", "beta", "betas", "gamma", "lam"),
-    *("learning_rate", "weight_decay"),
-)
 
 NO_PRIOR = (
     "neither `encoder` nor `text_features` was given, so there is no text prior: {consequence}. To use "
@@ -59,7 +52,7 @@ class BaseCLIPClassifier(BlockwisePredictionMixin, DocumentedMixin, ClassifierMi
         "text_features": ["array-like", None],
         "class_names": ["array-like", Mapping, None],
         "templates": [str, "array-like", Mapping],
-        "logit_scale": [Interval(Real, 0, None, closed="neither"), None],
+        "logit_scale": [Interval(Real, 1e-6, 1e6, closed="both"), None],
         "class_weight": [Mapping, StrOptions({"balanced"}), None],
     }
 
@@ -80,9 +73,6 @@ class BaseCLIPClassifier(BlockwisePredictionMixin, DocumentedMixin, ClassifierMi
                 f"encoder=CLIPFeatureTransformer({self.encoder!r})."
             )
         super()._validate_params()
-
-    def _magnitudes(self) -> dict[str, float]:
-        return {"logit_scale": self.logit_scale_}
 
     def _open_encoder(self) -> EncoderSession:
         """Open the encoder, once per call. It must have the model that `fit` used."""
@@ -122,8 +112,6 @@ class BaseCLIPClassifier(BlockwisePredictionMixin, DocumentedMixin, ClassifierMi
                 "Found input variables with inconsistent numbers of samples: X and y have the "
                 f"lengths {[len(X), len(labels)]}."
             )
-        dtype = np.float32 if reads_images(self) else type_of(X)
-        check_magnitudes(dtype, **{name: getattr(self, name, None) for name in MAGNITUDES})
         return X, labels
 
     def _validate_features(self, X: Any, *, reset: bool) -> NDArray:

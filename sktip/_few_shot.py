@@ -15,7 +15,6 @@ from sktip._encoder import CLIPFeatureTransformer
 from sktip._shots.kept import KeptSamplesClassifier
 from sktip._utils.fitting import extends_fit, fits
 from sktip._utils.labels import numbered
-from sktip._utils.magnitudes import check_finite, naming_overflow
 from sktip._utils.prediction import LinearPredictionMixin
 from sktip._utils.progress import progress
 from sktip._utils.text_prior_parts import TextPriorPartsMixin
@@ -350,16 +349,15 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
         weights = self._total_weights()
         steps = 1 if self.unlabeled_ is None else 2
         with progress("Fitting", "step", steps, verbose=self.verbose) as on_step:
-            with naming_overflow("logits", **self._magnitudes()):
-                model = fit_text_prior(
-                    self.shots_,
-                    self.shot_codes_,
-                    weights,
-                    groups=numbered(self.shot_groups_),
-                    text=self.text_features_,
-                    logit_scale=self.logit_scale_,
-                    n_classes=len(self.classes_),
-                )
+            model = fit_text_prior(
+                self.shots_,
+                self.shot_codes_,
+                weights,
+                groups=numbered(self.shot_groups_),
+                text=self.text_features_,
+                logit_scale=self.logit_scale_,
+                n_classes=len(self.classes_),
+            )
             if self.text_features_ is None:
                 # Without text, a class with less than one shot must not win by its prior mean.
                 rare = np.log(np.maximum(model.statistics.presence, RAREST))
@@ -379,8 +377,6 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
             model.weights, weights, out=np.ones(len(weights)), where=weights > 0
         )
         self.coef_, self.intercept_ = coef.astype(dtype), intercept.astype(dtype)
-        for name in ("coef_", "intercept_"):
-            check_finite(name, getattr(self, name), **self._magnitudes())
         self._keep_parts(model, model.weights, scale, means)
 
     def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray[Any]], NDArray[Any]]:

@@ -194,9 +194,9 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
 
     _parameter_constraints: dict = {
         **BaseCLIPClassifier._parameter_constraints,
-        "beta": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-        "lam": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-        "gamma": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "beta": [StrOptions({"auto"}), Interval(Real, 0, 1e6, closed="both")],
+        "lam": [StrOptions({"auto"}), Interval(Real, 0, 1e6, closed="right")],
+        "gamma": [StrOptions({"auto"}), Interval(Real, 0, 1e6, closed="both")],
         "max_shots": [Interval(Integral, 1, None, closed="left")],
         "n_views": [Interval(Integral, 1, None, closed="left")],
         "device": [str, None],
@@ -328,9 +328,6 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
                 f"{8 * rows**2 / 1e9:.1f} GB of memory, and time that grows with the cube of the rows. Use fewer "
                 "shots or views, use GDAClassifier, whose cost is linear, or raise max_shots."
             )
-
-    def _magnitudes(self) -> dict[str, float]:
-        return {**super()._magnitudes(), "beta": self.beta_, "gamma": self.gamma_}
 
     def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray], NDArray]:
         import torch

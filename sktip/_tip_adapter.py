@@ -190,8 +190,8 @@ class TipAdapterClassifier(BaseCacheClassifier):
 
     _parameter_constraints: dict = {
         **BaseCacheClassifier._parameter_constraints,
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "beta": [Interval(Real, 0, None, closed="left")],
+        "alpha": [Interval(Real, 0, 1e6, closed="both")],
+        "beta": [Interval(Real, 0, 1e6, closed="both")],
     }
 
     def __init__(
@@ -330,7 +330,6 @@ class TipAdapterClassifier(BaseCacheClassifier):
             keys = np.concatenate([self.cache_keys_, keys])
             codes = np.concatenate([moved[self.cache_codes_], codes])
         self.cache_keys_, self.cache_codes_, self.cache_weights_ = keys, codes, weights
-        self._check_weights()
         return self
 
     def _alpha_beta(self) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 import joblib
 import numpy as np
 import pytest
+from classifiers import make
 from scipy.special import log_softmax
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -256,3 +257,13 @@ def test_values_chosen_on_shots_suit_queries(features, cls, shots):
     clf = cls(text_features=W, logit_scale=SCALE).fit(X, y)
     assert clf.score(Q, qy) >= zero_shot.score(Q, qy) - 0.015
     assert log_loss(clf, Q, qy) <= log_loss(zero_shot, Q, qy) + 0.02
+
+
+@pytest.mark.parametrize("name", ["tip-f", "clip-adapter"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("parameter", "value"), [("learning_rate", 1e30), ("weight_decay", 1e30)])
+def test_a_training_that_diverges_is_an_error(features, name, dtype, parameter, value):
+    X, y, text = features((3, 4, 2), dtype=dtype)
+    clf = make(name, text_features=text, **{parameter: value})
+    with pytest.raises(ValueError, match=f"diverged in epoch .*{parameter}="):
+        clf.fit(X, y)

@@ -114,3 +114,15 @@ def test_shows_what_is_tried(features, capsys):
     X, y, W = features((3, 3, 3))
     ProKeRClassifier(text_features=W, verbose=1).fit(X, y)
     assert "Choosing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_kernel_ridge_without_a_solution_is_an_error(features, dtype):
+    X, y, text = features((3, 4, 2), dtype=dtype)
+    # Without sharpness all shots are the same.
+    clf = ProKeRClassifier(text_features=text, beta=0.0, gamma=0.1, lam=1e-20)
+    with pytest.raises(ValueError, match="no solution in double precision with lam="):
+        clf.fit(X, y)
+    # Copies of a shot are one shot of more weight.
+    clf.set_params(beta=2.0).fit(np.repeat(X, 2, 0), np.repeat(y, 2))
+    assert np.isfinite(clf.decision_function(X)).all()

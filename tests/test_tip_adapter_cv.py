@@ -367,3 +367,18 @@ class TestBadInput:
     def test_no_partial_fit(self, shots):
         _, _, W = shots
         assert not hasattr(search(W), "partial_fit")
+
+
+def test_a_nan_is_no_score(features):
+    """A scorer that fails for some alphas does not choose them; one that always fails is refused."""
+    X, y, text = features((4, 4, 4))
+
+    def of_calm_classifiers(estimator, X, y):
+        sure = estimator.predict_proba(X).max(axis=1).mean()
+        return np.nan if sure > 0.9 else estimator.score(X, y)
+
+    clf = TipAdapterClassifierCV(text_features=text, logit_scale=1.0, scoring=of_calm_classifiers)
+    assert np.isfinite(clf.fit(X, y).best_score_)
+    assert clf.predict_proba(X).max(axis=1).mean() < 0.95
+    with pytest.raises(ValueError, match="returns NaN for every alpha and beta"):
+        clf.set_params(scoring=lambda estimator, X, y: np.nan).fit(X, y)

@@ -14,7 +14,6 @@ from sktip._base import BaseCLIPClassifier
 from sktip._maths.unit import unit_norm
 from sktip._utils.fitting import answers
 from sktip._utils.labels import codes_of
-from sktip._utils.magnitudes import check_finite, check_magnitudes
 from sktip._utils.prediction import row_blocks, type_of, unit_rows
 from sktip._utils.progress import progress
 
@@ -106,12 +105,6 @@ class BaseCacheClassifier(BaseCLIPClassifier):
         self.cache_keys_ = unit_norm(views.mean(axis=1))
         self.cache_codes_ = codes_of(y, self.classes_)
         self.cache_weights_ = self._class_weighted(self.cache_codes_, weights)
-        self._check_weights()
-
-    def _check_weights(self) -> None:
-        """Check that sums of votes with these weights do not overflow."""
-        if self.cache_weights_ is not None:
-            check_magnitudes(self.cache_keys_.dtype, sample_weight=float(self.cache_weights_.sum()))
 
     def _fine_tune(self, views: NDArray, alpha: float, beta: float) -> None:
         """Train all keys on the unit views of the shots, (m, n_views, d)."""
@@ -155,13 +148,6 @@ class BaseCacheClassifier(BaseCLIPClassifier):
             )
         return learned.cpu().numpy(), losses
 
-    def _magnitudes(self) -> dict[str, float]:
-        alpha, beta = self._alpha_beta()
-        own = {"alpha": alpha, "beta": beta}
-        if self.cache_weights_ is not None:
-            own["sample_weight"] = float(self.cache_weights_.sum())
-        return {**super()._magnitudes(), **own}
-
     def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray], NDArray]:
         import torch
 
@@ -191,7 +177,6 @@ class BaseCacheClassifier(BaseCLIPClassifier):
         from sktip._maths.cache import nearest_shots
 
         dtype = type_of(X)
-        check_magnitudes(dtype, **self._magnitudes())
         keys, _, _, weights = self._tensors(dtype)
         alpha, beta = self._alpha_beta()
         indices, votes = np.empty((len(X), n), np.int64), np.empty((len(X), n), dtype)
@@ -199,7 +184,6 @@ class BaseCacheClassifier(BaseCLIPClassifier):
             queries = torch.as_tensor(unit_rows(X, rows), device=keys.device)
             found = nearest_shots(queries, keys, weights, alpha=alpha, beta=beta, n=n)
             indices[rows], votes[rows] = (part.cpu().numpy() for part in found)
-        check_finite("votes", votes, **self._magnitudes())
         return indices, votes
 
     def _tensors(self, dtype: np.dtype) -> tuple:

@@ -111,7 +111,7 @@ def search_values(values: ArrayLike | None, name: str) -> NDArray[Any] | None:
     grid = np.asarray(values, dtype=float)
     if grid.ndim != 1 or len(grid) == 0:
         raise ValueError(f"{name} has the shape {grid.shape}; pass a list of at least one number.")
-    wrong = grid[~(np.isfinite(grid) & (grid >= 0))]
+    wrong = grid[~((grid >= 0) & (grid <= 1e6))]
     if len(wrong):
-        raise ValueError(f"{name} holds {wrong[0]!r}; values must be finite and not negative.")
+        raise ValueError(f"{name} holds {wrong.tolist()[0]!r}; values must be from 0 to 1e6.")
     return np.unique(grid)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from sktip._maths.unit import unit_norm
 from sktip._utils.fitting import answers
-from sktip._utils.magnitudes import check_finite, check_magnitudes
 
 #: Rows whose squared length is between these limits can be divided by their length in any float type.
 SHORT, LONG = 1e-20, 1e20
@@ -22,8 +21,8 @@ BLOCK_BYTES, MIN_ROWS = 1 << 23, 128
 class BlockwisePredictionMixin:
     """The prediction methods of a classifier, from the logits of one block of queries at a time.
 
-    The classifier defines `_query_rows(X)`, which converts X to a matrix, `_logit_function(dtype)`,
-    which prepares everything that all blocks share, and `_magnitudes()`, the values that may overflow.
+    The classifier defines `_query_rows(X)`, which converts X to a matrix, and `_logit_function(dtype)`,
+    which prepares everything that all blocks share.
     """
 
     classes_: NDArray[Any]
@@ -45,7 +44,7 @@ class BlockwisePredictionMixin:
         Raises
         ------
         ValueError
-            If logits overflow. The message names the parameters to check.
+            If logits overflow the type of X.
         """
         return self._ask(X, _two_as_one)
 
@@ -68,7 +67,7 @@ class BlockwisePredictionMixin:
         Raises
         ------
         ValueError
-            If logits overflow. The message names the parameters to check.
+            If logits overflow the type of X.
         """
         winners = self._ask(X, _winners)
         labels: NDArray[Any] = self.classes_[winners]
@@ -91,7 +90,7 @@ class BlockwisePredictionMixin:
         Raises
         ------
         ValueError
-            If logits overflow. The message names the parameters to check.
+            If logits overflow the type of X.
         """
         return self._ask(X, _softmax)
 
@@ -112,7 +111,7 @@ class BlockwisePredictionMixin:
         Raises
         ------
         ValueError
-            If logits overflow. The message names the parameters to check.
+            If logits overflow the type of X.
         """
         return self._ask(X, _log_softmax)
 
@@ -124,21 +123,19 @@ class BlockwisePredictionMixin:
         """Return the function from unit rows of that type, (b, d), to their logits, (b, C)."""
         raise NotImplementedError
 
-    def _magnitudes(self) -> dict[str, float]:
-        """Return the values that the logits are computed with, by the name of their parameter."""
-        raise NotImplementedError
-
     def _ask(self, X: Any, answer: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
         """Apply `answer` to the logits of each block, and join the results."""
         X = self._query_rows(X)
         dtype = type_of(X)
-        magnitudes = self._magnitudes()
-        check_magnitudes(dtype, **magnitudes)
         logits_of = self._logit_function(dtype)
 
         def of_block(rows: slice) -> NDArray[Any]:
             logits = logits_of(unit_rows(X, rows))
-            check_finite("logits", logits, **magnitudes)
+            if not np.isfinite(logits).all():
+                raise ValueError(
+                    f"logits are not finite, since numbers overflow {dtype}. Lower sample_weight, and the parameters that "
+                    "are larger than usual."
+                )
             return answer(logits)
 
         first, *others = row_blocks(len(X), max(X.shape[1], len(self.classes_)), dtype)

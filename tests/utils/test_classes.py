@@ -8,7 +8,7 @@ from classifiers import CLASSIFIERS, EXTENDABLE, make
 from sklearn.base import clone
 
 from sktip import FewShotClassifier, RejectUnknown, TipAdapterClassifier, ZeroShotClassifier
-from sktip._encoding.session import open_encoder
+from sktip._encoding.session import EncoderSession, open_encoder
 from sktip.model_selection import held_out_proba
 
 X = np.eye(4)
@@ -342,6 +342,19 @@ class TestImagesOfAClassifier:
             pytest.raises(ValueError, match="use sktip.predict_images"),
         ):
             TipAdapterClassifier(lenient).fit([*images[:3], tmp_path / "no.png"], labels[:4])
+
+    def test_infinite_features_of_an_encoder(self, clip, digits, monkeypatch):
+        images, labels = digits
+        views_of = EncoderSession.views
+
+        def endless(self, images, *args, **kwargs):
+            for row, views in enumerate(views_of(self, images, *args, **kwargs)):
+                yield views * np.float32(np.inf if row == 2 else 1)
+
+        clf = TipAdapterClassifier(clip).fit(images[:20], labels[:20])
+        monkeypatch.setattr(EncoderSession, "views", endless)
+        with pytest.raises(ValueError, match=r"infinite features of .*image 2 \(1 in all\)"):
+            clf.predict(images[:5])
 
     def test_labels_are_checked_before_anything_is_encoded(self, clip, digits, monkeypatch):
         monkeypatch.setattr("sktip._encoder.load_clip", None)

@@ -10,6 +10,7 @@ from classifiers import CLASSIFIERS, make
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import log_softmax, softmax
+from sklearn.base import clone
 
 from sktip._utils import prediction
 
@@ -208,3 +209,30 @@ def test_memory(n, d, n_classes, dtype, computed):
         extra[name, method] = float(megabytes)
     assert len(extra) == 18
     assert max(extra.values()) <= 64, extra
+
+
+NUMBERS = ("logit_scale", "alpha", "beta", "gamma", "lam", "learning_rate", "weight_decay")
+
+
+@every_classifier
+@pytest.mark.parametrize("value", [1e-300, 1e6, 1e30])
+def test_answers_are_finite_or_fit_names_the_parameter(name, features, value):
+    """In float32, products of large numbers overflow, and small ones are 0."""
+    X, y, text = features((3, 4, 2), dtype=np.float32)
+    clf = make(name, text_features=text)
+    for parameter in sorted(clf.get_params(deep=False).keys() & set(NUMBERS)):
+        changed = clone(clf).set_params(**{parameter: value})
+        try:
+            logits = changed.fit(X, y).decision_function(X)
+        except ValueError as error:
+            assert parameter in str(error)  # noqa: PT017
+            assert value != 1e6 or "diverged" in str(error)  # noqa: PT017
+            continue
+        assert np.isfinite(logits).all()
+
+
+def test_values_set_after_fit_may_overflow(features):
+    clf = fitted("tip", features, dtype=np.float32).set_params(alpha=1e38, beta=0.0)
+    for ask in (clf.predict, clf.predict_proba, clf.decision_function):
+        with pytest.raises(ValueError, match="logits are not finite, .* overflow float32"):
+            ask(clf.cache_keys_)
