@@ -13,7 +13,6 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sktip._encoding.memory import FeatureMemory
 from sktip._encoding.model import load_clip
-from sktip._encoding.paths import Located, locate
 from sktip._encoding.session import EncoderSession, open_encoder
 from sktip._images.pictures import as_image_list
 from sktip._utils.doc_links import DocumentedMixin
@@ -21,8 +20,8 @@ from sktip.prompts import fill_prompts
 
 #: Parameters that are passed to the session unchanged.
 SESSION_PARAMETERS = (
-    "model_name", "reduced_decoding", "batch_size", "n_jobs", "n_views", "on_error", "max_pixels",
-    "random_state", "verbose",
+    "model_name", "reduced_decoding", "batch_size", "n_jobs", "n_views", "memory", "on_error",
+    "max_pixels", "random_state", "verbose",
 )  # fmt: skip
 
 
@@ -30,9 +29,8 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
     """Encode images and class names as features, with a pretrained CLIP model.
 
     The transformer is stateless: it needs no `fit`, and holds only its parameters. The CLIP model is
-    loaded at first use and shared by the whole process. A relative path is resolved at the first use,
-    or when the transformer is pickled. A later change of the working directory does not affect it;
-    `set_params` resolves it again.
+    loaded at first use and shared by the whole process. Relative paths start at the working directory at
+    the time of use.
 
     Read more in the :ref:`User Guide <guide_encoding_once>`.
 
@@ -170,9 +168,6 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
         "verbose": ["verbose"],
     }
 
-    # Only of an encoder that has a relative path among its parameters.
-    _absolute: Located
-
     def __init__(
         self,
         model_name: str = "ViT-B-32",
@@ -221,9 +216,6 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
             This transformer, unchanged.
         """
         self._validate_params()
-        located = self._located()
-        if located != vars(self).get("_absolute", {}):
-            self._absolute = located
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -332,57 +324,17 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
         prefix = type(self).__name__.lower()
         return np.array([f"{prefix}{i}" for i in range(open_encoder(self).width)], dtype=object)
 
-    def set_params(self, **params: Any) -> Self:
-        """Set parameters. Relative paths are resolved again at the next use.
-
-        Parameters
-        ----------
-        **params : dict
-            Parameters and their values.
-
-        Returns
-        -------
-        self : estimator instance
-            This transformer.
-        """
-        super().set_params(**params)
-        known = vars(self).get("_absolute", {})
-        if known.keys() & params.keys():
-            self._absolute = {name: own for name, own in known.items() if name not in params}
-        return self
-
-    def _located(self) -> Located:
-        params = {name: getattr(self, name) for name in ("model_name", "pretrained", "memory")}
-        return locate(params, vars(self).get("_absolute", {}))
-
-    def _path(self, name: str) -> Any:
-        """Value of a parameter, with a relative path made absolute."""
-        return vars(self).get("_absolute", {}).get(name, (None, getattr(self, name)))[1]
-
     def __sktip_open__(self) -> EncoderSession:
         """Open this encoder for one call. The rest of the package uses encoders only through this."""
         self.fit()
-        clip = load_clip(
-            self._path("model_name"), self._path("pretrained"), self.device, self.precision
-        )
+        clip = load_clip(self.model_name, self.pretrained, self.device, self.precision)
         params = {name: getattr(self, name) for name in SESSION_PARAMETERS}
-        return EncoderSession(clip, memory=self._path("memory"), **params)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Resolve paths now, since another process may have another working directory.
-        located = self._located()
-        state: dict[str, Any] = super().__getstate__()
-        return {**state, "_absolute": located} if located else state
+        return EncoderSession(clip, **params)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Transformers saved before this parameter existed decoded images in full.
         super().__setstate__(state)
         self.__dict__.setdefault("reduced_decoding", False)
-
-    def __sklearn_clone__(self) -> Self:
-        twin = super().__sklearn_clone__()
-        vars(twin).update({k: v for k, v in vars(self).items() if k == "_absolute"})
-        return twin
 
     def __sklearn_is_fitted__(self) -> bool:
         return True

@@ -88,8 +88,6 @@ class FeatureMemory:
     max_bytes: int | None = None
 
     def __post_init__(self) -> None:
-        # Resolved now, so that it stays the same file if the working directory changes.
-        object.__setattr__(self, "_absolute", os.path.abspath(self.path))
         if not isinstance(self.max_bytes, Integral | None):
             raise TypeError(
                 f"max_bytes={self.max_bytes!r} is not an integer; pass a number of bytes."
@@ -122,7 +120,7 @@ class FeatureMemory:
 
     @contextmanager
     def _maintenance(self) -> Iterator[sqlite3.Connection | None]:
-        path = _path_of(self)
+        path = os.path.abspath(self.path)
         if not os.path.exists(path):
             yield None
             return
@@ -149,7 +147,8 @@ class FeatureStore:
         self._reads = self._writes = False
         self._space_id: int | None = None
         self._db: sqlite3.Connection | None = None
-        self._path = _path_of(memory)
+        # Absolute, since the working directory may change during the call.
+        self._path = os.path.abspath(memory.path)
         try:
             self._db = connect(self._path)
             self._place = os.stat(self._path)
@@ -259,12 +258,6 @@ class FeatureStore:
         if self.problem is None:
             path = self._path
             self.problem = f"memory={path!r} could not be {what}: {cause(error)}"
-
-
-def _path_of(memory: FeatureMemory) -> str:
-    """Path of the file. If its folder no longer exists, it is resolved in the working directory."""
-    known: str = vars(memory)["_absolute"]
-    return known if os.path.isdir(os.path.dirname(known)) else os.path.abspath(memory.path)
 
 
 def _checksum(space: int, key: Key, blob: bytes) -> int:

@@ -4,6 +4,7 @@ import difflib
 import gzip
 import io
 import json
+import os
 import re
 import threading
 from collections import OrderedDict
@@ -19,6 +20,7 @@ from sktip._encoding.precision import lower_precision, resolve_precision
 from sktip.exceptions import ModelLoadError
 
 TINY = "tiny"
+FOLDER = "local-dir:"
 TINY_FOLDER = Path(__file__).parents[1] / "tiny"
 DEFAULT_PRETRAINED = {"ViT-B-32": "laion2b_s34b_b79k"}
 #: Number of models kept in memory; the least recently used one is dropped first.
@@ -80,6 +82,11 @@ def load_clip(
 
     where = resolve_device(device)
     precision = resolve_precision(precision, where)
+    # The cache outlives the working directory.
+    if model_name.startswith(FOLDER):
+        model_name = FOLDER + os.path.abspath(model_name.removeprefix(FOLDER))
+    if pretrained and os.path.isfile(pretrained) and not is_tag(model_name, pretrained):
+        pretrained = os.path.abspath(pretrained)
     key = (model_name, pretrained, str(where), precision)
     # Held while loading, so that several threads load the same model once.
     with _lock:
@@ -132,14 +139,14 @@ def _check_names(model_name: str, pretrained: str | None) -> str | None:
     """Return the name of the weights, or raise an error that lists the possible ones."""
     import open_clip
 
-    if model_name == TINY or model_name.startswith(("hf-hub:", "local-dir:")):
+    if model_name == TINY or model_name.startswith(("hf-hub:", FOLDER)):
         if pretrained is not None:
             raise ValueError(
                 f"model_name={model_name!r} has its own weights; pass pretrained=None instead of "
                 f"{pretrained!r}."
             )
-        if model_name.startswith("local-dir:"):
-            _check_folder(model_name, Path(model_name.removeprefix("local-dir:")))
+        if model_name.startswith(FOLDER):
+            _check_folder(model_name, Path(model_name.removeprefix(FOLDER)))
         return None
 
     name = model_name.replace("/", "-")
@@ -196,8 +203,8 @@ def _find(model_name: str, pretrained: str | None) -> Source:
     """Find and check all files of a model. Weights are downloaded last."""
     if model_name == TINY:
         return _in_folder(TINY_FOLDER)
-    if model_name.startswith("local-dir:"):
-        return _in_folder(Path(model_name.removeprefix("local-dir:")))
+    if model_name.startswith(FOLDER):
+        return _in_folder(Path(model_name.removeprefix(FOLDER)))
     if model_name.startswith("hf-hub:"):
         repository = model_name.removeprefix("hf-hub:")
         return _in_folder(hub.download(repository, trust.CONFIG).parent, repository)
@@ -217,7 +224,7 @@ def _in_folder(folder: Path, repository: str | None = None) -> Source:
     weights = hub.download_weights(repository, folder.name) if repository else weights_of(folder)
     if weights is not None:
         trust.check_weights(weights)
-    return Source(f"local-dir:{folder}", None, config, tokenizer, options=options)
+    return Source(f"{FOLDER}{folder}", None, config, tokenizer, options=options)
 
 
 def _by_name(name: str, pretrained: str) -> Source:

@@ -36,7 +36,7 @@ def open_encoder(encoder: Any) -> "EncoderSession":
 class EncoderSession:
     """A loaded CLIP model and the parameters of its encoder, for the duration of one call.
 
-    Parameters other than `clip` are those of `CLIPFeatureTransformer`, with absolute paths.
+    Parameters other than `clip` are those of `CLIPFeatureTransformer`.
 
     Parameters
     ----------

@@ -103,6 +103,28 @@ def test_loaded_once_by_many_threads_and_estimators(monkeypatch):
     assert len(loads) == 2
 
 
+def test_a_relative_path_is_another_model_in_another_folder(folder, tmp_path, monkeypatch):
+    shutil.copytree(model.TINY_FOLDER, tmp_path / "here" / "mod")
+    shutil.copytree(
+        folder, tmp_path / "there" / "mod", ignore=shutil.ignore_patterns("here", "there")
+    )
+    encoder = CLIPFeatureTransformer("local-dir:mod", device="cpu")
+    for place, width in (("here", 128), ("there", 16), ("here", 128)):
+        monkeypatch.chdir(tmp_path / place)
+        assert encoder.transform(IMAGES).shape == (2, width)
+
+
+def test_a_relative_path_of_weights(folder, tmp_path, monkeypatch):
+    config = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "Small", config)
+    shutil.copy(folder / "open_clip_pytorch_model.bin", tmp_path / "weights.pt")
+    monkeypatch.chdir(tmp_path)
+    found = CLIPFeatureTransformer("Small", "weights.pt", device="cpu").transform(IMAGES)
+    clear_model_cache()
+    absolute = CLIPFeatureTransformer("Small", str(tmp_path / "weights.pt"), device="cpu")
+    np.testing.assert_array_equal(found, absolute.transform(IMAGES))
+
+
 def test_cache_is_bounded(folder):
     for copy in range(3):
         shutil.copytree(folder, folder / str(copy))
