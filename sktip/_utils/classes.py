@@ -104,7 +104,7 @@ def resolve_classes(
         classes = _union(labels, given, is_series=not isinstance(class_names, Mapping))
         of_label = {composed(label): name for label, name in given.items()}
         names = [_own_name(label, of_label) for label in classes.tolist()]
-    elif given is not None and are_labels(given, labels):
+    elif given is not None and kind_of(labels) == TEXT and not unknown_labels(labels, given):
         own = check_labels(given, "class_names")
         classes = join_labels(labels, own)
         if len(classes) < len(own):
@@ -141,11 +141,6 @@ def resolve_classes(
             "without images, pass class_names as a mapping."
         )
     return Classes(classes, names, rows)
-
-
-def are_labels(names: Sequence[Any], labels: NDArray[Any]) -> bool:
-    """Whether all labels are among the names of a sequence, which is then matched by value."""
-    return kind_of(labels) == TEXT and not unknown_labels(labels, names)
 
 
 def _labels_of(names: dict[Any, str] | list[str] | None, n_text_rows: int | None) -> NDArray[Any]:
