@@ -1,5 +1,6 @@
 """The base class of all classifiers: input, class names, text prior."""
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -92,7 +93,7 @@ class BaseCLIPClassifier(
         """Open the encoder, once per call. It must have the model that `fit` used."""
         if "encoder" not in self._call:
             session = open_encoder(self.encoder)
-            check_same_model(self, session)
+            check_same_model(self, session, self.encoder)
             self._call["encoder"] = session
         return self._call["encoder"]
 
@@ -349,6 +350,10 @@ class BaseCLIPClassifier(
                 f"row {empty[0]} of text_features is all zeros; pass the features of a class name."
             )
         return unit_norm(text)
+
+    def __sktip_split__(self) -> tuple[Any, Any]:
+        """Return the encoder or None, and a copy that takes features: see `split_encoder`."""
+        return self.encoder, copy.copy(self).set_params(input="features")
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
