@@ -134,14 +134,12 @@ class BaseCLIPClassifier(
     def _validate_features(self, X: Any, *, reset: bool) -> NDArray:
         if not reset and self._is_plain_matrix(X):
             return X
-        try:
-            X = validate_data(
-                self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=False
-            )
-        except (TypeError, ValueError) as error:
-            if not looks_like_images(X):
-                raise
-            raise type(error)(f"{str(error).rstrip('.')}. {self._how_to_read_images()}") from error
+        # Checked first, since an array of many images may not fit into memory.
+        if looks_like_images(X):
+            raise ValueError(self._how_to_read_images())
+        X = validate_data(
+            self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=False
+        )
         # A classifier fitted on images has no `n_features_in_` that scikit-learn would compare with.
         probe = None if reset or hasattr(self, "n_features_in_") else self.encoder_probe_
         if probe is not None and X.shape[1] != len(probe):

@@ -19,7 +19,7 @@ from sktip._encoding.session import open_encoder
 from sktip._images.pictures import looks_like_images
 from sktip._maths.known_scores import Scores, known_scores, score_by
 from sktip._maths.unit import unit_norm
-from sktip._split_encoder import split_encoder, takes_images
+from sktip._split_encoder import parts_of, takes_images
 from sktip._utils.doc_links import DocumentedMixin
 from sktip._utils.fitted_with import check_same_model
 from sktip._utils.labels import check_groups, label_of_unknown, type_with
@@ -68,7 +68,8 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
 
     unknown_label : str or int, default=None
         Prediction for an image that is rejected. If None, ``"unknown"`` for string labels, and -1 for
-        integer labels.
+        integer labels. Predictions have the type of the labels, or if it has no such value, such as
+        unsigned integers for -1, the smallest integer type that holds both.
 
     text_features : array-like of shape (n_texts, d), default=None
         Text features of the classes, in any order, for a classifier without text features, such as a
@@ -118,8 +119,8 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
     Notes
     -----
     A classifier gives higher scores to the shots that it was fitted on than to new images. So the shots
-    are split into at most four folds, with one shot of every class in each, and each fold is scored by a
-    classifier fitted without it. The score of a new image is the mean over these classifiers, so it is
+    are split into at most four folds, with as many shots of every class in each, and each fold is scored
+    by a classifier fitted without it. Copies of a shot share a fold. The score of a new image is the mean over these classifiers, so it is
     comparable with the scores that set the threshold. A prediction costs five times that of `estimator`.
     Each image is encoded once.
 
@@ -356,7 +357,7 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
         X = as_samples(X, self.estimator)
         if not takes_images(self.estimator):
             return X
-        encoder, _ = split_encoder(self.estimator)
+        encoder, _ = parts_of(self.estimator)
         session = open_encoder(encoder)
         check_same_model(self, session, encoder)
         return session.features(X)
@@ -396,13 +397,15 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
 
     def __sktip_split__(self) -> tuple[Any, Any]:
         """Return the encoder, and a copy that takes features: see `split_encoder`."""
-        encoder, classifier = split_encoder(self.estimator)
+        encoder, classifier = parts_of(self.estimator)
         return encoder, copy.copy(self).set_params(estimator=classifier)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        own = get_tags(self.estimator)
-        tags.input_tags, tags.classifier_tags = own.input_tags, own.classifier_tags
+        tags.classifier_tags = get_tags(self.estimator).classifier_tags
+        # A Pipeline does not say so if its first step takes images.
+        first = parts_of(self.estimator)[0] if takes_images(self.estimator) else self.estimator
+        tags.input_tags = get_tags(first).input_tags
         return tags
 
 

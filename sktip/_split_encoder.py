@@ -53,24 +53,29 @@ def split_encoder(estimator: Any) -> tuple[Any, Any]:
     >>> classifier.predict(features).tolist()
     ['black', 'white']
     """
-    estimator = without_search(estimator)
+    encoder, classifier = parts_of(without_search(estimator))
+    if encoder is None:
+        raise ValueError(
+            f"{type(estimator).__name__} has no encoder for the images. Put one in front of it; this needs no "
+            "new fit: make_pipeline(CLIPFeatureTransformer(...), estimator)."
+        )
+    return encoder, classifier
+
+
+def parts_of(estimator: Any) -> tuple[Any, Any]:
+    """Split an estimator that is no search; the encoder is None if there is none."""
     if hasattr(estimator, "__sktip_split__"):
         encoder, classifier = estimator.__sktip_split__()
-        if encoder is not None:
-            return encoder, classifier
-    if isinstance(estimator, Pipeline) and len(estimator) > 1 and _is_encoder(estimator[0]):
+        return encoder, classifier
+    if _begins_with_encoder(estimator):
         return estimator[0], estimator[1] if len(estimator) == 2 else estimator[1:]
-    raise ValueError(
-        f"{type(estimator).__name__} has no encoder for the images. Put one in front of it; this needs no new "
-        "fit: make_pipeline(CLIPFeatureTransformer(...), estimator)."
-    )
+    return None, estimator
 
 
 def takes_images(estimator: Any) -> bool:
-    """Whether X of an estimator is images that `split_encoder` can encode."""
-    estimator = without_search(estimator)
-    if isinstance(estimator, Pipeline):
-        return len(estimator) > 1 and _is_encoder(estimator[0])
+    """Whether X of an estimator is images that the encoder of `parts_of` encodes."""
+    if _begins_with_encoder(estimator):
+        return True
     is_own = hasattr(estimator, "__sktip_split__")
     return is_own and not get_tags(estimator).input_tags.two_d_array
 
@@ -80,5 +85,6 @@ def without_search(estimator: Any) -> Any:
     return getattr(estimator, "best_estimator_", estimator)
 
 
-def _is_encoder(step: Any) -> bool:
-    return hasattr(step, "__sktip_open__")
+def _begins_with_encoder(estimator: Any) -> bool:
+    is_pipeline = isinstance(estimator, Pipeline) and len(estimator) > 1
+    return is_pipeline and hasattr(estimator[0], "__sktip_open__")

@@ -12,7 +12,7 @@ from sktip._base import BaseCLIPClassifier
 from sktip._clip_adapter import CLIPAdapterClassifier
 from sktip._encoding.session import EncoderSession, open_encoder
 from sktip._proker import ProKeRClassifier
-from sktip._split_encoder import split_encoder, takes_images, without_search
+from sktip._split_encoder import parts_of, split_encoder, without_search
 from sktip._tip_adapter import TipAdapterClassifier
 from sktip._tip_adapter_cv import TipAdapterClassifierCV
 from sktip._utils.fitted_with import check_same_model
@@ -91,9 +91,7 @@ def to_module(classifier: Any, *, image: bool = False) -> "torch.nn.Module":
 def encoder_and_head(estimator: Any, *, image: bool) -> tuple[Any, BaseCLIPClassifier]:
     """Return the encoder, which may be None without `image`, and the fitted classifier to export."""
     check_is_fitted(estimator)
-    encoder, head = None, without_search(estimator)
-    if image or takes_images(head):
-        encoder, head = split_encoder(head)
+    encoder, head = split_encoder(estimator) if image else parts_of(without_search(estimator))
     if not isinstance(head, BaseCLIPClassifier):
         raise TypeError(
             f"a {type(head).__name__} cannot be exported; pass a classifier of sktip, or a Pipeline of an encoder "

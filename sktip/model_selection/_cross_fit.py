@@ -19,7 +19,7 @@ from sktip._images.pictures import as_image_list, looks_like_images, to_rgb
 from sktip._images.views import content_hash
 from sktip._maths.folds import COPIES, balanced_folds
 from sktip._maths.unit import unit_norm
-from sktip._split_encoder import split_encoder, takes_images
+from sktip._split_encoder import parts_of, takes_images
 from sktip._utils.classes import given_names
 from sktip._utils.labels import check_labels, kind_of
 from sktip.exceptions import ImageReadError
@@ -37,7 +37,7 @@ def encoder_and_rest(estimator: Any) -> tuple[Any, Any]:
     """
     if not takes_images(estimator) or getattr(estimator, "n_views", 1) > 1:
         return None, clone(estimator)
-    encoder, classifier = split_encoder(estimator)
+    encoder, classifier = parts_of(estimator)
     return encoder, clone(classifier)
 
 
@@ -92,7 +92,7 @@ def splits_of(
     if cv is not None and cv < 2:
         raise ValueError(f"cv={cv!r} must be at least 2 folds.")
     if takes_images(estimator):
-        X = split_encoder(estimator)[0].transform(X)
+        X = parts_of(estimator)[0].transform(X)
     rows, copies = _comparable(X)
     numbers = balanced_folds(
         rows,
@@ -102,7 +102,9 @@ def splits_of(
         staggered=True,
         copies=copies,
     )
-    return [(np.flatnonzero(numbers != i), np.flatnonzero(numbers == i)) for i in np.unique(numbers)]
+    return [
+        (np.flatnonzero(numbers != i), np.flatnonzero(numbers == i)) for i in np.unique(numbers)
+    ]
 
 
 def _comparable(X: Any) -> tuple[NDArray[Any], float]:
@@ -115,7 +117,7 @@ def _comparable(X: Any) -> tuple[NDArray[Any], float]:
         # Unrelated rows for different contents.
         seeds = [_content(_safe_indexing(X, i)) for i in range(_num_samples(X))]
         return unit_norm(np.stack([np.random.default_rng(s).normal(size=64) for s in seeds])), 0
-    if np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-4):
+    if np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-3):
         # Features of an encoder.
         return rows, COPIES
     # Other numbers may be similar without being copies.
@@ -125,12 +127,11 @@ def _comparable(X: Any) -> tuple[NDArray[Any], float]:
 
 
 def _content(sample: Any) -> int:
-    """Hash of a sample: of an image, that of its file or of its pixels."""
+    """Hash of a sample: of an image, that of its pixels."""
     max_pixels = CLIPFeatureTransformer().max_pixels
     try:
-        content = read_bytes(sample, "", max_pixels)
-        picture = to_rgb(sample, None, "", max_pixels) if content is None else None
-        return int.from_bytes(content_hash(content, picture))
+        picture = to_rgb(sample, read_bytes(sample, "", max_pixels), "", max_pixels)
+        return int.from_bytes(content_hash(None, picture))
     except ImageReadError:
         # A row of a table is hashed without its index.
         return int(joblib.hash(sample.tolist() if hasattr(sample, "tolist") else sample), 16)

@@ -29,7 +29,7 @@ def held_out_proba(
 
     Each shot is predicted by a classifier that was fitted without it. Pass the probabilities to
     cleanlab to find wrong labels. Images are encoded once. Unlike in scikit-learn's
-    `cross_val_predict`, each fold holds one shot of every class, and a class whose only shot is held
+    `cross_val_predict`, copies of a shot are held out together, and a class whose only shot is held
     out is still known by its text.
 
     Read more in the :ref:`User Guide <guide_wrong_labels>`.
