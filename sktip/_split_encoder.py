@@ -64,6 +64,7 @@ def split_encoder(estimator: Any) -> tuple[Any, Any]:
 
 def parts_of(estimator: Any) -> tuple[Any, Any]:
     """Split an estimator that is no search; the encoder is None if there is none."""
+    estimator = _without_frame(estimator)
     if hasattr(estimator, "__sktip_split__"):
         encoder, classifier = estimator.__sktip_split__()
         return encoder, classifier
@@ -74,6 +75,7 @@ def parts_of(estimator: Any) -> tuple[Any, Any]:
 
 def takes_images(estimator: Any) -> bool:
     """Whether X of an estimator is images that the encoder of `parts_of` encodes."""
+    estimator = _without_frame(estimator)
     if _begins_with_encoder(estimator):
         return True
     is_own = hasattr(estimator, "__sktip_split__")
@@ -85,6 +87,11 @@ def without_search(estimator: Any) -> Any:
     return getattr(estimator, "best_estimator_", estimator)
 
 
+def _without_frame(estimator: Any) -> Any:
+    """Return the step of a Pipeline of one step."""
+    is_frame = isinstance(estimator, Pipeline) and len(estimator) == 1
+    return estimator[0] if is_frame else estimator
+
+
 def _begins_with_encoder(estimator: Any) -> bool:
-    is_pipeline = isinstance(estimator, Pipeline) and len(estimator) > 1
-    return is_pipeline and hasattr(estimator[0], "__sktip_open__")
+    return isinstance(estimator, Pipeline) and hasattr(estimator[0], "__sktip_open__")

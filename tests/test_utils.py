@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import sktip
@@ -35,6 +35,7 @@ def estimators_of_images(clip):
     return {
         "classifier": few_shot,
         "pipeline": make_pipeline(clip, StandardScaler(), probe),
+        "pipeline of one step": Pipeline([("only", few_shot)]),
         "rejecting": RejectUnknown(make_pipeline(clip, probe)),
         "rejecting few-shot": RejectUnknown(FewShotClassifier(clip)),
         "search": GridSearchCV(make_pipeline(clip, probe), {"logisticregression__C": [1]}, cv=2),

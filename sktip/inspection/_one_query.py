@@ -49,7 +49,8 @@ def evidence(estimator: Any, query: Any) -> dict[str, Any]:
         classifier, X = estimator, _one_row(query)
     X = with_feature_names(X, classifier)
     if isinstance(classifier, Pipeline):
-        X, classifier = classifier[:-1].transform(X), classifier[-1]
+        X = classifier[:-1].transform(X) if len(classifier) > 1 else X
+        classifier = classifier[-1]
     if isinstance(classifier, BaseCacheClassifier):
         return _of_cache(classifier, X)
     return _explained(classifier, X)
