@@ -91,17 +91,18 @@ def _copies(
 ) -> NDArray[Any]:
     """Row of the shot that each shot is a copy of, (m,); of several, the one with the smallest key."""
     features = features - np.average(features, axis=0, weights=weights)
-    squares = (features**2).sum(axis=1)
-    # Half of the mean squared distance. The second term is rounding, for shots that are all equal.
-    largest = 2 * (fraction * np.average(squares, weights=weights) + 1e-6)
+    # Half of squared distances: of each shot to the mean, and the largest of two copies. The second term
+    # is rounding, for shots that are all equal.
+    halves = (features**2).sum(axis=1) / 2
+    largest = 2 * fraction * np.average(halves, weights=weights) + 1e-6
     result = np.arange(len(codes))
     order = np.lexsort((keys, codes))
     for rows in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
         own, free = features[rows], np.ones(len(rows), bool)
         for start in range(0, len(rows), BLOCK):
-            block = rows[start : start + BLOCK]
             products = own[start : start + BLOCK] @ own.T
-            near = squares[block, np.newaxis] + squares[rows] - 2 * products < largest
+            products -= halves[rows]
+            near = products > halves[rows[start : start + BLOCK], np.newaxis] - largest
             for i in np.flatnonzero(near.sum(axis=1) > 1):
                 if free[start + i]:
                     taken = near[i] & free

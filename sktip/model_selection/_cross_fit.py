@@ -89,16 +89,17 @@ def splits_of(
     if cv is not None and not isinstance(cv, Integral):
         parts = check_cv(cv, y, classifier=True).split(X, y, groups)
         return [tuple(np.arange(len(y))[part] for part in split) for split in parts]
-    if cv is not None and cv < 2:
+    n_folds = N_FOLDS if cv is None else int(cv)
+    if n_folds < 2:
         raise ValueError(f"cv={cv!r} must be at least 2 folds.")
     if takes_images(estimator):
         X = parts_of(estimator)[0].transform(X)
-    rows, copies = _comparable(X)
+    rows, copies = _comparable(X, normalised=isinstance(estimator, BaseCLIPClassifier))
     numbers = balanced_folds(
         rows,
         np.unique(y, return_inverse=True)[1],
         groups=groups,
-        max_folds=cv or N_FOLDS,
+        max_folds=n_folds,
         staggered=True,
         copies=copies,
     )
@@ -107,8 +108,11 @@ def splits_of(
     ]
 
 
-def _comparable(X: Any) -> tuple[NDArray[Any], float]:
-    """Rows of a length of about 1 that are similar for copies, (m, d), and `copies` of `balanced_folds`."""
+def _comparable(X: Any, *, normalised: bool) -> tuple[NDArray[Any], float]:
+    """Rows of a length of about 1 that are similar for copies, (m, d), and `copies` of `balanced_folds`.
+
+    `normalised` says whether the classifier divides rows by their norm.
+    """
     try:
         rows = None if looks_like_images(X) else check_array(X, dtype=np.float64)
     except (TypeError, ValueError):  # Text, for example, or missing values.
@@ -117,9 +121,9 @@ def _comparable(X: Any) -> tuple[NDArray[Any], float]:
         # Unrelated rows for different contents.
         seeds = [_content(_safe_indexing(X, i)) for i in range(_num_samples(X))]
         return unit_norm(np.stack([np.random.default_rng(s).normal(size=64) for s in seeds])), 0
-    if np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-3):
-        # Features of an encoder.
-        return rows, COPIES
+    # Rows of length 1 are features of an encoder.
+    if normalised or np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-3):
+        return unit_norm(rows), COPIES
     # Other numbers may be similar without being copies.
     rows = rows - rows.mean(axis=0)
     deviations = rows.std(axis=0) * np.sqrt(rows.shape[1])
