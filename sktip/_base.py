@@ -1,5 +1,6 @@
 """The base class of all classifiers: input, class names, text prior."""
 
+import copy
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from numbers import Real
@@ -78,7 +79,7 @@ class BaseCLIPClassifier(BlockwisePredictionMixin, DocumentedMixin, ClassifierMi
         """Open the encoder, once per call. It must have the model that `fit` used."""
         if "encoder" not in self._call:
             session = open_encoder(self.encoder)
-            check_same_model(self, session)
+            check_same_model(self, session, self.encoder)
             self._call["encoder"] = session
         return self._call["encoder"]
 
@@ -117,14 +118,12 @@ class BaseCLIPClassifier(BlockwisePredictionMixin, DocumentedMixin, ClassifierMi
     def _validate_features(self, X: Any, *, reset: bool) -> NDArray:
         if not reset and self._is_plain_matrix(X):
             return X
-        try:
-            X = validate_data(
-                self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=False
-            )
-        except (TypeError, ValueError) as error:
-            if not looks_like_images(X):
-                raise
-            raise type(error)(f"{str(error).rstrip('.')}. {self._how_to_read_images()}") from error
+        # Checked first, since an array of many images may not fit into memory.
+        if looks_like_images(X):
+            raise ValueError(self._how_to_read_images())
+        X = validate_data(
+            self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=False
+        )
         # A classifier fitted on images has no `n_features_in_` that scikit-learn would compare with.
         probe = None if reset or hasattr(self, "n_features_in_") else self.encoder_probe_
         if probe is not None and X.shape[1] != len(probe):
@@ -312,6 +311,10 @@ class BaseCLIPClassifier(BlockwisePredictionMixin, DocumentedMixin, ClassifierMi
                 f"row {empty[0]} of text_features is all zeros; pass the features of a class name."
             )
         return unit_norm(text)
+
+    def __sktip_split__(self) -> tuple[Any, Any]:
+        """Return the encoder or None, and a copy that takes features: see `split_encoder`."""
+        return self.encoder, copy.copy(self).set_params(input="features")
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()

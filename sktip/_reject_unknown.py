@@ -1,5 +1,6 @@
 """RejectUnknown: a classifier that rejects images whose score is below a threshold."""
 
+import copy
 from collections.abc import Iterable
 from numbers import Real
 from typing import Any, Literal, Self
@@ -11,16 +12,25 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.utils import Tags, _safe_indexing, check_array, gen_batches, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _num_samples, check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted, has_fit_parameter
 
 from sktip._base import BaseCLIPClassifier
+from sktip._encoding.session import open_encoder
+from sktip._images.pictures import looks_like_images
 from sktip._maths.known_scores import Scores, known_scores, score_by
 from sktip._maths.unit import unit_norm
+from sktip._split_encoder import parts_of, takes_images
 from sktip._utils.doc_links import DocumentedMixin
-from sktip._utils.labels import label_of_unknown
-from sktip.model_selection._cross_fit import check_samples, cross_fit, encoder_and_rest
+from sktip._utils.fitted_with import check_same_model
+from sktip._utils.labels import check_groups, label_of_unknown, type_with
+from sktip.model_selection._cross_fit import (
+    as_samples,
+    check_samples,
+    cross_fit,
+    encoder_and_rest,
+    splits_of,
+)
 
-N_FOLDS = 4
 #: Smaller probabilities are raised to this before their logarithm is taken.
 LEAST_PROBABILITY = 1e-12
 #: Number of rows that are scored at a time.
@@ -58,7 +68,8 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
 
     unknown_label : str or int, default=None
         Prediction for an image that is rejected. If None, ``"unknown"`` for string labels, and -1 for
-        integer labels.
+        integer labels. Predictions have the type of the labels, or if it has no such value, such as
+        unsigned integers for -1, the smallest integer type that holds both.
 
     text_features : array-like of shape (n_texts, d), default=None
         Text features of the classes, in any order, for a classifier without text features, such as a
@@ -108,8 +119,8 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
     Notes
     -----
     A classifier gives higher scores to the shots that it was fitted on than to new images. So the shots
-    are split into at most four folds, with one shot of every class in each, and each fold is scored by a
-    classifier fitted without it. The score of a new image is the mean over these classifiers, so it is
+    are split into at most four folds, with as many shots of every class in each, and each fold is scored
+    by a classifier fitted without it. Copies of a shot share a fold. The score of a new image is the mean over these classifiers, so it is
     comparable with the scores that set the threshold. A prediction costs five times that of `estimator`.
     Each image is encoded once.
 
@@ -171,7 +182,9 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
         self.text_features = text_features
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Any, y: ArrayLike, X_unknown: Any = None) -> Self:
+    def fit(
+        self, X: Any, y: ArrayLike, *, X_unknown: Any = None, groups: ArrayLike | None = None
+    ) -> Self:
         """Fit the classifier, and choose the threshold on held-out shots.
 
         Parameters
@@ -185,6 +198,10 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
         X_unknown : sequence of images of length n, or array-like of shape (n, d), default=None
             Images of none of the classes, similar to those that you expect.
 
+        groups : array-like of shape (m,), default=None
+            Group of each shot, such as the object or the video that it shows. The shots of a group are
+            held out together. An `estimator` whose `fit` takes `groups` gets them too.
+
         Returns
         -------
         self : RejectUnknown
@@ -194,7 +211,8 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
         ------
         ValueError
             If a class has one shot and no text, if `unknown_label` is a class or not of the type of
-            the labels, or if `criterion` or `quantile` need data that was not given.
+            the labels, if `X_unknown` is empty, or if `criterion` or `quantile` need data that was not
+            given.
         """
         if getattr(self.estimator, "n_views", 1) > 1:
             raise ValueError(
@@ -204,13 +222,26 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
         if self.quantile is None and X_unknown is None:
             raise ValueError("quantile=None chooses the threshold by X_unknown; pass it to fit.")
         X, labels = check_samples(X, y, self.estimator)
-        unknown_label = label_of_unknown(self.unknown_label, labels)
+        label_of_unknown(self.unknown_label, np.unique(labels))
+        groups = check_groups(groups, len(labels))
+        if X_unknown is not None and not _num_samples(X_unknown):
+            raise ValueError("X_unknown is empty; pass images of none of the classes, or None.")
         encoder, classifier = encoder_and_rest(self.estimator)
         rows = X if encoder is None else encoder.transform(X)
-        folds = list(cross_fit(classifier, rows, labels, n_folds=N_FOLDS))
-        fitted = classifier.fit(rows, labels)
+        splits = splits_of(classifier, rows, labels, groups)
+        folds = list(cross_fit(classifier, rows, labels, splits, groups=groups))
+        takes_groups = groups is not None and has_fit_parameter(classifier, "groups")
+        fitted = classifier.fit(rows, labels, **({"groups": groups} if takes_groups else {}))
+        # Again, since class names may add classes.
+        unknown_label = label_of_unknown(self.unknown_label, fitted.classes_)
+        type_with(fitted.classes_, unknown_label)
         models = [model for model, _ in folds]
         text = self._text_of(fitted)
+        if text is not None and looks_like_images(rows):
+            raise ValueError(
+                f"text_features are compared with features, but {type(self.estimator).__name__} takes images; "
+                "begin it with a CLIPFeatureTransformer."
+            )
         held_out: Scores = {}
         for model, part in folds:
             for name, values in _scores_of(model, _safe_indexing(rows, part), text).items():
@@ -218,6 +249,7 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
         scales = {name: float(values.std()) or 1.0 for name, values in held_out.items()}
         unknown = None
         if X_unknown is not None:
+            X_unknown = as_samples(X_unknown, self.estimator)
             X_unknown = X_unknown if encoder is None else encoder.transform(X_unknown)
             unknown = _mean_scores(models, X_unknown, text)
         criterion = self._chosen_criterion(held_out, unknown, scales)
@@ -252,10 +284,9 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
         """
         rows = self._rows(X)
         labels = np.asarray(self.estimator_.predict(rows))
-        unknown = np.asarray(self.unknown_label_)
-        # A type with room for the longest text: in that of "cat", "unknown" would become "unk".
-        wide = labels.dtype if labels.dtype == object else np.result_type(labels, unknown)
-        return np.where(self._scores(rows) >= self.threshold_, labels.astype(wide), unknown)
+        labels = labels.astype(type_with(self.classes_, self.unknown_label_))
+        labels[self._scores(rows) < self.threshold_] = self.unknown_label_
+        return labels
 
     def is_known(self, X: Any) -> NDArray[np.bool_]:
         """Test which images show one of the known classes.
@@ -323,10 +354,13 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
 
     def _rows(self, X: Any) -> Any:
         check_is_fitted(self)
-        encoder, _ = encoder_and_rest(self.estimator)
-        if encoder is not None:
-            return encoder.transform(X)
-        return X if hasattr(X, "shape") else np.asarray(X)
+        X = as_samples(X, self.estimator)
+        if not takes_images(self.estimator):
+            return X
+        encoder, _ = parts_of(self.estimator)
+        session = open_encoder(encoder)
+        check_same_model(self, session, encoder)
+        return session.features(X)
 
     def _scores(self, rows: Any) -> NDArray[np.float64]:
         scores = _mean_scores(self.estimators_, rows, self.text_features_)
@@ -361,10 +395,17 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
         areas = [roc_auc_score(is_known, np.concatenate(pair)) for pair in pairs]
         return names[int(np.argmax(areas))]
 
+    def __sktip_split__(self) -> tuple[Any, Any]:
+        """Return the encoder, and a copy that takes features: see `split_encoder`."""
+        encoder, classifier = parts_of(self.estimator)
+        return encoder, copy.copy(self).set_params(estimator=classifier)
+
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        own = get_tags(self.estimator)
-        tags.input_tags, tags.classifier_tags = own.input_tags, own.classifier_tags
+        tags.classifier_tags = get_tags(self.estimator).classifier_tags
+        # A Pipeline does not say so if its first step takes images.
+        first = parts_of(self.estimator)[0] if takes_images(self.estimator) else self.estimator
+        tags.input_tags = get_tags(first).input_tags
         return tags
 
 

@@ -1,12 +1,13 @@
-"""List the estimators, for tests and scripts that run over all of them."""
+"""Tools for scripts: split a classifier from its encoder, and list all estimators."""
 
 from typing import Literal
 
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, is_classifier
 
 import sktip
+from sktip._split_encoder import split_encoder
 
-__all__ = ["all_estimators"]
+__all__ = ["all_estimators", "split_encoder"]
 
 
 def all_estimators(

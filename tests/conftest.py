@@ -1,5 +1,6 @@
 """Fixtures: small real images, made here, and the bundled model."""
 
+import io
 import json
 import os
 from importlib.util import find_spec
@@ -12,6 +13,7 @@ os.environ["MPLBACKEND"] = "Agg"
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from PIL import Image
 
 from sktip import CLIPFeatureTransformer
 from sktip.datasets import load_digit_images
@@ -67,6 +69,32 @@ def digits():
     """200 handwritten digits as dark-on-white images, and their names."""
     images, names = load_digit_images(return_X_y=True)
     return list(images[:200, ::2, ::2]), names[:200]
+
+
+@pytest.fixture(params=["turned", "palettes", "modes and sizes", "bytes", "paths", "column"])
+def forms(digits, request, tmp_path):
+    """The first 40 digits, in a form that an array would damage or refuse."""
+    pictures = [Image.fromarray(image) for image in digits[0][:40]]
+    if request.param == "palettes":
+        return [picture.convert("RGB").quantize(256) for picture in pictures]
+    if request.param == "modes and sizes":
+        modes = ("L", "RGB", "RGBA", "I")
+        return [
+            pic.convert(modes[i % 4]).resize((32 + i % 4, 32)) for i, pic in enumerate(pictures)
+        ]
+    upside_down, paths = Image.Exif(), [tmp_path / f"{i}.png" for i in range(40)]
+    upside_down[0x0112] = 3
+    for picture, path in zip(pictures, paths, strict=True):
+        picture.rotate(180).save(path, exif=upside_down)
+    contents = [path.read_bytes() for path in paths]
+    column = np.empty(40, object)
+    column[:] = paths
+    return {
+        "turned": [Image.open(io.BytesIO(content)) for content in contents],
+        "bytes": contents,
+        "paths": paths,
+        "column": column,
+    }[request.param]
 
 
 @pytest.fixture(scope="session")

@@ -37,10 +37,20 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png(width: int, height: int, bits: int, colour: int, rows: bytes, interlaced: int = 0) -> bytes:
+def png(
+    width: int,
+    height: int,
+    bits: int,
+    colour: int,
+    rows: bytes,
+    interlaced: int = 0,
+    key: bytes | None = None,
+) -> bytes:
     """PNG of scan lines that are ready to be compressed; Pillow writes no interlaced ones."""
     header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, interlaced)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    if key is not None:
+        chunks.insert(1, (b"tRNS", key))
     return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
 
 

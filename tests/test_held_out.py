@@ -5,10 +5,12 @@ import pytest
 from classifiers import CLASSIFIERS, make
 from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
+from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from sktip import CLIPFeatureTransformer, FewShotClassifier, TipAdapterClassifier
 from sktip.model_selection import held_out_proba
@@ -39,7 +41,7 @@ def test_cleanlab_finds_the_wrong_labels(clip, mislabelled, name):
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
     # All come before nearly all others, and most are bad enough for cleanlab's own threshold.
     quality = get_label_quality_scores(codes_of(y), probabilities, method="self_confidence")
-    assert set(WRONG) <= set(np.argsort(quality)[: len(WRONG) + 3])
+    assert set(WRONG) <= set(np.argsort(quality)[: len(WRONG) + 4])
     suspects = find_label_issues(codes_of(y), probabilities, n_jobs=1)
     assert suspects[list(WRONG)].sum() >= 4
     assert suspects.sum() <= 2 * len(WRONG)
@@ -153,9 +155,71 @@ def test_images_are_encoded_once(clip, digits, digit_features, monkeypatch):
     assert encoded == [60, 60]
 
 
+def test_images_stay_images_in_every_form(clip, digits, forms):
+    """As an array, a list of PIL images would lose rotation and colours."""
+    X, y = clip.transform(forms), digits[1][:40]
+    expected = held_out_proba(LogisticRegression(), X, y)
+    pipeline = make_pipeline(clip, LogisticRegression())
+    np.testing.assert_allclose(held_out_proba(pipeline, forms, y), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("copied", ["exactly", "nearly", "as images"])
+def test_copies_are_held_out_together(clip, digits, copied):
+    """A nearest neighbour would find the copy."""
+    images, y = digits
+    images, y, clf = images[:40], [*y[:40], *y[:40]], KNeighborsClassifier(1)
+    X = clip.transform(images)
+    once, classes = held_out_proba(clf, X, y[:40]), np.unique(y)
+    if copied == "as images":
+        clf = make_pipeline(FunctionTransformer(clip.transform), clf)
+        X = [*images, *map(Image.fromarray, images)]
+    else:
+        noise = 1e-7 * np.random.default_rng(0).normal(size=X.shape)
+        X = np.concatenate([X, X + noise * (copied == "nearly")])
+    order = np.random.default_rng(0).permutation(80)
+    found = np.empty((80, len(classes)))
+    X = [X[i] for i in order]
+    found[order] = held_out_proba(clf, X, np.take(y, order))
+    np.testing.assert_allclose(found[:40], found[40:])
+    assert (classes[found[:40].argmax(1)] == y[:40]).mean() < 1
+    if copied != "as images":
+        np.testing.assert_allclose(found[:40], once)
+
+
+@pytest.mark.parametrize("cv", [None, 3, GroupKFold(4)])
+def test_groups_are_held_out_together(features, cv):
+    X, _, _ = features((6, 6, 6))
+    groups = np.random.default_rng(0).permutation(np.arange(18) // 2)
+    y = (groups % 3).astype(str)
+    seen = []  # Groups of the shots of each fit.
+
+    class Recorder(KNeighborsClassifier):
+        def fit(self, X, y, groups):
+            seen.append(set(groups))
+            return super().fit(X, y)
+
+    held_out_proba(Recorder(1), X, y, cv=cv, groups=groups)
+    # Each group was left out of one fit.
+    assert len(seen) == (4 if isinstance(cv, GroupKFold) else 3)
+    assert sum(len(set(groups) - own) for own in seen) == 9
+
+
+def test_the_order_of_the_shots_does_not_matter(clip, digit_features):
+    X, y = digit_features
+    order = np.random.default_rng(0).permutation(len(X))
+    for clf in (FewShotClassifier(clip, input="features"), LogisticRegression()):
+        expected = held_out_proba(clf, X, y, label_noise=0.1)[order]
+        np.testing.assert_allclose(
+            held_out_proba(clf, X[order], y[order], label_noise=0.1), expected, atol=1e-4
+        )
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
+        ({"cv": 1}, "cv=1 must be at least 2 folds"),
+        ({"groups": [0, 1]}, "groups has the shape"),
+        ({"groups": [0] * 8}, "all shots of the classes .* are in one fold"),
         ({"label_noise": 1.0}, "label_noise=1.0"),
         ({"estimator": KNeighborsClassifier(), "label_noise": 0.1}, "does not take sample_weight"),
         ({"y": [0, 1, 0]}, "the lengths"),

@@ -10,18 +10,18 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 from sklearn.utils import estimator_checks
 
 from sktip import (
-    CLIPFeatureTransformer,
     FewShotClassifier,
     GDAClassifier,
     RejectUnknown,
     TipAdapterClassifier,
     ZeroShotClassifier,
 )
+from sktip._encoding.session import EncoderSession
 from sktip.datasets import load_digit_images
 
 KNOWN = ["one", "two", "four", "six", "seven"]
@@ -130,13 +130,13 @@ def test_images_and_their_features_answer_alike(clip, all_digits, monkeypatch):
     X, y, images = all_digits
     on_features = RejectUnknown(FewShotClassifier(clip, input="features")).fit(X[:60], y[:60])
     encoded = []
-    transform = CLIPFeatureTransformer.transform
+    features = EncoderSession.features
 
-    def counted(self, given):
+    def counted(self, given, on_failure=None):
         encoded.append(len(given))
-        return transform(self, given)
+        return features(self, given, on_failure)
 
-    monkeypatch.setattr(CLIPFeatureTransformer, "transform", counted)
+    monkeypatch.setattr(EncoderSession, "features", counted)
     on_images = RejectUnknown(FewShotClassifier(clip)).fit(list(images[:60]), y[:60])
     np.testing.assert_array_equal(on_images.predict(images[-40:]), on_features.predict(X[-40:]))
     # Images are encoded once, despite the folds and the two predictions.
@@ -149,6 +149,50 @@ def test_images_and_their_features_answer_alike(clip, all_digits, monkeypatch):
     )
 
 
+def test_images_stay_images_in_every_form(clip, digits, forms):
+    """As an array, a list of PIL images would lose rotation and colours."""
+    X, y = clip.transform(forms), digits[1][:40]
+    probe = LogisticRegression(C=100, max_iter=1000)
+    on_features = RejectUnknown(probe, quantile=0.1).fit(X, y, X_unknown=X[:3])
+    clf = RejectUnknown(make_pipeline(clip, probe), quantile=0.1).fit(forms, y, X_unknown=forms[:3])
+    np.testing.assert_allclose(clf.score_samples(forms), on_features.score_samples(X), atol=1e-5)
+    np.testing.assert_array_equal(clf.predict(forms), on_features.predict(X))
+    later = RejectUnknown(make_pipeline(FunctionTransformer(), clip, probe), quantile=0.1)
+    answers = later.fit(forms, y).predict_proba(forms[:3])
+    np.testing.assert_allclose(answers, clf.predict_proba(forms[:3]), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["few-shot", "probe"])
+def test_copies_and_order_of_the_shots_do_not_matter(clip, all_digits, name):
+    X, y, _ = all_digits
+    n_known = np.isin(y, KNOWN).sum()
+    X, y, queries = X[:100], y[:100], X[150:n_known]
+    clf = RejectUnknown(estimators(clip)[name])
+    order = np.random.default_rng(0).permutation(100)
+    once = clf.fit(X, y).score_samples(queries)
+    kept = clf.is_known(queries).mean()
+    again = clf.fit(X[order], y[order]).score_samples(queries)
+    np.testing.assert_allclose(again, once, atol=1e-3)
+    # A shot whose copy was seen would have a score that no new image has.
+    clf.fit(np.tile(X, (4, 1)), np.tile(y, 4))
+    assert clf.is_known(queries).mean() == pytest.approx(kept, abs=0.03)
+
+
+def test_groups_are_held_out_together(features):
+    X, y, _ = features((8, 8, 8))
+    groups, seen = np.arange(24) // 3, []
+
+    class Recorder(LogisticRegression):
+        def fit(self, X, y, groups):
+            seen.append(set(groups))
+            return super().fit(X, y)
+
+    RejectUnknown(Recorder()).fit(X, y, groups=groups)
+    *held_out, whole = (set(groups) - own for own in seen)
+    assert not whole
+    assert sorted(group for own in held_out for group in own) == list(range(8))
+
+
 def test_one_shot_per_class(clip, all_digits):
     X, y, _ = all_digits
     shots = [int(np.flatnonzero(y == name)[0]) for name in KNOWN]
@@ -158,7 +202,7 @@ def test_one_shot_per_class(clip, all_digits):
     ):
         fitted = RejectUnknown(clf, quantile=0).fit(X[shots], y[shots])
         assert fitted.is_known(X[150:250]).mean() > 0.5
-    with pytest.raises(ValueError, match="at least two shots, or use a classifier of sktip"):
+    with pytest.raises(ValueError, match="at least two shots .*, or use a classifier of sktip"):
         RejectUnknown(LogisticRegression()).fit(X[shots], y[shots])
 
 
@@ -189,12 +233,48 @@ def test_labels(features):
     assert set(clf.set_params(unknown_label="?").fit(X, names).predict(X)) <= {"a", "bb", "c", "?"}
 
 
+@pytest.mark.parametrize("dtype", ["int8", "int32", "int64", "uint8", "uint64", "float32"])
+def test_labels_stay_integers(features, dtype):
+    X, y, W = features((9, 9, 9))
+    clf = RejectUnknown(TipAdapterClassifier(text_features=W), unknown_label=3)
+    clf.fit(X, y.astype(dtype))
+    assert clf.predict(np.vstack([X, -X])).dtype == dtype
+    # An unsigned type has no -1.
+    answers = clf.set_params(unknown_label=None).fit(X, y.astype(dtype)).predict(-X)
+    assert answers.dtype.kind == np.dtype(dtype).kind.replace("u", "i")
+    assert -1 in answers
+
+
+def test_no_type_for_a_label_and_the_unknown(features):
+    X, y, _ = features((9, 9))
+    clf = RejectUnknown(LogisticRegression())
+    with pytest.raises(ValueError, match="no integer type holds both labels -1 and 1844"):
+        clf.fit(X, np.array([1, 2**64 - 1], np.uint64)[y])
+    assert clf.set_params(unknown_label=7).fit(X, y.astype(np.uint64)).predict(X).dtype == "uint64"
+
+
+@pytest.mark.parametrize("X_unknown", [[], np.empty((0, 4))])
+def test_empty_images_of_unknown_classes(X_unknown):
+    X = np.random.default_rng(0).normal(size=(10, 4))
+    with pytest.raises(ValueError, match="X_unknown is empty"):
+        RejectUnknown(LogisticRegression()).fit(X, ["a", "b"] * 5, X_unknown=X_unknown)
+
+
+def test_an_encoder_of_another_model(clip, digits):
+    images, y = digits
+    clf = RejectUnknown(TipAdapterClassifier(clip)).fit(images[:40], y[:40])
+    clf.estimator_.encoder_probe_ = -clf.estimator_.encoder_probe_
+    with pytest.raises(ValueError, match="not the model that this TipAdapterClassifier was fitted"):
+        clf.predict(images[:3])
+
+
 @pytest.mark.parametrize(
     ("parameters", "y", "message"),
     [
-        ({"unknown_label": "a"}, ["a", "b"] * 5, "unknown_label='a' is the label of shot 0"),
+        ({"unknown_label": "a"}, ["a", "b"] * 5, "unknown_label='a' is one of the classes"),
         ({"unknown_label": 7}, ["a", "b"] * 5, "unknown_label=7, but y holds text, such as 'a'"),
         ({"unknown_label": "x"}, [0, 1] * 5, "unknown_label='x', but y holds integers"),
+        ({"unknown_label": 0.5}, [0, 1] * 5, "unknown_label=0.5, but y holds integers"),
         ({}, [True, False] * 5, "y holds booleans"),
         ({"quantile": None}, ["a", "b"] * 5, "pass it to fit"),
         ({"quantile": 1.5}, ["a", "b"] * 5, "quantile"),
@@ -244,7 +324,8 @@ def test_in_tools_of_scikit_learn(features, tmp_path):
 
 
 def test_tags_follow_the_classifier(clip):
-    assert RejectUnknown(TipAdapterClassifier(clip)).__sklearn_tags__().input_tags.three_d_array
+    for of_images in (TipAdapterClassifier(clip), make_pipeline(clip, SVC())):
+        assert RejectUnknown(of_images).__sklearn_tags__().input_tags.three_d_array
     assert not RejectUnknown(SVC()).__sklearn_tags__().input_tags.three_d_array
 
 

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import Bunch
+from sklearn.utils.validation import check_is_fitted
 
-from sktip._batch.parts import parts_of
 from sktip._encoding.session import EncoderSession, open_encoder
 from sktip._images.pictures import as_image_list, describe
+from sktip._split_encoder import split_encoder
 from sktip._utils.feature_names import with_feature_names
+from sktip._utils.fitted_with import check_same_model
 from sktip._utils.output_files import replacing
 from sktip._utils.warn import warn
 from sktip.datasets._walk import LeftOut, find_images, printable
@@ -120,8 +122,10 @@ def predict_images(
     >>> answers.prediction.tolist()
     ['black', 'black', 'black', 'white', 'white', 'white']
     """
-    encoder, classifier = parts_of(estimator)
+    check_is_fitted(estimator)
+    encoder, classifier = split_encoder(estimator)
     session = replace(open_encoder(encoder), verbose=verbose)
+    check_same_model(classifier, session, encoder)
     listed = _listed(images)
     answers: dict[str, list] = {name: [] for name in COLUMNS}
     with ExitStack() as files:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 import sktip
-from sktip._batch.parts import parts_of
 from sktip._batch.predict import predict_images
 from sktip._cli.arguments import parser
 from sktip._cli.models import check_suffix, load_model, save_model
 from sktip._encoder import CLIPFeatureTransformer
+from sktip._split_encoder import split_encoder
 from sktip._utils.output_files import check_free
 from sktip.datasets import load_image_folder, load_image_table
 from sktip.prompts import read_descriptions
@@ -89,7 +89,7 @@ def _predict(args: argparse.Namespace) -> int:
     if not os.path.isdir(args.photos):
         raise NotADirectoryError(f"{args.photos} is not a folder; pass a folder of photos.")
     estimator = load_model(args.model)
-    parts_of(estimator)[0].set_params(device=args.device, n_jobs=args.n_jobs)
+    split_encoder(estimator)[0].set_params(device=args.device, n_jobs=args.n_jobs)
     answers = predict_images(
         estimator,
         args.photos,

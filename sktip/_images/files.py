@@ -118,8 +118,26 @@ def decode(content: bytes, where: str, max_pixels: int, min_side: int | None = N
     if min_side is not None:
         # This does nothing for other formats than JPEG.
         image.draft(None, (min_side, min_side))
+    key = transparent_key(image)
     image.load()
+    if key is not None:
+        image.info["transparency"] = key
     return image
+
+
+def transparent_key(image: Any) -> Any:
+    """Transparent grey or colour of an image that is not loaded yet, in the bits of its pixels.
+
+    Pillow keeps that of a PNG in the bits of the file, but scales pixels of 2, 4 and 48 bits to 8 bits
+    per channel.
+    """
+    key, tile = image.info.get("transparency"), getattr(image, "tile", None)
+    bits = str(tile[0][3]) if tile else ""
+    if isinstance(key, int) and bits in ("L;2", "L;4"):
+        return key * (85 if bits == "L;2" else 17)
+    if isinstance(key, tuple) and bits == "RGB;16B":
+        return tuple(value >> 8 for value in key)
+    return key
 
 
 def check_size(image: Image.Image, where: str, max_pixels: int) -> None:

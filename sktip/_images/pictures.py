@@ -8,13 +8,13 @@ import numpy as np
 import PIL
 from PIL import Image, ImageSequence, features
 
-from sktip._images.files import check_size, decode
+from sktip._images.files import check_size, decode, transparent_key
 from sktip._images.opened import held, load
 from sktip.exceptions import ImageReadError
 
 #: Raise this number when `to_rgb` or the random views change the pixels of an image. Features in a memory
 #: file that were computed from the old pixels are then ignored.
-PIXELS_VERSION = 3
+PIXELS_VERSION = 4
 
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -115,7 +115,8 @@ def _split_array(X: np.ndarray) -> Sequence[Any]:
         raise ValueError(
             f"X is an array of objects of shape {X.shape}; pass a 1-D array or a list of {_FORMS}."
         )
-    if X.ndim == 4 or (X.ndim == 3 and X.shape[2] not in (3, 4)):
+    # A last axis of up to four is one of channels.
+    if X.ndim == 4 or (X.ndim == 3 and X.shape[2] > 4):
         return list(X)
     if X.ndim in (2, 3):
         raise ValueError(
@@ -181,9 +182,13 @@ def _rgb(
         return _flattened(_from_array(image, where, max_pixels))
     with held(image):
         check_size(image, where, max_pixels)
+        key = transparent_key(image)
         # Loaded first, since loading rotates a TIFF upright.
         load(image, where)
         upright = _upright(image)
+        if key != upright.info.get("transparency"):
+            upright = upright.copy()
+            upright.info["transparency"] = key
     return _flattened(upright)
 
 
@@ -222,27 +227,34 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _flattened(image: Image.Image) -> Image.Image:
     """Convert any mode to RGB. Pillow itself would clip 16-bit grey values and drop transparency."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
     if image.mode.startswith("I") or image.mode == "F":
         return _eight_bits(image).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
+    if image.has_transparency_data:
+        # Pillow has no conversion from La to RGBA.
+        image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
         on_white = Image.new("RGB", image.size, (255, 255, 255))
         on_white.paste(image, mask=image)
         return on_white
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Convert 16-bit grey values, or numbers of a wider type, to 8 bits."""
+    """Convert grey values of 16 bits, floats, or numbers of a wider type to 8 bits."""
     values = np.asarray(image)
-    is_deep = image.mode.startswith("I;16") or np.fmax.reduce(values, axis=None, initial=0) > 255
+    largest = np.fmax.reduce(values, axis=None, initial=0)
+    factor = 1.0
+    if image.mode.startswith("I;16") or largest > 255:
+        factor = 1 / 257
+    elif image.mode == "F" and largest < 2:
+        # Floats from 0 to 1, which may be a little larger after resampling.
+        factor = 255.0
     grey = np.empty(values.shape, np.uint8)
     # In blocks of rows, to limit the memory for floats.
     n_rows = max(1, 2**20 // values.shape[1])
     for start in range(0, len(values), n_rows):
-        block = values[start : start + n_rows] / (257.0 if is_deep else 1.0)
+        block = values[start : start + n_rows] * factor
         # `fmax` takes the other number where one is NaN.
         grey[start : start + n_rows] = np.rint(np.fmin(np.fmax(block, 0), 255))
+    if isinstance(image.info.get("transparency"), int):
+        grey[values == image.info["transparency"]] = 255
     return Image.fromarray(grey)

@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-#: Two shots of a class are copies if their squared distance is below this fraction of the mean squared
-#: distance between shots. Copies with noise of a tenth of their length are found; of 43,000 pairs of
+#: Default of `copies`. Copies with noise of a tenth of their length are found; of 43,000 pairs of
 #: different photos of one class (Cars, ImageNet, textures), 3 count as copies.
 COPIES = 0.04
 #: Features that are compared at once.
@@ -22,6 +21,8 @@ def balanced_folds(
     groups: NDArray[Any] | None = None,
     *,
     max_folds: int | None = None,
+    staggered: bool = False,
+    copies: float = COPIES,
 ) -> NDArray[Any]:
     """Fold of each shot, (m,): each fold has one shot of every class, so that all lose equally many.
 
@@ -32,7 +33,7 @@ def balanced_folds(
     Parameters
     ----------
     features : ndarray of shape (m, d)
-        Unit features of the shots.
+        Features of the shots, of a length of about 1.
 
     codes : ndarray of shape (m,), int
         Their classes.
@@ -45,6 +46,14 @@ def balanced_folds(
 
     max_folds : int or None
         Largest number of folds. If None, a class of k different shots makes k folds.
+
+    staggered : bool
+        Whether each class begins in the fold after that of the class before. Classes of one shot are
+        then held out in `max_folds` parts instead of all together.
+
+    copies : float
+        Two shots of a class are copies if their squared distance is below this fraction of the mean
+        squared distance between shots; with 0, only shots that are equal but for rounding.
     """
     if not len(codes):
         return np.zeros(0, np.intp)
@@ -52,7 +61,7 @@ def balanced_folds(
     # differ between computers, whose features differ by rounding.
     mix = np.random.RandomState(0).normal(size=features.shape[1])
     keys = np.round(features.astype(np.float64) @ mix * 4 % 1, 9)
-    together = _copies(features, codes, keys, weights)
+    together = _copies(features, codes, keys, weights, copies)
     if groups is not None:
         _, first, number = np.unique(groups, return_index=True, return_inverse=True)
         together = _joined(together, first[number])
@@ -66,23 +75,34 @@ def balanced_folds(
     # A group of several classes has one place, which may leave other places empty.
     places = np.unique(_smallest(places, together), return_inverse=True)[1]
     result: NDArray[Any] = places if max_folds is None else places % max_folds
+    if staggered and max_folds is not None:
+        n_folds = min(max_folds, places.max() + 1) if places.any() else max_folds
+        result = (places + _smallest(codes, together)) % n_folds
+        result = np.unique(result, return_inverse=True)[1]
     return result
 
 
 def _copies(
-    features: NDArray[Any], codes: NDArray[Any], keys: NDArray[Any], weights: NDArray[Any] | None
+    features: NDArray[Any],
+    codes: NDArray[Any],
+    keys: NDArray[Any],
+    weights: NDArray[Any] | None,
+    fraction: float,
 ) -> NDArray[Any]:
     """Row of the shot that each shot is a copy of, (m,); of several, the one with the smallest key."""
-    mean = np.average(features, axis=0, weights=weights)
-    # The second term is rounding, for shots that are all equal.
-    least_cosine = 1 - COPIES * (1 - mean @ mean) - 1e-6
+    features = features - np.average(features, axis=0, weights=weights)
+    # Half of squared distances: of each shot to the mean, and the largest of two copies. The second term
+    # is rounding, for shots that are all equal.
+    halves = (features**2).sum(axis=1) / 2
+    largest = 2 * fraction * np.average(halves, weights=weights) + 1e-6
     result = np.arange(len(codes))
     order = np.lexsort((keys, codes))
     for rows in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
-        own = features[rows].astype(np.float32)
-        free = np.ones(len(rows), bool)
+        own, free = features[rows], np.ones(len(rows), bool)
         for start in range(0, len(rows), BLOCK):
-            near = own[start : start + BLOCK] @ own.T > least_cosine
+            products = own[start : start + BLOCK] @ own.T
+            products -= halves[rows]
+            near = products > halves[rows[start : start + BLOCK], np.newaxis] - largest
             for i in np.flatnonzero(near.sum(axis=1) > 1):
                 if free[start + i]:
                     taken = near[i] & free

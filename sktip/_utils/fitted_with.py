@@ -45,8 +45,21 @@ def check_format(name: str, state: dict[str, Any]) -> None:
         )
 
 
-def check_same_model(classifier: Any, session: Any) -> None:
-    """Refuse an open encoder with another model than in `fit`, whose features are not comparable."""
+def check_same_model(classifier: Any, session: Any, encoder: Any) -> None:
+    """Refuse an encoder with another model than in `fit`, whose features are not comparable.
+
+    Parameters
+    ----------
+    classifier : estimator
+        A fitted classifier, or one inside of `RejectUnknown`. Those that saw no encoder pass.
+
+    session : EncoderSession
+        The encoder, open.
+
+    encoder : CLIPFeatureTransformer
+        The encoder, for the message.
+    """
+    classifier = getattr(classifier, "estimator_", classifier)
     known: NDArray[Any] | None = getattr(classifier, "encoder_probe_", None)
     if known is None:
         return
@@ -60,7 +73,7 @@ def check_same_model(classifier: Any, session: Any) -> None:
     names = ("model_name", "pretrained")
     then, now = (
         ", ".join(f"{name}={source[name]!r}" for name in names)
-        for source in (classifier.fitted_with_, record(classifier.encoder))
+        for source in (classifier.fitted_with_, record(encoder))
     )
     raise ValueError(
         f"the encoder is not the model that this {type(classifier).__name__} was fitted with: it was {then}, "

@@ -265,25 +265,36 @@ def joined_weights(
     )
 
 
-def label_of_unknown(given: Any, labels: NDArray[Any]) -> Any:
-    """Check the label of unknown images; None stands for a default of the same kind as the labels."""
-    kind = kind_of(labels)
+def label_of_unknown(given: Any, classes: NDArray[Any]) -> Any:
+    """Check the label of unknown images; None stands for a default of the same kind as the classes."""
+    kind = kind_of(classes)
     if kind == BOOLEANS:
         raise ValueError(
             "y holds booleans, which leave no value for the label of unknown images; use strings or integers."
         )
     if given is None:
         given = "unknown" if kind == TEXT else -1
-    if isinstance(given, str) != (kind == TEXT):
+    if kind_of(np.asarray([given])) not in (kind, INTEGERS if kind == FLOATS else kind):
         raise ValueError(
-            f"unknown_label={given!r}, but y holds {kind}, such as {labels.tolist()[0]!r}; pass a label of that kind."
+            f"unknown_label={given!r}, but y holds {kind}, such as {classes.tolist()[0]!r}; pass a label of that kind."
         )
-    if given in labels.tolist():
+    if given in classes.tolist():
         raise ValueError(
-            f"unknown_label={given!r} is the label of shot {labels.tolist().index(given)}. Pass another one; if "
-            "these shots are images of unknown classes, pass them as X_unknown instead."
+            f"unknown_label={given!r} is one of the classes. Pass another one; if this class holds images of "
+            "unknown classes, pass them as X_unknown instead."
         )
     return given
+
+
+def type_with(classes: NDArray[Any], label: Any) -> np.dtype:
+    """Type of an array of labels from the sorted classes and one more label of their kind."""
+    if kind_of(classes) == INTEGERS:
+        least, largest = int(classes[0]), int(classes[-1])
+        return integer_type(classes.dtype, min(least, label), max(largest, label))
+    if kind_of(classes) == FLOATS or classes.dtype == object:
+        return classes.dtype
+    # With room for the longest text: in the type of "cat", "unknown" would become "unk".
+    return np.result_type(classes, np.asarray(label))
 
 
 def _as_array(y: Any, name: str) -> NDArray[Any]:

@@ -6,10 +6,12 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
 
-from sktip._batch.parts import parts_of
 from sktip._encoding.session import open_encoder
+from sktip._split_encoder import split_encoder
 from sktip._utils.feature_names import with_feature_names
+from sktip._utils.fitted_with import check_same_model
 from sktip.distributed._columns import label_column, number_column
 from sktip.distributed._encode import EncodeImages
 from sktip.distributed._ray import check_ray
@@ -133,14 +135,17 @@ class PredictImages(EncodeImages):
             )
         if not isinstance(top_k, Integral) or top_k < 1:
             raise ValueError(f"top_k={top_k!r} is not a positive integer.")
-        encoder, classifier = parts_of(estimator)
+        check_is_fitted(estimator)
+        encoder, classifier = split_encoder(estimator)
         super().__init__(encoder, column, on_error=on_error, max_errors=max_errors)
         self.estimator: Any = estimator
         self.outputs = tuple(outputs)
         self.top_k: int = int(top_k)
         self._classifier: Any = classifier
+        session = open_encoder(encoder)
+        check_same_model(classifier, session, encoder)
         # Predictions for one image, so that a classifier that does not match the encoder fails now.
-        self._example: dict[str, NDArray] = self._answers(open_encoder(encoder).probe[np.newaxis])
+        self._example: dict[str, NDArray] = self._answers(session.probe[np.newaxis])
 
     def _columns(self, features: NDArray, read: NDArray) -> dict[str, Any]:
         # If no image was read, the example gives the types of the columns.

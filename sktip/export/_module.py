@@ -12,6 +12,7 @@ from sktip._base import BaseCLIPClassifier
 from sktip._clip_adapter import CLIPAdapterClassifier
 from sktip._encoding.session import EncoderSession, open_encoder
 from sktip._proker import ProKeRClassifier
+from sktip._split_encoder import parts_of, split_encoder, without_search
 from sktip._tip_adapter import TipAdapterClassifier
 from sktip._tip_adapter_cv import TipAdapterClassifierCV
 from sktip._utils.fitted_with import check_same_model
@@ -35,7 +36,7 @@ def to_module(classifier: Any, *, image: bool = False) -> "torch.nn.Module":
     Parameters
     ----------
     classifier : classifier
-        A fitted classifier of sktip.
+        A fitted classifier of sktip, a Pipeline of an encoder and one of them, or a search over these.
 
     image : bool, default=False
         Whether the module takes images: preprocessed pixels of shape (n, 3, height, width), which a
@@ -77,31 +78,33 @@ def to_module(classifier: Any, *, image: bool = False) -> "torch.nn.Module":
     """
     from sktip._maths.modules import ClassifierModule
 
-    if not isinstance(classifier, BaseCLIPClassifier):
-        raise TypeError(
-            f"a {type(classifier).__name__} cannot be exported; pass a classifier of sktip, such as the "
-            "last step of a Pipeline or the best_estimator_ of a search."
-        )
-    check_is_fitted(classifier)
+    encoder, classifier = encoder_and_head(classifier, image=image)
     head, classes = _head(classifier), classifier.classes_.tolist()
     if image:
-        session = _open_in_full_precision(classifier)
+        session = _open_in_full_precision(encoder, classifier)
         module = ClassifierModule(head, classes, session.image_tower(), session.preprocessing)
     else:
         module = ClassifierModule(head, classes)
     return module.float().requires_grad_(False).eval()
 
 
-def _open_in_full_precision(classifier: Any) -> EncoderSession:
-    """Open the encoder of a fitted classifier on the CPU, in full precision."""
-    if classifier.encoder is None:
-        raise ValueError(
-            f"image=True, but this {type(classifier).__name__} has no encoder; set one with "
-            "set_params(encoder=CLIPFeatureTransformer(...)), or pass image=False."
+def encoder_and_head(estimator: Any, *, image: bool) -> tuple[Any, BaseCLIPClassifier]:
+    """Return the encoder, which may be None without `image`, and the fitted classifier to export."""
+    check_is_fitted(estimator)
+    encoder, head = split_encoder(estimator) if image else parts_of(without_search(estimator))
+    if not isinstance(head, BaseCLIPClassifier):
+        raise TypeError(
+            f"a {type(head).__name__} cannot be exported; pass a classifier of sktip, or a Pipeline of an encoder "
+            "and one of them."
         )
-    encoder = clone(classifier.encoder).set_params(device="cpu", precision="fp32")
+    return encoder, head
+
+
+def _open_in_full_precision(encoder: Any, classifier: Any) -> EncoderSession:
+    """Open the encoder of a fitted classifier on the CPU, in full precision."""
+    encoder = clone(encoder).set_params(device="cpu", precision="fp32")
     session = open_encoder(encoder)
-    check_same_model(classifier, session)
+    check_same_model(classifier, session, encoder)
     return session
 
 

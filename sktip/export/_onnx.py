@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 
 from sktip import __version__
 from sktip._utils.classes import resolve_classes
-from sktip.export._module import to_module
+from sktip.export._module import encoder_and_head, to_module
 
 OPSET = 18
 #: First version of torch whose new exporter supports all classifiers.
@@ -46,7 +46,7 @@ def to_onnx(
     Parameters
     ----------
     classifier : classifier
-        A fitted classifier of sktip.
+        A fitted classifier of sktip, a Pipeline of an encoder and one of them, or a search over these.
 
     path : str or path-like
         Path of the file. It appears only when it is complete.
@@ -115,7 +115,8 @@ def to_onnx(
         )
     rows = _pixels(module) if image else _features(module)
     model = _converted(module, rows, "pixels" if image else "features")
-    for key, value in _metadata(classifier, module).items():
+    _, head = encoder_and_head(classifier, image=image)
+    for key, value in _metadata(head, module).items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, json.dumps(value)
     content = model.SerializeToString()

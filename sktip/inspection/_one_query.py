@@ -5,23 +5,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
-from sklearn.utils import get_tags
 
 from sktip._encoding.session import open_encoder
 from sktip._images.pictures import as_image_list
 from sktip._shots.cache import BaseCacheClassifier
+from sktip._split_encoder import parts_of, takes_images
 from sktip._utils.explanation import ExplanationMixin
 from sktip._utils.feature_names import with_feature_names
 from sktip._utils.fitted_with import check_same_model
 from sktip._utils.prediction import unit_rows
 from sktip.exceptions import ImageReadError
-from sktip.inspection._plot import last_step
-from sktip.model_selection._cross_fit import encoder_and_classifier
-
-
-def takes_images(estimator: Any) -> bool:
-    """Whether the estimator, or the first step of a Pipeline, takes images."""
-    return not get_tags(_first_step(estimator)).input_tags.two_d_array
 
 
 def says_why(classifier: Any) -> bool:
@@ -48,10 +41,16 @@ def evidence(estimator: Any, query: Any) -> dict[str, Any]:
         ``n_shots``, the number of fitted shots, or None if they are not kept.
     """
     if takes_images(estimator):
-        X: Any = [query]
+        encoder, classifier = parts_of(estimator)
+        session = open_encoder(encoder)
+        check_same_model(classifier, session, encoder)
+        X = session.features(as_image_list([query]), _fail)
     else:
-        X = with_feature_names(_one_row(query), _first_step(estimator))
-    classifier, X = _as_features(estimator, X)
+        classifier, X = estimator, _one_row(query)
+    X = with_feature_names(X, classifier)
+    if isinstance(classifier, Pipeline):
+        X = classifier[:-1].transform(X) if len(classifier) > 1 else X
+        classifier = classifier[-1]
     if isinstance(classifier, BaseCacheClassifier):
         return _of_cache(classifier, X)
     return _explained(classifier, X)
@@ -94,23 +93,6 @@ def _explained(classifier: ExplanationMixin, X: Any) -> dict[str, Any]:
         "labels": why.shot_labels[indices],
         "n_shots": len(moved),
     }
-
-
-def _first_step(estimator: Any) -> Any:
-    return estimator[0] if isinstance(estimator, Pipeline) else estimator
-
-
-def _as_features(estimator: Any, X: Any) -> tuple[Any, Any]:
-    """Return the last step as a classifier of features, and the features of the queries."""
-    if isinstance(estimator, Pipeline) and len(estimator) > 1:
-        X = estimator[:-1].transform(X)
-    classifier = last_step(estimator)
-    if get_tags(classifier).input_tags.two_d_array:
-        return classifier, X
-    encoder = open_encoder(classifier.encoder)
-    features = np.concatenate(list(encoder.views(as_image_list(X), on_failure=_fail)))
-    check_same_model(classifier, encoder)
-    return encoder_and_classifier(classifier)[1], features
 
 
 def _fail(index: int, error: ImageReadError) -> None:

@@ -1,71 +1,152 @@
 """Fit a classifier without each fold of the shots."""
 
-import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from numbers import Integral
 from typing import Any
 
+import joblib
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.model_selection import check_cv
-from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils import _safe_indexing, check_array
+from sklearn.utils.validation import _num_samples, has_fit_parameter
 
-from sktip._base import BaseCLIPClassifier, reads_images
+from sktip._base import BaseCLIPClassifier
 from sktip._encoder import CLIPFeatureTransformer
-from sktip._images.pictures import as_image_list
-from sktip._maths.selection.folds import positions_in_class
+from sktip._images.files import read_bytes
+from sktip._images.pictures import as_image_list, looks_like_images, to_rgb
+from sktip._images.views import content_hash
+from sktip._maths.folds import COPIES, balanced_folds
+from sktip._maths.unit import unit_norm
+from sktip._split_encoder import parts_of, takes_images
 from sktip._utils.classes import resolve_classes
 from sktip._utils.labels import check_labels, unknown_labels
+from sktip.exceptions import ImageReadError
+
+#: Number of folds. More of them take more fits; they find no more wrong labels.
+N_FOLDS = 4
+
+Split = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
-def encoder_and_classifier(estimator: Any) -> tuple[CLIPFeatureTransformer | None, Any]:
-    """Split a classifier of images, fitted or not, into its encoder and a classifier of features.
-
-    The encoder is None if there is none.
-    """
-    if isinstance(estimator, BaseCLIPClassifier) and estimator.encoder is not None:
-        return estimator.encoder, copy.copy(estimator).set_params(input="features")
-    if isinstance(estimator, Pipeline) and len(estimator) > 1:
-        first = estimator[0]
-        if isinstance(first, CLIPFeatureTransformer):
-            return first, estimator[1] if len(estimator) == 2 else estimator[1:]
-    return None, estimator
-
-
-def encoder_and_rest(estimator: Any) -> tuple[CLIPFeatureTransformer | None, Any]:
+def encoder_and_rest(estimator: Any) -> tuple[Any, Any]:
     """Split an unfitted classifier, so that it can be fitted several times on images encoded once.
 
     A classifier that takes features, or has ``n_views`` above 1, is not split: the encoder is None.
     """
-    stays = isinstance(estimator, BaseCLIPClassifier) and (
-        not reads_images(estimator) or getattr(estimator, "n_views", 1) > 1
-    )
-    encoder, classifier = (None, estimator) if stays else encoder_and_classifier(estimator)
+    if not takes_images(estimator) or getattr(estimator, "n_views", 1) > 1:
+        return None, clone(estimator)
+    encoder, classifier = parts_of(estimator)
     return encoder, clone(classifier)
 
 
+def as_samples(X: Any, estimator: Any) -> Any:
+    """Return X such that rows can be taken from it. Images stay as they are."""
+    if takes_images(estimator):
+        return as_image_list(X)
+    # Not an array: this would lose the rotation and the colours of images.
+    return X if hasattr(X, "shape") or isinstance(X, Sequence) else list(X)
+
+
 def check_samples(X: Any, y: Any, estimator: Any) -> tuple[Any, NDArray[Any]]:
-    """Check labels and X; a table or an array is returned unchanged."""
-    if not hasattr(X, "shape"):
-        X = as_image_list(X) if reads_images(estimator) else np.asarray(X)
-    labels = check_labels(y)
-    n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
-    if n_rows != len(labels):
-        raise ValueError(f"X and y have the lengths {[n_rows, len(labels)]}; they must be equal.")
+    """Check labels and X, whose rows can then be taken."""
+    X, labels = as_samples(X, estimator), check_labels(y)
+    if _num_samples(X) != len(labels):
+        raise ValueError(
+            f"X and y have the lengths {[_num_samples(X), len(labels)]}; they must be equal."
+        )
     if len(np.unique(labels)) < 2:
         raise ValueError("y holds one class; a classifier needs at least two classes.")
     return X, labels
+
+
+def splits_of(
+    estimator: Any,
+    X: Any,
+    y: NDArray[Any],
+    groups: NDArray[Any] | None,
+    *,
+    cv: Any = None,
+) -> list[Split]:
+    """Rows to fit on and rows to hold out, for each fold.
+
+    Parameters
+    ----------
+    estimator : classifier
+        The classifier to fit.
+
+    X, y : array-like of length m
+        The shots, checked by `check_samples`.
+
+    groups : ndarray of shape (m,) or None
+        Groups of shots that share a fold.
+
+    cv : int, splitter, iterable or None
+        Number of folds, each with as many shots of every class; None is `N_FOLDS`. Copies of a shot
+        share a fold. Or other folds, as in scikit-learn.
+    """
+    if cv is not None and not isinstance(cv, Integral):
+        parts = check_cv(cv, y, classifier=True).split(X, y, groups)
+        return [tuple(np.arange(len(y))[part] for part in split) for split in parts]
+    n_folds = N_FOLDS if cv is None else int(cv)
+    if n_folds < 2:
+        raise ValueError(f"cv={cv!r} must be at least 2 folds.")
+    if takes_images(estimator):
+        X = parts_of(estimator)[0].transform(X)
+    rows, copies = _comparable(X, normalised=isinstance(estimator, BaseCLIPClassifier))
+    numbers = balanced_folds(
+        rows,
+        np.unique(y, return_inverse=True)[1],
+        groups=groups,
+        max_folds=n_folds,
+        staggered=True,
+        copies=copies,
+    )
+    return [
+        (np.flatnonzero(numbers != i), np.flatnonzero(numbers == i)) for i in np.unique(numbers)
+    ]
+
+
+def _comparable(X: Any, *, normalised: bool) -> tuple[NDArray[Any], float]:
+    """Rows of a length of about 1 that are similar for copies, (m, d), and `copies` of `balanced_folds`.
+
+    `normalised` says whether the classifier divides rows by their norm.
+    """
+    try:
+        rows = None if looks_like_images(X) else check_array(X, dtype=np.float64)
+    except (TypeError, ValueError):  # Text, for example, or missing values.
+        rows = None
+    if rows is None:
+        # Unrelated rows for different contents.
+        seeds = [_content(_safe_indexing(X, i)) for i in range(_num_samples(X))]
+        return unit_norm(np.stack([np.random.default_rng(s).normal(size=64) for s in seeds])), 0
+    # Rows of length 1 are features of an encoder.
+    if normalised or np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-3):
+        return unit_norm(rows), COPIES
+    # Other numbers may be similar without being copies.
+    rows = rows - rows.mean(axis=0)
+    deviations = rows.std(axis=0) * np.sqrt(rows.shape[1])
+    return rows / np.where(deviations == 0, 1, deviations), 0
+
+
+def _content(sample: Any) -> int:
+    """Hash of a sample: of an image, that of its pixels."""
+    max_pixels = CLIPFeatureTransformer().max_pixels
+    try:
+        picture = to_rgb(sample, read_bytes(sample, "", max_pixels), "", max_pixels)
+        return int.from_bytes(content_hash(None, picture))
+    except ImageReadError:
+        # A row of a table is hashed without its index.
+        return int(joblib.hash(sample.tolist() if hasattr(sample, "tolist") else sample), 16)
 
 
 def cross_fit(
     estimator: Any,
     X: Any,
     y: NDArray[Any],
-    *,
-    n_folds: int,
-    cv: Any = None,
-    sample_weight: NDArray[Any] | None = None,
+    splits: list[Split],
+    **fit_params: NDArray[Any] | None,
 ) -> Iterator[tuple[Any, NDArray[np.intp]]]:
     """Fit a clone without each fold in turn; yield it with the held-out rows.
 
@@ -77,51 +158,37 @@ def cross_fit(
     X, y : array-like of length m
         The shots, checked by `check_samples`.
 
-    n_folds : int
-        Largest number of folds, each with one shot of every class. Not used with `cv`.
+    splits : list of tuple
+        From `splits_of`.
 
-    cv : int, splitter, iterable or None
-        Other folds, as in scikit-learn.
-
-    sample_weight : ndarray of shape (m,) or None
-        Weights of the shots for `fit`.
+    **fit_params : ndarray of shape (m,) or None
+        Weights or groups of the shots, for a `fit` that takes them.
 
     Raises
     ------
     ValueError
         If all shots of a class are in one fold, and the classifier does not know its name.
     """
-    estimator, classes = _with_all_classes(estimator, y), np.unique(y)
-    if cv is None:
-        numbers = fold_numbers(np.searchsorted(classes, y), n_folds)
-        splits = ((numbers != fold, numbers == fold) for fold in range(numbers.max() + 1))
-    else:
-        splits = check_cv(cv, y, classifier=True).split(X, y)
-    for train, test in splits:
-        rows, held_out = (np.arange(len(y))[part] for part in (train, test))
-        weights = {} if sample_weight is None else {"sample_weight": sample_weight[rows]}
-        fitted = clone(estimator).fit(_safe_indexing(X, rows), y[rows], **weights)
-        missing = unknown_labels(y[held_out], fitted.classes_)
+    estimator = _with_all_classes(estimator, y)
+    given = {
+        name: values
+        for name, values in fit_params.items()
+        if values is not None and has_fit_parameter(estimator, name)
+    }
+    for rows, held_out in splits:
+        fitted, known = None, []
+        if len(rows):
+            own = {name: values[rows] for name, values in given.items()}
+            fitted = clone(estimator).fit(_safe_indexing(X, rows), y[rows], **own)
+            known = fitted.classes_
+        missing = unknown_labels(y[held_out], known)
         if missing:
             raise ValueError(
                 f"all shots of the classes {missing[:5]} ({len(missing)} in all) are in one fold, and "
-                f"{type(fitted).__name__} knows classes by their shots only. Give each class at least two "
-                "shots, or use a classifier of sktip with class names."
+                f"{type(estimator).__name__} knows classes by their shots only. Give each class at least two "
+                "shots that are no copies, or use a classifier of sktip with class names."
             )
         yield fitted, held_out
-
-
-def fold_numbers(codes: NDArray[Any], n_folds: int) -> NDArray[np.intp]:
-    """Fold of each shot, (m,). The shots of every class are distributed evenly over the folds.
-
-    Classes with a single shot are distributed over the folds too.
-    """
-    counts = np.bincount(codes)
-    most = counts.max()
-    n_folds = n_folds if most == 1 else min(n_folds, int(most))
-    first = check_random_state(0).randint(n_folds, size=len(counts))
-    numbers: NDArray[np.intp] = (positions_in_class(codes) + first[codes]) % n_folds
-    return np.unique(numbers, return_inverse=True)[1]
 
 
 def _with_all_classes(estimator: Any, y: NDArray[Any]) -> Any:

@@ -1,5 +1,6 @@
 """Predict the probabilities of held-out shots."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,9 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import has_fit_parameter
 
 from sktip._maths.text_prior.labels import right_labels
-from sktip.model_selection._cross_fit import check_samples, cross_fit, encoder_and_rest
+from sktip._utils.labels import check_groups, codes_of
+from sktip.model_selection._cross_fit import check_samples, cross_fit, encoder_and_rest, splits_of
 
-#: More folds take more fits, and find no more wrong labels.
-N_FOLDS = 4
 #: Smallest weight of a shot, so that no class is lost.
 LEAST_WEIGHT = 1e-3
 
@@ -22,13 +22,14 @@ def held_out_proba(
     y: ArrayLike,
     *,
     cv: Any = None,
+    groups: ArrayLike | None = None,
     label_noise: float = 0.0,
 ) -> NDArray[np.float64]:
     r"""Predict the probabilities of each held-out shot, to find wrong labels or to calibrate.
 
     Each shot is predicted by a classifier that was fitted without it. Pass the probabilities to
     cleanlab to find wrong labels. Images are encoded once. Unlike in scikit-learn's
-    `cross_val_predict`, each fold holds one shot of every class, and a class whose only shot is held
+    `cross_val_predict`, copies of a shot are held out together, and a class whose only shot is held
     out is still known by its text.
 
     Read more in the :ref:`User Guide <guide_wrong_labels>`.
@@ -46,9 +47,13 @@ def held_out_proba(
         Labels of the shots.
 
     cv : int, cross-validation generator or iterable, default=None
-        Which shots are held out together; each shot must be in one fold. None is four folds, with a
-        quarter of the shots of every class in each. Pass splits by groups if several shots show the
-        same object.
+        Which shots are held out together; each shot must be in one fold. An int is the number of folds,
+        with an equal part of the shots of every class in each; None is four. Copies of a shot are then
+        in one fold.
+
+    groups : array-like of shape (m,), default=None
+        Group of each shot, such as the object or the video that it shows. The shots of a group are
+        held out together. A classifier whose `fit` takes `groups` gets them too.
 
     label_noise : float, default=0.0
         Expected share of wrong labels, below 1. If positive, all folds are fitted a second time, with
@@ -99,6 +104,7 @@ def held_out_proba(
             f"label_noise={label_noise!r} must be a share of labels, from 0 to below 1."
         )
     X, labels = check_samples(X, y, estimator)
+    groups = check_groups(groups, len(labels))
     encoder, classifier = encoder_and_rest(estimator)
     if label_noise and not has_fit_parameter(classifier, "sample_weight"):
         raise ValueError(
@@ -107,31 +113,27 @@ def held_out_proba(
         )
     if encoder is not None:
         X = encoder.transform(X)
-    if cv is not None and not isinstance(cv, int) and not hasattr(cv, "split"):
-        cv = list(cv)
-    probabilities, classes = _held_out(classifier, X, labels, cv)
+    splits = splits_of(classifier, X, labels, groups, cv=cv)
+    fits = cross_fit(classifier, X, labels, splits, groups=groups)
+    probabilities, classes = _held_out(fits, X, len(labels))
     if label_noise:
-        own = probabilities[np.arange(len(labels)), np.searchsorted(classes, labels)]
+        own = probabilities[np.arange(len(labels)), codes_of(labels, classes)]
         weights = np.maximum(right_labels(own, label_noise, len(classes)), LEAST_WEIGHT)
-        probabilities, _ = _held_out(classifier, X, labels, cv, weights)
+        fits = cross_fit(classifier, X, labels, splits, groups=groups, sample_weight=weights)
+        probabilities, _ = _held_out(fits, X, len(labels))
     return probabilities
 
 
 def _held_out(
-    classifier: Any,
-    X: Any,
-    labels: NDArray[Any],
-    cv: Any,
-    weights: NDArray[np.float64] | None = None,
+    fits: Iterable[tuple[Any, NDArray[np.intp]]], X: Any, n_shots: int
 ) -> tuple[NDArray[np.float64], NDArray[Any]]:
     """Probabilities of each shot, (m, C), and the classes that columns follow."""
     probabilities, classes = np.empty((0, 0)), np.empty(0)
-    times = np.zeros(len(labels), np.intp)
-    fits = cross_fit(classifier, X, labels, n_folds=N_FOLDS, cv=cv, sample_weight=weights)
+    times = np.zeros(n_shots, np.intp)
     for fitted, held_out in fits:
         if not times.any():
             classes = fitted.classes_
-            probabilities = np.empty((len(labels), len(classes)))
+            probabilities = np.empty((n_shots, len(classes)))
         if not np.array_equal(fitted.classes_, classes):
             raise ValueError(
                 "the classifiers of two folds know different classes. Give each class at least two shots, pass "

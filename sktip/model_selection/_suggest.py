@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, check_random_state, gen_batches
 
 from sktip._few_shot import FewShotClassifier
+from sktip._images.pictures import looks_like_images
 from sktip._maths.unit import unit_norm
 from sktip._utils.labels import check_labels, codes_of, unknown_labels
 
@@ -127,6 +128,8 @@ def suggest_shots(
 
 
 def _features(X: Any, name: str, width: int | None = None) -> NDArray[np.float32]:
+    if looks_like_images(X):
+        raise ValueError(f"{name} looks like images; pass encoder.transform({name}).")
     rows: NDArray[np.float32] = check_array(X, dtype=np.float32, input_name=name)
     if width is not None and rows.shape[1] != width:
         raise ValueError(f"{name} has {rows.shape[1]} features, but X has {width}.")

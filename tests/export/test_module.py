@@ -8,7 +8,9 @@ import torch
 from classifiers import CLASSIFIERS, make
 from PIL import Image
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sktip import CLIPFeatureTransformer, TipAdapterClassifier, ZeroShotClassifier
 from sktip.export import to_module
@@ -124,10 +126,26 @@ def test_what_cannot_be_exported(shots, folder):
     with pytest.raises(NotFittedError):
         to_module(clf)
     clf.fit(X, y)
-    with pytest.raises(ValueError, match="image=True, but this ZeroShotClassifier has no encoder"):
+    with pytest.raises(ValueError, match="ZeroShotClassifier has no encoder for the images"):
         to_module(clf, image=True)
-    with pytest.raises(TypeError, match="a Pipeline cannot be exported.*last step"):
-        to_module(make_pipeline(CLIPFeatureTransformer("tiny"), clf))
+    with pytest.raises(TypeError, match="a Pipeline cannot be exported"):
+        to_module(make_pipeline(StandardScaler(), clf).fit(X, y))
+
+
+@pytest.mark.parametrize("image", [False, True])
+def test_a_pipeline_of_an_encoder_and_a_classifier(digits, clip, image):
+    images, labels = digits
+    pipeline = make_pipeline(clip, TipAdapterClassifier(clip, input="features"))
+    pipeline.fit(images[:30], labels[:30])
+    search = GridSearchCV(pipeline, {"tipadapterclassifier__alpha": [1]}, cv=2)
+    search.fit(images[:30], labels[:30])
+    whole = TipAdapterClassifier(clip).fit(images[:30], labels[:30])
+    module = to_module(whole, image=image)
+    size = module.preprocessing["size"] if image else 0
+    rows = torch.zeros((2, 3, size, size) if image else (2, 128))
+    expected = module(rows)
+    for estimator in (pipeline, search):
+        np.testing.assert_allclose(to_module(estimator, image=image)(rows), expected, atol=1e-4)
 
 
 def test_an_encoder_of_another_model(digits, clip, folder):

@@ -1,14 +1,18 @@
 """Images in every form a user has them, and every way in which one can be unusable."""
 
+import io
+import struct
 from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
 import pytest
+from image_files import png
 from PIL import Image
 
 from sktip import CLIPFeatureTransformer, TipAdapterClassifier
 from sktip._encoding.session import open_encoder
+from sktip._images.pictures import to_rgb
 from sktip.exceptions import ImageReadError
 
 
@@ -136,11 +140,13 @@ def test_grey_images(clip, photo, stack):
 
 
 @pytest.mark.parametrize(
-    "mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB"]
+    "mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr", "HSV", "LAB", "I"]
 )
 def test_modes_look_as_pillow_shows_them(clip, photo, mode):
-    image = Image.fromarray(photo).convert("RGB").convert(mode)
-    expected = image.convert("RGB")
+    image = (
+        Image.fromarray(photo).convert("RGBA" if mode in ("PA", "RGBa") else "RGB").convert(mode)
+    )
+    expected = image.convert("RGBA").convert("RGB") if mode == "RGBa" else image.convert("RGB")
     np.testing.assert_allclose(clip.transform([image]), clip.transform([expected]), atol=1e-6)
 
 
@@ -168,6 +174,49 @@ def test_sixteen_bit_greys_are_scaled_not_clipped(clip, photo, tmp_path, suffix)
     path = tmp_path / f"deep{suffix}"
     Image.fromarray(grey.astype(np.uint16) * 257).save(path)
     np.testing.assert_allclose(clip.transform([path]), clip.transform([grey]), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("bits", "row", "key"),
+    [
+        (16, np.array([0, 40000, 0xFFFF], ">u2").tobytes(), [40000]),
+        (8, bytes([0, 156, 255]), [156]),
+        (4, bytes([0x0A, 0xF0]), [10]),
+        (2, bytes([0b00101100]), [2]),
+        (1, bytes([0b01000000]), [0]),
+        (48, np.array([0] * 3 + [0x1234, 7, 9] + [0xFFFF] * 3, ">u2").tobytes(), [0x1234, 7, 9]),
+    ],
+)
+@pytest.mark.parametrize("as_file", [True, False], ids=["bytes", "opened"])
+def test_one_transparent_grey_or_colour_is_white(bits, row, key, as_file):
+    colour, depth = (2, 16) if bits == 48 else (0, bits)
+    content = png(3, 1, depth, colour, b"\0" + row, key=struct.pack(f">{len(key)}H", *key))
+    image = content if as_file else Image.open(io.BytesIO(content))
+    picture = to_rgb(image, content if as_file else None, "image 0", 10)
+    pixels = np.asarray(picture)[0, :, 0].tolist()
+    assert pixels == ([255, 255, 255] if bits == 1 else [0, 255, 255])
+
+
+def test_a_palette_with_transparent_colours(clip):
+    rgba = np.zeros((40, 60, 4), np.uint8)
+    rgba[:20], rgba[20:] = (255, 0, 0, 0), (0, 0, 255, 255)
+    on_white = np.full((40, 60, 3), 255, np.uint8)
+    on_white[20:] = (0, 0, 255)
+    image = Image.fromarray(rgba).quantize(2)
+    assert image.mode == "P"
+    np.testing.assert_allclose(clip.transform([image]), clip.transform([on_white]), atol=1e-6)
+
+
+@pytest.mark.parametrize("largest", [1, 1.2, 255, 65535])
+def test_floats_look_alike_in_every_range(clip, photo, tmp_path, largest):
+    grey = photo[:, :, 0].copy()
+    grey[0, 0] = 255
+    path = tmp_path / "floats.tiff"
+    unit = 1 if largest < 2 else largest
+    floats = grey.astype(np.float32) / 255 * unit
+    floats[0, 0] = largest
+    Image.fromarray(floats).save(path)
+    np.testing.assert_allclose(clip.transform([path]), clip.transform([grey]), atol=1e-5)
 
 
 def test_exif_orientation_is_applied(clip, photo, tmp_path):
@@ -225,6 +274,7 @@ class TestUnusableImages:
         ("image", "message"),
         [
             (np.zeros((4, 4, 3)), "dtype float64; convert it to uint8"),
+            (np.zeros((4, 4), bool), "dtype bool; convert it to uint8 with values 0 to 255"),
             (np.zeros((3, 40, 40), np.uint8), "Move the channels last"),
             (np.zeros((0, 4, 3), np.uint8), "has no pixels"),
             (np.zeros(5, np.uint8), r"shape \(5,\)"),
@@ -282,7 +332,10 @@ class TestUnusableImages:
         ("X", "message"),
         [
             ([], "X is empty"),
-            (np.zeros((4, 4, 3), np.uint8), "single image, wrap it in a list"),
+            *(
+                (np.zeros((28, 28, n_channels), np.uint8), "single image, wrap it in a list")
+                for n_channels in (1, 2, 3, 4)
+            ),
             (np.zeros((4, 8)), "input='features'"),
             (np.zeros(4), "expected images"),
             (np.full((2, 2), "a", dtype=object), "array of objects"),
@@ -311,14 +364,14 @@ class TestUnusableImages:
     ids=["paths", "array of paths", "PIL", "list of arrays", "array"],
 )
 def test_images_where_features_are_expected(clip, images):
-    with pytest.raises(ValueError, match=r"\. X looks like images.*encoder=CLIPFeatureTransformer"):
+    with pytest.raises(ValueError, match=r"X looks like images.*encoder=CLIPFeatureTransformer"):
         TipAdapterClassifier().fit(images, ["a", "b"])
     features = np.eye(2, 128)
     clf = TipAdapterClassifier(clip, input="features")
-    with pytest.raises(ValueError, match=r"\. X looks like images, but input='features': set"):
+    with pytest.raises(ValueError, match=r"X looks like images, but input='features': set"):
         clf.fit(images, ["a", "b"])
     clf.fit(features, ["a", "b"])
-    with pytest.raises(ValueError, match=r"\. X looks like images, but input='features': set"):
+    with pytest.raises(ValueError, match=r"X looks like images, but input='features': set"):
         clf.predict(images)
 
 

@@ -1,0 +1,97 @@
+"""Split a classifier of images into its encoder and a classifier of features."""
+
+from typing import Any
+
+from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
+
+
+def split_encoder(estimator: Any) -> tuple[Any, Any]:
+    """Split a classifier of images into its encoder and a classifier of features.
+
+    Encode images once, and use the features as often as you like: in several predictions, with
+    several classifiers, or in another process.
+
+    Read more in the :ref:`User Guide <guide_encoding_once>`.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A classifier of sktip with an `encoder`, for images or for features; a Pipeline that begins
+        with an encoder; a `~sktip.RejectUnknown` around one of them; or a fitted search over one of
+        these, such as GridSearchCV. It may be fitted or not.
+
+    Returns
+    -------
+    encoder : CLIPFeatureTransformer
+        The encoder of the estimator, not a copy.
+
+    classifier : estimator
+        The rest, which takes the encoder's features. If `estimator` is fitted, so is the rest, and
+        its predictions for the features are those of `estimator` for the images.
+
+    Raises
+    ------
+    ValueError
+        If the estimator has no encoder.
+
+    See Also
+    --------
+    sktip.predict_images : Predict a folder of images.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sktip import CLIPFeatureTransformer, FewShotClassifier
+    >>> from sktip.utils import split_encoder
+    >>> images = np.zeros((6, 32, 32, 3), np.uint8)
+    >>> images[3:] = 255
+    >>> clf = FewShotClassifier(CLIPFeatureTransformer("tiny"))
+    >>> clf = clf.fit(images, ["black"] * 3 + ["white"] * 3)
+    >>> encoder, classifier = split_encoder(clf)
+    >>> features = encoder.transform(images[2:4])
+    >>> classifier.predict(features).tolist()
+    ['black', 'white']
+    """
+    encoder, classifier = parts_of(without_search(estimator))
+    if encoder is None:
+        raise ValueError(
+            f"{type(estimator).__name__} has no encoder for the images. Put one in front of it; this needs no "
+            "new fit: make_pipeline(CLIPFeatureTransformer(...), estimator)."
+        )
+    return encoder, classifier
+
+
+def parts_of(estimator: Any) -> tuple[Any, Any]:
+    """Split an estimator that is no search; the encoder is None if there is none."""
+    estimator = _without_frame(estimator)
+    if hasattr(estimator, "__sktip_split__"):
+        encoder, classifier = estimator.__sktip_split__()
+        return encoder, classifier
+    if _begins_with_encoder(estimator):
+        return estimator[0], estimator[1] if len(estimator) == 2 else estimator[1:]
+    return None, estimator
+
+
+def takes_images(estimator: Any) -> bool:
+    """Whether X of an estimator is images that the encoder of `parts_of` encodes."""
+    estimator = _without_frame(estimator)
+    if _begins_with_encoder(estimator):
+        return True
+    is_own = hasattr(estimator, "__sktip_split__")
+    return is_own and not get_tags(estimator).input_tags.two_d_array
+
+
+def without_search(estimator: Any) -> Any:
+    """Return the best estimator of a fitted search, or the estimator itself."""
+    return getattr(estimator, "best_estimator_", estimator)
+
+
+def _without_frame(estimator: Any) -> Any:
+    """Return the step of a Pipeline of one step."""
+    is_frame = isinstance(estimator, Pipeline) and len(estimator) == 1
+    return estimator[0] if is_frame else estimator
+
+
+def _begins_with_encoder(estimator: Any) -> bool:
+    return isinstance(estimator, Pipeline) and hasattr(estimator[0], "__sktip_open__")
