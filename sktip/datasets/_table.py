@@ -131,6 +131,11 @@ def load_image_table(
 
 def _read(file: str, path_column: str, label_column: str) -> list[_Row]:
     shown = printable(file)
+    if os.path.isdir(file):
+        raise ValueError(f"{shown} is a folder; use load_image_folder.")
+    if os.path.exists(file) and not os.path.isfile(file):
+        # Reading a pipe may never end.
+        raise ValueError(f"{shown} is a device or a pipe; pass the path of a CSV file.")
     try:
         with open(file, encoding="utf-8-sig", newline="") as text:
             header = text.readline()
@@ -142,8 +147,6 @@ def _read(file: str, path_column: str, label_column: str) -> list[_Row]:
             f"{shown}: no such file. Expected a CSV file with the columns {path_column!r} and "
             f"{label_column!r}."
         ) from None
-    except IsADirectoryError:
-        raise ValueError(f"{shown} is a folder; use load_image_folder.") from None
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{shown} is not a text file in UTF-8 ({error}). Save it as 'CSV UTF-8', or as UTF-8."
