@@ -1,11 +1,15 @@
 """The command line, `python -m sktip`."""
 
 import csv
+import io
 import json
 import os
+import pickle
 import re
+import socket
 import subprocess
 import sys
+import zipfile
 
 import joblib
 import pytest
@@ -39,23 +43,22 @@ def home(tmp_path_factory, digits):
     return home
 
 
+def run(*arguments, program=("-m", "sktip"), **options):
+    """Start a command as users do."""
+    return subprocess.run(
+        [sys.executable, *program, *map(str, arguments)],
+        check=False, text=True, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
+    )  # fmt: skip
+
+
 def test_fit_and_predict_as_commands(home, tmp_path):
     """In separate processes, as users start them."""
-
-    def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "sktip", *map(str, arguments)],
-            cwd=tmp_path,
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-
-    done = run("fit", home / "photos", "--output", "model.skops", *TINY)
+    here = {"cwd": tmp_path}
+    done = run("fit", home / "photos", "--output", "model.skops", *TINY, **here)
     assert (done.returncode, done.stderr.count("\n")) == (0, 1), done.stderr
     assert "of 3 classes, in folders of" in done.stderr
     assert done.stdout == "FewShotClassifier of 3 classes is in model.skops\n"
-    done = run("predict", "model.skops", home / "new", "--output", "answers.csv")
+    done = run("predict", "model.skops", home / "new", "--output", "answers.csv", **here)
     assert done.returncode == 0, done.stderr
     assert "image/s" in done.stderr
     with open(tmp_path / "answers.csv") as file:
@@ -66,7 +69,7 @@ def test_fit_and_predict_as_commands(home, tmp_path):
     assert sum(right) > 0.8 * len(rows)
     assert sorted(os.listdir(tmp_path)) == ["answers.csv", "model.skops"]
 
-    done = run("predict", "model.skops", home / "new", "--output", "answers.csv")
+    done = run("predict", "model.skops", home / "new", "--output", "answers.csv", **here)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: ")
     assert "answers.csv already exists" in done.stderr
@@ -155,15 +158,13 @@ def test_a_failed_fit_keeps_the_file_that_was_there(home, tmp_path, capsys, monk
     model = tmp_path / "model.skops"
     model.write_text("mine")
 
-    def failing(estimator, file):
-        with open(file, "w") as half:
-            half.write("half")
+    def failing(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(skops.io, "dump", failing)
+    monkeypatch.setattr(os, "fsync", failing)
     arguments = ["fit", f"{home}/photos", "--output", f"{model}", "--overwrite", *TINY]
     assert main(arguments) == 1
-    assert "No space left on device" in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith(f"No space left on device: '{model}'\n")
     assert model.read_text() == "mine"
     assert os.listdir(tmp_path) == ["model.skops"]
 
@@ -236,3 +237,148 @@ def test_wrong_arguments(arguments, capsys):
         main(arguments)
     assert exit_.value.code == 2
     assert "usage: python -m sktip" in capsys.readouterr().err
+
+
+def remade(content, change):
+    """A .skops file with other members: `change` takes their contents by name."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(file, "w") as new:
+        for name, member in change({name: old.read(name) for name in old.namelist()}).items():
+            new.writestr(name, member)
+    return file.getvalue()
+
+
+def without_arrays(members):
+    return {name: member for name, member in members.items() if name.endswith(".json")}
+
+
+def of_a_newer_format(model):
+    clf = skops.io.loads(model, trusted=skops.io.get_untrusted_types(data=model))
+    clf.fitted_with_["format"] = 99
+    return skops.io.dumps(clf)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.skops", lambda model: b"", "damaged"),
+        ("a.skops", lambda model: model[: len(model) // 2], "damaged"),
+        ("a.skops", lambda model: bytes(range(256)) * 20, "damaged"),
+        ("a.skops", lambda model: pickle.dumps({"a": 1}), "damaged"),
+        ("a.skops", lambda model: remade(model, lambda members: {"a": b""}), "damaged"),
+        ("a.skops", lambda model: remade(model, lambda m: {**m, "schema.json": "["}), "damaged"),
+        ("a.skops", lambda model: remade(model, without_arrays), "damaged"),
+        ("a.skops", of_a_newer_format, "in format 99, but sktip"),
+        ("a.skops", lambda model: skops.io.dumps({"a": 1}), "contains a dict, not a classifier"),
+        ("a.skops", lambda model: skops.io.dumps(FewShotClassifier()), "not fitted"),
+        ("a.joblib", lambda model: b"", "damaged"),
+        ("a.joblib", lambda model: bytes(range(256)) * 20, "damaged"),
+        ("a.joblib", lambda model: pickle.dumps({"a": 1}), "contains a dict, not a classifier"),
+        ("a.joblib", lambda model: pickle.dumps(FewShotClassifier()), "not fitted"),
+        ("a.skops", None, "is not a file"),
+    ],
+)
+def test_a_damaged_model_is_one_line_that_names_the_file(
+    home, tmp_path, capsys, name, content, message
+):
+    path = tmp_path / name
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content((home / "model.skops").read_bytes()))
+    assert main(["predict", f"{path}", f"{home}/new", "--output", f"{tmp_path}/a.csv"]) == 1
+    *warned, line = capsys.readouterr().err.splitlines()
+    assert re.match(rf"error: {re.escape(str(path))} .*{message}", line)
+    assert len(warned) == name.endswith(".joblib")
+    assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes and names of Unix")
+def test_a_folder_of_anything(home, tmp_path, capsys):
+    """Nothing is waited for, and no name controls the terminal."""
+    (new := tmp_path / "new").mkdir()
+    (new / "a\r\x1b[2J\x07\u202e.png").write_bytes(b"")
+    os.mkfifo(new / "b.png")
+    with socket.socket(socket.AF_UNIX) as server, pytest.MonkeyPatch.context() as patch:
+        patch.chdir(new)  # Addresses are short.
+        server.bind("c.png")
+    (new / "d.png").symlink_to("/dev/zero")
+    output = tmp_path / ("a" * 251 + ".csv")
+    arguments = ["predict", f"{home}/model.skops", f"{new}", "--output", f"{output}", "--quiet"]
+    assert main(arguments) == 3
+    out, err = capsys.readouterr()
+    assert (out + err).replace("\n", "").isprintable()
+    assert [line.split(": ")[1:] for line in err.splitlines()[1:]] == [
+        [f"{new}/a\\r\\x1b[2J\\x07\\u202e.png", "the file is empty."],
+        *([f"{new}/{name}.png", "is not a regular file."] for name in "bcd"),
+    ]
+    assert len(output.read_text().splitlines()) == 5
+
+    os.mkfifo(tmp_path / "pipe")
+    for command in (["fit", f"{tmp_path}/pipe"], ["predict", f"{home}/model.skops"]):
+        arguments = [*command, *([] if command[0] == "fit" else [f"{tmp_path}/pipe"])]
+        assert main([*arguments, "--output", f"{tmp_path}/new.skops"]) == 1
+        assert f"{tmp_path}/pipe is " in capsys.readouterr().err
+
+
+#: ``python -m sktip`` with a quick `predict`, in which `fsync` is what a test makes of it.
+QUICK = """
+import os, runpy, signal
+from sktip._cli import commands
+from sktip._utils.output_files import write_file
+
+def predict(args):
+    write_file(args.output, [b"the table\\n"], overwrite=False)
+    return 0, "the summary", []
+
+commands._predict = predict
+os.fsync = lambda _: {at_fsync}
+runpy.run_module("sktip", run_name="__main__", alter_sys=True)
+"""
+
+
+def run_quick(output, *, at_fsync="None", **options):
+    arguments = ["predict", "model.skops", "new", "--output", output]
+    return run(*arguments, program=("-c", QUICK.replace("{at_fsync}", at_fsync)), **options)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="devices of Linux")
+@pytest.mark.parametrize(
+    ("output", "stdout", "code", "err"),
+    [
+        ("a.csv", "full", 1, "error: a.csv is written, but standard output cannot be: No space left on device\n"),
+        ("a.csv", "gone", 141, ""),
+        ("/dev/full", "read", 1, "error: [Errno 28] No space left on device: '/dev/full'\n"),
+        ("/dev/stdout", "gone", 141, ""),
+        ("/dev/stdout", "read", 0, "the summary\n"),
+    ],
+)  # fmt: skip
+def test_standard_output(tmp_path, output, stdout, code, err):
+    """A full disk, a pipeline whose next command has ended, and one that goes on."""
+    reading, gone = os.pipe()
+    os.close(reading)
+    full = os.open("/dev/full", os.O_WRONLY)
+    files = {"full": full, "gone": gone, "read": subprocess.PIPE}
+    done = run_quick(output, cwd=tmp_path, stdout=files[stdout])
+    os.close(gone)
+    os.close(full)
+    assert (done.returncode, done.stderr) == (code, err)
+    if output == "a.csv":
+        assert (tmp_path / "a.csv").read_text() == "the table\n"
+    elif code == 0:
+        assert done.stdout == "the table\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of Unix")
+def test_a_terminated_run_leaves_nothing_behind(tmp_path):
+    """Also when the signal comes while the file is written."""
+    done = run_quick("a.csv", at_fsync="os.kill(os.getpid(), signal.SIGTERM)", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "")
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_interrupt_of_the_imports(tmp_path):
+    (tmp_path / "joblib.py").write_text("raise KeyboardInterrupt")
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    done = run("--help", env=os.environ | {"PYTHONPATH": path})
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

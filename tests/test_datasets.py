@@ -845,6 +845,12 @@ class TestImageTable:
         with pytest.raises(ValueError, match="is a folder; use load_image_folder"):
             load_image_table(photos)
 
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+    def test_a_pipe_is_not_waited_for(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe.csv")
+        with pytest.raises(ValueError, match="pipe.csv is a device or a pipe"):
+            load_image_table(tmp_path / "pipe.csv")
+
     @pytest.mark.skipif(sys.platform != "linux", reason="case does not matter elsewhere")
     def test_a_name_in_other_case(self, load):
         with pytest.raises(FileNotFoundError, match="There is '1.png', but case matters here"):

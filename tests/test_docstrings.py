@@ -60,10 +60,10 @@ def descriptions(section):
     return found
 
 
-@pytest.mark.parametrize("section", ["Parameters", "Attributes"])
-def test_the_same_is_said_in_the_same_words(section):
+def test_the_same_is_said_in_the_same_words():
     differ = {
         name: texts
+        for section in ("Parameters", "Attributes")
         for name, texts in descriptions(section).items()
         if len({(kind, *words) for kind, words in texts.values()}) > 1
     }
@@ -86,10 +86,13 @@ def public_objects():
     }
 
 
-@pytest.mark.parametrize("name", public_objects())
-def test_each_links_to_a_page_of_the_guide(name):
-    link = re.search(r":ref:`User Guide <guide_(\w+)>`", inspect.getdoc(public_objects()[name]))
-    assert link, f"{name} does not say where to read more"
-    page = (GUIDE / f"{link[1]}.rst").read_text(encoding="utf-8")
-    assert page.startswith(f".. _guide_{link[1]}:\n")
-    assert re.search(rf"`~?{re.escape(name)}`", page), f"{link[1]}.rst does not link to {name}"
+def test_each_links_to_a_page_of_the_guide_and_back():
+    unlinked = []
+    for name, value in public_objects().items():
+        link = re.search(r":ref:`User Guide <guide_(\w+)>`", inspect.getdoc(value))
+        page = (GUIDE / f"{link[1]}.rst").read_text(encoding="utf-8") if link else ""
+        if not re.search(rf"`~?{re.escape(name)}`", page):
+            unlinked.append(
+                f"{name}: {link[1] + '.rst does not link to it' if link else 'no link'}"
+            )
+    assert not unlinked

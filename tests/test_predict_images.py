@@ -5,6 +5,7 @@ import itertools
 import os
 import re
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -243,7 +244,7 @@ def test_a_file_is_replaced_only_when_asked_and_never_left_half_written(
     before = sorted(tmp_path.iterdir())
     monkeypatch.setattr(predict, "BLOCK", 8)
     with monkeypatch.context() as patch:
-        patch.setattr(predict, "_as_text", interrupted)
+        patch.setattr(predict, "_columns", interrupted)
         with pytest.raises(KeyboardInterrupt):
             predict_images(clf, images, output, overwrite=True, verbose=0)
     assert output.read_text() == "mine"
@@ -253,14 +254,40 @@ def test_a_file_is_replaced_only_when_asked_and_never_left_half_written(
     assert sorted(tmp_path.iterdir()) == before
 
 
-@pytest.mark.skipif(os.name == "nt", reason="names of files are text there")
-def test_paths_that_are_not_text(clf, digits, tmp_path):
-    path = os.path.join(os.fsencode(tmp_path), b"caf\xe9.png")
+@pytest.mark.skipif(os.name == "nt", reason="links and pipes of Unix")
+def test_a_table_into_a_link_and_a_pipe(clf, digits, tmp_path):
+    output, link, pipe = tmp_path / "answers.csv", tmp_path / "link.csv", tmp_path / "pipe"
+    output.write_text("old")
+    link.symlink_to(output)
+    os.mkfifo(pipe)
+    predict_images(clf, digits[0][60:62], link, overwrite=True, verbose=0)
+    assert link.is_symlink()
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(pipe.read_text)
+        predict_images(clf, digits[0][60:62], pipe, verbose=0)
+        assert read.result() == output.read_text()
+    assert len(rows_of(output)) == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of files are text there, without controls")
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (b"caf\xe9.png", "caf\\udce9.png"),
+        (b"a\r\n\x1b[31m\x07.png", r"a\r\n\x1b[31m\x07.png"),
+        ("b\u202egnp.exe\u2028\x85.png".encode(), r"b\u202egnp.exe\u2028\x85.png"),
+        ("\u3000\u200d=1+1.png".encode(), "\u3000\u200d=1+1.png"),
+    ],
+)
+def test_names_of_files_in_the_table(clf, digits, tmp_path, name, shown):
+    """What a terminal would obey, and bytes that are not text, are escaped; all else stays."""
+    path = os.path.join(os.fsencode(tmp_path), name)
     Image.fromarray(digits[0][60]).save(tmp_path / "a.png")
     os.rename(tmp_path / "a.png", path)
     answers = predict_images(clf, tmp_path, tmp_path / "answers.csv", verbose=0)
     assert answers.path.tolist() == [os.fsdecode(path)]
-    assert rows_of(tmp_path / "answers.csv")[0]["path"].endswith("caf\\udce9.png")
+    assert [os.path.basename(row["path"]) for row in rows_of(tmp_path / "answers.csv")] == [shown]
+    assert (tmp_path / "answers.csv").read_bytes().count(b"\n") == 2
 
 
 def test_a_progress_bar_for_all(clf, digits, capsys):

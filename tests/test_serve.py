@@ -207,3 +207,11 @@ def test_what_is_not_served(tmp_path, features, monkeypatch):
     skops_io.dump([pytest.approx], tmp_path / "b.skops")
     with pytest.raises(SystemExit, match="b.skops contains .*approx.* not loaded"):
         app.load(tmp_path / "b.skops")
+    skops_io.dump(FewShotClassifier(CLIPFeatureTransformer("tiny")), tmp_path / "c.skops")
+    with pytest.raises(SystemExit, match="c.skops cannot be loaded: .*not fitted"):
+        app.load(tmp_path / "c.skops")
+    whole = (tmp_path / "a.skops").read_bytes()
+    for content in (b"", whole[: len(whole) // 2], b"PK", b"no model"):
+        (tmp_path / "d.skops").write_bytes(content)
+        with pytest.raises(SystemExit, match="d.skops cannot be loaded: BadZipFile"):
+            app.load(tmp_path / "d.skops")

@@ -13,6 +13,7 @@ import anyio
 import skops.io
 from fastapi import FastAPI, HTTPException, UploadFile
 from fastapi.responses import JSONResponse
+from sklearn.utils.validation import check_is_fitted
 
 from sktip.exceptions import ImageReadError
 
@@ -26,17 +27,22 @@ TOP = 5
 
 def load(path):
     """Load a classifier of images; refuse a file with other types than those of sktip and scikit-learn."""
-    types = skops.io.get_untrusted_types(file=path)
-    foreign = [name for name in types if not name.startswith("sktip.")]
-    if foreign:
-        raise SystemExit(
-            f"{path} contains {', '.join(foreign)}, which is not from sktip; it was not loaded."
-        )
-    classifier = skops.io.load(path, trusted=types)
-    if getattr(classifier, "encoder", None) is None:
-        raise SystemExit(
-            f"{path} contains a {type(classifier).__name__} without an encoder for images."
-        )
+    try:
+        types = skops.io.get_untrusted_types(file=path)
+        foreign = [name for name in types if not name.startswith("sktip.")]
+        if foreign:
+            raise SystemExit(
+                f"{path} contains {', '.join(foreign)}, which is not from sktip; it was not loaded."
+            )
+        classifier = skops.io.load(path, trusted=types)
+        if getattr(classifier, "encoder", None) is None:
+            raise SystemExit(
+                f"{path} contains a {type(classifier).__name__} without an encoder for images."
+            )
+        check_is_fitted(classifier)
+    except Exception as error:
+        # Reading a damaged file can raise anything.
+        raise SystemExit(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
     return classifier.set_params(input="image", encoder__max_pixels=MAX_PIXELS)
 
 

@@ -3,8 +3,8 @@
 import csv
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from sktip._images.pictures import as_image_list, describe
 from sktip._split_encoder import split_encoder
 from sktip._utils.feature_names import with_feature_names
 from sktip._utils.fitted_with import check_same_model
-from sktip._utils.output_files import replacing
+from sktip._utils.output_files import check_output, write_file
 from sktip._utils.warn import warn
 from sktip.datasets._walk import LeftOut, find_images, printable
 from sktip.exceptions import ImageReadError
@@ -55,7 +55,12 @@ def predict_images(
         holds paths, bytes, PIL images or uint8 arrays.
 
     output : str or path, default=None
-        CSV file for the predictions, in UTF-8. It is written only after all images are predicted.
+        CSV file for the predictions, in UTF-8. It is written only after all images are predicted. A
+        link is followed; a device or a pipe, such as ``/dev/stdout``, is written to.
+
+        Control characters in paths and labels are escaped, so that each image has one line. All else is
+        written as it is: a label or relative path that begins with ``=``, ``+``, ``-`` or ``@`` may be
+        taken for a formula by a spreadsheet, so import the columns as text.
 
     overwrite : bool, default=False
         Whether to replace `output` if it exists.
@@ -122,24 +127,19 @@ def predict_images(
     >>> answers.prediction.tolist()
     ['black', 'black', 'black', 'white', 'white', 'white']
     """
+    if output is not None:
+        check_output(output, overwrite=overwrite)
     check_is_fitted(estimator)
     encoder, classifier = split_encoder(estimator)
     session = replace(open_encoder(encoder), verbose=verbose)
     check_same_model(classifier, session, encoder)
     listed = _listed(images)
     answers: dict[str, list] = {name: [] for name in COLUMNS}
-    with ExitStack() as files:
-        writer = None
-        if output is not None:
-            path = files.enter_context(replacing(output, overwrite=overwrite))
-            file = files.enter_context(open(path, "w", newline="", encoding="utf-8"))
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-        for block in _blocks(session, classifier, listed):
-            for name, values in block.items():
-                answers[name] += values
-            if writer is not None:
-                writer.writerows(_as_text(row) for row in zip(*block.values(), strict=True))
+    for block in _blocks(session, classifier, listed):
+        for name, values in block.items():
+            answers[name] += values
+    if output is not None:
+        write_file(output, _lines(answers), overwrite=overwrite)
     _warn_of_errors(answers, listed)
     types = {"probability": np.float64}
     return Bunch(
@@ -208,11 +208,14 @@ def _columns(
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def _as_text(row: tuple) -> list[str]:
-    """Cells of one row of the CSV file. None and NaN become empty cells."""
-    path, label, probability, error = row
-    cells = (path, label, None if np.isnan(probability) else f"{probability:.6g}", error)
-    return ["" if cell is None else printable(str(cell)) for cell in cells]
+def _lines(answers: dict[str, list]) -> Iterator[bytes]:
+    """Lines of the CSV file. None and NaN become empty cells."""
+    # `writerow` returns what `write` returns.
+    writer: Any = csv.writer(SimpleNamespace(write=str.encode), lineterminator="\n")
+    yield writer.writerow(COLUMNS)
+    for path, label, probability, error in zip(*answers.values(), strict=True):
+        cells = (path, label, None if np.isnan(probability) else f"{probability:.6g}", error)
+        yield writer.writerow("" if cell is None else printable(str(cell)) for cell in cells)
 
 
 def _warn_of_errors(answers: dict[str, list], images: Sequence[Any]) -> None:

@@ -8,9 +8,11 @@ WHOLE = "Few-shot classification of photos with CLIP."
 CODES = """\
 exit codes:
   0  success
-  1  failure: nothing was written, and the message says why
+  1  failure: the message says why, and nothing was written unless it says so
   2  wrong arguments
   3  the predictions are written, but some images could not be read; they are listed
+  130 (Ctrl-C), 141 (piped to a program that has ended) or 143 (terminated): stopped; the output file is
+  complete, or as it was before
 """
 FIT = """\
 Fit a classifier on labelled photos, and save it.

@@ -7,19 +7,18 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 import sktip
 from sktip._batch.predict import predict_images
 from sktip._cli.arguments import parser
 from sktip._cli.models import check_suffix, load_model, save_model
 from sktip._encoder import CLIPFeatureTransformer
 from sktip._split_encoder import split_encoder
-from sktip._utils.output_files import check_free
+from sktip._utils.output_files import check_output, is_standard_output
 from sktip.datasets import load_image_folder, load_image_table
+from sktip.datasets._walk import printable
 from sktip.prompts import read_descriptions
 
-DONE, FAILED, SOME_UNREAD, INTERRUPTED = 0, 1, 3, 130
+DONE, FAILED, SOME_UNREAD, INTERRUPTED, UNHEARD = 0, 1, 3, 130, 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,24 +34,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     code : int
         Exit code, see the help.
     """
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _print_warning  # type: ignore[assignment]
+            return _run(arguments)
+    except BrokenPipeError:
+        # Python would write the rest when it ends, and fail again.
+        sys.stdout = sys.stderr = None  # type: ignore[assignment]
+        return UNHEARD
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     args = parser().parse_args(arguments)
-    with warnings.catch_warnings():
-        warnings.showwarning = _print_warning  # type: ignore[assignment]
-        try:
-            return {"fit": _fit, "predict": _predict}[args.command](args)
-        except KeyboardInterrupt:
-            print("interrupted; nothing was written", file=sys.stderr)
-            return INTERRUPTED
-        except (OSError, ValueError, TypeError, RuntimeError, ImportError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return FAILED
+    try:
+        code, summary, unread = {"fit": _fit, "predict": _predict}[args.command](args)
+    except KeyboardInterrupt:
+        _note("interrupted; nothing was written")
+        return INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError, TypeError, RuntimeError, ImportError) as error:
+        _note(f"error: {error}")
+        return FAILED
+    try:
+        # The summary is no part of a table that is written to standard output.
+        file = sys.stderr if is_standard_output(args.output) else None
+        print(printable(summary), file=file, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        sys.stdout = None  # type: ignore[assignment]
+        _note(f"error: {args.output} is written, but standard output cannot be: {error.strerror}")
+        return FAILED
+    for line in unread:
+        _note(line)
+    return code
 
 
-def _fit(args: argparse.Namespace) -> int:
+def _fit(args: argparse.Namespace) -> tuple[int, str, list[str]]:
     check_suffix(args.output)
-    check_free(args.output, overwrite=args.overwrite)
+    check_output(args.output, overwrite=args.overwrite)
     data = _photos(args)
-    print(data.DESCR, file=sys.stderr)
+    _note(data.DESCR)
     encoder = CLIPFeatureTransformer(
         args.model,
         args.pretrained,
@@ -70,8 +93,8 @@ def _fit(args: argparse.Namespace) -> int:
     # Settings of this run are not saved.
     encoder.set_params(device=None, n_jobs=None, memory=None, verbose=0)
     save_model(classifier, args.output, overwrite=args.overwrite)
-    print(f"{args.classifier} of {len(classifier.classes_):,} classes is in {args.output}")
-    return DONE
+    summary = f"{args.classifier} of {len(classifier.classes_):,} classes is in {args.output}"
+    return DONE, summary, []
 
 
 def _photos(args: argparse.Namespace) -> Any:
@@ -84,12 +107,16 @@ def _photos(args: argparse.Namespace) -> Any:
     )
 
 
-def _predict(args: argparse.Namespace) -> int:
-    check_free(args.output, overwrite=args.overwrite)
+def _predict(args: argparse.Namespace) -> tuple[int, str, list[str]]:
+    check_output(args.output, overwrite=args.overwrite)
     if not os.path.isdir(args.photos):
         raise NotADirectoryError(f"{args.photos} is not a folder; pass a folder of photos.")
     estimator = load_model(args.model)
-    split_encoder(estimator)[0].set_params(device=args.device, n_jobs=args.n_jobs)
+    try:
+        encoder, _ = split_encoder(estimator)
+    except ValueError as error:
+        raise ValueError(f"{args.model}: {error}") from error
+    encoder.set_params(device=args.device, n_jobs=args.n_jobs)
     answers = predict_images(
         estimator,
         args.photos,
@@ -97,12 +124,19 @@ def _predict(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
         verbose=int(not args.quiet),
     )
-    unread = np.flatnonzero(answers.error != None)  # noqa: E711  of each element
-    print(f"answers for {len(answers.path) - len(unread):,} images are in {args.output}")
-    for row in unread:
-        print(f"not read: {answers.path[row]}: {answers.error[row]}", file=sys.stderr)
-    return SOME_UNREAD if len(unread) else DONE
+    unread = [
+        f"not read: {printable(path)}: {error}"
+        for path, error in zip(answers.path, answers.error, strict=True)
+        if error is not None
+    ]
+    summary = f"answers for {len(answers.path) - len(unread):,} images are in {args.output}"
+    return SOME_UNREAD if unread else DONE, summary, unread
 
 
 def _print_warning(message: Any, *_: Any) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+    _note(f"warning: {message}")
+
+
+def _note(message: str) -> None:
+    """Print one line to standard error, in which a file's name cannot control the terminal."""
+    print(printable(" ".join(message.splitlines())), file=sys.stderr)

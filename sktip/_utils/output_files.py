@@ -2,58 +2,121 @@
 
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import stat
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
 
 
-@contextmanager
-def replacing(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[str]:
-    """Yield a path to write to, and move the file to `path` at the end.
+def write_file(path: str | os.PathLike[str], content: Iterable[bytes], *, overwrite: bool) -> None:
+    """Write a file; if that fails, the file that was there stays as it was.
+
+    Links are followed, and a file that is replaced keeps its mode and, where the system allows it, its
+    owner. Devices and pipes, such as ``/dev/stdout``, are written to.
 
     Parameters
     ----------
     path : str or path
-        Path of the final file. If the body of the ``with`` statement fails, it is not changed.
+        Path of the file.
+
+    content : iterable of bytes
+        What to write, in parts.
 
     overwrite : bool
         Whether to replace the file if it exists.
 
-    Yields
-    ------
-    beside : str
-        Path in the same folder, with the same suffix.
-
     Raises
     ------
     FileExistsError
-        If the file exists and `overwrite` is False.
+        If the file exists and `overwrite` is False, or if it is a folder.
 
     FileNotFoundError
         If the folder does not exist.
+
+    OSError
+        If the file cannot be written. The error names it.
     """
-    whole = check_free(path, overwrite=overwrite)
-    folder, name = os.path.split(whole)
-    beside = os.path.join(folder, f".{secrets.token_hex(4)}-{name}")
+    whole = check_output(path, overwrite=overwrite)
+    status = _status(whole)
     try:
-        yield beside
-        check_free(whole, overwrite=overwrite)
-        os.replace(beside, whole)
-    finally:
-        with suppress(FileNotFoundError):
-            os.remove(beside)
+        if is_standard_output(whole):
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            with open(1, "wb", closefd=False) as file:
+                file.writelines(content)
+        elif status is not None and not stat.S_ISREG(status.st_mode):
+            with open(whole, "wb") as file:
+                file.writelines(content)
+        else:
+            _replace(os.path.realpath(whole), content, status, overwrite=overwrite)
+    except OSError as error:
+        if error.errno is not None:
+            # Not the hidden file, or no name at all.
+            error.filename = whole
+        raise
 
 
-def check_free(path: str | os.PathLike[str], *, overwrite: bool) -> str:
-    """Return the absolute path if a file may be written there, or raise the errors of `replacing`."""
+def check_output(path: str | os.PathLike[str], *, overwrite: bool) -> str:
+    """Return the absolute path if it may be written to, or raise the errors of `write_file`."""
     whole = os.path.abspath(os.path.expanduser(path))
-    folder = os.path.dirname(whole)
-    if os.path.isdir(whole):
-        raise FileExistsError(f"{whole} is a folder; pass the path of a file.")
-    if os.path.lexists(whole) and not overwrite:
+    status = _status(whole)
+    if status is not None and not stat.S_ISREG(status.st_mode):
+        if stat.S_ISDIR(status.st_mode):
+            raise FileExistsError(f"{whole} is a folder; pass the path of a file.")
+        return whole
+    if is_standard_output(whole):
+        return whole
+    if status is not None and not overwrite:
         raise FileExistsError(
             f"{whole} already exists. Choose another name, or pass overwrite=True (--overwrite on the command "
             "line)."
         )
+    folder = os.path.dirname(os.path.realpath(whole))
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{whole}: the folder {folder} does not exist. Create it first.")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{whole}: no file can be written to the folder {folder}.")
     return whole
+
+
+def is_standard_output(path: str | os.PathLike[str]) -> bool:
+    """Whether a path names the standard output of this process."""
+    status = _status(path)
+    try:
+        # On Windows a pipe has no inode.
+        return status is not None and status.st_ino > 0 and os.path.samestat(status, os.fstat(1))
+    except OSError:  # It is closed.
+        return False
+
+
+def _status(path: str | os.PathLike[str]) -> os.stat_result | None:
+    """Status of the file that a path leads to. None if there is no such file."""
+    try:
+        return os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _replace(
+    path: str, content: Iterable[bytes], before: os.stat_result | None, *, overwrite: bool
+) -> None:
+    """Write a file under another name, and rename it at the end."""
+    # Not from the name of the file, which may be as long as the system allows.
+    beside = os.path.join(os.path.dirname(path), f".{secrets.token_hex(8)}.part")
+    # Nobody else may read it before it has the mode of the old file.
+    mode = 0o666 if before is None else 0o600
+    try:
+        with open(beside, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            if before is not None:
+                if hasattr(os, "chown"):
+                    with suppress(PermissionError):
+                        os.chown(beside, before.st_uid, before.st_gid)
+                os.chmod(beside, stat.S_IMODE(before.st_mode))
+            file.writelines(content)
+            file.flush()
+            os.fsync(file.fileno())
+        check_output(path, overwrite=overwrite)
+        os.replace(beside, path)
+    finally:
+        with suppress(FileNotFoundError):
+            os.remove(beside)

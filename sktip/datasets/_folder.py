@@ -156,7 +156,7 @@ def load_image_folder(
 
 def _check_class_names(names: Iterable[str], root: str) -> None:
     """Refuse names of classes that are not valid text, which CLIP could not read."""
-    bad = [name for name in names if printable(name) != name]
+    bad = [name for name in names if name.encode("utf-8", "ignore").decode() != name]
     if bad:
         raise ValueError(
             f"{len(bad):,} class folders in {printable(root)} have names that are not valid text and cannot be "

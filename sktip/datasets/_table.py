@@ -132,6 +132,11 @@ def load_image_table(
 
 def _read(file: str, path_column: str, label_column: str) -> list[_Row]:
     shown = printable(file)
+    if os.path.isdir(file):
+        raise ValueError(f"{shown} is a folder; use load_image_folder.")
+    if os.path.exists(file) and not os.path.isfile(file):
+        # Reading a pipe may never end.
+        raise ValueError(f"{shown} is a device or a pipe; pass the path of a CSV file.")
     try:
         with open(file, encoding="utf-8-sig", newline="") as text:
             header = text.readline()
@@ -143,8 +148,6 @@ def _read(file: str, path_column: str, label_column: str) -> list[_Row]:
             f"{shown}: no such file. Expected a CSV file with the columns {path_column!r} and "
             f"{label_column!r}."
         ) from None
-    except IsADirectoryError:
-        raise ValueError(f"{shown} is a folder; use load_image_folder.") from None
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{shown} is not a text file in UTF-8 ({error}). Save it as 'CSV UTF-8', or as UTF-8."
@@ -170,19 +173,25 @@ def _read(file: str, path_column: str, label_column: str) -> list[_Row]:
                 f"{shown}, line {line}: {len(cells)} columns, but the first line names {len(names)}."
             )
         row = _Row(line, cells[at].strip(), composed(cells[label_at].strip()))
-        if not row.path or not row.label:
-            raise ValueError(
-                f"{shown}, line {line}: the {'label' if row.path else 'path'} is missing. Add it, or remove the line."
-            )
-        if len(row.label) > LONGEST_LABEL:
-            raise ValueError(
-                f"{shown}, line {line}: the label has {len(row.label):,} characters, and begins with "
-                f"{row.label[:40]!r}. Labels have at most {LONGEST_LABEL:,}; shorten it, or check the quotation marks."
-            )
-        rows.append(row)
+        rows.append(_checked(row, shown))
     if not rows:
         raise ValueError(f"{shown} has a line of column names, but no rows.")
     return rows
+
+
+def _checked(row: _Row, shown: str) -> _Row:
+    """Return a row that has a path and a label of a sensible length."""
+    if not row.path or not row.label:
+        raise ValueError(
+            f"{shown}, line {row.line}: the {'label' if row.path else 'path'} is missing. Add it, or remove the "
+            "line."
+        )
+    if len(row.label) > LONGEST_LABEL:
+        raise ValueError(
+            f"{shown}, line {row.line}: the label has {len(row.label):,} characters, and begins with "
+            f"{row.label[:40]!r}. Labels have at most {LONGEST_LABEL:,}; shorten it, or check the quotation marks."
+        )
+    return row
 
 
 def _numbered(reader: Any) -> Iterator[tuple[int, list[str]]]:

@@ -1,6 +1,7 @@
 """List the images below a folder, and count what is skipped and why."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,9 @@ from sktip._images.heif import unread_suffixes
 
 #: Device and inode of a folder: the same for every path or link to it.
 Identity = tuple[int, int]
+#: Characters that a terminal or a table obeys instead of showing them: controls, separators of lines and
+#: marks that change the direction of text.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass
@@ -140,8 +144,9 @@ def identity_of(folder: str) -> Identity:
 
 
 def printable(path: str | os.PathLike) -> str:
-    """Return a path with bytes that are not valid text escaped, so that it can be printed."""
-    return os.fspath(path).encode("utf-8", "backslashreplace").decode()
+    """Return a path in which bytes that are not valid text, and control characters, are escaped."""
+    text = os.fspath(path).encode("utf-8", "backslashreplace").decode()
+    return _CONTROLS.sub(lambda control: repr(control[0])[1:-1], text)
 
 
 def some(names: Iterable[Any]) -> str:

@@ -4,9 +4,7 @@ import io
 import json
 import os
 import warnings
-from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +12,7 @@ from sklearn.utils import check_random_state
 
 from sktip import __version__
 from sktip._utils.classes import resolve_classes
+from sktip._utils.output_files import check_output, write_file
 from sktip.export._module import encoder_and_head, to_module
 
 OPSET = 18
@@ -49,7 +48,8 @@ def to_onnx(
         A fitted classifier of sktip, a Pipeline of an encoder and one of them, or a search over these.
 
     path : str or path-like
-        Path of the file. It appears only when it is complete.
+        Path of the file. It appears only when it is complete. A link is followed; a device or a pipe is
+        written to.
 
     image : bool, default=False
         Whether the model takes preprocessed images instead of features.
@@ -101,11 +101,7 @@ def to_onnx(
     ...     to_onnx(clf, Path(folder, "classifier.onnx"))
     """
     _check_packages()
-    path = Path(path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(
-            f"{str(path)!r} exists; choose another path, or pass overwrite=True to replace it."
-        )
+    check_output(path, overwrite=overwrite)
     module = to_module(classifier, image=image)
     n_bytes = sum(tensor.nbytes for tensor in module.state_dict().values())
     if n_bytes > MAX_BYTES:
@@ -121,7 +117,7 @@ def to_onnx(
         entry.key, entry.value = key, json.dumps(value)
     content = model.SerializeToString()
     _check_answers(content, module, rows)
-    _write(path, content)
+    write_file(path, [content], overwrite=overwrite)
 
 
 def _check_packages() -> None:
@@ -214,13 +210,3 @@ def _check_answers(content: bytes, module: Any, rows: NDArray[np.float32]) -> No
                 f"{difference:.1e} of the largest logit, more than {TOLERANCE:g}; no file was written. Please "
                 "report this with the output of sktip.show_versions(). to_module still works."
             )
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file completely or not at all."""
-    part = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

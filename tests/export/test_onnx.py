@@ -98,7 +98,7 @@ def test_nothing_is_overwritten_unasked(clf, tmp_path):
     path = tmp_path / "classifier.onnx"
     path.write_text("mine")
     with pytest.raises(
-        FileExistsError, match="exists; choose another path, or pass overwrite=True"
+        FileExistsError, match="already exists. Choose another name, or pass overwrite=True"
     ):
         to_onnx(clf, path)
     assert path.read_text() == "mine"

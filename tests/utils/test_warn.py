@@ -1,6 +1,5 @@
 """Every warning points at the user's line, whatever is in between."""
 
-import ast
 import subprocess
 import sys
 import textwrap
@@ -123,15 +122,3 @@ def test_a_users_folder_called_sktip(tmp_path):
     exec(compile(module.read_text(), str(module), "exec"), names)
     files = warned_at(lambda: names["run"](TipAdapterClassifier(), X, Y))
     assert files == [str(module)]
-
-
-@pytest.mark.parametrize(
-    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
-)
-def test_one_way_to_warn(path):
-    if path.name == "warn.py":
-        return
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call):
-            assert ast.unparse(node.func) != "warnings.warn", node.lineno
-            assert "stacklevel" not in {keyword.arg for keyword in node.keywords}, node.lineno
