@@ -11,7 +11,6 @@ are subtracted. The steps of `fit_few_shot`, in order: statistics, class means, 
 wrong labels, correction, confidence. NumPy arrays only.
 """
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,9 +43,8 @@ UNTESTED, UNTESTED_WITHOUT_TEXT = 0.85, 0.4
 #: Prior belief that labels are right, as a number of right labels. A smaller share of wrong labels than
 #: the second number does not justify a second fit.
 RIGHT_LABELS, LEAST_WRONG = 50.0, 0.01
-#: Folds at most, held-out shots that are enough to choose a few numbers, and folds that the confidence is
-#: measured on if one has less.
-MAX_FOLDS, ENOUGH, CONFIDENCE_FOLDS = 8, 4000, 3
+#: Folds at most, and held-out shots that are enough to choose a few numbers.
+MAX_FOLDS, ENOUGH = 8, 4000
 #: The search for the correction ends when a step gains less than this fraction, or after so many steps.
 TOLERANCE, MAX_STEPS = 1e-5, 60
 #: Logits are clipped this far below the largest: smaller probabilities are slow denormal numbers.
@@ -166,6 +164,11 @@ class Discriminants:
         result: NDArray[Any] = cho_solve(self.factor, rows.T).T
         return result
 
+    def weight_for(self, spread: float) -> float:
+        """Weight at which the discriminants have this spread; 0 if the means are equal but for rounding."""
+        own = self.spread(self.coef, self.intercept)
+        return spread / own if own > 1e-9 * max(1.0, float(np.abs(self.intercept).max())) else 0.0
+
     def spread(self, coef: NDArray[Any], intercept: NDArray[Any] | float = 0.0) -> float:
         """Deviation of logits over the wrong classes, root mean square over samples of the model."""
         if len(coef) == 1:
@@ -222,6 +225,8 @@ def most_probable_weights(
 
     The cost is the log-loss, and a normal prior of the logarithms of the weights.
     """
+    if not parts:
+        return np.ones(0), 0.0
     rows = np.arange(len(codes))
 
     def cost(logs: NDArray[Any]) -> tuple[float, NDArray[Any]]:
@@ -245,36 +250,16 @@ def most_probable_weights(
 
 
 def fit_correction(
-    features: NDArray[Any],
-    codes: NDArray[Any],
-    weights: NDArray[Any],
-    offset: NDArray[Any],
-    variances: NDArray[Any],
-    start: NDArray[Any] | None = None,
+    shots: "Shots", offset: NDArray[Any], variances: NDArray[Any], start: NDArray[Any] | None = None
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Most probable coefficients B (C, r) of the logits ``offset + features @ B.T``, and residuals (m, C).
+    """Most probable coefficients B (p, r) of ``offset + features @ B.T``, and the residuals (m, p).
 
-    Multinomial logistic regression; the prior mean of B is 0.
-
-    Parameters
-    ----------
-    features : ndarray of shape (m, r)
-        Whitened, centred features.
-
-    codes, weights : ndarray of shape (m,)
-        Classes and weights.
-
-    offset : ndarray of shape (m, C)
-        Logits from models without the shot.
-
-    variances : ndarray of shape (C,)
-        Prior variance of the coefficients of each class.
-
-    start : ndarray of shape (C, r) or None
-        Where the search begins.
+    Multinomial logistic regression on whitened, centred features, whose `offset` (m, p) are logits from
+    models without the shot. The coefficients of a class have prior mean 0 and the given variance, (p,).
     """
+    features, codes = shots.features.astype(offset.dtype), shots.targets
+    weights = shots.weights.astype(offset.dtype)
     rows, shape = np.arange(len(codes)), (len(variances), features.shape[1])
-    features = features.astype(offset.dtype, copy=False)
     precisions = 1 / variances[:, None]
     # Units in which all classes have about the same posterior variance; they only change the speed.
     curvature = np.einsum("ij,ij,i", features, features, weights) / (25 * shape[1])
@@ -285,7 +270,7 @@ def fit_correction(
         logits += offset
         loss, rest = log_loss(logits, codes, weights)
         rest[rows, codes] -= 1
-        rest *= weights.astype(rest.dtype)[:, None]
+        rest *= weights[:, None]
         return loss, rest
 
     def cost(flat: NDArray[Any]) -> tuple[float, NDArray[Any]]:
@@ -305,73 +290,68 @@ def fit_correction(
     return coef, -residuals(coef)[1]
 
 
-@dataclass(frozen=True)
-class FewShotModel:
+class Shots(NamedTuple):
+    """Labelled samples with their folds; `targets` are positions in `present`, the classes that have shots."""
+
+    features: NDArray[Any]
+    codes: NDArray[Any]
+    weights: NDArray[Any]
+    folds: NDArray[Any]
+    present: NDArray[Any]
+    targets: NDArray[Any]
+
+    def statistics(self, n_classes: int, rows: Any = slice(None)) -> Statistics:
+        """Sum up some of the shots."""
+        return Statistics.of(self.features[rows], self.codes[rows], self.weights[rows], n_classes)
+
+    def even_weights(self) -> NDArray[Any]:
+        """Weights (m,) that give all classes the same total, as queries are assumed to have.
+
+        Their sum is the size of a balanced sample with the same information.
+        """
+        counts = np.bincount(self.targets, self.weights)
+        there = np.minimum(counts, 1)
+        information = there.sum() / (there**2 / counts).sum()
+        result: NDArray[Any] = self.weights * information * (there / counts)[self.targets]
+        return result
+
+
+class FewShotModel(NamedTuple):
     """A fitted classifier: its logits are the sum of three linear parts.
 
-    Parameters
-    ----------
-    text_weight, means_weight : float
-        Factors of the text logits and of the discriminants.
-
-    shrinkage : float
-        Of the covariance.
-
-    means_coef, means_intercept : ndarray of shape (C, d) and (C,)
-        The discriminants' part.
-
-    correction_coef, correction_intercept : ndarray of shape (C, d) and (C,)
-        The correction.
-
-    coef, intercept : ndarray of shape (C, d) and (C,)
-        The sum of the three.
-
-    statistics : Statistics
-        Of the shots.
-
-    prior, means : ndarray of shape (C, d) or None
-        Class means as predicted from the text, and with the shots; None without shots.
-
-    weights : ndarray of shape (m,)
-        Weight of each shot given, times the probability that its label is right.
-
-    evidence : dict of ndarray
-        What `shot_contributions` needs; empty without shots.
+    Each part is a pair of coefficients (C, d) and intercepts (C,). The text part is `text_weight` times the
+    text logits. `prior` and `means` (C, d) are the class means as predicted from the text, and with the
+    shots; None without shots. `weights` (m,) are those of the shots, times the probabilities that their
+    labels are right. `evidence` is what `shot_contributions` needs; empty without shots.
     """
 
     text_weight: float
     means_weight: float
     shrinkage: float
-    means_coef: NDArray[Any]
-    means_intercept: NDArray[Any]
-    correction_coef: NDArray[Any]
-    correction_intercept: NDArray[Any]
-    coef: NDArray[Any]
-    intercept: NDArray[Any]
+    text_part: tuple[NDArray[Any], NDArray[Any]]
+    means_part: tuple[NDArray[Any], NDArray[Any]]
+    correction_part: tuple[NDArray[Any], NDArray[Any]]
     statistics: Statistics
     prior: NDArray[Any] | None
     means: NDArray[Any] | None
     weights: NDArray[Any]
     evidence: dict[str, NDArray[Any]]
 
+    @property
+    def coef(self) -> NDArray[Any]:
+        """Coefficients (C, d) of the logits."""
+        result: NDArray[Any] = self.text_part[0] + self.means_part[0] + self.correction_part[0]
+        return result
 
-@dataclass(frozen=True)
-class _Weights:
-    """What is chosen on held-out shots.
-
-    `logits` (m, p) are the text and the discriminants from models without the shot, for the p classes
-    that have shots; `tested` says whether there are enough of them.
-    """
-
-    text: float
-    means: float
-    shrinkage: float
-    logits: NDArray[Any]
-    tested: bool
+    @property
+    def intercept(self) -> NDArray[Any]:
+        """Intercepts (C,) of the logits."""
+        result: NDArray[Any] = self.means_part[1] + self.correction_part[1]
+        return result
 
 
 def fit_few_shot(
-    shots: NDArray[Any],
+    features: NDArray[Any],
     codes: NDArray[Any],
     weights: NDArray[Any] | None = None,
     *,
@@ -384,7 +364,7 @@ def fit_few_shot(
 
     Parameters
     ----------
-    shots : ndarray of shape (m, d)
+    features : ndarray of shape (m, d)
         Unit features of the shots; m may be 0.
 
     codes : ndarray of shape (m,)
@@ -405,83 +385,71 @@ def fit_few_shot(
     n_classes : int
         Number of classes C.
     """
-    width = shots.shape[1]
-    all_weights = np.ones(len(shots)) if weights is None else weights.astype(np.float64)
-    scaled = np.zeros((n_classes, width))
+    all_weights = np.ones(len(features)) if weights is None else weights.astype(np.float64)
+    rows, width, zeros = np.flatnonzero(all_weights), features.shape[1], np.zeros(n_classes)
+    features, codes = features[rows].astype(np.float64), codes[rows]
+    text_coef = np.zeros((n_classes, width))
     if text is not None:
         text = text.astype(np.float64)
-        scaled = logit_scale * text
-    rows = np.flatnonzero(all_weights)
-    shots, codes, weights = shots[rows].astype(np.float64), codes[rows], all_weights[rows]
+        text_coef = logit_scale * text
     if not len(rows):
-        none = np.zeros(n_classes)
-        nothing = Statistics(none, np.zeros_like(scaled), np.zeros((width, width)))
-        empty = np.zeros_like(scaled), none, np.zeros_like(scaled), none
-        return FewShotModel(
-            1.0, 0.0, SHRINKAGES[0], *empty, scaled, none, nothing, None, None, all_weights, {}
-        )
+        empty, text_part = (np.zeros_like(text_coef), zeros), (text_coef, zeros)
+        statistics = Statistics.of(features, codes, all_weights[rows], n_classes)
+        parts = text_part, empty, empty, statistics
+        return FewShotModel(1.0, 0.0, SHRINKAGES[0], *parts, None, None, all_weights, {})
     folds = balanced_folds(
-        shots, codes, weights, None if groups is None else groups[rows], max_folds=MAX_FOLDS
+        features,
+        codes,
+        all_weights[rows],
+        None if groups is None else groups[rows],
+        max_folds=MAX_FOLDS,
     )
     # Few shots and classes span few directions, and nothing is learnt about the others.
-    basis = _basis(shots, text)
-    inner = shots @ basis
-    inner_text = None if text is None else text @ basis
-    present, targets = np.unique(codes, return_inverse=True)
-
-    def first_stage(weights: NDArray[Any]) -> tuple[Statistics, _Weights]:
-        statistics = Statistics.of(inner, codes, weights, n_classes)
-        return statistics, _choose_weights(
-            inner, codes, weights, folds, statistics, inner_text, logit_scale, width
-        )
-
-    statistics, chosen = first_stage(weights)
-    beliefs = _label_beliefs(chosen, targets, weights)
+    basis = _basis(features, text)
+    if text is not None:
+        text = text @ basis
+    classes = np.unique(codes, return_inverse=True)
+    shots = Shots(features @ basis, codes, all_weights[rows], folds, *classes)
+    chosen = _choose_weights(shots, text, logit_scale, n_classes, width)
+    beliefs = _label_beliefs(chosen, shots)
     if beliefs is not None:
-        all_weights = all_weights.copy()
         all_weights[rows] *= beliefs
-        weights = all_weights[rows]
-        statistics, chosen = first_stage(weights)
-    model = Discriminants(statistics, inner_text, chosen.shrinkage, width)
-    counts, alpha = statistics.counts, chosen.means
+        shots = shots._replace(weights=all_weights[rows])
+        chosen = _choose_weights(shots, text, logit_scale, n_classes, width)
+    alpha, model, counts = chosen.means, chosen.model, chosen.counts
     triangle = np.tril(model.factor[0])
-    white = solve_triangular(triangle, (inner - model.centre).T, lower=True).T
+    white = shots._replace(
+        features=solve_triangular(triangle, (shots.features - model.centre).T, lower=True).T
+    )
     # The uncertainty of the class means, and the error of one covariance for all classes.
-    variances = np.maximum(alpha / (KAPPA + counts[present]) + alpha**2, 1e-12)
-    correction, residuals = fit_correction(white, targets, weights, chosen.logits, variances)
-    scale = _confidence(white, targets, weights, folds, counts, chosen, variances, correction)
+    variances = np.maximum(alpha / (KAPPA + counts[shots.present]) + alpha**2, 1e-12)
+    correction, residuals = fit_correction(white, chosen.logits, variances)
+    scale = _confidence(white, chosen, variances, correction)
     if not chosen.tested:
         scale = UNTESTED_WITHOUT_TEXT if text is None else UNTESTED
-    # The mean of a class with few shots fits its images less well, by the squared error of the mean.
-    offsets = alpha * model.error / 2 * KAPPA / (KAPPA + counts)
+    # A class with few shots fits its images less well: by the squared error of its mean.
+    offsets = scale * alpha * model.error / 2 * KAPPA / (KAPPA + counts)
     if text is None:
         # Without text, a class with less than one shot must not win by its prior mean.
-        offsets += np.log(np.maximum(np.minimum(counts, 1), 1e-6)) / scale
-    inner_correction = np.zeros((n_classes, inner.shape[1]))
-    inner_correction[present] = solve_triangular(triangle, correction.T, lower=True, trans=1).T
-    means_coef = scale * alpha * model.coef @ basis.T
-    means_intercept = scale * (alpha * model.intercept + offsets)
-    correction_coef = scale * inner_correction @ basis.T
-    correction_intercept = -scale * inner_correction @ model.centre
+        offsets += np.log(np.clip(counts, 1e-6, 1))
+    coef = np.zeros_like(model.coef)
+    coef[shots.present] = scale * solve_triangular(triangle, correction.T, lower=True, trans=1).T
     return FewShotModel(
-        text_weight=scale * chosen.text,
-        means_weight=scale * alpha,
-        shrinkage=chosen.shrinkage,
-        means_coef=means_coef,
-        means_intercept=means_intercept,
-        correction_coef=correction_coef,
-        correction_intercept=correction_intercept,
-        coef=scale * chosen.text * scaled + means_coef + correction_coef,
-        intercept=means_intercept + correction_intercept,
-        statistics=Statistics.of(shots, codes, weights, n_classes),
-        prior=model.prior @ basis.T,
-        means=model.means @ basis.T,
-        weights=all_weights,
-        evidence={
+        scale * chosen.text,
+        scale * alpha,
+        chosen.shrinkage,
+        (scale * chosen.text * text_coef, zeros),
+        (scale * alpha * model.coef @ basis.T, scale * alpha * model.intercept + offsets),
+        (coef @ basis.T, -coef @ model.centre),
+        Statistics.of(features, codes, shots.weights, n_classes),
+        model.prior @ basis.T,
+        model.means @ basis.T,
+        all_weights,
+        {
             "centre": basis @ model.centre,
             "precision": model.solve(basis) @ basis.T,
             "rows": rows,
-            "present": present,
+            "present": shots.present,
             "variances": scale * variances,
             **_sparse(residuals),
         },
@@ -496,129 +464,94 @@ def _basis(shots: NDArray[Any], text: NDArray[Any] | None) -> NDArray[Any]:
     return np.linalg.qr(rows.T)[0]
 
 
+class _Chosen(NamedTuple):
+    """What is chosen on held-out shots.
+
+    `logits` (m, p) are the text and the discriminants from models without the shot, for the p classes
+    that have shots; `tested` says whether there are enough of them. `model` has all shots.
+    """
+
+    text: float
+    means: float
+    shrinkage: float
+    logits: NDArray[Any]
+    tested: bool
+    model: Discriminants
+    counts: NDArray[Any]
+
+
 def _choose_weights(
-    shots: NDArray[Any],
-    codes: NDArray[Any],
-    weights: NDArray[Any],
-    folds: NDArray[Any],
-    statistics: Statistics,
-    text: NDArray[Any] | None,
-    logit_scale: float,
-    width: int,
-) -> _Weights:
+    shots: Shots, text: NDArray[Any] | None, logit_scale: float, n_classes: int, width: int
+) -> _Chosen:
     """Choose weights and shrinkage by the log-loss of each fold under models without it.
 
     Only classes that have shots compete: queries may show the others just as often.
     """
-    counts = statistics.counts
-    present, targets = np.unique(codes, return_inverse=True)
-    dtype = np.float64 if len(codes) * len(present) < 2**20 else np.float32
-    text_logits = None
-    if text is not None:
-        text_logits = (shots @ (logit_scale * text[present].T)).astype(dtype)
-    n_folds = folds.max() + 1
-    rests = [
-        statistics.without(Statistics.of(shots[out], codes[out], weights[out], len(counts)))
-        for out in (folds == fold for fold in range(n_folds))
-    ]
+    features, folds, present = shots.features, shots.folds, shots.present
+    whole = shots.statistics(n_classes)
+    # Double precision, unless it would take much memory.
+    dtype = np.float64 if len(folds) * len(present) < 2**20 else np.float32
+    outs = [folds == fold for fold in range(folds.max() + 1)]
+    rests = [whole.without(shots.statistics(n_classes, out)) for out in outs]
     # A shot tests a model that has other shots of its class. If there are fewer of these shots than
     # classes, they would decide too much.
-    tests = np.array([rest.counts for rest in rests])[folds, codes] > 0
-    tested = float(weights[tests].sum()) >= len(present)
-    even = even_weights(codes, weights, counts)
-    asked = np.flatnonzero(tests if tested else np.ones(len(codes), bool))
-    if len(asked) > ENOUGH:
-        asked = asked[folds[asked] <= np.sort(folds[asked])[ENOUGH]]
+    tests = np.array([rest.counts for rest in rests])[folds, shots.codes] > 0
+    tested = float(shots.weights[tests].sum()) >= len(present)
+    rows = np.flatnonzero(tests | (not tested))
+    if len(rows) > ENOUGH:
+        rows = rows[folds[rows] <= np.sort(folds[rows])[ENOUGH]]
+    even = shots.even_weights()[rows]
+    kept = [rest for rest in rests if tested and rest.counts.any()] or [whole]
+    per_class = np.mean([rest.counts.sum() / rest.present for rest in kept])
+    candidates: tuple[float, ...] = SHRINKAGES[:1]
+    if tested:
+        candidates = SHRINKAGES if text is None else (SHRINKAGE,)
     best: Any = None
-    if not tested:
-        shrinkages: tuple[float, ...] = SHRINKAGES[:1]
-    else:
-        shrinkages = SHRINKAGES if text is None else (SHRINKAGE,)
-    for shrinkage in shrinkages:
-        whole = Discriminants(statistics, text, shrinkage, width)
-        spread = logit_scale * SPREAD_OF_TEXT
+    for shrinkage in candidates:
+        model = Discriminants(whole, text, shrinkage, width)
+        usual = SPREAD_OF_TEXT if text is None else model.spread(text)
+        spread = SPREAD * np.sqrt(per_class) * usual * logit_scale
+        parts, units = [], [model.weight_for(spread)]
         if text is not None:
-            spread = whole.spread(logit_scale * text)
-        models = [
-            Discriminants(rest, text, shrinkage, width) if tested and rest.counts.any() else None
-            for rest in rests
-        ]
-        kept = [rest.counts.sum() / rest.present for rest in rests if rest.counts.any()]
-        per_class = np.mean(kept) if tested else counts.sum() / statistics.present
-        unit = SPREAD * np.sqrt(per_class) * spread
-        units, logits = [], np.zeros((len(codes), len(present)), dtype)
-        for fold, model in enumerate(models):
-            if model is not None:
-                out = folds == fold
-                units.append(_ratio(unit, model))
-                part = shots[out] @ model.coef[present].T + model.intercept[present]
-                logits[out] = units[-1] * part
-        parts = ([] if text_logits is None else [text_logits]) + ([logits] if tested else [])
-        found, cost = np.ones(0), 0.0
-        if parts:
-            found, cost = most_probable_weights(
-                [part[asked] for part in parts], targets[asked], even[asked]
-            )
-        if best is None or cost < best[0] - 1e-6 * abs(best[0]):
-            held_out = sum(
-                (f * part for f, part in zip(found.astype(dtype), parts, strict=True)),
-                np.zeros_like(logits),
-            )
+            parts.append((features @ (logit_scale * text[present].T)).astype(dtype))
+        if tested:
+            parts.append(np.zeros((len(folds), len(present)), dtype))
+            for out, rest in zip(outs, rests, strict=True):
+                if rest.counts.any():
+                    part = Discriminants(rest, text, shrinkage, width)
+                    units.append(part.weight_for(spread))
+                    logits = features[out] @ part.coef[present].T + part.intercept[present]
+                    parts[-1][out] = units[-1] * logits
+        found, cost = most_probable_weights([p[rows] for p in parts], shots.targets[rows], even)
+        if best is None or cost < best[0]:
+            logits = np.zeros((len(folds), len(present)), dtype)
+            for factor, part_logits in zip(found, parts, strict=True):
+                logits += dtype(factor) * part_logits
             # The covariance of all shots may be smaller than those of the folds, and its discriminants larger.
-            alpha = (
-                min(np.mean(units), _ratio(unit, whole)) * found[-1]
-                if tested
-                else _ratio(unit, whole)
-            )
-            best = (
-                cost,
-                _Weights(
-                    float(found[0]) if text is not None else 1.0,
-                    float(alpha),
-                    shrinkage,
-                    held_out,
-                    tested,
-                ),
-            )
-    result: _Weights = best[1]
+            alpha = min(units[0], np.mean(units[1:])) * found[-1] if tested else units[0]
+            text_weight = float(found[0]) if text is not None else 1.0
+            chosen = text_weight, float(alpha), shrinkage, logits, tested, model, whole.counts
+            best = cost, _Chosen(*chosen)
+    result: _Chosen = best[1]
     return result
 
 
-def _ratio(unit: float, model: Discriminants) -> float:
-    """Weight at which the discriminants of a model have this spread; 0 if the means are equal."""
-    own = model.spread(model.coef, model.intercept)
-    return unit / own if own > 1e-9 * max(1.0, float(np.abs(model.intercept).max())) else 0.0
-
-
-def even_weights(codes: NDArray[Any], weights: NDArray[Any], counts: NDArray[Any]) -> NDArray[Any]:
-    """Weights (m,) that give all classes with shots the same total, as queries are assumed to have.
-
-    Their sum is the size of a balanced sample with the same information.
-    """
-    there = np.minimum(counts, 1)
-    shares = there / np.where(counts > 0, counts, 1)
-    information = there.sum() / (there * shares).sum()
-    result: NDArray[Any] = weights * information * shares[codes]
-    return result
-
-
-def _label_beliefs(
-    chosen: _Weights, codes: NDArray[Any], weights: NDArray[Any]
-) -> NDArray[Any] | None:
+def _label_beliefs(chosen: _Chosen, shots: Shots) -> NDArray[Any] | None:
     """Probability that each label is right, (m,); None if nearly all are.
 
     A label is right, or with probability e any class at random. The most probable e and the
     temperature of the held-out logits are found together, by expectation-maximisation.
     """
-    logits, n_classes = chosen.logits, chosen.logits.shape[1]
+    logits, codes, weights = chosen.logits, shots.targets, shots.weights
+    n_classes = logits.shape[1]
     if not chosen.tested or n_classes < 2:
         return None
     rows, right, wrong = np.arange(len(codes)), np.ones(len(codes)), 0.0
     for _ in range(10):
-        temperature = most_probable_weights([logits], codes, weights * right)[0][0]
-        p = log_loss(logits.dtype.type(temperature) * logits, codes, weights)[1][rows, codes]
-        before, wrong = wrong, _share_of_wrong(p.astype(np.float64), weights, n_classes)
-        right = right_labels(p.astype(np.float64), wrong, n_classes)
+        factor = logits.dtype.type(most_probable_weights([logits], codes, weights * right)[0][0])
+        p = log_loss(factor * logits, codes, weights)[1][rows, codes].astype(np.float64)
+        before, wrong = wrong, _share_of_wrong(p, weights, n_classes)
+        right = right_labels(p, wrong, n_classes)
         if abs(wrong - before) < LEAST_WRONG / 10:
             break
     return right if wrong >= LEAST_WRONG else None
@@ -655,34 +588,28 @@ def _share_of_wrong(held_out: NDArray[Any], weights: NDArray[Any], n_classes: in
 
 
 def _confidence(
-    white: NDArray[Any],
-    codes: NDArray[Any],
-    weights: NDArray[Any],
-    folds: NDArray[Any],
-    counts: NDArray[Any],
-    chosen: _Weights,
-    variances: NDArray[Any],
-    start: NDArray[Any],
+    white: Shots, chosen: _Chosen, variances: NDArray[Any], start: NDArray[Any]
 ) -> float:
     """Factor of all logits at which the probabilities of held-out shots, corrected, are calibrated.
 
     With two folds, the logits that a correction learns from come from models that know the shots that it
     is tested on. Then it is left out.
     """
-    n_folds = folds.max() + 1
-    if not chosen.tested:
-        return 1.0
-    tested = folds < (CONFIDENCE_FOLDS if len(codes) < ENOUGH else 1)
-    logits = chosen.logits[tested].copy()
-    if n_folds > 2:
+    folds = white.folds
+    tested = folds < (3 if len(folds) < ENOUGH else 1)
+    logits = chosen.logits.copy()
+    if chosen.tested and folds.max() > 1:
         for fold in range(folds[tested].max() + 1):
-            rest, out = folds != fold, folds == fold
-            coef, _ = fit_correction(
-                white[rest], codes[rest], weights[rest], chosen.logits[rest], variances, start
+            out, rest = folds == fold, folds != fold
+            others = white._replace(
+                features=white.features[rest],
+                targets=white.targets[rest],
+                weights=white.weights[rest],
             )
-            logits[folds[tested] == fold] += (white[out] @ coef.T).astype(logits.dtype)
-    even = even_weights(codes, weights, counts[counts > 0])[tested]
-    return float(most_probable_weights([logits], codes[tested], even)[0][0])
+            coef, _ = fit_correction(others, chosen.logits[rest], variances, start)
+            logits[out] += (white.features[out] @ coef.T).astype(logits.dtype)
+    even = white.even_weights()[tested]
+    return float(most_probable_weights([logits[tested]], white.targets[tested], even)[0][0])
 
 
 def _sparse(residuals: NDArray[Any]) -> dict[str, NDArray[Any]]:

@@ -1,0 +1,267 @@
+"""Unlabelled images in a fitted few-shot classifier.
+
+The mean answer of a classifier for a pool of images is uneven for two reasons: the classes are not equally
+frequent there, and the classifier favours some classes. A prior for each tells them apart:
+
+    shares ~ Dirichlet(1 / v, ..., 1 / v)     v: relative variance of the shares, estimated on the pool
+    bias of a class ~ normal, in the logarithm
+
+What the shares do not explain is corrected by offsets, the less the fewer images there are and the more the
+shares vary. With the responsibilities that follow, the images are added to the statistics of the shots
+(expectation-maximisation), and the discriminants of these means are added to the logits. A class without
+images in the pool keeps its offset and its mean. Images of no class are found beforehand, by the cosines
+with the texts.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sktip._maths.few_shot import LEAST_LOGIT, SHRINKAGE, Discriminants, Statistics
+
+#: Weight of an unlabelled image in shots, and spread of the discriminants relative to that of the logits, per
+#: square root of a shot.
+WORTH, SPREAD = 0.3, 0.3
+#: Variance of the bias of a classifier, in the logarithm: before the pool is seen, and what is corrected.
+BIAS, CORRECTABLE = 1.0, 0.1
+#: Least relative variance of the class shares.
+LEAST_VARIANCE = 0.01
+#: Images with a cosine above this share the weight of one. So many neighbours are compared.
+COPY, NEIGHBOURS = 0.98, 256
+#: Images whose weight draws the variances of known and of unknown images to a common one.
+COMMON = 20
+#: Rounds of expectation-maximisation.
+ROUNDS = 2
+#: Probabilities in memory at once. Of a larger pool, evenly spaced images are used.
+CELLS = 2**24
+
+
+class PoolAnswer(NamedTuple):
+    """The classifier with a pool of unlabelled images.
+
+    `coef` (C, d) and `intercept` (C,) are for queries of equally frequent classes; for queries like the pool,
+    `prior_offsets` (C,) are added. `shares` (C,) of the classes among the known images have standard
+    errors `errors`; `unknown` is the share of images of no class. `means` (C, d) are the class means of shots
+    and pool, or None.
+    """
+
+    coef: NDArray[Any]
+    intercept: NDArray[Any]
+    prior_offsets: NDArray[Any]
+    shares: NDArray[Any]
+    errors: NDArray[Any]
+    unknown: float
+    means: NDArray[Any] | None
+
+
+def add_pool(
+    coef: NDArray[Any],
+    intercept: NDArray[Any],
+    statistics: Statistics,
+    pool: NDArray[Any],
+    text: NDArray[Any] | None,
+) -> PoolAnswer:
+    """Add unlabelled images to a fitted classifier.
+
+    Parameters
+    ----------
+    coef, intercept : ndarray of shape (C, d) and (C,)
+        The classifier without them; its probabilities are calibrated.
+
+    statistics : Statistics
+        Of the shots.
+
+    pool : ndarray of shape (n, d), float32
+        Unit features of the images; n may be 0. Their order and exact repetitions change nothing.
+
+    text : ndarray of shape (C, d) or None
+        Unit text features.
+    """
+    n_classes = len(intercept)
+    if not len(pool):
+        even = np.full(n_classes, 1 / n_classes)
+        errors = np.sqrt(even * (1 - even))
+        return PoolAnswer(coef, intercept, np.zeros(n_classes), even, errors, 0.0, None)
+    images, copies = _distinct(pool)
+    if len(images) * n_classes > CELLS:
+        rows = np.linspace(0, len(images) - 1, max(1, CELLS // n_classes)).astype(int)
+        images, copies = images[rows], copies[rows]
+    p = probabilities(images, coef, intercept)
+    weights = _shared_weights(images, coef, p)
+    if text is None:
+        lengths = np.linalg.norm(statistics.sums, axis=1, keepdims=True)
+        text_or_means = statistics.sums / np.maximum(lengths, 1e-12)
+    else:
+        text_or_means = text
+    cosines = (images @ text_or_means.T.astype(np.float32)).max(axis=1)
+    known = _upper_of_two(cosines.astype(np.float64), weights.astype(np.float64))
+    weights = (weights * known).astype(np.float32)
+    n = float(weights.sum(dtype=np.float64))
+    if n < 1e-6:
+        even = np.full(n_classes, 1 / n_classes)
+        errors = np.sqrt(even * (1 - even))
+        return PoolAnswer(coef, intercept, np.zeros(n_classes), even, errors, 1.0, None)
+    moment = (images * weights[:, None]).T @ images
+    mean = weights @ images / n
+    spread = _spread(coef, intercept, mean, moment / n)
+    shares, variance, worth = _class_shares(p, weights)
+    shots = float(statistics.counts.mean())
+    after, offsets, means = (coef, intercept), _offsets(p, weights, shares, variance), None
+    for _ in range(ROUNDS):
+        q = _responsibilities(p, shares * np.exp(offsets))
+        soft = weights @ q
+        both = Statistics(
+            statistics.counts + soft,
+            statistics.sums + (q * weights[:, None]).T @ images,
+            statistics.moment + moment,
+        )
+        model = Discriminants(both, text, SHRINKAGE, images.shape[1])
+        # A pool that lacks most classes has a median of 0, and changes nothing.
+        typical = WORTH * float(np.median(soft))
+        own = _spread(model.coef, model.intercept, mean, moment / n)
+        alpha = SPREAD * typical / np.sqrt(typical + shots + 1e-12) * spread
+        alpha = alpha / own if own > 1e-9 * max(1.0, float(np.abs(model.intercept).max())) else 0.0
+        after, means = (coef + alpha * model.coef, intercept + alpha * model.intercept), model.means
+        p = probabilities(images, *after)
+        offsets = _offsets(p, weights, shares, variance)
+    q = _responsibilities(p, shares * np.exp(offsets))
+    # What is in the pool counts each image once, and repeated ones as often.
+    counts = copies * known
+    found = np.asarray(counts @ q, np.float64) / counts.sum()
+    # Which class each image has, and which images were drawn at all.
+    within = np.asarray(weights**2 @ (q * (1 - q)), np.float64) / n**2
+    errors = np.sqrt(within + found * (1 - found) / (worth * n + n_classes / variance))
+    return PoolAnswer(
+        after[0],
+        after[1] + offsets,
+        np.log(shares * n_classes),
+        found,
+        errors,
+        float(1 - counts.sum() / copies.sum()),
+        means,
+    )
+
+
+def probabilities(
+    images: NDArray[Any], coef: NDArray[Any], intercept: NDArray[Any]
+) -> NDArray[Any]:
+    """Probabilities (n, C) in single precision."""
+    p: NDArray[Any] = images @ np.ascontiguousarray(coef.T, np.float32)
+    p += intercept.astype(np.float32)
+    p -= p.max(axis=1, keepdims=True)
+    np.exp(np.maximum(p, LEAST_LOGIT, out=p), out=p)
+    p /= p.sum(axis=1, keepdims=True)
+    return p
+
+
+def _responsibilities(p: NDArray[Any], factors: NDArray[Any]) -> NDArray[Any]:
+    q: NDArray[Any] = p * factors.astype(np.float32)
+    q /= q.sum(axis=1, keepdims=True)
+    return q
+
+
+def _distinct(pool: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Different rows in an order of their own, and how often each is there."""
+    pool = np.ascontiguousarray(pool, np.float32)
+    keys = pool.view(np.dtype((np.void, 4 * pool.shape[1]))).ravel()
+    _, rows, counts = np.unique(keys, return_index=True, return_counts=True)
+    return pool[rows], counts
+
+
+def _shared_weights(images: NDArray[Any], coef: NDArray[Any], p: NDArray[Any]) -> NDArray[Any]:
+    """Let near copies share the weight of one image.
+
+    Only neighbours along the coefficients of the predicted class are compared, so that the work grows
+    linearly with the pool.
+    """
+    weights, predicted = np.ones(len(images), np.float32), p.argmax(axis=1)
+    along = np.einsum("ij,ij->i", images, coef.astype(np.float32)[predicted])
+    order = np.lexsort((along, predicted))
+    for own in np.split(order, np.flatnonzero(np.diff(predicted[order])) + 1):
+        for start in range(0, len(own), NEIGHBOURS):
+            part = own[start : start + NEIGHBOURS]
+            window = own[max(0, start - NEIGHBOURS) : start + 2 * NEIGHBOURS]
+            alike = (images[part] @ images[window].T > COPY).sum(axis=1)
+            weights[part] = 1 / np.maximum(alike, 1)
+    return weights
+
+
+def _upper_of_two(scores: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
+    """Probability that a score is of the upper of two normal distributions.
+
+    It is 1 unless two explain the scores better than one (Bayesian information criterion) and lie apart.
+    """
+    ones, n = np.ones(len(scores)), weights.sum()
+    mean = weights @ scores / n
+    variance = weights @ (scores - mean) ** 2 / n
+    if n < 2 or variance < 1e-12:
+        return ones
+    order = np.argsort(scores, kind="stable")
+    ranks = np.cumsum(weights[order]) / n
+    means = scores[order][np.searchsorted(ranks, [0.2, 0.8]).clip(0, len(scores) - 1)]
+    variances, parts = np.full(2, variance / 2), np.full(2, 0.5)
+    for _ in range(100):
+        logs = np.log(parts) - 0.5 * np.log(variances)
+        logs = logs - (scores[:, None] - means) ** 2 / (2 * variances)
+        total = np.logaddexp(logs[:, 0], logs[:, 1])
+        own = np.exp(logs - total[:, None])
+        mass = weights @ own + 1e-9
+        parts, means = mass / mass.sum(), (weights * scores) @ own / mass
+        squares = weights @ (own * (scores[:, None] - means) ** 2)
+        variances = (squares + COMMON * squares.sum() / n) / (mass + COMMON) + 1e-9
+    better = weights @ total + n * (0.5 * np.log(variance) + 0.5) > 1.5 * np.log(n)
+    if not better or means[1] - means[0] < 2 * np.sqrt(variances.mean()):
+        return ones
+    # Beyond the two means, the wider distribution would win.
+    return np.where(scores > means[1], 1.0, np.where(scores < means[0], 0.0, own[:, 1]))
+
+
+def _class_shares(p: NDArray[Any], weights: NDArray[Any]) -> tuple[NDArray[Any], float, float]:
+    """Shares (C,), their relative variance, and what an image counts beside the prior.
+
+    The mean product of the posteriors of two images shows the variance of the shares, times the squared purity
+    of the posteriors, plus the bias that blurred posteriors let through.
+    """
+    n_classes, w = p.shape[1], weights.astype(np.float64)
+    n, squares = w.sum(), np.einsum("ij,ij->i", p, p, dtype=np.float64)
+    mean, purity = w @ p / n, w @ squares / n
+    bias, pairs = BIAS * (1 - purity) ** 2, n**2 - w @ w
+    # Only pairs of different images, so that noise adds nothing; a single image shows nothing.
+    uneven = 0.0
+    if pairs > 1e-6 * n**2:
+        uneven = n_classes * (n**2 * (mean @ mean) - w**2 @ squares) / pairs - 1
+    variance = max((uneven - bias) / purity**2, LEAST_VARIANCE)
+    worth = 1 / (1 + n * bias / (n_classes * purity))
+    counts = worth * n * mean
+    for _ in range(5):
+        shares = (counts + 1 / variance) / (counts.sum() + n_classes / variance)
+        counts = worth * shares * (p.T @ (w / np.maximum(p @ shares, 1e-30)))
+    shares = (counts + 1 / variance) / (counts.sum() + n_classes / variance)
+    return shares, float(variance), float(worth)
+
+
+def _offsets(
+    p: NDArray[Any], weights: NDArray[Any], shares: NDArray[Any], variance: float
+) -> NDArray[Any]:
+    """Offsets (C,) after which the mean posterior is closer to the shares."""
+    n, factors = float(weights.sum(dtype=np.float64)), shares.copy()
+    counts = shares * (p.T @ (weights / np.maximum(p @ shares, 1e-30)))
+    for _ in range(8):
+        means = factors * (p.T @ (weights / np.maximum(p @ factors, 1e-30))) / n
+        factors *= (shares + 1e-6) / (means + 1e-6)
+        factors /= factors.sum()
+    found = np.log(factors / shares)
+    found -= shares @ found
+    noise = variance + 1 / np.maximum(counts, 1e-9)
+    result: NDArray[Any] = found * CORRECTABLE / (CORRECTABLE + noise)
+    return result
+
+
+def _spread(
+    coef: NDArray[Any], intercept: NDArray[Any], mean: NDArray[Any], moment: NDArray[Any]
+) -> float:
+    """Deviation of logits over classes, root mean square over images of these moments."""
+    coef, intercept = coef - coef.mean(axis=0), intercept - intercept.mean()
+    square = (coef @ moment * coef).sum() + 2 * intercept @ (coef @ mean) + intercept @ intercept
+    return float(np.sqrt(max(square, 0) / len(intercept)))
