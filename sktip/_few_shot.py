@@ -3,41 +3,41 @@
 # The annotations of nested functions would be evaluated anew in every call.
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
 
-from sktip._base import NOTHING
+from sktip._base import NOTHING, BaseCLIPClassifier, reads_images
 from sktip._encoder import CLIPFeatureTransformer
-from sktip._shots.kept import KeptSamplesClassifier
+from sktip._images.pictures import as_image_list
+from sktip._maths.unit import unit_norm
+from sktip._shots.kept import KeptShotsMixin
+from sktip._utils.explanation import ExplanationMixin
 from sktip._utils.fitting import extends_fit, fits
-from sktip._utils.labels import numbered
-from sktip._utils.prediction import LinearPredictionMixin
+from sktip._utils.labels import check_groups, codes_of, numbered
+from sktip._utils.prediction import LinearPredictionMixin, row_blocks
 from sktip._utils.progress import progress
-from sktip._utils.text_prior_parts import TextPriorPartsMixin
+from sktip.exceptions import ImageReadError
 
-#: Without text, the logit of a class with less than one shot is lowered by the logarithm of its count,
-#: which counts as at least this.
-RAREST = 1e-6
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
-class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesClassifier):
+class FewShotClassifier(
+    ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, BaseCLIPClassifier
+):
     r"""The classifier to start with: learns from class names, shots and unlabelled images.
 
-    The mean image feature of a class is predicted from the text feature of its name, and updated with
-    its shots. A query f gets the logits
-
-    .. math::
-        a s f W^\top + \alpha \, g(f) + c(f)
-
-    where s is CLIP's logit scale, W the text features, g the linear discriminant of the class means,
-    and c a correction: a logistic regression that learns, from held-out shots, what the first two
-    terms miss. Unlabelled images, if there are any, improve the means and the covariance. `fit`
-    chooses every weight on the shots. The result is linear: the cost of a prediction does not depend
-    on the number of shots.
+    It guesses from the name of a class how its images look, and corrects the guess with the shots: the
+    labelled images. Images without labels, if there are any, improve it further, and tell how many of each
+    class there are. There is nothing to tune: `fit` chooses every weight on held-out shots. The result is
+    linear, so that the cost of a prediction does not depend on the number of shots.
 
     Read more in the :ref:`User Guide <guide_few_shot>`.
 
@@ -69,6 +69,10 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
         Weight of each class, by label, which multiplies `sample_weight`. ``"balanced"`` gives all
         classes with shots the same total weight.
 
+    priors : {"uniform", "unlabeled"} or array-like of shape (C,), default="uniform"
+        How often queries belong to each class: equally often; as often as the images of `X_unlabeled`,
+        which the queries resemble; or these shares, in the order of the classes.
+
     logit_scale : float, default=None
         Scale s of CLIP's logits. If None, the model's own, or 100 without an encoder.
 
@@ -98,16 +102,13 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
         Intercepts of the logits.
 
     text_weight_ : float
-        Factor a of the text logits.
+        Factor of the text logits.
 
     means_weight_ : float
-        Factor :math:`\alpha` of the discriminants; 0 without shots.
+        Factor of the discriminants of the class means; 0 without shots.
 
     shrinkage_ : float
         Fraction of the covariance that is replaced by its mean variance.
-
-    kappa_ : float
-        Weight of the predicted mean of a class, in shots.
 
     class_means_ : ndarray of shape (C, d) or None
         Class means: predicted from the text, and updated with the shots and the unlabelled images.
@@ -117,7 +118,7 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
         Class means as predicted from the text; without text, one mean for all classes.
 
     correction_coef_ : ndarray of shape (C, d)
-        Coefficients of the correction c, which is 0 at the centre of all classes.
+        Coefficients of the correction, a logistic regression on what text and class means miss.
 
     class_counts_ : ndarray of shape (C,)
         Number of samples of each class, or the sum of their weights.
@@ -141,15 +142,15 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
     unlabeled_ : ndarray of shape (n, d), float32, or None
         Unit features of the unlabelled images, kept for `partial_fit`.
 
-    trust_ : float or None
-        Weight of the unlabelled images, from 0, where they change nothing, to 1. None without
+    class_shares_ : ndarray of shape (C,) or None
+        Estimated share of each class among the unlabelled images that show one of the classes. None without
         unlabelled images.
 
-    evidence_ : dict of ndarray, or None
-        Arrays that `explain` uses to attribute logits to shots. None without shots.
+    class_share_errors_ : ndarray of shape (C,) or None
+        Standard errors of these shares.
 
-    n_iter_ : int
-        Rounds of expectation-maximisation over the unlabelled images.
+    unknown_share_ : float or None
+        Estimated share of the unlabelled images that show none of the classes.
 
     text_features_ : ndarray of shape (C, d) or None
         Unit-norm text features of the classes. None without a text prior.
@@ -180,9 +181,7 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
     -----
     A class without shots is predicted from its text and, if there are any, the unlabelled images.
 
-    Probabilities are calibrated on held-out shots. If CLIP's text logits suggest that the shots are
-    easier to classify than ordinary photos, as studio photos are, all logits are multiplied by a
-    factor of at least 0.7.
+    Probabilities are calibrated on held-out shots. Copies and near copies of a shot are held out together.
 
     `X_unlabeled` cannot be routed as metadata. Scikit-learn slices metadata like samples whenever it
     has as many rows as X, so each fold would silently get only some of the images. Write the loop over
@@ -208,12 +207,19 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
     """
 
     _parameter_constraints: dict = {
-        **KeptSamplesClassifier._parameter_constraints,
+        **BaseCLIPClassifier._parameter_constraints,
+        "priors": [StrOptions({"uniform", "unlabeled"}), "array-like"],
+        "n_views": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
         "device": [str, None],
         "verbose": ["verbose"],
     }
 
     _without_prior = "predictions come from the shots alone"
+
+    unlabeled_: NDArray[Any] | None
+    predicted_means_: Any
+    _evidence: dict[str, Any]
 
     def __init__(
         self,
@@ -224,6 +230,7 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
         class_names: Mapping | Sequence[str] | None = None,
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",
         class_weight: Mapping | str | None = None,
+        priors: str | ArrayLike = "uniform",
         logit_scale: float | None = None,
         n_views: int = 1,
         device: str | None = None,
@@ -236,6 +243,7 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
         self.class_names = class_names
         self.templates = templates
         self.class_weight = class_weight
+        self.priors = priors
         self.logit_scale = logit_scale
         self.n_views = n_views
         self.device = device
@@ -264,7 +272,7 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
             Their labels. Classes may have any number of shots, including none.
 
         X_unlabeled : sequence of images of length n, or array-like of shape (n, d), default=None
-            Images without labels, similar to those that will be predicted; features if X is features.
+            Images without labels; features if X is features. Some may show none of the classes.
 
         sample_weight : array-like of shape (m,), default=None
             Non-negative weight of each shot: a weight of 2 is the shot given twice. A shot of
@@ -283,7 +291,7 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
         ------
         ValueError
             If there are neither shots nor text, or the arguments are inconsistent. It is raised before
-            any image is encoded. Messages about unlabelled images begin with ``X_unlabeled``.
+            any image is encoded, but for `priors` that do not fit the classes. Messages about unlabelled images begin with ``X_unlabeled``.
 
         ImageReadError
             If an image cannot be read. The estimator stays as it was before the call.
@@ -342,42 +350,148 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
 
     def _solve(self) -> None:
         """Fit the model to all shots and unlabelled images that are kept."""
-        from sktip._maths.text_prior import add_pool, fit_text_prior
+        from sktip._maths.few_shot import fit_few_shot
+        from sktip._maths.pool import add_pool
 
         if self.text_features_ is None and not len(self.shot_codes_):
             raise ValueError(NOTHING)
-        weights = self._total_weights()
+        n_classes = len(self.classes_)
+        priors = self._given_priors()
+        weights = (
+            np.ones(len(self.shot_codes_)) if self.shot_weights_ is None else self.shot_weights_
+        )
+        if (weighted := self._class_weighted(self.shot_codes_, weights)) is not None:
+            weights = weighted
         steps = 1 if self.unlabeled_ is None else 2
         with progress("Fitting", "step", steps, verbose=self.verbose) as on_step:
-            model = fit_text_prior(
+            model = fit_few_shot(
                 self.shots_,
                 self.shot_codes_,
                 weights,
                 groups=numbered(self.shot_groups_),
                 text=self.text_features_,
                 logit_scale=self.logit_scale_,
-                n_classes=len(self.classes_),
+                n_classes=n_classes,
             )
-            if self.text_features_ is None:
-                # Without text, a class with less than one shot must not win by its prior mean.
-                rare = np.log(np.maximum(model.statistics.presence, RAREST))
-                model = replace(model, means_intercept=model.means_intercept + rare)
             on_step(text=model.text_weight, means=model.means_weight, shrinkage=model.shrinkage)
-            coef, intercept, scale = model.coef, model.intercept, 1.0
-            means = model.means
-            self.trust_, self.n_iter_ = None, 0
+            coef, intercept, means = model.coef, model.intercept, model.means
+            shares = errors = unknown = None
             if self.unlabeled_ is not None:
-                pool = add_pool(model, self.unlabeled_, self.text_features_)
-                coef, intercept, scale = pool.coef, pool.intercept, pool.scale
-                self.trust_, self.n_iter_ = pool.trust, pool.n_iter
-                means = pool.means or means
-                on_step(trust=pool.trust)
+                pool = add_pool(
+                    coef, intercept, model.statistics, self.unlabeled_, self.text_features_
+                )
+                coef, intercept = pool.coef, pool.intercept
+                means = means if pool.means is None else pool.means
+                shares, errors, unknown = pool.shares, pool.errors, pool.unknown
+                if priors is None:
+                    priors = pool.prior_offsets
+                on_step(unknown=unknown)
         dtype = self.shots_.dtype
+        self.coef_, self.intercept_ = coef.astype(dtype), (intercept + priors).astype(dtype)
+        self.text_weight_, self.means_weight_ = model.text_weight, model.means_weight
+        self.shrinkage_ = model.shrinkage
+        self.class_means_, self.predicted_means_ = means, model.prior
+        self.correction_coef_ = model.correction_part[0]
+        self.class_counts_ = model.statistics.counts
         self.label_beliefs_ = np.divide(
             model.weights, weights, out=np.ones(len(weights)), where=weights > 0
         )
-        self.coef_, self.intercept_ = coef.astype(dtype), intercept.astype(dtype)
-        self._keep_parts(model, model.weights, scale, means)
+        self.class_shares_, self.class_share_errors_ = shares, errors
+        self.unknown_share_ = unknown
+        # What `explain` needs.
+        self._evidence = {
+            **model.evidence,
+            "means": model.means,
+            "means_intercept": model.means_part[1],
+            "weights": model.weights,
+        }
+
+    def _given_priors(self) -> NDArray[Any] | None:
+        """Offsets of the logits for the given `priors`; None if the unlabelled images give them."""
+        n_classes = len(self.classes_)
+        if isinstance(self.priors, str):
+            if self.priors == "uniform":
+                return np.zeros(n_classes)
+            if self.unlabeled_ is None:
+                raise ValueError("priors='unlabeled' needs unlabelled images: pass X_unlabeled.")
+            return None
+        shares = np.asarray(self.priors, np.float64)
+        if shares.shape != (n_classes,) or not (shares >= 0).all() or not 0 < shares.sum() < np.inf:
+            raise ValueError(
+                f"priors needs one share per class, {n_classes} numbers of at least 0 and a positive sum, in "
+                f"the order of classes_; got {self.priors!r}."
+            )
+        # A share of 0 makes a class unlikely, but not impossible, so that logits stay finite.
+        return np.log(np.maximum(shares / shares.sum() * n_classes, 1e-9))
+
+    def responsibilities(self, *, smallest: float = 1e-3) -> csr_array:
+        """Return the class probabilities of each unlabelled image that was given to `fit`.
+
+        Parameters
+        ----------
+        smallest : float, default=1e-3
+            Smaller probabilities are omitted, so that the result needs little memory.
+
+        Returns
+        -------
+        responsibilities : sparse array of shape (n, C), float32
+            One row per row of `unlabeled_`. Columns follow `classes_`.
+
+        Raises
+        ------
+        ValueError
+            If there are no unlabelled images.
+
+        See Also
+        --------
+        FewShotClassifier.predict_proba : Predict the probabilities of any images, as a dense array.
+        """
+        from scipy.sparse import csr_array, vstack
+
+        from sktip._maths.pool import probabilities
+
+        check_is_fitted(self)
+        if self.unlabeled_ is None:
+            raise ValueError("there are no unlabelled images; pass them to fit as X_unlabeled.")
+        blocks = []
+        for rows in row_blocks(len(self.unlabeled_), len(self.classes_), self.unlabeled_.dtype):
+            p = probabilities(self.unlabeled_[rows], self.coef_, self.intercept_)
+            blocks.append(csr_array(np.where(p >= smallest, p, 0)))
+        return vstack(blocks, format="csr")
+
+    def _parts(self, queries: NDArray[Any], logits: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        parts = {"text": self._text_part(queries, self.text_weight_ * self.logit_scale_)}
+        if self.means_weight_:
+            e = self._evidence
+            centred = queries - e["centre"]
+            coef = self.means_weight_ * (e["means"] - e["centre"]) @ e["precision"]
+            parts["means"] = queries @ coef.T + e["means_intercept"]
+            parts["correction"] = centred @ self.correction_coef_.T
+        # What the unlabelled images and `priors` have changed. Without them, the rest is rounding.
+        last = "text" if self.unlabeled_ is None and self.priors == "uniform" else "unlabeled"
+        rest = logits - sum(parts.values())
+        return {**parts, last: parts.get(last, 0) + rest}
+
+    def _shots_part(
+        self, queries: NDArray[Any], targets: NDArray[Any]
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        from sktip._maths.few_shot import shot_contributions
+
+        moved = np.zeros((len(queries), len(self.shot_codes_)))
+        if len(self.shot_codes_):
+            rows = self._evidence["rows"]
+            moved[:, rows] = shot_contributions(
+                self._evidence,
+                queries,
+                targets,
+                shots=self.shots_[rows],
+                codes=self.shot_codes_[rows],
+                weights=self._evidence["weights"][rows],
+                prior=self.predicted_means_,
+                means=self._evidence["means"],
+                means_weight=self.means_weight_,
+            )
+        return moved, self.shot_codes_
 
     def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray[Any]], NDArray[Any]]:
         from sktip._maths.device import as_tensor, resolve_device
@@ -392,3 +506,91 @@ class FewShotClassifier(TextPriorPartsMixin, LinearPredictionMixin, KeptSamplesC
             return (rows @ weights.T + intercept).cpu().numpy()
 
         return logits_of
+
+    def _take(
+        self,
+        X: Any,
+        y: ArrayLike | None,
+        *,
+        classes: ArrayLike | None = None,
+        X_unlabeled: Any,
+        sample_weight: ArrayLike | None,
+        groups: ArrayLike | None,
+    ) -> None:
+        """Encode shots and unlabelled images, and append them to the kept ones."""
+        first = not hasattr(self, "classes_")
+        labels = np.array([])
+        has_shots = not (_is_empty(X) and _is_empty(y))
+        # Everything is checked before anything is encoded.
+        if X is None and has_shots:
+            raise ValueError("y was passed without X; pass the shots as X.")
+        if has_shots:
+            X, labels = self._start_fit(X, y, self.n_views, reset=first)
+            shot_groups = check_groups(groups, len(X))
+            counting = self._shots_that_count(X, labels, sample_weight)
+            labels = counting[1]
+        elif not _is_empty(sample_weight):
+            raise ValueError("sample_weight was passed without shots; pass X and y.")
+        elif not _is_empty(groups):
+            raise ValueError("groups were passed without shots; pass X and y.")
+        unlabeled = None
+        if not _is_empty(X_unlabeled):
+            with _about_unlabeled():
+                unlabeled = self._start_unlabeled(X_unlabeled, reset=first and not has_shots)
+        if has_shots or not _is_empty(classes):
+            moved = self._learn_more_classes(labels, classes)
+            if not first:
+                self.shot_codes_ = moved[self.shot_codes_]
+        elif first:
+            self._learn_classes(None)
+        if first:
+            self._start_empty(has_features=has_shots or unlabeled is not None)
+        if has_shots:
+            self._add_shots(counting, shot_groups)
+        if unlabeled is not None:
+            with _about_unlabeled():
+                self._add_unlabeled(unlabeled)
+
+    def _start_unlabeled(self, X_unlabeled: Any, *, reset: bool) -> Any:
+        """Check unlabelled images or features."""
+        if reads_images(self):
+            return as_image_list(X_unlabeled)
+        return self._validate_features(X_unlabeled, reset=reset)
+
+    def _start_empty(self, *, has_features: bool) -> None:
+        """Set the state without shots and unlabelled images."""
+        self.shot_codes_ = np.empty(0, np.intp)
+        self.shot_weights_ = self.shot_groups_ = None
+        self.unlabeled_ = None
+        if self.text_features_ is not None:
+            self.shots_ = self.text_features_[:0]
+            if not has_features and not reads_images(self):
+                self.n_features_in_ = self.text_features_.shape[1]
+
+    def _add_shots(self, counting: tuple, groups: NDArray[Any] | None) -> None:
+        X, labels, weights, rows = counting
+        shots = unit_norm(self._shot_features(X, self.n_views, rows).mean(axis=1))
+        groups = groups if groups is None or rows is None else groups[rows]
+        self._append_shots(shots, codes_of(labels, self.classes_), weights, groups)
+
+    def _add_unlabeled(self, X_unlabeled: Any) -> None:
+        new = unit_norm(self._shot_features(X_unlabeled)[:, 0]).astype(np.float32, copy=False)
+        old = self.unlabeled_
+        self.unlabeled_ = new if old is None else np.concatenate([old, new])
+
+
+def _is_empty(given: Any) -> bool:
+    """Whether an argument is None or has no rows."""
+    if given is None:
+        return True
+    shape = getattr(given, "shape", None)
+    return (shape[0] if shape else len(given) if hasattr(given, "__len__") else 1) == 0
+
+
+@contextmanager
+def _about_unlabeled() -> Iterator[None]:
+    """Begin error messages with "X_unlabeled"."""
+    try:
+        yield
+    except (TypeError, ValueError, ImageReadError) as error:
+        raise type(error)(f"X_unlabeled: {error}") from error

@@ -55,7 +55,7 @@ def test_text_alone_is_zero_shot(problem):
         np.testing.assert_allclose(clf.decision_function(X), expected, atol=1e-9)
         assert clf.n_features_in_ == 16
         assert clf.class_means_ is None
-        assert (clf.means_weight_, clf.n_iter_, clf.trust_) == (0, 0, None)
+        assert (clf.means_weight_, clf.class_shares_, clf.unknown_share_) == (0, None, None)
 
 
 @pytest.mark.parametrize("pool", [False, True])
@@ -73,15 +73,13 @@ def test_images_and_features_agree(on_digits, clip, digits, digit_features, pool
     assert of_images.classes_.tolist() == names
     expected = of_features.predict_proba(F[40:60])
     np.testing.assert_allclose(of_images.predict_proba(images[40:60]), expected, atol=1e-3)
-    assert (of_features.trust_ is not None) == pool
-    assert of_features.n_iter_ == (2 if pool else 0)
+    assert (of_features.class_shares_ is not None) == pool
 
 
 def test_answers_are_one_matrix_product(problem):
     X, y, W, pool = problem
     clf = make(W).fit(X, y, X_unlabeled=pool)
     assert clf.coef_.shape == (6, 16)
-    assert clf.kappa_ > 0
     assert 0 < clf.shrinkage_ < 1
     assert clf.class_means_.shape == clf.predicted_means_.shape == (6, 16)
     np.testing.assert_allclose(clf.decision_function(pool), logits(clf, pool), atol=1e-12)
@@ -373,7 +371,7 @@ def test_pipeline_and_search(on_digits, clip, digits, digit_features):
     assert pipe.score(images[40:80], labels[40:80]) > 0.6
     # Unlabelled images pass through a Pipeline as they are: features for a step that reads features.
     pipe.fit(images[:40], labels[:40], fewshotclassifier__X_unlabeled=F[100:])
-    assert pipe[-1].trust_ > 0
+    assert pipe[-1].class_shares_.sum() == pytest.approx(1)
     grid = {"logit_scale": [10.0, 100.0], "templates": ["a photo of a {}.", TEMPLATES]}
     search = GridSearchCV(clf, grid, cv=2).fit(F[:80], labels[:80])
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
@@ -393,7 +391,7 @@ def test_steps_are_shown(problem, capsys):
     make(W, verbose=1).fit(X, y, X_unlabeled=pool)
     shown = capsys.readouterr().err
     assert "Fitting" in shown
-    assert "trust" in shown
+    assert "unknown" in shown
     make(W).fit(X, y, X_unlabeled=pool)
     assert not capsys.readouterr().err
 
@@ -472,8 +470,6 @@ def test_a_useless_pool_does_no_harm(clip, all_digits, n_shots):
     for name, pool in pools.items():
         pooled = clf.fit(F[shots], labels[shots], X_unlabeled=pool).score(F[test], labels[test])
         assert pooled >= alone - 0.006, name
-    # Noise looks even over classes, and is known by its directions.
-    assert clf.trust_ == 0
 
 
 def test_the_same_twice(problem):
@@ -482,8 +478,7 @@ def test_the_same_twice(problem):
     np.testing.assert_array_equal(once.coef_, twice.coef_)
     order = np.random.default_rng(0).permutation(len(y))
     shuffled = make(W).fit(X[order], y[order], X_unlabeled=pool[::-1])
-    # The confidence is found by halving, to less than a thousandth.
-    np.testing.assert_allclose(shuffled.coef_, once.coef_, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(shuffled.coef_, once.coef_, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(shuffled.predict(pool), once.predict(pool))
 
 
