@@ -350,8 +350,8 @@ class FewShotClassifier(
 
     def _solve(self) -> None:
         """Fit the model to all shots and unlabelled images that are kept."""
-        from sktip._maths.few_shot import fit_few_shot
         from sktip._maths.pool import add_pool
+        from sktip._maths.text_prior import fit_text_prior
 
         if self.text_features_ is None and not len(self.shot_codes_):
             raise ValueError(NOTHING)
@@ -364,7 +364,7 @@ class FewShotClassifier(
             weights = weighted
         steps = 1 if self.unlabeled_ is None else 2
         with progress("Fitting", "step", steps, verbose=self.verbose) as on_step:
-            model = fit_few_shot(
+            model = fit_text_prior(
                 self.shots_,
                 self.shot_codes_,
                 weights,
@@ -475,7 +475,7 @@ class FewShotClassifier(
     def _shots_part(
         self, queries: NDArray[Any], targets: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[Any]]:
-        from sktip._maths.few_shot import shot_contributions
+        from sktip._maths.text_prior import shot_contributions
 
         moved = np.zeros((len(queries), len(self.shot_codes_)))
         if len(self.shot_codes_):

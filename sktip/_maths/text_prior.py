@@ -7,7 +7,7 @@ The model of a unit feature x of class c, with text feature w_c:
 
 g is the discriminant of the posterior means, and B a multinomial logistic regression on top of the
 first two terms. Every weight is chosen on held-out shots: from statistics of all shots, those of a fold
-are subtracted. The steps of `fit_few_shot`, in order: statistics, class means, covariance, weights,
+are subtracted. The steps of `fit_text_prior`, in order: statistics, class means, covariance, weights,
 wrong labels, correction, confidence. NumPy arrays only.
 """
 
@@ -34,8 +34,8 @@ SHRINKAGE, SHRINKAGES = 0.5, (0.85, 0.5, 0.2)
 #: Prior of the discriminants' weight: the ratio of their spread over the wrong classes to that of the text
 #: logits, at one shot per class. It grows with the square root of the shots.
 SPREAD = 0.4
-#: Usual spread of CLIP's text logits, divided by the logit scale; used where there is no text.
-SPREAD_OF_TEXT = 0.03
+#: Usual spread of CLIP's text logits, which is used where there is no text.
+SPREAD_OF_TEXT = 3.0
 #: Standard deviation of the logarithm of a weight, before held-out shots are seen.
 DEVIATION = 0.5
 #: Factor of the logits where no shots can be held out, with text and without.
@@ -47,6 +47,8 @@ RIGHT_LABELS, LEAST_WRONG = 50.0, 0.01
 MAX_FOLDS, ENOUGH = 8, 4000
 #: The search for the correction ends when a step gains less than this fraction, or after so many steps.
 TOLERANCE, MAX_STEPS = 1e-5, 60
+#: Logits in memory up to which they are in double precision.
+DOUBLE = 2**20
 #: Logits are clipped this far below the largest: smaller probabilities are slow denormal numbers.
 LEAST_LOGIT = -60.0
 
@@ -311,12 +313,13 @@ class Shots(NamedTuple):
         """
         counts = np.bincount(self.targets, self.weights)
         there = np.minimum(counts, 1)
-        information = there.sum() / (there**2 / counts).sum()
-        result: NDArray[Any] = self.weights * information * (there / counts)[self.targets]
+        shares = there / counts
+        information = there.sum() / (there * shares).sum()
+        result: NDArray[Any] = self.weights * information * shares[self.targets]
         return result
 
 
-class FewShotModel(NamedTuple):
+class TextPriorModel(NamedTuple):
     """A fitted classifier: its logits are the sum of three linear parts.
 
     Each part is a pair of coefficients (C, d) and intercepts (C,). The text part is `text_weight` times the
@@ -350,7 +353,7 @@ class FewShotModel(NamedTuple):
         return result
 
 
-def fit_few_shot(
+def fit_text_prior(
     features: NDArray[Any],
     codes: NDArray[Any],
     weights: NDArray[Any] | None = None,
@@ -359,7 +362,7 @@ def fit_few_shot(
     text: NDArray[Any] | None,
     logit_scale: float,
     n_classes: int,
-) -> FewShotModel:
+) -> TextPriorModel:
     """Fit the classifier.
 
     Parameters
@@ -396,7 +399,7 @@ def fit_few_shot(
         empty, text_part = (np.zeros_like(text_coef), zeros), (text_coef, zeros)
         statistics = Statistics.of(features, codes, all_weights[rows], n_classes)
         parts = text_part, empty, empty, statistics
-        return FewShotModel(1.0, 0.0, SHRINKAGES[0], *parts, None, None, all_weights, {})
+        return TextPriorModel(1.0, 0.0, SHRINKAGES[0], *parts, None, None, all_weights, {})
     folds = balanced_folds(
         features,
         codes,
@@ -424,17 +427,18 @@ def fit_few_shot(
     # The uncertainty of the class means, and the error of one covariance for all classes.
     variances = np.maximum(alpha / (KAPPA + counts[shots.present]) + alpha**2, 1e-12)
     correction, residuals = fit_correction(white, chosen.logits, variances)
-    scale = _confidence(white, chosen, variances, correction)
-    if not chosen.tested:
-        scale = UNTESTED_WITHOUT_TEXT if text is None else UNTESTED
     # A class with few shots fits its images less well: by the squared error of its mean.
-    offsets = scale * alpha * model.error / 2 * KAPPA / (KAPPA + counts)
+    offsets = alpha * model.error / 2 * KAPPA / (KAPPA + counts)
+    scale = UNTESTED_WITHOUT_TEXT if text is None else UNTESTED
+    if chosen.tested:
+        scale = _confidence(white, chosen, offsets[shots.present], variances, correction)
+    offsets *= scale
     if text is None:
         # Without text, a class with less than one shot must not win by its prior mean.
         offsets += np.log(np.clip(counts, 1e-6, 1))
     coef = np.zeros_like(model.coef)
     coef[shots.present] = scale * solve_triangular(triangle, correction.T, lower=True, trans=1).T
-    return FewShotModel(
+    return TextPriorModel(
         scale * chosen.text,
         scale * alpha,
         chosen.shrinkage,
@@ -489,8 +493,7 @@ def _choose_weights(
     """
     features, folds, present = shots.features, shots.folds, shots.present
     whole = shots.statistics(n_classes)
-    # Double precision, unless it would take much memory.
-    dtype = np.float64 if len(folds) * len(present) < 2**20 else np.float32
+    dtype = np.float64 if len(folds) * len(present) <= DOUBLE else np.float32
     outs = [folds == fold for fold in range(folds.max() + 1)]
     rests = [whole.without(shots.statistics(n_classes, out)) for out in outs]
     # A shot tests a model that has other shots of its class. If there are fewer of these shots than
@@ -509,8 +512,8 @@ def _choose_weights(
     best: Any = None
     for shrinkage in candidates:
         model = Discriminants(whole, text, shrinkage, width)
-        usual = SPREAD_OF_TEXT if text is None else model.spread(text)
-        spread = SPREAD * np.sqrt(per_class) * usual * logit_scale
+        usual = SPREAD_OF_TEXT if text is None else model.spread(logit_scale * text)
+        spread = SPREAD * np.sqrt(per_class) * usual
         parts, units = [], [model.weight_for(spread)]
         if text is not None:
             parts.append((features @ (logit_scale * text[present].T)).astype(dtype))
@@ -588,7 +591,11 @@ def _share_of_wrong(held_out: NDArray[Any], weights: NDArray[Any], n_classes: in
 
 
 def _confidence(
-    white: Shots, chosen: _Chosen, variances: NDArray[Any], start: NDArray[Any]
+    white: Shots,
+    chosen: _Chosen,
+    offsets: NDArray[Any],
+    variances: NDArray[Any],
+    start: NDArray[Any],
 ) -> float:
     """Factor of all logits at which the probabilities of held-out shots, corrected, are calibrated.
 
@@ -597,8 +604,8 @@ def _confidence(
     """
     folds = white.folds
     tested = folds < (3 if len(folds) < ENOUGH else 1)
-    logits = chosen.logits.copy()
-    if chosen.tested and folds.max() > 1:
+    logits = chosen.logits + offsets.astype(chosen.logits.dtype)
+    if folds.max() > 1:
         for fold in range(folds[tested].max() + 1):
             out, rest = folds == fold, folds != fold
             others = white._replace(
@@ -640,7 +647,7 @@ def shot_contributions(
     Parameters
     ----------
     model_evidence : dict of ndarray
-        `FewShotModel.evidence`.
+        `TextPriorModel.evidence`.
 
     queries, targets : ndarray of shape (n, d) and (n,)
         Unit features of the queries, and the class code to explain for each.

@@ -1,0 +1,130 @@
+"""Unlabelled images: how many of each class are among them, and what they add."""
+
+import numpy as np
+import pytest
+from made_up import WIDTH, World, unit
+
+from sktip._maths.pool import _class_shares, add_pool
+
+
+def answer(world, model, pool):
+    return add_pool(
+        model.coef, model.intercept, model.statistics, pool.astype(np.float32), world.text
+    )
+
+
+def fitted(world, n_shots):
+    return world.fit(*world.images(np.full(world.n_classes, n_shots)))
+
+
+def strangers(world, n):
+    """Images of other classes, further from all texts."""
+    truth = world.rng.normal(size=(n, WIDTH))
+    return unit(world.offset - 2 + truth)
+
+
+def gains(n_shots, counts, *, n_strangers=0, alike=False, seeds=6, **world):
+    """Mean gain over the classifier without the pool; and over queries like the pool, with priors."""
+    found = []
+    for seed in range(seeds):
+        made = World(seed=seed, noise=1.2, **world)
+        model, counts = fitted(made, n_shots), np.resize(counts, made.n_classes)
+        pool = np.vstack([made.images(counts)[0], strangers(made, n_strangers)])
+        pooled = answer(made, model, pool)
+        if alike:
+            made.queries, made.asked = made.images(5 * counts)
+        before = made.score(model)
+        offsets = pooled.prior_offsets if alike else 0
+        after = made.score(pooled._replace(intercept=pooled.intercept + offsets))
+        found.append(after - before)
+    return np.mean(found)
+
+
+@pytest.mark.parametrize("n_shots", [0, 1, 4])
+def test_a_pool_helps(n_shots):
+    clean = gains(n_shots, 30)
+    assert clean > 0.003
+    # As many strangers change little.
+    assert gains(n_shots, 30, n_strangers=360) > clean - 0.015
+
+
+@pytest.mark.parametrize("n_shots", [0, 2])
+@pytest.mark.parametrize("counts", [[60] * 2 + [0] * 10, [2] + [1] * 11, [40, 20, 10, 5, 3, 2]])
+def test_no_pool_does_harm(n_shots, counts):
+    assert gains(n_shots, counts) > -0.005
+
+
+def test_only_strangers_do_little_harm():
+    assert gains(1, 0, n_strangers=200) > -0.03
+
+
+@pytest.mark.parametrize("n_shots", [0, 2])
+def test_queries_like_a_pool_of_few_classes_gain_by_its_shares(n_shots):
+    assert gains(n_shots, [60] * 2 + [0] * 10, alike=True) > 0.005
+
+
+def test_even_shares_change_little():
+    assert gains(1, 30, alike=True) > -0.003
+
+
+def test_shares_are_closer_than_counts_of_answers():
+    errors, stated = [], []
+    for seed in range(6):
+        world = World(seed=seed, noise=1.2)
+        model = fitted(world, 1)
+        counts = world.rng.permutation([80, 40, 20, 10, 5, 5, 2, 2, 1, 1, 0, 0])
+        pool, codes = world.images(counts)
+        pooled = answer(world, model, pool)
+        assert pooled.shares.sum() == pytest.approx(1)
+        answers = (pool @ model.coef.T + model.intercept).argmax(axis=1)
+        truth = counts / counts.sum()
+        counted = np.bincount(answers, minlength=12) / len(codes)
+        errors.append([np.abs(pooled.shares - truth).sum(), np.abs(counted - truth).sum()])
+        stated.append(((pooled.shares - truth) ** 2).sum() / (pooled.errors**2).sum())
+    mine, by_counting = np.mean(errors, axis=0)
+    assert mine < by_counting
+    assert 0.2 < np.mean(stated) < 5
+
+
+@pytest.mark.parametrize("share", [0, 0.3, 0.6])
+def test_unknown_images_are_counted(share):
+    world = World(20, text_noise=0.3, noise=0.8)
+    pool = world.images(np.full(20, 20))[0]
+    n = int(len(pool) * share / (1 - share))
+    pooled = answer(world, fitted(world, 2), np.vstack([pool, strangers(world, n)]))
+    assert pooled.unknown == pytest.approx(share, abs=0.1)
+
+
+def test_order_and_copies_of_the_pool_change_nothing():
+    world = World()
+    model, pool = fitted(world, 1), world.images(np.full(12, 10))[0]
+    expected = answer(world, model, pool)
+    order = world.rng.permutation(len(pool))
+    for changed in (pool[order], np.tile(pool, (50, 1))):
+        found = answer(world, model, changed)
+        for name in ("coef", "intercept", "shares", "errors", "prior_offsets"):
+            np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-6)
+
+
+def test_one_image_a_thousand_times_is_one_image():
+    world = World()
+    model, pool = fitted(world, 1), world.images(np.full(12, 1))[0][:1]
+    near = unit(pool.repeat(1000, axis=0) + 1e-3 * world.rng.normal(size=(1000, WIDTH)))
+    for changed in (pool, near):
+        found = answer(world, model, changed)
+        assert world.score(found) > world.score(model) - 0.01
+
+
+def test_an_empty_pool_changes_nothing():
+    world = World()
+    model = fitted(world, 1)
+    found = answer(world, model, np.zeros((0, WIDTH)))
+    np.testing.assert_array_equal(found.coef, model.coef)
+    np.testing.assert_allclose(found.shares, 1 / 12)
+
+
+def test_shares_of_sharp_answers_are_their_counts():
+    p = np.eye(4, dtype=np.float32)[np.repeat([0, 1], [300, 100])]
+    shares, variance, _ = _class_shares(p, np.ones(400, np.float32))
+    np.testing.assert_allclose(shares, [0.75, 0.25, 0, 0], atol=0.02)
+    assert variance == pytest.approx(1.5, rel=0.2)

@@ -1,0 +1,229 @@
+"""The maths of FewShotClassifier, on made-up features: each part, and the data on which other rules fail."""
+
+import numpy as np
+import pytest
+from made_up import SCALE, WIDTH, World, unit
+
+from sktip._maths.text_prior import (
+    Statistics,
+    fit_text_prior,
+    log_loss,
+    most_probable_weights,
+    shot_contributions,
+)
+
+
+def mean_gain(counts, seeds=8, *, text=True, **world):
+    """Mean gain over zero-shot for shots of these counts."""
+    gains = []
+    for seed in range(seeds):
+        made = World(seed=seed, **world)
+        own = np.resize(counts, made.n_classes)
+        model = made.fit(*made.images(made.rng.permutation(own)), text=text)
+        gains.append(made.score(model) - made.zero_shot)
+    return np.mean(gains)
+
+
+def calibration_error(probabilities, codes):
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == codes
+    bins = np.minimum((confidence * 10).astype(int), 9)
+    return sum(
+        abs(right[bins == i].mean() - confidence[bins == i].mean()) * (bins == i).mean()
+        for i in np.unique(bins)
+    )
+
+
+# Parts.
+
+
+def test_no_shots_is_zero_shot():
+    world = World()
+    model = world.fit(np.zeros((0, WIDTH)), np.zeros(0, int))
+    np.testing.assert_allclose(world.logits(model), SCALE * world.queries @ world.text.T)
+
+
+def test_statistics_without_a_fold_are_those_of_the_others():
+    shots, codes = World().images(np.full(12, 3))
+    weights, out = np.linspace(0.5, 2, 36), np.arange(36) % 3 == 0
+    out[codes == 2] = True
+    whole, part, rest = (
+        Statistics.of(shots[rows], codes[rows], weights[rows], 12)
+        for rows in (slice(None), out, ~out)
+    )
+    for found, expected in zip(whole.without(part), rest, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+    assert whole.without(part).counts[2] == 0
+
+
+def test_log_loss_is_the_mean_of_logs():
+    rng = np.random.default_rng(0)
+    logits, codes, weights = 5 * rng.normal(size=(20, 4)), rng.integers(4, size=20), rng.random(20)
+    loss, p = log_loss(logits, codes, weights)
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+    assert loss == pytest.approx(-(weights * np.log(p[np.arange(20), codes])).sum())
+
+
+def test_weights_of_parts_are_the_most_probable():
+    rng = np.random.default_rng(0)
+    parts, codes = [rng.normal(size=(40, 3)) for _ in range(2)], rng.integers(3, size=40)
+    found, cost = most_probable_weights(parts, codes, np.ones(40))
+    for change in ([1.01, 1], [0.99, 1], [1, 1.01], [1, 0.99]):
+        moved = np.log(found * change)
+        loss, _ = log_loss(
+            sum(np.exp(m) * p for m, p in zip(moved, parts, strict=True)), codes, np.ones(40)
+        )
+        assert loss + moved @ moved / (2 * 0.5**2) > cost
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_fewer_shots_than_columns_change_nothing_but_the_time(text):
+    """The model is fitted in the span of shots and text; more columns of zeros leave it as it is."""
+    world = World(5)
+    shots, codes = world.images(np.full(5, 3))
+
+    def padded(rows):
+        return np.hstack([rows, np.zeros((len(rows), 2 * WIDTH))])
+
+    models = [
+        fit_text_prior(
+            change(shots),
+            codes,
+            text=change(world.text) if text else None,
+            logit_scale=SCALE,
+            n_classes=5,
+        )
+        for change in (lambda rows: padded(rows)[:, :96], padded)
+    ]
+    for model in models:
+        assert not model.coef[:, WIDTH:].any()
+    np.testing.assert_allclose(models[0].coef, models[1].coef, atol=1e-9)
+
+
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("n_shots", [1, 2, 5])
+def test_contributions_of_shots_are_what_the_means_gain_by_them(n_shots, text):
+    world = World()
+    shots, codes = world.images(np.full(12, n_shots))
+    model = world.fit(shots, codes, text=text)
+    targets = np.arange(len(world.queries)) % 12
+    found = shot_contributions(
+        {**model.evidence, "variances": np.zeros(12)},
+        world.queries,
+        targets,
+        shots=shots,
+        codes=codes,
+        weights=model.weights,
+        prior=model.prior,
+        means=model.means,
+        means_weight=model.means_weight,
+    )
+
+    def logits(means):
+        centred = world.queries - model.evidence["centre"]
+        means = means - model.evidence["centre"]
+        coef = means @ model.evidence["precision"]
+        return model.means_weight * (centred @ coef.T - (means * coef).sum(axis=1) / 2)
+
+    gained = (logits(model.means) - logits(model.prior))[np.arange(len(targets)), targets]
+    np.testing.assert_allclose(found.sum(axis=1), gained, atol=1e-9)
+
+
+@pytest.mark.parametrize("weight", [1e-300, 1e-12, 1e12])
+def test_any_weight_ends(weight):
+    world = World()
+    shots, codes = world.images(np.full(12, 2))
+    for weights in (np.full(24, weight), np.where(np.arange(24) == 5, weight, 1)):
+        assert np.isfinite(world.logits(world.fit(shots, codes, weights))).all()
+
+
+def test_many_shots_in_single_precision_answer_as_in_double(monkeypatch):
+    world = World()
+    shots, codes = world.images(np.full(12, 40))
+    expected = world.logits(world.fit(shots, codes))
+    monkeypatch.setattr("sktip._maths.text_prior.DOUBLE", 0)
+    np.testing.assert_allclose(world.logits(world.fit(shots, codes)), expected, atol=0.05)
+
+
+# Data on which other rules fail.
+
+
+def test_more_shots_are_better():
+    gains = [mean_gain([n_shots]) for n_shots in (1, 2, 4, 16)]
+    assert gains[0] > 0.02
+    assert (np.diff(gains) > 0.01).all()
+
+
+@pytest.mark.parametrize("missing", [10, 3])
+def test_classes_without_shots_beside_others_of_one(missing):
+    assert mean_gain([0] + [1] * (missing - 1), n_classes=30) > 0.01
+
+
+@pytest.mark.parametrize("n_shots", [1, 4, 16])
+def test_a_third_of_the_classes_without_shots(n_shots):
+    assert mean_gain([0, n_shots, n_shots]) > 0
+
+
+def test_a_second_shot_of_one_class():
+    even, more = mean_gain([1]), mean_gain([2] + [1] * 11)
+    assert more > even - 0.01
+
+
+@pytest.mark.parametrize("noise", [0, 0.1])
+def test_near_copies_are_held_out_together(noise):
+    for seed in range(4):
+        world = World(seed=seed)
+        shots, codes = world.images(np.full(12, 2))
+        groups = np.arange(24).repeat(4)
+        copies = unit(shots.repeat(4, axis=0) + noise * unit(world.rng.normal(size=(96, WIDTH))))
+        alone = world.fit(copies, codes.repeat(4))
+        grouped = world.fit(copies, codes.repeat(4), groups=groups)
+        np.testing.assert_allclose(alone.coef, grouped.coef, atol=1e-9)
+
+
+def test_weak_shots_beside_strong_text():
+    strong = {"noise": 2.0, "text_noise": 0.1}
+    for n_shots in (1, 2, 4):
+        assert mean_gain([n_shots], **strong) > -0.01
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_few_classes(n_classes):
+    for n_shots in (1, 4, 16):
+        assert mean_gain([n_shots], seeds=20, n_classes=n_classes) > -0.005
+
+
+@pytest.mark.parametrize(
+    ("n_shots", "text"), [(1, True), (3, True), (8, True), (3, False), (8, False)]
+)
+def test_probabilities_are_calibrated(n_shots, text):
+    probabilities, codes = [], []
+    for seed in range(8):
+        world = World(seed=seed)
+        model = world.fit(*world.images(np.full(12, n_shots)), text=text)
+        logits = world.logits(model)
+        p = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities.append(p / p.sum(axis=1, keepdims=True))
+        codes.append(world.asked)
+    error = calibration_error(np.concatenate(probabilities), np.concatenate(codes))
+    assert error < 0.06
+
+
+def test_wrong_labels_are_found():
+    for seed in range(3):
+        world = World(seed=seed, noise=0.6)
+        shots, codes = world.images(np.full(12, 8))
+        assert (world.fit(shots, codes).weights == 1).all()
+        wrong = np.arange(0, len(codes), 9)
+        given = codes.copy()
+        given[wrong] = (codes[wrong] + 5) % 12
+        beliefs = world.fit(shots, given).weights
+        assert np.median(beliefs[wrong]) < 0.2
+        assert np.delete(beliefs, wrong).mean() > 0.9
+
+
+def test_a_useless_text_is_not_trusted():
+    world = World()
+    world.text = unit(world.rng.normal(size=world.text.shape))
+    model = world.fit(*world.images(np.full(12, 8)))
+    without = world.fit(*world.images(np.full(12, 8)), text=False)
+    assert world.score(model) > world.score(without) - 0.03
