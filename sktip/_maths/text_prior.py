@@ -45,10 +45,10 @@ UNTESTED, UNTESTED_WITHOUT_TEXT = 0.85, 0.4
 RIGHT_LABELS, LEAST_WRONG = 50.0, 0.01
 #: Folds at most, and held-out shots that are enough to choose a few numbers.
 MAX_FOLDS, ENOUGH = 8, 4000
-#: The search for the correction ends when a step gains less than this fraction, or after so many steps.
-TOLERANCE, MAX_STEPS = 1e-5, 60
+#: The search for the correction ends when a step lowers the cost by less than this fraction.
+TOLERANCE = 3e-4
 #: Logits in memory up to which they are in double precision.
-DOUBLE = 2**20
+DOUBLE = 2**16
 #: Logits are clipped this far below the largest: smaller probabilities are slow denormal numbers.
 LEAST_LOGIT = -60.0
 
@@ -286,7 +286,7 @@ def fit_correction(
         np.zeros(shape[0] * shape[1]) if start is None else (start / units).ravel(),
         jac=True,
         method="L-BFGS-B",
-        options={"maxiter": MAX_STEPS, "ftol": TOLERANCE, "gtol": 1e-8, "maxcor": 6},
+        options={"ftol": TOLERANCE, "gtol": 1e-8, "maxcor": 6},
     )
     coef = units * found.x.reshape(shape)
     return coef, -residuals(coef)[1]
