@@ -2,7 +2,11 @@
 
 import sys
 
-from sktip._cli.commands import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        from sktip._cli.commands import main
+
+        sys.exit(main())
+    except KeyboardInterrupt:  # During the imports; the commands handle it themselves.
+        print("interrupted; nothing was written", file=sys.stderr)
+        sys.exit(130)

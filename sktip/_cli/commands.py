@@ -14,7 +14,7 @@ from sktip._batch.parts import parts_of
 from sktip._batch.predict import predict_images
 from sktip._cli.arguments import parser
 from sktip._cli.models import check_suffix, load_model, save_model
-from sktip._encoder import CLIPFeatureTransformer
+from sktip._encoder import CLIPFeatureTransformer, defaults_of_the_machine
 from sktip._utils.output_files import check_free
 from sktip.datasets import load_image_folder, load_image_table
 from sktip.prompts import read_descriptions
@@ -57,6 +57,7 @@ def _fit(args: argparse.Namespace) -> int:
         args.model,
         args.pretrained,
         device=args.device,
+        precision=args.precision,
         n_jobs=args.n_jobs,
         memory=args.memory,
         verbose=int(not args.quiet),
@@ -68,7 +69,7 @@ def _fit(args: argparse.Namespace) -> int:
         classifier.set_params(templates=args.template)
     classifier.fit(data.data, data.target)
     # Settings of this run are not saved.
-    encoder.set_params(device=None, n_jobs=None, memory=None, verbose=0)
+    encoder.set_params(device=None, **defaults_of_the_machine())
     save_model(classifier, args.output, overwrite=args.overwrite)
     print(f"{args.classifier} of {len(classifier.classes_):,} classes is in {args.output}")
     return DONE
@@ -89,7 +90,8 @@ def _predict(args: argparse.Namespace) -> int:
     if not os.path.isdir(args.photos):
         raise NotADirectoryError(f"{args.photos} is not a folder; pass a folder of photos.")
     estimator = load_model(args.model)
-    parts_of(estimator)[0].set_params(device=args.device, n_jobs=args.n_jobs)
+    own = {"device": args.device, "n_jobs": args.n_jobs}
+    parts_of(estimator)[0].set_params(**(defaults_of_the_machine() | own))
     answers = predict_images(
         estimator,
         args.photos,
