@@ -63,8 +63,8 @@ class CLIPFeatureTransformer(
 
     precision : {"fp32", "fp16", "bf16", "auto"}, default="fp32"
         Precision of the image model. ``"auto"`` is bf16 if the device lists that it has it in hardware:
-        NVIDIA GPUs from compute capability 8.0, CPUs with AMX-BF16 or AVX512-BF16, and MPS from macOS
-        14. Else it is fp32. Features in bf16 have a cosine of at least 0.999 with those in fp32. A
+        NVIDIA GPUs from compute capability 8.0, CPUs with AMX-BF16, AMD's CPUs with AVX512-BF16, and
+        MPS from macOS 14. Else it is fp32. Features in bf16 have a cosine of at least 0.999 with those in fp32. A
         pickle holds the precision that ``"auto"`` means where it is made, so that all workers of a
         cluster use the same. The output is always float32, and class names are encoded in fp32.
 
@@ -421,5 +421,5 @@ def defaults_of_the_machine() -> dict[str, Any]:
 
 def _unpickled(cls: type[CLIPFeatureTransformer], state: dict[str, Any]) -> CLIPFeatureTransformer:
     encoder = cls.__new__(cls)
-    vars(encoder).update(state)
+    encoder.__dict__.update(state)
     return encoder
