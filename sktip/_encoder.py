@@ -391,9 +391,9 @@ class CLIPFeatureTransformer(
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Of files that run no code, such as those of skops. They may come from anyone, so they neither
         # choose where features are written nor change the limits of this machine.
-        # Transformers saved before `reduced_decoding` existed decoded images in full.
-        own = {"reduced_decoding": False, **state, **defaults_of_the_machine()}
-        super().__setstate__(own)
+        super().__setstate__({**state, **defaults_of_the_machine()})
+        # Transformers saved before this parameter existed decoded images in full.
+        self.__dict__.setdefault("reduced_decoding", False)
 
     def __sklearn_clone__(self) -> Self:
         twin = super().__sklearn_clone__()

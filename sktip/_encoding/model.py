@@ -16,7 +16,7 @@ from typing import Any
 from sktip._encoding import hub, trust
 from sktip._encoding.clip import ClipModel
 from sktip._encoding.precision import lower_precision, resolve_precision
-from sktip._utils.imports import import_whole
+from sktip._utils.whole_imports import import_whole
 from sktip.exceptions import ModelLoadError
 
 TINY = "tiny"

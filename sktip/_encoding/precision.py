@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from sktip._utils.imports import import_whole
+from sktip._utils.whole_imports import import_whole
 
 #: Values of ``ONEDNN_MAX_CPU_ISA`` that keep oneDNN, which torch uses, from these instructions.
 WITHOUT_BF16 = frozenset(

@@ -74,12 +74,21 @@ def test_copies_are_encoded_once_and_are_equal(tmp_path, digits, passes, form, n
     np.testing.assert_array_equal(features[40], features[0])
     assert len(np.unique(features, axis=0)) == 20
     n_views = parameters.get("n_views", 1)
-    # One more pass for the width of the model is of text.
     assert sum(length for *_, length in passes) == 20 * n_views
 
 
+@pytest.mark.parametrize("n_jobs", [1, 3])
+def test_few_features_are_kept_for_copies_of_endless_images(digits, monkeypatch, n_jobs):
+    images = digits[0][:40]
+    expected = encoder(n_jobs=1).transform(images)
+    # Ten features of 128 numbers.
+    monkeypatch.setattr("sktip._encoding.loop.MAX_KEPT", 10 * 4 * 128)
+    features = encoder(n_jobs=n_jobs, batch_size=4).transform([*images, *images[::-1]] * 3)
+    np.testing.assert_allclose(features, np.tile([*expected, *expected[::-1]], (3, 1)), atol=1e-5)
+
+
 def test_answers_do_not_depend_on_threads_batches_and_order(digits):
-    """With copies among the shots, and only one class for some of them."""
+    """With copies among the shots."""
     rows = np.r_[:50, 3:8]
     images, labels = ([part[row] for row in rows] for part in digits)
     shuffled = np.random.default_rng(0).permutation(len(rows))

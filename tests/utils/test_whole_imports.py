@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from sktip._utils.imports import import_whole
+from sktip._utils.whole_imports import import_whole
 
 SLOW = """
 import os, signal
