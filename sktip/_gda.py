@@ -14,7 +14,7 @@ from sktip._maths.unit import unit_norm
 from sktip._shots.kept import KeptShotsMixin
 from sktip._utils.explanation import ExplanationMixin
 from sktip._utils.fitting import extends_fit, fits
-from sktip._utils.labels import check_groups, codes_of, numbered
+from sktip._utils.labels import check_groups, codes_of
 from sktip._utils.magnitudes import check_finite
 from sktip._utils.prediction import LinearPredictionMixin
 
@@ -366,19 +366,19 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, Bas
 
     def _chosen_alpha(self, statistics: Any) -> float:
         """Most probable alpha; see the notes of the class."""
-        from sktip._maths.selection.discriminant import chosen_weight, weight_without_text
+        from sktip._maths.discriminant import chosen_weight, weight_without_text
 
         if self.text_features_ is None:
-            return weight_without_text(statistics, self.logit_scale_).alpha
+            return weight_without_text(statistics, self.logit_scale_)
         return chosen_weight(
             statistics,
             self.shots_,
             self.shot_codes_,
             self.shot_weights_,
-            groups=numbered(self.shot_groups_),
+            groups=self.shot_groups_,
             text=self.text_features_,
             logit_scale=self.logit_scale_,
-        ).alpha
+        )
 
     def _statistics(self) -> Any:
         from sktip._maths.discriminant import ClassStatistics

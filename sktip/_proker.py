@@ -1,7 +1,6 @@
 """ProKeR: kernel ridge regression on the residuals of CLIP's text prior."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from numbers import Integral, Real
 from typing import Any, Literal, Self
 
@@ -14,8 +13,7 @@ from sktip._encoder import CLIPFeatureTransformer
 from sktip._maths.unit import unit_norm
 from sktip._utils.explanation import ExplanationMixin
 from sktip._utils.fitting import fits
-from sktip._utils.labels import check_groups, codes_of, numbered
-from sktip._utils.progress import progress
+from sktip._utils.labels import check_groups, codes_of
 
 
 class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
@@ -281,16 +279,15 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         ImageReadError
             If an image cannot be read. The estimator stays as it was before the call.
         """
-        from sktip._maths.selection.kernel_ridge import fit_ridge
+        from sktip._maths.kernel_ridge import fit_ridge
 
         X, labels = self._start_fit(X, y, self.n_views)
-        group_codes = numbered(check_groups(groups, len(X)))
+        groups = check_groups(groups, len(X))
         X, labels, weights, rows = self._shots_that_count(X, labels, sample_weight)
         self._check_size(len(X))
         self._learn_classes(np.unique(labels))
         views = unit_norm(self._shot_features(X, self.n_views, rows))
-        codes, n_classes = codes_of(labels, self.classes_), len(self.classes_)
-        total = self._class_weighted(codes, weights)
+        codes = codes_of(labels, self.classes_)
         self.cache_keys_ = views.reshape(-1, views.shape[2])
         self.cache_codes_, self.n_views_ = codes.repeat(self.n_views), self.n_views
         keys, text = self._tensors(views.dtype)
@@ -301,16 +298,14 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
             keys,
             codes,
             text,
-            weights=total,
-            counted=weights if self.class_weight == "balanced" else total,
-            groups=group_codes if group_codes is None or rows is None else group_codes[rows],
+            weights=self._class_weighted(codes, weights),
+            groups=groups if groups is None or rows is None else groups[rows],
             n_views=self.n_views,
-            n_classes=n_classes,
+            n_classes=len(self.classes_),
             logit_scale=self.logit_scale_,
             beta=beta,
             lam=lam,
             gamma=gamma,
-            progress=partial(progress, "Choosing", "try", None, verbose=self.verbose),
         )
         self.beta_, self.lam_, self.gamma_ = fitted.beta, fitted.lam, fitted.gamma
         self.temperature_ = fitted.temperature

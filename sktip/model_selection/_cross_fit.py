@@ -14,7 +14,6 @@ from sklearn.utils import _safe_indexing, check_random_state
 from sktip._base import BaseCLIPClassifier, reads_images
 from sktip._encoder import CLIPFeatureTransformer
 from sktip._images.pictures import as_image_list
-from sktip._maths.selection.folds import positions_in_class
 from sktip._utils.classes import given_names
 from sktip._utils.labels import check_labels, kind_of
 
@@ -120,7 +119,10 @@ def fold_numbers(codes: NDArray[Any], n_folds: int) -> NDArray[np.intp]:
     most = counts.max()
     n_folds = n_folds if most == 1 else min(n_folds, int(most))
     first = check_random_state(0).randint(n_folds, size=len(counts))
-    numbers: NDArray[np.intp] = (positions_in_class(codes) + first[codes]) % n_folds
+    order = np.argsort(codes, kind="stable")
+    places = np.empty(len(codes), np.intp)
+    places[order] = np.arange(len(codes)) - (np.cumsum(counts) - counts)[codes[order]]
+    numbers: NDArray[np.intp] = (places + first[codes]) % n_folds
     return np.unique(numbers, return_inverse=True)[1]
 
 
