@@ -103,7 +103,7 @@ def test_frames_of_one_video_are_held_out_together(cls, features):
     X, y, W = features((3,) * 6, d=32)
     rng = np.random.default_rng(0)
     X, y, groups = X.repeat(4, axis=0), y.repeat(4), np.arange(len(X)).repeat(4)
-    X = X + 0.01 * rng.normal(size=X.shape)
+    X = X + 0.1 * rng.normal(size=X.shape)
     W = W + 0.4 * rng.normal(size=W.shape)
     name = CHOOSING[cls]
     alone = cls(text_features=W, logit_scale=20).fit(X, y)

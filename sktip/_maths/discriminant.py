@@ -22,6 +22,8 @@ NO_SPREAD = 1e-12
 MAX_FOLDS = 4
 #: From this number of shots per class, the prior belief gives discriminants and text the same weight.
 SHOTS_OF_FULL_BELIEF = 6
+#: Number of standard deviations that the weight is below the most probable one.
+DEVIATIONS = 2.0
 #: Spread of calibrated text logits of CLIP between wrong classes.
 SPREAD_OF_TEXT = 3.0
 #: Lower bound of the trust in uninformative text.
@@ -173,7 +175,10 @@ def chosen_weight(
     text: NDArray[Any],
     logit_scale: float,
 ) -> float:
-    """Most probable weight of the discriminants relative to the text logits.
+    """Weight of the discriminants relative to the text logits.
+
+    It is two standard deviations, in the logarithm, below the most probable weight. The more shots are
+    held out, the closer it is to that.
 
     Parameters
     ----------
@@ -217,7 +222,7 @@ def chosen_weight(
     # What calibrated logits tell grows with the square of their spread.
     trust = min(max(confidence * spread / SPREAD_OF_TEXT, LEAST_TRUST), 1.0)
     wanted = min(belief, 1.0) * spread / trust**2
-    believed = wanted / _spread_of_discriminants(statistics)
+    believed = float(wanted) / _spread_of_discriminants(statistics)
     if not has_folds:
         return believed
     votes = np.empty((len(samples), len(text)))
@@ -233,10 +238,10 @@ def chosen_weight(
     less = min(share * belief, 1.0) / min(belief, 1.0)
     votes *= less * wanted / spread_of_competing(votes, own)
     best, _ = held_out.best_sum(torch.from_numpy(votes.T), precision=strength)
-    # Not the most probable weight, but one that is too large with a small probability only: with few
-    # held-out shots, a wrong choice costs more beside strong text than it gains.
+    # A weight that is too large does more harm beside strong text than one that is too small, so the
+    # lower end of the interval around the most probable weight is used.
     deviation = 1 / math.sqrt(n_scored * best.curvature)
-    return believed * best.factor * math.exp(-deviation)
+    return believed * best.factor * math.exp(-DEVIATIONS * deviation)
 
 
 def weight_without_text(statistics: ClassStatistics, logit_scale: float) -> float:
