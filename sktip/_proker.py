@@ -55,14 +55,14 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         averaged. A mapping gives each label its own templates.
 
     beta : "auto" or float, default="auto"
-        Sharpness of the kernel. ``"auto"`` chooses it, see Notes.
+        Sharpness of the kernel. ``"auto"`` is the published value, see Notes.
 
     lam : "auto" or float, default="auto"
-        Regularisation strength :math:`\lambda`. ``"auto"`` chooses it, see Notes.
+        Regularisation strength :math:`\lambda`. ``"auto"`` is the published value, see Notes.
 
     gamma : "auto" or float, default="auto"
-        Weight of the correction. ``"auto"`` chooses it, see Notes; if `beta` and `lam` are numbers, it
-        is the published ``gamma = lam``.
+        Weight of the correction. ``"auto"`` chooses it on held-out shots, see Notes. The published method
+        has the value of `lam`.
 
     max_shots : int, default=30_000
         Largest number of rows (shots times views); `fit` refuses more. Its time grows with the cube
@@ -74,8 +74,7 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         classes with shots the same total weight.
 
     logit_scale : float, default=None
-        Scale s of the logits at which `beta`, `lam` and `gamma` are chosen. The temperature is fitted
-        around 1 / s. If None, the model's own, or 100 without an encoder.
+        Scale s of the logits. The temperature is fitted around 1 / s. If None, the model's own, or 100 without an encoder.
 
     n_views : int, default=1
         Number of random views of each training image. Each view is a row. Only for images; queries
@@ -87,9 +86,6 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
 
     random_state : int, RandomState instance or None, default=None
         Seed of the random views.
-
-    verbose : int, default=0
-        If positive, show a progress bar.
 
     Attributes
     ----------
@@ -124,7 +120,7 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         Unit-norm text features of the classes. None without a text prior.
 
     logit_scale_ : float
-        Scale s of the logits at which values were chosen.
+        Scale s of the logits.
 
     n_features_in_ : int
         Number of columns of X. Only if X is a feature matrix.
@@ -147,27 +143,25 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
 
     Notes
     -----
-    ``"auto"`` chooses the most probable values. They minimise
+    By default, beta and lambda have the published values for the mean number of different shots per class,
+    interpolated in the logarithm of that number:
 
-    .. math::
-        N \, \ell(\beta, \lambda, \gamma) + \frac{\ln^2 (\beta / \beta_0) +
-        \ln^2 (\lambda / \lambda_0) + \ln^2 (\gamma / \lambda_0)}{2 \cdot 0.7^2}
+    ======  ====  ====  ====  ====  ====
+    shots      1     2     4     8    16
+    ======  ====  ====  ====  ====  ====
+    beta       3   2.6   1.5  1.66   1.7
+    lambda  0.05  0.05  0.05  0.07   0.1
+    ======  ====  ====  ====  ====  ====
 
-    where :math:`\ell` is the mean log-loss of N held-out shots at the logit scale, with equal weight
-    for every class. :math:`\beta_0` and :math:`\lambda_0` are the published values for the mean number
-    of shots per class, interpolated in the logarithm. One shot of every class is held out at a time,
-    with all its views, and its logits follow in closed form from one Cholesky factor. beta and lambda
-    are searched with at most 20 factorisations (Nelder-Mead), and gamma in one dimension for each of
-    them. With one shot per class none can be held out, and the published values are used.
+    gamma and the temperature are the most probable ones. With inverse temperature t, they minimise
 
-    With more than 2,048 rows, or without a text prior, only gamma is chosen, with a single
-    factorisation. beta is then the published value. lambda is 0.05, the published value for few shots;
-    the published values for more shots are larger because they also serve as gamma. The accuracy
-    is the same within the variation between draws of shots, or better if some labels are wrong. With
-    more than 3,500 rows, about 1,000 are held out, at least one shot of every class.
+    .. math:: N \, \ell(\gamma, t) + \frac{\ln^2 (\gamma / \lambda) + \ln^2 (t / s)}{2 \cdot 0.7^2}
 
-    The temperature is the most probable one for the held-out logits, about 1 / s within a factor of
-    2. If no shot can be held out, it is the temperature of the text prior alone.
+    where :math:`\ell` is the mean log-loss of N held-out shots with logits multiplied by t, and with
+    equal weight for every class. One shot of every class is held out at a time, with all its views and
+    copies, until about 500 shots were held out. Their logits follow in closed form from the Cholesky
+    factor of the regression. If no shot can be held out, as with one shot per class, gamma is lambda, and
+    the temperature is that of the text prior alone.
 
     The targets of a class without shots are 0 for every shot, as in the formula.
 
@@ -197,11 +191,9 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         "n_views": [Interval(Integral, 1, None, closed="left")],
         "device": [str, None],
         "random_state": ["random_state"],
-        "verbose": ["verbose"],
     }
 
-    # For models saved by a version without `n_views_`.
-    n_views_: int = 1
+    n_views_: int
 
     def __init__(
         self,
@@ -220,7 +212,6 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         n_views: int = 1,
         device: str | None = None,
         random_state: int | np.random.RandomState | None = None,
-        verbose: int = 0,
     ):
         self.encoder = encoder
         self.input = input
@@ -236,7 +227,6 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         self.n_views = n_views
         self.device = device
         self.random_state = random_state
-        self.verbose = verbose
 
     @fits
     def fit(
@@ -247,7 +237,7 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         *,
         groups: ArrayLike | None = None,
     ) -> Self:
-        """Solve the regression on the shots, and choose the values that are ``"auto"``.
+        """Solve the regression on the shots, and choose gamma and the temperature.
 
         Parameters
         ----------

@@ -77,9 +77,11 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         Which shots are held out together. None is balanced: holding out a shot does not put its
         class at a disadvantage. With a `scoring`, one shot of every class is held out at a time,
         and the votes of a class are scaled up to its full number of shots. The default rule
-        averages this over all ways to pair the shots, see Notes. ``LeaveOneOut()`` holds out single
-        shots without scaling, which pushes alpha towards 0 with few shots. Other values are
-        split as in scikit-learn, for example a held-out set by ``PredefinedSplit``, and scored as in
+        averages this over all ways to pair the shots, see Notes. The folds do not depend on the order
+        of the rows, and copies of a shot share a fold. Of more than 8,000 shots, as many are held out as
+        makes 67 million pairs with the cached shots. ``LeaveOneOut()`` holds out single shots without
+        scaling, which pushes alpha towards 0 with few shots. Other values are split as in
+        scikit-learn, for example a held-out set by ``PredefinedSplit``, and scored as in
         `GridSearchCV`.
 
     class_weight : dict, "balanced" or None, default=None
@@ -196,9 +198,7 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
 
     - With ``cv=None``, each shot is masked in its own cache, and the votes of its class are scaled by
       n / (n - 1). This is the mean, over all ways to pair the shots, of holding out one shot of
-      every class. It does not depend on the order of the rows. A class with one shot has no votes to
-      scale: its shot gets the geometric mean of the votes that shots of the other classes get from
-      one shot of their own class.
+      every class. Copies of a shot are masked with it. The only shot of a class is not held out.
     - The logits are divided by a temperature before the log-loss. It is 1, unless the zero-shot
       classifier, which has not seen the shots, is over- or underconfident on them by more than a
       factor of 2.
@@ -308,10 +308,8 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
             Labels of the shots. Classes may have different numbers of shots.
 
         sample_weight : array-like of shape (m,), default=None
-            Non-negative weight of each shot in the cache. A weight of 2 counts a shot twice. The
-            default rule without fine-tuning holds out the copies of a shot together, unless `cv`
-            separates them; with a `scoring`, they may be separated. Shots of weight 0 are ignored:
-            they are not encoded, and add no class.
+            Non-negative weight of each shot in the cache. A weight of 2 counts a shot twice. Shots of
+            weight 0 are ignored: they are not encoded, and add no class.
 
         groups : array-like of shape (m,), default=None
             Group of each shot, for example the video that a frame is from. Shots of a group are

@@ -218,7 +218,7 @@ def chosen_weight(
         torch.from_numpy(prior.T), torch.from_numpy(own), torch.from_numpy(shares)
     )
     confidence = held_out.inverse_temperature(held_out.prior, precision=strength)
-    spread = spread_of_competing(prior, own)
+    spread = spread_of_competing(prior, own, shares)
     # What calibrated logits tell grows with the square of their spread.
     trust = min(max(confidence * spread / SPREAD_OF_TEXT, LEAST_TRUST), 1.0)
     wanted = min(belief, 1.0) * spread / trust**2
@@ -236,7 +236,7 @@ def chosen_weight(
     # The belief in discriminants grows with the number of shots, which is smaller without a fold.
     share = 1 - n_scored / len(np.unique(folds[scored])) / n_shots
     less = min(share * belief, 1.0) / min(belief, 1.0)
-    votes *= less * wanted / spread_of_competing(votes, own)
+    votes *= less * wanted / spread_of_competing(votes, own, shares)
     best, _ = held_out.best_sum(torch.from_numpy(votes.T), precision=strength)
     # A weight that is too large does more harm beside strong text than one that is too small, so the
     # lower end of the interval around the most probable weight is used.
@@ -250,7 +250,9 @@ def weight_without_text(statistics: ClassStatistics, logit_scale: float) -> floa
     return SPREAD_OF_TEXT * logit_scale / 100 / _spread_of_discriminants(statistics)
 
 
-def spread_of_competing(logits: NDArray[Any], own: NDArray[Any]) -> float:
+def spread_of_competing(
+    logits: NDArray[Any], own: NDArray[Any], shares: NDArray[Any] | None = None
+) -> float:
     """Root mean variance of the logits (q, C) of the classes other than each row's `own`.
 
     The own class is included with two classes, where only the difference matters. 1 if logits are equal.
@@ -259,7 +261,7 @@ def spread_of_competing(logits: NDArray[Any], own: NDArray[Any]) -> float:
         kept = np.ones_like(logits, dtype=bool)
         kept[np.arange(len(logits)), own] = False
         logits = logits[kept].reshape(len(logits), -1)
-    return float(np.sqrt(logits.var(axis=1, ddof=1).mean())) or 1.0
+    return float(np.sqrt(np.average(logits.var(axis=1, ddof=1), weights=shares))) or 1.0
 
 
 def _spread_of_discriminants(statistics: ClassStatistics) -> float:

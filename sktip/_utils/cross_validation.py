@@ -28,7 +28,7 @@ def splits_of(cv: Any, X: Any, y: NDArray[Any], groups: NDArray[Any] | None = No
 
 
 def without_rows(splits: list[Split], kept: NDArray[Any], n_rows: int) -> list[Split]:
-    """Number the `kept` rows anew, and leave the others out of the splits."""
+    """Return the splits without the rows that are not `kept`, and number the others anew."""
     places = np.full(n_rows, -1)
     places[kept] = np.arange(len(kept))
     renumbered = []
