@@ -119,8 +119,11 @@ class HeldOutVotes:
         self.shots = HeldOutShots(prior, codes[rows], queries.new_tensor(shares))
         self._own_scale = None
         if numbers is not None:
-            hidden = torch.bincount(numbers, weights)[numbers[rows]]
-            self._own_scale = (totals[codes[rows]] / (totals[codes[rows]] - hidden)).to(prior.dtype)
+            own_totals = totals[codes[rows]]
+            left = own_totals - torch.bincount(numbers, weights)[numbers[rows]]
+            # Nothing can be scaled up if the weights of the others are rounding errors.
+            scale = torch.where(left > 1e-6 * own_totals, own_totals / left, 1)
+            self._own_scale = scale.to(prior.dtype)
         n_pairs = sum(len(split.cached) * len(split.held_out) for split in splits)
         self._kept = list(self._blocks(BLOCK_ELEMENTS)) if n_pairs <= KEPT_ELEMENTS else None
 
