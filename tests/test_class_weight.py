@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from classifiers import CLASSIFIERS, make
 from sklearn.base import clone
+from sklearn.utils.validation import has_fit_parameter
 
 from sktip import (
     FewShotClassifier,
@@ -22,6 +24,9 @@ WEIGHING = [
 every = pytest.mark.parametrize(
     "clf", WEIGHING, ids=lambda clf: repr(clf).replace("Classifier", "")
 )
+WEIGHTED = [
+    name for name, (cls, _) in CLASSIFIERS.items() if has_fit_parameter(cls, "sample_weight")
+]
 CHOOSING = {
     TipAdapterClassifierCV: "alpha_",
     GDAClassifier: "alpha_",
@@ -95,6 +100,25 @@ def test_a_weight_of_two_is_the_shot_given_twice(cls, unbalanced):
     np.testing.assert_allclose(
         weighted.decision_function(X), repeated.decision_function(X), rtol=1e-6
     )
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("size", [1e-300, 1e-30, 1e30, 1e300, np.inf, np.nan])
+@pytest.mark.parametrize("of", ["all shots", "one shot", "one class"])
+@pytest.mark.parametrize("name", WEIGHTED)
+def test_weights_of_any_size_end_in_answers_or_an_error(unbalanced, name, of, size, dtype):
+    X, y, W = unbalanced
+    rows = {"all shots": slice(None), "one shot": 3, "one class": y == 1}[of]
+    weights = np.ones(len(y))
+    weights[rows] = size
+    clf = make(name, text_features=W.astype(dtype))
+    try:
+        clf.fit(X.astype(dtype), y, sample_weight=weights)
+    except ValueError as error:
+        assert "sample_weight" in str(error)
+        assert not 1e-12 < size < 1e12
+    else:
+        assert np.isfinite(clf.predict_proba(X.astype(dtype))).all()
 
 
 @choosing

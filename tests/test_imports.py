@@ -114,13 +114,3 @@ def test_imports(module):
             assert room in LATE[library], f"{module} imports {name} when it is imported"
         if library in ONLY:
             assert room == ONLY[library], f"{module} imports {name}"
-
-
-def test_no_module_is_long():
-    long = {module: len(path.read_text().splitlines()) for module, path in MODULES.items()}
-    assert max(long.values()) <= 400, max(long, key=long.get)
-
-
-def test_few_modules_lie_flat():
-    flat = [path for path in PACKAGE.glob("_*.py") if path.name != "__init__.py"]
-    assert len(flat) <= 11

@@ -141,6 +141,24 @@ class TestScores:
             search(W, scoring="neg_log_loss", cv=cv).fit(X, y).scores_, expected
         )
 
+    @pytest.mark.parametrize("scoring", [None, "neg_log_loss"])
+    def test_of_many_shots_some_are_held_out(self, features, monkeypatch, scoring):
+        from sktip._maths import alpha_beta
+
+        X, y, W = noisy(features, (12, 12, 12))
+        seen = []
+        original = alpha_beta.HeldOutVotes.at
+        monkeypatch.setattr(
+            alpha_beta.HeldOutVotes, "at",
+            lambda self, beta: seen.append(len(self.shots.codes)) or original(self, beta),
+        )  # fmt: skip
+        for n_held_out in (36, 9):
+            monkeypatch.setattr(alpha_beta, "KEPT_ELEMENTS", n_held_out * len(y))
+            clf = search(W, scoring=scoring).fit(X, y)
+            assert set(seen) == {n_held_out}
+            assert clf.score(X, y) > 0.7
+            seen.clear()
+
 
 class TestAllAlphas:
     """Without a grid of alphas the optimum is exact."""

@@ -14,6 +14,8 @@ from sktip._utils.warn import warn
 
 TEXT, BOOLEANS, INTEGERS, FLOATS = "text", "booleans", "integers", "floating-point numbers"
 _KINDS = {"U": TEXT, "O": TEXT, "b": BOOLEANS, "i": INTEGERS, "u": INTEGERS, "f": FLOATS}
+#: Bound of the sum of weights. Products of it with class weights do not overflow float32.
+MOST_WEIGHT = 1e12
 
 
 def check_labels(y: Any, name: str = "y") -> NDArray[Any]:
@@ -122,7 +124,7 @@ def codes_of(labels: ArrayLike, classes: NDArray[Any]) -> NDArray[np.intp]:
 def check_weights(
     sample_weight: ArrayLike, n_shots: int, name: str = "sample_weight"
 ) -> NDArray[np.float64]:
-    """Check the weights of shots, (n_shots,). They must not be negative, and may all be 0."""
+    """Check the weights of shots, (n_shots,). They must not be negative, huge or tiny, and may all be 0."""
     if isinstance(sample_weight, Real):
         sample_weight = np.full(n_shots, sample_weight)
     weights: NDArray[np.float64] = check_array(
@@ -136,6 +138,11 @@ def check_weights(
     if len(negative):
         raise ValueError(
             f"Negative {name}: {weights[negative[0]]:g} at index {negative[0]}. Weights must be 0 or more."
+        )
+    if weights.any() and not 1 / MOST_WEIGHT < weights.sum() < MOST_WEIGHT:
+        raise ValueError(
+            f"{name} sums to {weights.sum():g}; a weight is the number of times that a shot counts. Multiply all of "
+            "them by a constant, so that they are about 1."
         )
     return weights
 
