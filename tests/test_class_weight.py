@@ -1,5 +1,7 @@
 """Imbalanced classes: weights of classes and of shots, and groups of shots."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 from classifiers import CLASSIFIERS, make
@@ -112,12 +114,10 @@ def test_weights_of_any_size_end_in_answers_or_an_error(unbalanced, name, of, si
     weights = np.ones(len(y))
     weights[rows] = size
     clf = make(name, text_features=W.astype(dtype))
-    try:
+    refused = pytest.raises(ValueError, match="sample_weight")
+    # Tiny weights of some shots are no more than that.
+    with refused if not 1e-12 < weights.sum() < 1e12 else nullcontext():
         clf.fit(X.astype(dtype), y, sample_weight=weights)
-    except ValueError as error:
-        assert "sample_weight" in str(error)
-        assert not 1e-12 < size < 1e12
-    else:
         assert np.isfinite(clf.predict_proba(X.astype(dtype))).all()
 
 

@@ -19,6 +19,8 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:neither `encoder`", "ignore:every class has one shot", "error::RuntimeWarning"
 )
 
+#: Classifiers that are trained in batches.
+SMALL_BATCHES = {"tip-f": {"batch_size": 100}, "clip-adapter": {"batch_size": 100}}
 #: Of probabilities, by the type of the features.
 TOLERANCE = {"f": 1e-4, "d": 1e-7}
 LABELS = st.text(string.ascii_letters + string.digits + " _-éßЖ中", min_size=1, max_size=8)
@@ -76,6 +78,25 @@ def test_order_weights_of_one_and_repetition(name, prior, problem):
         counts = np.bincount(y)
         numbers = dict(enumerate(len(y) / np.count_nonzero(counts) / counts))
         assert_same(logits(X, y, class_weight="balanced"), logits(X, y, class_weight=numbers))
+
+
+@every_classifier
+def test_order_and_repetition_of_many_shots(name):
+    """Beyond a thousand rows, some shots are enough for some choices: they are counted as shots, not as rows."""
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(40), 20)
+    text = rng.normal(size=(40, 24))
+    X, Q = text[y] + rng.normal(size=(len(y), 24)), text + rng.normal(size=text.shape)
+    weights = rng.integers(1, 4, len(y))
+    rows = rng.permutation(np.repeat(np.arange(len(y)), weights))
+    order = rng.permutation(len(y))
+    shuffled = fit(name, X[order], y[order], text, **SMALL_BATCHES.get(name, {}))
+    given = fit(name, X, y, text, **SMALL_BATCHES.get(name, {})).decision_function(Q)
+    np.testing.assert_allclose(shuffled.decision_function(Q), given, rtol=1e-6, atol=1e-6)
+    if has_fit_parameter(CLASSIFIERS[name][0], "sample_weight"):
+        clf = make(name, text_features=text, logit_scale=20.0).fit(X, y, sample_weight=weights)
+        expected = fit(name, X[rows], y[rows], text).decision_function(Q)
+        np.testing.assert_allclose(clf.decision_function(Q), expected, rtol=1e-6, atol=1e-6)
 
 
 @every_classifier

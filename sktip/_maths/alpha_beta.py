@@ -103,12 +103,12 @@ class HeldOutVotes:
         self._splits, self._queries, self._keys = splits, queries, keys
         self._numbers = numbers
         self._caches: list[tuple[Shots, Tensor | None]] = []
-        totals = torch.bincount(codes, weights, minlength=n_classes)
+        totals = torch.bincount(codes, weights, minlength=n_classes).double()
         for split in splits:
             own = None if weights is None else weights[split.cached]
             cached, scale = codes[split.cached], None
             if balanced:
-                left = torch.bincount(cached, own, minlength=n_classes)
+                left = torch.bincount(cached, own, minlength=n_classes).double()
                 scale = (totals / torch.where(left > 0, left, 1)).to(queries.dtype)[:, None]
             self._caches.append((Shots(cached, n_classes, own), scale))
         rows = np.concatenate([split.held_out for split in splits])

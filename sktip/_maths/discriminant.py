@@ -225,16 +225,15 @@ def chosen_weight(
     believed = float(wanted) / _spread_of_discriminants(statistics)
     if not has_folds:
         return believed
-    votes = np.empty((len(samples), len(text)))
-    for fold in np.unique(folds[scored]):
-        kept, left = folds != fold, folds == fold
+    votes, own_folds = np.empty_like(prior), folds[scored]
+    for fold in np.unique(own_folds):
+        kept = folds != fold
         kept_weights = None if weights is None else weights[kept]
         part = ClassStatistics.of(samples[kept], codes[kept], len(text), kept_weights)
         scores, intercepts = part.discriminants()
-        votes[left] = samples[left] @ scores.T + intercepts
-    votes = votes[scored]
+        votes[own_folds == fold] = samples[~kept] @ scores.T + intercepts
     # The belief in discriminants grows with the number of shots, which is smaller without a fold.
-    share = 1 - n_scored / len(np.unique(folds[scored])) / n_shots
+    share = 1 - n_scored / len(np.unique(own_folds)) / n_shots
     less = min(share * belief, 1.0) / min(belief, 1.0)
     votes *= less * wanted / spread_of_competing(votes, own, shares)
     best, _ = held_out.best_sum(torch.from_numpy(votes.T), precision=strength)

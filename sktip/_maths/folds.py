@@ -66,10 +66,7 @@ def balanced_folds(
     """
     if not len(codes):
         return np.zeros(0, np.intp)
-    # Digits of a projection are an order that no property of the features decides. Later digits would
-    # differ between computers, whose features differ by rounding.
-    mix = np.random.RandomState(0).normal(size=features.shape[1])
-    keys = np.round(features.astype(np.float64) @ mix * 4 % 1, 9)
+    keys = _content_keys(features)
     together = _copies(features, codes, keys, weights)
     if groups is not None:
         _, first, number = np.unique(groups, return_index=True, return_inverse=True)
@@ -143,7 +140,22 @@ def class_balanced_weights(
     """
     weights = np.ones(len(codes)) if weights is None else weights
     balanced: NDArray[Any] = weights / np.bincount(codes, weights)[codes]
-    return balanced / balanced.sum()
+    balanced /= balanced.sum()
+    return balanced
+
+
+def content_order(features: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:
+    """Return an order of the shots, (m,), that does not depend on the order of the rows."""
+    return np.lexsort((_content_keys(features), codes))
+
+
+def _content_keys(features: NDArray[Any]) -> NDArray[Any]:
+    """Return a number for each row, (m,), by which they can be sorted."""
+    # Digits of a projection are an order that no property of the features decides. Later digits would
+    # differ between computers, whose features differ by rounding.
+    mix = np.random.RandomState(0).normal(size=features.shape[1])
+    keys: NDArray[Any] = np.round(features.astype(np.float64) @ mix * 4 % 1, 9)
+    return keys
 
 
 def _copies(

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,7 @@ def bench_growth(report, name):
     report(
         f"fit of {name}, 1,000 classes of {', '.join(map(str, steps))} shots",
         "half as many shots",
-        ", ".join(f"{after / before:.1f}x" for before, after in zip(times, times[1:])),
+        ", ".join(f"{after / before:.1f}x" for before, after in pairwise(times)),
         "<= 8x" if name == "ProKeRClassifier" else "<= 4x",
     )
 
