@@ -20,7 +20,7 @@ from sktip._maths.unit import unit_norm
 from sktip._shots.kept import KeptShotsMixin
 from sktip._utils.explanation import ExplanationMixin
 from sktip._utils.fitting import extends_fit, fits
-from sktip._utils.labels import check_groups, codes_of, numbered
+from sktip._utils.labels import check_groups, codes_of
 from sktip._utils.prediction import LinearPredictionMixin, row_blocks
 from sktip._utils.progress import progress
 from sktip.exceptions import ImageReadError
@@ -368,7 +368,7 @@ class FewShotClassifier(
                 self.shots_,
                 self.shot_codes_,
                 weights,
-                groups=numbered(self.shot_groups_),
+                groups=self.shot_groups_,
                 text=self.text_features_,
                 logit_scale=self.logit_scale_,
                 n_classes=n_classes,

@@ -234,15 +234,6 @@ def check_groups(groups: ArrayLike | None, n_shots: int) -> NDArray[Any] | None:
     return labels
 
 
-def numbered(groups: NDArray[Any] | None) -> NDArray[np.intp] | None:
-    """Return the number of each shot's group, counted from 0 in the order of their first shots."""
-    if groups is None:
-        return None
-    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
-    numbers: NDArray[np.intp] = np.argsort(np.argsort(first))[inverse]
-    return numbers
-
-
 def joined_groups(old: NDArray[Any] | None, new: NDArray[Any] | None) -> NDArray[Any] | None:
     """Join the groups of old and new shots; both or none of them must have groups."""
     if (old is None) != (new is None):
