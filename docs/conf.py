@@ -13,7 +13,6 @@ from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx_gallery.sorting import ExplicitOrder
 
 import sktip
-from sktip._encoding import precision
 from sktip._utils.doc_links import address
 
 HERE = Path(__file__).parent
@@ -29,8 +28,6 @@ accuracy.write_chart(HERE / "generated")
 
 # The examples use the bundled model, so that a build needs no network.
 os.environ["HF_HUB_OFFLINE"] = "1"
-# Pages show the results of fp32, also on a CPU on which bf16 is faster.
-precision.BF16_INSTRUCTIONS = ()
 
 project = "sktip"
 author = "The sktip developers"

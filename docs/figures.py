@@ -15,8 +15,6 @@ import accuracy
 import matplotlib.pyplot as plt
 import numpy as np
 
-from sktip._encoding import precision
-
 HERE = Path(__file__).parent
 IMAGES = HERE / "images"
 
@@ -107,8 +105,6 @@ def seen(example):
 
 
 def main(arguments):
-    # As in conf.py: the results of fp32 on every CPU.
-    precision.BF16_INSTRUCTIONS = ()
     sys.path.insert(0, str(HERE.parent / "examples"))
     import first_classifier
 

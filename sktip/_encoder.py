@@ -1,5 +1,6 @@
 """CLIPFeatureTransformer: images in, unit-norm features out."""
 
+import inspect
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Integral
@@ -13,6 +14,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sktip._encoding.memory import FeatureMemory
 from sktip._encoding.model import load_clip
+from sktip._encoding.precision import precision_here
 from sktip._encoding.session import EncoderSession, open_encoder
 from sktip._images.pictures import as_image_list
 from sktip._utils.doc_links import DocumentedMixin
@@ -23,6 +25,8 @@ SESSION_PARAMETERS = (
     "model_name", "reduced_decoding", "batch_size", "n_jobs", "n_views", "memory", "on_error",
     "max_pixels", "random_state", "verbose",
 )  # fmt: skip
+#: Parameters that belong to the machine, and change no feature by more than rounding.
+OF_THE_MACHINE = ("batch_size", "n_jobs", "memory", "max_pixels", "verbose")
 
 
 class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
@@ -52,10 +56,12 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
         Torch device, such as ``"cpu"`` or ``"cuda:0"``. If None, CUDA if available, else the CPU;
         this is decided at each use.
 
-    precision : {"auto", "fp32", "fp16", "bf16"}, default="auto"
-        Precision of the image model. ``"auto"`` is bf16 if the device supports it natively and a short
-        measurement finds it faster, else fp32. Features in bf16 have a cosine of at least 0.999 with
-        those in fp32. The output is always float32, and class names are encoded in fp32.
+    precision : {"fp32", "fp16", "bf16", "auto"}, default="fp32"
+        Precision of the image model. ``"auto"`` is bf16 if the device lists that it has it in hardware:
+        NVIDIA GPUs from compute capability 8.0, CPUs with AMX-BF16, AMD's CPUs with AVX512-BF16, and
+        MPS from macOS 14. Else it is fp32. Features in bf16 have a cosine of at least 0.999 with those in fp32. A
+        pickle holds the precision that ``"auto"`` means where it is made, so that all workers of a
+        cluster use the same. The output is always float32, and class names are encoded in fp32.
 
     reduced_decoding : bool, default=True
         Whether to decode large JPEG files at 1/2, 1/4 or 1/8 of their size, as long as they stay at
@@ -97,7 +103,7 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
         of the view, and not on the other images. None draws new views at each call.
 
     verbose : int, default=0
-        If positive, show a progress bar.
+        If positive, show a progress bar, and say if ``precision="auto"`` would be faster.
 
     Raises
     ------
@@ -156,7 +162,7 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
         "model_name": [str],
         "pretrained": [str, None],
         "device": [str, None],
-        "precision": [StrOptions({"auto", "fp32", "fp16", "bf16"})],
+        "precision": [StrOptions({"fp32", "fp16", "bf16", "auto"})],
         "reduced_decoding": ["boolean"],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "n_jobs": [Integral, None],
@@ -174,7 +180,7 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
         pretrained: str | None = None,
         *,
         device: str | None = None,
-        precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto",
+        precision: Literal["fp32", "fp16", "bf16", "auto"] = "fp32",
         reduced_decoding: bool = True,
         batch_size: int = 64,
         n_jobs: int | None = None,
@@ -331,9 +337,20 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
         params = {name: getattr(self, name) for name in SESSION_PARAMETERS}
         return EncoderSession(clip, **params)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Resolved now, since another process may have another device.
+        precision = precision_here(self.precision, self.device)
+        return {**super().__getstate__(), "precision": precision}
+
+    def __reduce__(self) -> tuple:
+        # Pickles are for workers too, which need all parameters, and are only loaded from trusted people.
+        return _unpickled, (type(self), self.__getstate__())
+
     def __setstate__(self, state: dict[str, Any]) -> None:
+        # Of files that run no code, such as those of skops. They may come from anyone, so they neither
+        # choose where features are written nor change the limits of this machine.
+        super().__setstate__({**state, **defaults_of_the_machine()})
         # Transformers saved before this parameter existed decoded images in full.
-        super().__setstate__(state)
         self.__dict__.setdefault("reduced_decoding", False)
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -347,3 +364,15 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
         tags.requires_fit = False
         tags.transformer_tags.preserves_dtype = []
         return tags
+
+
+def defaults_of_the_machine() -> dict[str, Any]:
+    """Parameters of an encoder that belong to a machine and are not loaded with a model: their defaults."""
+    defaults = inspect.signature(CLIPFeatureTransformer).parameters
+    return {name: defaults[name].default for name in OF_THE_MACHINE}
+
+
+def _unpickled(cls: type[CLIPFeatureTransformer], state: dict[str, Any]) -> CLIPFeatureTransformer:
+    encoder = cls.__new__(cls)
+    encoder.__dict__.update(state)
+    return encoder

@@ -50,14 +50,6 @@ def pytest_collection_modifyitems(items):
                     item.add_marker(pytest.mark.skip(reason=f"needs {package}"))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _fp32():
-    """The same numbers on every machine, those that would choose bf16 too."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sktip._encoding.precision._may_have_bf16", lambda device: False)
-        yield
-
-
 @pytest.fixture(scope="session")
 def clip():
     """The bundled model on the CPU."""

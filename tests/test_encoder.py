@@ -1,12 +1,12 @@
 """The feature transformer as a scikit-learn object, and its text side."""
 
-import hashlib
 import pickle
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -145,6 +145,26 @@ def test_lower_precision_is_close(clip, digits, precision):
     assert (low * clip.transform(digits[0][:8])).sum(axis=1).min() > 0.99
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_default_type_of_torch_changes_nothing(digits, precision):
+    encoder = CLIPFeatureTransformer("tiny", device="cpu", precision=precision)
+    images = [*digits[0][:5], np.zeros((40, 30, 3), np.uint8)]
+
+    def results():
+        clear_model_cache()
+        clf = TipAdapterClassifier(encoder, fine_tune=True, n_epochs=2, random_state=0)
+        clf.fit(images[:4], digits[1][:4])
+        return encoder.transform(images), encoder.encode_text(["cat"]), clf.predict_proba(images)
+
+    expected = results()
+    torch.set_default_dtype(torch.float64)
+    try:
+        for own, other in zip(results(), expected, strict=True):
+            np.testing.assert_array_equal(own, other)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_progress_bar_only_when_asked(digits, capsys):
     CLIPFeatureTransformer("tiny", device="cpu").transform(digits[0][:3])
     assert capsys.readouterr() == ("", "")
@@ -169,7 +189,7 @@ def test_after_warm_up_nothing_is_loaded_or_run_once_more(digits, monkeypatch):
         lambda self, rows: batches.append(len(rows)) or encode(self, rows),
     )
     monkeypatch.setattr(model, "_load", None)
-    monkeypatch.setattr(hashlib, "blake2b", None)
+    monkeypatch.setattr(torch.nn.Module, "state_dict", None)
     np.testing.assert_array_equal(clf.predict_proba(images[:2]), expected)
     assert batches == [2]
 

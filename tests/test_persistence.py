@@ -14,11 +14,15 @@ import numpy as np
 import pytest
 import torch
 from classifiers import CLASSIFIERS, make
+from PIL import Image
 from saved_models import check, save
 from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 import sktip
 from sktip import CLIPFeatureTransformer, FeatureMemory, TipAdapterClassifier
+from sktip._cli.commands import main
 
 TESTS = Path(__file__).parent
 every_classifier = pytest.mark.parametrize("name", CLASSIFIERS)
@@ -162,6 +166,36 @@ class TestMemoryAndVerboseOfTheEncoder:
         loaded.set_params(encoder__memory="other.sqlite").predict(digits[0][:3])
         assert (server / "other.sqlite").exists()
 
+    @pytest.mark.parametrize("inside", ["a classifier", "a pipeline"])
+    def test_a_crafted_file_does_not_set_them(self, digits, tmp_path, monkeypatch, inside):
+        """Neither where a database is written, nor how large a picture may be, nor how many threads run."""
+        skops_io = pytest.importorskip("skops.io")
+        images, labels = digits
+        clip = CLIPFeatureTransformer("tiny")
+        clf = TipAdapterClassifier(clip)
+        if inside == "a pipeline":
+            clf = make_pipeline(clip, LogisticRegression())
+        clf.fit(images[:60], labels[:60])
+        database = tmp_path / "crafted.sqlite"
+        evil = {"memory": str(database), "max_pixels": 10**12, "n_jobs": 500, "batch_size": 10**9}
+        evil["_absolute"] = {"memory": (str(database), str(database))}
+        state = CLIPFeatureTransformer.__getstate__
+        path = tmp_path / "crafted.skops"
+        with monkeypatch.context() as crafting:
+            crafting.setattr(
+                CLIPFeatureTransformer, "__getstate__", lambda self: state(self) | evil
+            )
+            skops_io.dump(clf, path)
+        loaded = skops_io.load(path, trusted=skops_io.get_untrusted_types(file=path))
+        encoder = loaded.encoder if inside == "a classifier" else loaded[0]
+        assert encoder.get_params() == clip.get_params()
+        loaded.predict(images[:3])
+        (tmp_path / "photos").mkdir()
+        Image.fromarray(images[0]).save(tmp_path / "photos" / "a.png")
+        arguments = ["predict", str(path), str(tmp_path / "photos"), "--output"]
+        assert main([*arguments, str(tmp_path / "answers.csv"), "--quiet"]) == 0
+        assert not [*tmp_path.rglob("*.sqlite*")]
+
     def test_workers_that_fit_keep_them(self, kept):
         """Unfitted classifiers are sent to the processes of a search unchanged."""
         clf = pickle.loads(pickle.dumps(TipAdapterClassifier(kept)))
@@ -185,7 +219,7 @@ def test_the_file_alone_tells_how_the_model_was_made(fitted, tmp_path):
     assert loaded.templates == ["the digit {}", "a {}"]
     assert (loaded.alpha, loaded.beta) == (2.5, 7.0)
     assert loaded.classes_.tolist() == sorted(clf.classes_)
-    assert (loaded.encoder.model_name, loaded.encoder.precision) == ("tiny", "auto")
+    assert (loaded.encoder.model_name, loaded.encoder.precision) == ("tiny", "fp32")
     made = loaded.fitted_with_
     assert (made["format"], made["sktip"]) == (1, sktip.__version__)
     assert made["torch"].split("+")[0] == torch.__version__.split("+")[0]

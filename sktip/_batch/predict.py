@@ -38,7 +38,7 @@ def predict_images(
     """Classify a folder of images, and write the predictions to a CSV file.
 
     An image that cannot be read gets a row with an error, and the others are still predicted; `predict`
-    of a classifier raises an error instead. Features are held for 1,024 images at a time, so memory
+    of a classifier raises an error instead. A bounded number of features is held at a time, so memory
     grows with the number of predictions only.
 
     Read more in the :ref:`User Guide <guide_many_images>`.

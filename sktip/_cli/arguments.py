@@ -46,6 +46,12 @@ def parser() -> argparse.ArgumentParser:
     fit.add_argument(
         "--pretrained", metavar="TAG", help="weights of the CLIP model: a tag of open_clip"
     )
+    fit.add_argument(
+        "--precision",
+        default="fp32",
+        choices=("fp32", "fp16", "bf16", "auto"),
+        help="precision of the image model; auto is bf16 where the device has it (default: fp32)",
+    )
     names = [name for name, _ in all_estimators(type_filter="classifier")]
     fit.add_argument(
         "--classifier",

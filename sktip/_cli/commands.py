@@ -11,7 +11,7 @@ import sktip
 from sktip._batch.predict import predict_images
 from sktip._cli.arguments import parser
 from sktip._cli.models import check_suffix, load_model, save_model
-from sktip._encoder import CLIPFeatureTransformer
+from sktip._encoder import CLIPFeatureTransformer, defaults_of_the_machine
 from sktip._split_encoder import split_encoder
 from sktip._utils.output_files import check_output, is_standard_output
 from sktip.datasets import load_image_folder, load_image_table
@@ -80,6 +80,7 @@ def _fit(args: argparse.Namespace) -> tuple[int, str, list[str]]:
         args.model,
         args.pretrained,
         device=args.device,
+        precision=args.precision,
         n_jobs=args.n_jobs,
         memory=args.memory,
         verbose=int(not args.quiet),
@@ -91,7 +92,7 @@ def _fit(args: argparse.Namespace) -> tuple[int, str, list[str]]:
         classifier.set_params(templates=args.template)
     classifier.fit(data.data, data.target)
     # Settings of this run are not saved.
-    encoder.set_params(device=None, n_jobs=None, memory=None, verbose=0)
+    encoder.set_params(device=None, **defaults_of_the_machine())
     save_model(classifier, args.output, overwrite=args.overwrite)
     summary = f"{args.classifier} of {len(classifier.classes_):,} classes is in {args.output}"
     return DONE, summary, []
@@ -116,7 +117,8 @@ def _predict(args: argparse.Namespace) -> tuple[int, str, list[str]]:
         encoder, _ = split_encoder(estimator)
     except ValueError as error:
         raise ValueError(f"{args.model}: {error}") from error
-    encoder.set_params(device=args.device, n_jobs=args.n_jobs)
+    own = {"device": args.device, "n_jobs": args.n_jobs}
+    encoder.set_params(**(defaults_of_the_machine() | own))
     answers = predict_images(
         estimator,
         args.photos,

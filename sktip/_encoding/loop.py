@@ -2,9 +2,10 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,9 @@ from sktip.exceptions import ImageReadError
 OnFailure = Callable[[int, ImageReadError], None]
 #: Largest number of features that wait for an earlier image; then the model runs on less than a batch.
 MAX_WAITING = 4096
+#: Bytes of the latest features that are kept during a call, for copies of their images: of 512 numbers,
+#: 65,536 features.
+MAX_KEPT = 128 * 2**20
 #: Number of inputs that one CPU gets at a time. More are hardly faster, and delay an interrupt.
 PIECE = 8
 #: With fewer inputs at a time, each takes 10 % longer; a single one takes 50 % longer.
@@ -55,9 +59,12 @@ class ViewEncoder:
     """Encode images with one model: the plain view of each, or random views.
 
     Features in the store are used without decoding the image. New features are written to the store as
-    soon as they are computed. Images are prepared by `n_threads` threads. On the CPU, the same threads run
-    the model, each on a few inputs. So all threads are busy until the end, whether images or the model
-    take more time, and none waits for another within a matrix product.
+    soon as they are computed. Copies of an image get the features of the first one, since features differ
+    by rounding with their place in a batch.
+
+    Images are prepared by `n_threads` threads. On the CPU, the same threads run the model, each on a few
+    inputs. So all threads are busy until the end, whether images or the model take more time, and none
+    waits for another within a matrix product.
     """
 
     clip: ClipModel
@@ -79,8 +86,9 @@ class ViewEncoder:
         n_threads = max(1, min(self.n_threads, len(images)))
         with workers(n_threads) as pool:
             run = _Run(self, pool, len(images), is_shared=self._is_shared(len(images)))
+            prepare = partial(self._prepare, run.known)
             ahead = 0 if n_threads == 1 else n_threads + run.most // self.n_views
-            for index, image in enumerate(_map_ahead(pool, self._prepare, images, ahead)):
+            for index, image in enumerate(_map_ahead(pool, prepare, images, ahead)):
                 if image.error is not None:
                     if self.on_failure is None:
                         yield from run.rest()
@@ -107,7 +115,7 @@ class ViewEncoder:
             features |= new
         return features
 
-    def _prepare(self, index: int, image: Any) -> _Encoded:
+    def _prepare(self, known: Mapping[Key, NDArray], index: int, image: Any) -> _Encoded:
         """Look up the features of one image, and prepare the model's inputs for missing ones."""
         features = np.empty((self.n_views, self.clip.embed_dim), np.float32)
         try:
@@ -117,16 +125,22 @@ class ViewEncoder:
             picture = None
             if content is None:
                 picture = to_rgb(image, None, where, self.max_pixels)
-            if self.store is None and self.seed == PLAIN:
-                identity = index.to_bytes(16)
+            inputs = {}
+            if picture is not None and self.store is None and self.seed == PLAIN:
+                # Nothing else needs the identity, and the model's input is hashed in less time.
+                pixels = self.clip.to_input(picture)
+                identity = content_hash(pixels.numpy().tobytes(), None)
+                inputs = {(identity, self.seed, 0): pixels}
             else:
                 identity = content_hash(content, picture)
             keys = [(identity, self.seed, view) for view in range(self.n_views)]
-            found = {} if self.store is None else self.store.get(keys)
+            # Another thread drops features meanwhile, so each is looked up once.
+            found = {key: row for key in keys if (row := known.get(key)) is not None}
+            if self.store is not None:
+                found |= self.store.get(key for key in keys if key not in found)
             for key, feature in found.items():
                 features[key[2]] = feature
             missing = [key for key in keys if key not in found]
-            inputs = {}
             if missing and self.reduced_decoding and is_jpeg(content):
                 side = self._min_side()
                 picture = to_rgb(image, content, where, self.max_pixels, side)
@@ -139,7 +153,8 @@ class ViewEncoder:
                 picture = to_rgb(image, content, where, self.max_pixels)
             if not inputs:
                 inputs = {key: self._input(picture, key) for key in missing}
-            return _Encoded(features, inputs, n_missing=len(inputs))
+            inputs = {key: inputs[key] for key in missing}
+            return _Encoded(features, inputs, n_missing=len(missing))
         except ImageReadError as error:
             features[:] = np.nan
             return _Encoded(features, error=error)
@@ -174,6 +189,8 @@ class _Run:
         elif on_cpu:
             self.most = min(self.most, PIECE * _torch_threads())
         self.waiting: deque[_Encoded] = deque()
+        # The latest features of this call.
+        self.known: dict[Key, NDArray] = {}
         # Inputs by key, and the images that need each of them; equal images share one input.
         self.inputs: dict[Key, Any] = {}
         self.wanted: dict[Key, list[_Encoded]] = {}
@@ -184,6 +201,9 @@ class _Run:
         self.n_left -= self.encoder.n_views
         self.waiting.append(image)
         for key, value in image.inputs.items():
+            if key in self.known:
+                image.fill(key[2], self.known[key])
+                continue
             if key not in self.wanted:
                 self.inputs[key] = value
             self.wanted.setdefault(key, []).append(image)
@@ -227,6 +247,9 @@ class _Run:
         for key, feature in features.items():
             for image in self.wanted.pop(key):
                 image.fill(key[2], feature)
+            self.known[key] = feature
+            if len(self.known) * feature.nbytes > MAX_KEPT:
+                del self.known[next(iter(self.known))]
 
 
 def _torch_threads() -> int:

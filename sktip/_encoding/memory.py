@@ -121,7 +121,7 @@ class FeatureMemory:
     @contextmanager
     def _maintenance(self) -> Iterator[sqlite3.Connection | None]:
         path = os.path.abspath(self.path)
-        if not os.path.exists(path):
+        if not os.path.lexists(path):
             yield None
             return
         try:
@@ -132,7 +132,7 @@ class FeatureMemory:
 
 
 class FeatureStore:
-    """The features of one space, open during one call.
+    """The features of one space, of `width` numbers each, open during one call.
 
     Storage failures are not raised. The first one is kept in `problem`. From then on nothing is
     written; features are still read if only writing failed.
@@ -140,9 +140,9 @@ class FeatureStore:
     Several threads may use one store.
     """
 
-    def __init__(self, memory: FeatureMemory, space: Space):
+    def __init__(self, memory: FeatureMemory, space: Space, width: int):
         self.problem: str | None = None
-        self._memory, self._space = memory, space
+        self._memory, self._space, self._width = memory, space, width
         self._lock = threading.Lock()
         self._reads = self._writes = False
         self._space_id: int | None = None
@@ -220,9 +220,16 @@ class FeatureStore:
             ).fetchone()
         if row is None:
             return None
-        if row[1] != _checksum(space, key, row[0]):
+        blob, checksum = row
+        # SQLite stores values of any type in any column.
+        if not isinstance(blob, bytes) or len(blob) != 4 * self._width:
+            raise sqlite3.DatabaseError(f"a feature is not {self._width} numbers of 32 bits")
+        if checksum != _checksum(space, key, blob):
             raise sqlite3.DatabaseError("a feature does not match its checksum")
-        return np.frombuffer(row[0], "<f4")
+        feature = np.frombuffer(blob, "<f4")
+        if not np.isfinite(feature).all():
+            raise sqlite3.DatabaseError("a feature has a NaN or infinite number")
+        return feature
 
     def _put(self, features: Mapping[Key, NDArray]) -> int:
         db, space = self._connection, self._space_id

@@ -78,6 +78,11 @@ def connect(path: str | os.PathLike) -> sqlite3.Connection:
     name = os.fspath(path)
     if not os.path.isdir(os.path.dirname(name) or "."):
         raise FileNotFoundError(f"there is no folder {os.path.dirname(name)!r}")
+    if os.path.islink(name) and not (os.path.exists(name) and os.path.getsize(name)):
+        raise ValueError(
+            f"memory={name!r} is a link to {os.path.realpath(name)!r}, which is not a file of features of sktip. "
+            "Pass the path of the file itself; it is created if it does not exist."
+        )
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(os.stat(name).st_mode):
             raise ValueError(

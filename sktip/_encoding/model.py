@@ -17,6 +17,7 @@ from typing import Any
 from sktip._encoding import hub, trust
 from sktip._encoding.clip import ClipModel
 from sktip._encoding.precision import lower_precision, resolve_precision
+from sktip._utils.whole_imports import import_whole
 from sktip.exceptions import ModelLoadError
 
 TINY = "tiny"
@@ -78,6 +79,7 @@ def load_clip(
     model_name: str, pretrained: str | None, device: str | None, precision: str
 ) -> ClipModel:
     """Load a model with its weights, or return it from the cache of the process."""
+    import_whole("torch", "open_clip")
     from sktip._maths.device import resolve_device
 
     where = resolve_device(device)
@@ -122,7 +124,9 @@ def _load(model_name: str, pretrained: str | None, device: Any, precision: str) 
     except Exception as error:
         raise ModelLoadError(_why_not_loaded(model_name, pretrained, error)) from error
     architecture = json.dumps({**source.config, **source.changes}, sort_keys=True)
-    clip = ClipModel(model.eval(), tokenizer, preprocess, device, precision, architecture)
+    # Made in torch's default type, which the user may have changed.
+    model.float().eval()
+    clip = ClipModel(model, tokenizer, preprocess, device, precision, architecture)
     if precision != "fp32":
         lower_precision(model.visual, clip.dtype, source.config)
     return clip
@@ -130,6 +134,7 @@ def _load(model_name: str, pretrained: str | None, device: Any, precision: str) 
 
 def is_tag(model_name: str, pretrained: str) -> bool:
     """Whether open_clip has weights with this tag."""
+    import_whole("torch", "open_clip")
     import open_clip
 
     return open_clip.pretrained.is_pretrained_cfg(model_name.replace("/", "-"), pretrained)

@@ -1,21 +1,56 @@
 """Choose the precision of a model, and convert the model to it."""
 
-import functools
-import time
+import os
 from typing import Any
 
-#: Smallest speed-up of a matrix product for which bf16 is used. Other operations gain nothing, and the
-#: choice should not depend on how busy the machine is during the measurement.
-MIN_GAIN = 1.5
-#: CPU features for bf16, of which one is needed, as in ``torch.cpu.get_capabilities()``.
-BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16")
+from sktip._utils.whole_imports import import_whole
+
+#: Values of ``ONEDNN_MAX_CPU_ISA`` that keep oneDNN, which torch uses, from these instructions.
+WITHOUT_BF16 = frozenset(
+    "sse41 avx avx2 avx2_vnni avx2_vnni_2 avx512_core avx512_core_vnni".split()
+)
 
 
 def resolve_precision(precision: str, device: Any) -> str:
-    """Return the given precision, or for ``"auto"`` bf16 if it is faster than fp32."""
+    """Return the given precision, or for ``"auto"`` bf16 if the device has it in hardware, else fp32."""
     if precision != "auto":
         return precision
-    return "bf16" if _is_faster_in_bf16(device) else "fp32"
+    return "bf16" if has_bf16(device) else "fp32"
+
+
+def precision_here(precision: str, device: str | None) -> str:
+    """Resolve the precision of a `device` parameter; a device that this machine lacks lists nothing."""
+    if precision != "auto":
+        return precision
+    import_whole("torch")
+    from sktip._maths.device import resolve_device
+
+    try:
+        return resolve_precision(precision, resolve_device(device))
+    except ValueError:
+        return "fp32"
+
+
+def has_bf16(device: Any) -> bool:
+    """Whether a device lists that it computes in bf16. Nothing is measured, so all processes agree."""
+    import torch
+
+    if device.type == "cuda":
+        # Older GPUs compute it in software. AMD's GPUs have capabilities from 9.
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "mps":
+        return torch.backends.mps.is_macos_or_newer(14, 0)
+    # Older versions of torch do not list what a CPU has.
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
+        return False
+    # As oneDNN reads them: the older name counts if the newer one is not set.
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
+    if limit.lower() in WITHOUT_BF16:
+        return False
+    has = torch.cpu.get_capabilities()
+    # AVX512-BF16 doubles the speed on AMD's CPUs, which alone have SSE4a. Intel's multiply fp32 as fast.
+    on_amd = has.get("avx512_bf16", False) and has.get("sse4a", False)
+    return bool(has.get("amx_bf16", False) or on_amd)
 
 
 def lower_precision(visual: Any, dtype: Any, config: dict[str, Any]) -> None:
@@ -34,49 +69,3 @@ def lower_precision(visual: Any, dtype: Any, config: dict[str, Any]) -> None:
         if type(module) is LayerNorm:
             module.__class__ = LayerNormFp32
     convert_weights_to_lp(visual, dtype)
-
-
-@functools.cache
-def _is_faster_in_bf16(device: Any) -> bool:
-    """Whether a device supports bf16 natively and is faster with it; measured once per process."""
-    if not _may_have_bf16(device):
-        return False
-    try:
-        return measured_gain(device) >= MIN_GAIN
-    except RuntimeError:  # The device or its driver lacks an operation in bf16.
-        return False
-
-
-def _may_have_bf16(device: Any) -> bool:
-    import torch
-
-    if device.type == "cuda":
-        # Older GPUs compute it in software. AMD's GPUs have capabilities from 9.
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
-        has = torch.cpu.get_capabilities()
-        return any(has.get(name, False) for name in BF16_INSTRUCTIONS)
-    return True
-
-
-def measured_gain(device: Any) -> float:
-    """Ratio of the times of a matrix product in fp32 and bf16, each the best of several runs."""
-    import torch
-
-    # On a GPU, small products would only measure the launch.
-    n_rows = 64 if device.type == "cpu" else 8192
-    best = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
-    with torch.inference_mode():
-        factors = {
-            dtype: (
-                torch.ones(n_rows, 768, dtype=dtype, device=device),
-                torch.ones(768, 768, dtype=dtype, device=device),
-            )
-            for dtype in best
-        }
-        for _ in range(6):
-            for dtype, (rows, weights) in factors.items():
-                start = time.perf_counter()
-                torch.nn.functional.linear(rows, weights)[0, 0].item()
-                best[dtype] = min(best[dtype], time.perf_counter() - start)
-    return best[torch.float32] / best[torch.bfloat16]

@@ -174,7 +174,8 @@ def check_weights(path: Path) -> None:
     open_clip loads with ``weights_only=True`` too, but retries without it after a TypeError, which a
     checkpoint can cause. Before version 2.6, torch would then run code in the checkpoint.
     """
-    if path.suffix.lower() in (".safetensors", ".npz", ".npy"):
+    # By the same names as open_clip, which reads a file with any other suffix by `torch.load`.
+    if path.suffix in (".safetensors", ".npz", ".npy"):
         return
     import zipfile
 

@@ -8,6 +8,7 @@ from sklearn.base import _fit_context
 from sklearn.utils import metaestimators
 
 from sktip._utils.fitted_with import record
+from sktip._utils.whole_imports import import_whole
 
 Params = ParamSpec("Params")
 Answer = TypeVar("Answer")
@@ -76,6 +77,8 @@ def _twin(estimator: Any, start: Callable[[dict[str, Any]], dict[str, Any]]) -> 
 
     The twin exists for one call, and so does the data in its attribute `CALL`.
     """
+    if "device" in vars(estimator):
+        import_whole("torch")
     # Not `copy.copy`, which would run the checks of a state that is loaded from a file.
     twin = object.__new__(type(estimator))
     twin.__dict__ = {CALL: {}, **start(vars(estimator).copy())}

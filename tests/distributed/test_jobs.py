@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import ray
+import torch
 
 import sktip._encoding.model
 from sktip import CLIPFeatureTransformer, TipAdapterClassifierCV
+from sktip._encoding.session import open_encoder
 from sktip.distributed import EncodeImages, PredictImages, count_errors
 
 TWO = {"compute": ray.data.ActorPoolStrategy(size=2), "batch_size": 32}
@@ -45,6 +47,15 @@ class Counted(EncodeImages):
         return batch | {"place": np.full(len(batch["features"]), self.place, object)}
 
 
+class Told(EncodeImages):
+    """Adds the precision in which it encodes."""
+
+    def __call__(self, batch):
+        batch = super().__call__(batch)
+        precision = open_encoder(self.encoder).precision
+        return batch | {"precision": np.full(len(batch["features"]), precision, object)}
+
+
 @pytest.mark.usefixtures("cluster")
 class TestJobs:
     def test_every_row_once_and_as_in_one_process(self, broken, clf, expected, tmp_path):
@@ -75,6 +86,21 @@ class TestJobs:
         # On two nodes.
         assert len({place.split()[0] for place in loads}) == 2
         np.testing.assert_allclose(np.stack(rows["features"]), expected[0], atol=1e-5)
+
+    def test_the_driver_decides_the_precision(self, paths, monkeypatch):
+        """Also where the workers have other instructions."""
+        monkeypatch.setattr(
+            torch.cpu, "get_capabilities", lambda: {"amx_bf16": True}, raising=False
+        )
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "")
+        clip = CLIPFeatureTransformer("tiny", device="cpu", precision="auto")
+        told = dataset(paths[:64]).map_batches(
+            Told,
+            fn_constructor_args=[clip],
+            runtime_env={"env_vars": {"ONEDNN_MAX_CPU_ISA": "AVX2"}},
+            **TWO,
+        )
+        assert set(told.to_pandas()["precision"]) == {"bf16"}
 
     def test_bytes_and_arrays(self, paths, clip, expected):
         for read, column in (

@@ -3,13 +3,14 @@
 import os
 import signal
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from memory_runs import make_images, read_rows
 
-from sktip import CLIPFeatureTransformer
+from sktip import CLIPFeatureTransformer, FewShotClassifier
 from sktip._encoding.clip import ClipModel
 from sktip._encoding.session import open_encoder
 from sktip._encoding.threads import count_threads
@@ -55,6 +56,56 @@ def test_threads_share_the_images(clip, digits, passes, n_jobs):
     thread.join()
     assert [torch.get_num_threads(), *later] == [before, before]
     assert own_threads() == []
+
+
+@pytest.mark.parametrize("n_jobs", [1, 3])
+@pytest.mark.parametrize("form", ["paths", "bytes", "arrays", "views"])
+def test_copies_are_encoded_once_and_are_equal(tmp_path, digits, passes, form, n_jobs):
+    """Wherever they are, so that a fold can keep them together."""
+    images, parameters = digits[0][:20], {"n_jobs": n_jobs, "batch_size": 3}
+    if form in ("paths", "bytes"):
+        images = make_images(tmp_path, 20)
+    if form == "bytes":
+        images = [Path(path).read_bytes() for path in images]
+    if form == "views":
+        parameters |= {"n_views": 4, "random_state": 0}
+    features = encoder(**parameters).transform([*images, *images[::-1], images[0]])
+    np.testing.assert_array_equal(features[20:40], features[19::-1])
+    np.testing.assert_array_equal(features[40], features[0])
+    assert len(np.unique(features, axis=0)) == 20
+    n_views = parameters.get("n_views", 1)
+    assert sum(length for *_, length in passes) == 20 * n_views
+
+
+@pytest.mark.parametrize("n_jobs", [1, 3])
+def test_few_features_are_kept_for_copies_of_endless_images(digits, monkeypatch, n_jobs):
+    images = digits[0][:40]
+    expected = encoder(n_jobs=1).transform(images)
+    # Ten features of 128 numbers.
+    monkeypatch.setattr("sktip._encoding.loop.MAX_KEPT", 10 * 4 * 128)
+    features = encoder(n_jobs=n_jobs, batch_size=4).transform([*images, *images[::-1]] * 3)
+    np.testing.assert_allclose(features, np.tile([*expected, *expected[::-1]], (3, 1)), atol=1e-5)
+
+
+def test_answers_do_not_depend_on_threads_batches_and_order(digits):
+    """With copies among the shots."""
+    rows = np.r_[:50, 3:8]
+    images, labels = ([part[row] for row in rows] for part in digits)
+    shuffled = np.random.default_rng(0).permutation(len(rows))
+    queries = digits[0][100:140]
+    answers = []
+    for order, n_jobs, batch_size in [
+        (range(len(rows)), 1, 64),
+        (range(len(rows)), 2, 64),
+        (range(len(rows)), 1, 5),
+        (range(len(rows)), 2, 3),
+        (shuffled, 1, 64),
+        (shuffled, 2, 7),
+    ]:
+        clf = FewShotClassifier(encoder(n_jobs=n_jobs, batch_size=batch_size))
+        clf.fit([images[row] for row in order], [labels[row] for row in order])
+        answers.append(clf.predict_proba(queries))
+    np.testing.assert_allclose(answers[1:], [answers[0]] * 5, rtol=0, atol=1e-4)
 
 
 def test_one_image_is_encoded_here_by_all_of_torchs_threads(digits, passes):

@@ -15,7 +15,7 @@ from memory_runs import context, encode, encoded, file_hash, make_images, read_r
 
 from sktip import CLIPFeatureTransformer, FeatureMemory, TipAdapterClassifier
 from sktip._encoding import memory_file
-from sktip._encoding.memory import PLAIN, FeatureStore, Space
+from sktip._encoding.memory import PLAIN, FeatureStore, Space, _checksum
 from sktip._encoding.session import open_encoder
 from sktip.exceptions import ImageReadError
 
@@ -51,14 +51,14 @@ def feature(i, d=512):
 
 
 def put(memory, numbers, d=512):
-    store = FeatureStore(memory, SPACE)
+    store = FeatureStore(memory, SPACE, d)
     store.put({key(i): feature(i, d) for i in numbers})
     assert store.problem is None
     store.close()
 
 
-def get(memory, numbers):
-    store = FeatureStore(memory, SPACE)
+def get(memory, numbers, d=512):
+    store = FeatureStore(memory, SPACE, d)
     found = {
         int.from_bytes(image): row for (image, _, _), row in store.get(map(key, numbers)).items()
     }
@@ -222,6 +222,23 @@ class TestNotOurs:
         os.mkdir(memory)
         self.refused(encoder, memory, "is not a regular file; pass the path of a", paths)
 
+    @pytest.mark.parametrize("target", ["empty", "missing"])
+    def test_a_link_to_what_is_not_ours(self, encoder, memory, paths, tmp_path, target):
+        other = tmp_path / "other"
+        if target == "empty":
+            other.touch()
+        os.symlink(other, memory)
+        self.refused(encoder, memory, "is a link to '.*other', which is not a file", paths)
+        assert other.exists() == (target == "empty")
+
+    def test_a_link_to_a_file_of_ours(self, encoder, memory, paths, tmp_path):
+        own = str(tmp_path / "own.sqlite")
+        os.symlink(own, memory)
+        encoder.set_params(memory=own).transform(paths[:10])
+        encoder.set_params(memory=memory).transform(paths)
+        assert len(FeatureMemory(own)) == 30
+        assert os.path.islink(memory)
+
     def test_a_failed_fit_changes_nothing(self, encoder, memory, paths):
         tip = TipAdapterClassifier(encoder)
         Path(memory).write_text("notes")
@@ -300,6 +317,30 @@ class TestDamaged:
         db.commit()
         db.close()
         features = warned_once(lambda: encoder.transform(paths), "does not match its checksum")
+        np.testing.assert_allclose(features, expected, atol=1e-5)
+
+    @pytest.mark.parametrize(
+        "planted",
+        ["text", b"", b"short", np.zeros(129, "<f4"), np.full(128, np.nan, "<f4"), 7, 1.5],
+        ids=["text", "nothing", "few bytes", "long", "nan", "integer", "float"],
+    )
+    def test_a_planted_row(self, encoder, memory, paths, expected, planted):
+        """With a checksum that fits, as only who may write the file can make it."""
+        encoder.transform(paths)
+        if isinstance(planted, np.ndarray):
+            planted = planted.tobytes()
+        image = file_hash(paths[20])
+        checksum = 0
+        if isinstance(planted, bytes):
+            checksum = _checksum(1, (image, PLAIN, 0), planted)
+        db = sqlite3.connect(memory)
+        db.execute(
+            "UPDATE features SET feature = ?, checksum = ? WHERE image = ?",
+            (planted, checksum, image),
+        )
+        db.commit()
+        db.close()
+        features = warned_once(lambda: encoder.transform(paths), "a feature", "remove it")
         np.testing.assert_allclose(features, expected, atol=1e-5)
 
     def test_with_unreadable_images_besides(self, encoder, memory, paths, tmp_path):

@@ -1,5 +1,7 @@
 """The choice of the precision, and which computations use it."""
 
+import pickle
+
 import numpy as np
 import open_clip
 import pytest
@@ -7,31 +9,39 @@ import torch
 from sklearn.base import clone
 
 from sktip import CLIPFeatureTransformer, FeatureMemory, TipAdapterClassifier
-from sktip._encoding import precision
+from sktip._encoding.precision import resolve_precision
 from sktip._encoding.session import open_encoder
 
-CPU = torch.device("cpu")
+HAS_BF16 = {"sse4a": True, "avx512_f": True, "avx512_bf16": True}
 
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A machine that gains so much by bf16."""
+    """Make torch list these instructions of the CPU, of which oneDNN may use those up to a limit."""
 
-    def set_gain(gain, has_bf16=True):
-        precision._is_faster_in_bf16.cache_clear()
-        monkeypatch.setattr(precision, "measured_gain", lambda device: gain)
-        monkeypatch.setattr(precision, "_may_have_bf16", lambda device: has_bf16)
+    def lists(capabilities, limit=""):
+        # Older versions of torch have no such function.
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
 
-    yield set_gain
-    precision._is_faster_in_bf16.cache_clear()
+    return lists
 
 
 @pytest.mark.parametrize(
-    ("gain", "has_bf16", "expected"),
-    [(4.0, True, "bf16"), (1.1, True, "fp32"), (4.0, False, "fp32")],
+    ("capabilities", "limit", "expected"),
+    [
+        (HAS_BF16, "", "bf16"),
+        ({"amx_bf16": True}, "AVX512_CORE_AMX", "bf16"),
+        (HAS_BF16, "AVX2", "fp32"),
+        (HAS_BF16, "avx512_core", "fp32"),
+        ({**HAS_BF16, "avx512_bf16": False}, "", "fp32"),
+        # Intel's multiply fp32 as fast, and on ARM nothing was measured.
+        ({**HAS_BF16, "sse4a": False}, "", "fp32"),
+        ({"bf16": True}, "", "fp32"),
+    ],
 )
-def test_auto_is_bf16_where_that_is_native_and_faster(machine, digits, gain, has_bf16, expected):
-    machine(gain, has_bf16)
+def test_auto_is_what_the_cpu_lists(machine, digits, capabilities, limit, expected):
+    machine(capabilities, limit)
     auto, own = (
         CLIPFeatureTransformer("tiny", device="cpu", precision=name) for name in ("auto", expected)
     )
@@ -39,14 +49,48 @@ def test_auto_is_bf16_where_that_is_native_and_faster(machine, digits, gain, has
     np.testing.assert_array_equal(auto.transform(digits[0][:9]), own.transform(digits[0][:9]))
 
 
-def test_what_is_given_is_not_measured(monkeypatch):
-    monkeypatch.setattr(precision, "_is_faster_in_bf16", None)
-    for name in ("fp32", "fp16", "bf16"):
-        assert precision.resolve_precision(name, CPU) == name
+@pytest.mark.parametrize(
+    ("device", "capability", "expected"),
+    [("cuda", (8, 0), "bf16"), ("cuda", (7, 5), "fp32"), ("xpu", None, "fp32")],
+)
+def test_auto_is_what_a_gpu_lists(monkeypatch, device, capability, expected):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert resolve_precision("auto", torch.device(device)) == expected
 
 
-def test_the_gain_is_measured():
-    assert 0.01 < precision.measured_gain(CPU) < 100
+def test_the_default_is_fp32_on_every_machine(machine, digits, capsys):
+    machine(HAS_BF16)
+    clip = CLIPFeatureTransformer("tiny", device="cpu")
+    features = clip.transform(digits[0][:9])
+    machine({})
+    np.testing.assert_array_equal(clip.transform(digits[0][:9]), features)
+    # The faster one is only suggested, where there is one.
+    clip.set_params(verbose=1).transform(digits[0][:2])
+    assert "auto" not in capsys.readouterr().err
+    machine(HAS_BF16)
+    clip.transform(digits[0][:2])
+    assert "precision='auto' of the encoder would be faster" in capsys.readouterr().err
+    clip.set_params(precision="auto").transform(digits[0][:2])
+    assert "auto" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("here", "there"), [(HAS_BF16, {}), ({}, HAS_BF16)])
+def test_workers_compute_as_the_process_that_sends_the_encoder(machine, digits, here, there):
+    """Of a cluster of several kinds of machines."""
+    clip = CLIPFeatureTransformer("tiny", device="cpu", precision="auto")
+    clf = TipAdapterClassifier(clip)
+    machine(here)
+    clf.fit(digits[0][:40], digits[1][:40])
+    expected = clf.predict_proba(digits[0][40:50])
+    sent = pickle.dumps((clip, clf))
+    machine(there)
+    encoder, classifier = pickle.loads(sent)
+    session = open_encoder(encoder)
+    assert session.precision == classifier.fitted_with_["precision"]
+    np.testing.assert_array_equal(classifier.predict_proba(digits[0][40:50]), expected)
+    # A device that is missing where it is sent from lists nothing.
+    clip.set_params(device="cuda:77")
+    assert pickle.loads(pickle.dumps(clip)).precision == "fp32"
 
 
 @pytest.mark.parametrize("name", ["bf16", "fp16"])
@@ -84,13 +128,13 @@ def test_machines_that_choose_differently(machine, digits, tmp_path):
     """They understand each other's classifiers, and keep their features apart."""
     images, labels = digits
     memory = FeatureMemory(tmp_path / "features.sqlite")
-    clip = CLIPFeatureTransformer("tiny", device="cpu", memory=memory)
-    machine(4.0)
+    clip = CLIPFeatureTransformer("tiny", device="cpu", precision="auto", memory=memory)
+    machine(HAS_BF16)
     clf = TipAdapterClassifier(clip).fit(images[:40], labels[:40])
     assert clf.fitted_with_["precision"] == "bf16"
     probabilities = clf.predict_proba(images[:40])
     assert len(memory) == 40
-    machine(1.0)
+    machine({})
     np.testing.assert_allclose(clf.predict_proba(images[:40]), probabilities, atol=0.1)
     assert len(memory) == 80
     assert clone(clf).fit(images[:40], labels[:40]).fitted_with_["precision"] == "fp32"

@@ -300,7 +300,13 @@ class TestWeights:
         assert str(path) in str(caught.value)
         assert not (tmp_path / "ran").exists()
 
-    def test_a_type_error_does_not_make_open_clip_try_without_care(self, folder, monkeypatch):
+    # open_clip goes by the end of the name, in small letters.
+    @pytest.mark.parametrize("name", ["weights.pt", "evil.NPZ", "evil.SAFETENSORS"])
+    def test_a_type_error_does_not_make_open_clip_try_without_care(
+        self, folder, tmp_path, monkeypatch, name
+    ):
+        config = json.loads((folder / CONFIG).read_text())["model_cfg"]
+        monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "Small", config)
         loads = []
         original = torch.load
 
@@ -312,10 +318,10 @@ class TestWeights:
             def __reduce__(self):
                 return (torch.Size, (3,))
 
-        torch.save({"a": Broken()}, folder / "open_clip_pytorch_model.bin")
+        torch.save({"a": Broken()}, tmp_path / name)
         monkeypatch.setattr(torch, "load", careless)
-        with pytest.raises(ModelLoadError):
-            load(f"local-dir:{folder}")
+        with pytest.raises(ModelLoadError, match=r"more than tensors"):
+            load("Small", str(tmp_path / name))
         assert loads == [True]
 
     def test_of_a_named_model(self, folder, tmp_path):

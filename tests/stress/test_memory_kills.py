@@ -28,7 +28,7 @@ def write(memory, order, start=None):
     rows = list(features().items())
     if start is not None:
         start.wait()
-    store = FeatureStore(memory, SPACE)
+    store = FeatureStore(memory, SPACE, N_FEATURES)
     for begin in range(0, N_ROWS, 50):
         chunk = dict(rows[i] for i in order[begin : begin + 50])
         found = store.get(chunk)
@@ -70,7 +70,7 @@ def test_writers_killed_200_times(tmp_path):
         if i % 4 and not limited:
             assert counts[-1] >= counts[-2]
         if i % 4 == 3:
-            store = FeatureStore(memory, SPACE)
+            store = FeatureStore(memory, SPACE, N_FEATURES)
             assert store.problem is None
             store.close()
     print(f"features in the file at each kill: {counts}")
