@@ -97,10 +97,12 @@ def test_labels_in_a_table_and_the_options_of_fit(home, tmp_path):
     model = tmp_path / "model.skops"
     arguments = ["fit", f"{home}/labels.csv", "--output", f"{model}", *TINY]
     options = ["--classifier", "TipAdapterClassifier", "--template", "the digit {}"]
+    options += ["--precision", "bf16"]
     assert main([*arguments, *options, "--memory", f"{tmp_path}/features.sqlite"]) == 0
     clf = models.load_model(str(model))
     assert type(clf).__name__ == "TipAdapterClassifier"
     assert clf.templates == ["the digit {}"]
+    assert clf.encoder.precision == clf.fitted_with_["precision"] == "bf16"
     assert clf.classes_.tolist() == ["one", "seven", "zero"]
     # Settings of that run are not saved.
     assert (clf.encoder.memory, clf.encoder.verbose) == (None, 0)
