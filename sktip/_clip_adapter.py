@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import Interval
 
 from sktip._base import BaseCLIPClassifier
 from sktip._encoder import CLIPFeatureTransformer
+from sktip._maths.folds import content_order
 from sktip._maths.unit import unit_norm
 from sktip._utils.fitting import fits
 from sktip._utils.labels import codes_of
@@ -233,12 +234,15 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
             self.class_features_ = self._class_means(views.mean(axis=1), labels)
         else:
             self.class_features_ = self.text_features_
+        codes = codes_of(labels, self.classes_)
+        # The batches do not depend on the order of the rows.
+        order = content_order(views.mean(axis=1), codes)
         device = resolve_device(self.device)
         seed = check_random_state(self.random_state).randint(2**31)
         with progress("Training", "epoch", self.n_epochs, verbose=self.verbose) as on_epoch:
             *weights, self.loss_curve_ = train_adapter(
-                torch.as_tensor(views, device=device),
-                torch.as_tensor(codes_of(labels, self.classes_), device=device),
+                torch.as_tensor(views[order], device=device),
+                torch.as_tensor(codes[order], device=device),
                 torch.as_tensor(self.class_features_.astype(views.dtype), device=device),
                 ratio=float(self.ratio),
                 logit_scale=self.logit_scale_,

@@ -14,7 +14,7 @@ from sktip._maths.unit import unit_norm
 from sktip._shots.kept import KeptShotsMixin
 from sktip._utils.explanation import ExplanationMixin
 from sktip._utils.fitting import extends_fit, fits
-from sktip._utils.labels import check_groups, codes_of, numbered
+from sktip._utils.labels import check_groups, codes_of
 from sktip._utils.prediction import LinearPredictionMixin
 
 
@@ -143,7 +143,9 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, Bas
     A class without shots gets the mean discriminant of the other classes, so its text decides. If no
     class has two different samples, there is no covariance, and P is the identity.
 
-    ``alpha="auto"`` is the most probable weight. It minimises
+    ``alpha="auto"`` is chosen on held-out shots. The shots of each class are divided into at most 4
+    folds, and about 500 shots are held out, fold by fold; copies of a shot share a fold. The most
+    probable weight minimises
 
     .. math:: N \, \ell(\alpha, t) + \ln^2 (\alpha / \alpha_0) / 2 + \ln^2 t / 2
 
@@ -154,18 +156,14 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, Bas
     :math:`\alpha_0` as their text logits; with fewer shots, less in proportion.
     :math:`\alpha_0` is multiplied by :math:`\max(1, (3 / \sigma)^2)` if the text is unreliable.
     :math:`\sigma` is the spread of the text logits at the temperature that fits the shots best; the
-    information in calibrated logits grows with its square. In detail:
+    information in calibrated logits grows with its square.
 
-    - The shots of each class are divided into at most 4 folds, and the classes into at most 4 groups.
-      A held-out shot is a query among the classes of its group. The means are those of the other
-      folds, and the covariance has not seen it: with two shots per class the folds alone leave no
-      covariance, and means look too close to shots that shaped the covariance.
-    - Holding out shots leaves fewer to fit on. The chosen weight is therefore multiplied by the ratio
-      of :math:`\alpha_0` with all shots to that with the remaining shots.
-    - If no shot can be held out, as with one shot per class, the weight is :math:`\alpha_0`, divided
-      by up to 1.6 if the text is very reliable.
-    - Without a text prior, alpha changes no prediction, only its confidence. The discriminants are
-      then scaled to a spread of 3 % of the logit scale, the usual spread of CLIP's text logits.
+    Few shots beside strong text may do harm. So alpha is two standard deviations below the most probable
+    weight, in the logarithm: :math:`2 / \sqrt{h}`, where h is the second derivative of the cost. With
+    hundreds of held-out shots this hardly matters. If no shot can be held out, as with one shot per
+    class, alpha is :math:`\alpha_0`. Without a text prior, alpha changes no prediction, only its
+    confidence. The discriminants are then scaled to a spread of 3 % of the logit scale, the usual spread
+    of CLIP's text logits.
 
     t is only used to choose alpha. For calibrated probabilities, use
     :class:`sklearn.calibration.CalibratedClassifierCV`.
@@ -365,19 +363,19 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, Bas
 
     def _chosen_alpha(self, statistics: Any) -> float:
         """Most probable alpha; see the notes of the class."""
-        from sktip._maths.selection.discriminant import chosen_weight, weight_without_text
+        from sktip._maths.discriminant import chosen_weight, weight_without_text
 
         if self.text_features_ is None:
-            return weight_without_text(statistics, self.logit_scale_).alpha
+            return weight_without_text(statistics, self.logit_scale_)
         return chosen_weight(
             statistics,
             self.shots_,
             self.shot_codes_,
             self.shot_weights_,
-            groups=numbered(self.shot_groups_),
+            groups=self.shot_groups_,
             text=self.text_features_,
             logit_scale=self.logit_scale_,
-        ).alpha
+        )
 
     def _statistics(self) -> Any:
         from sktip._maths.discriminant import ClassStatistics

@@ -1,7 +1,6 @@
 """ProKeR: kernel ridge regression on the residuals of CLIP's text prior."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from numbers import Integral, Real
 from typing import Any, Literal, Self
 
@@ -14,8 +13,7 @@ from sktip._encoder import CLIPFeatureTransformer
 from sktip._maths.unit import unit_norm
 from sktip._utils.explanation import ExplanationMixin
 from sktip._utils.fitting import fits
-from sktip._utils.labels import check_groups, codes_of, numbered
-from sktip._utils.progress import progress
+from sktip._utils.labels import check_groups, codes_of
 
 
 class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
@@ -59,14 +57,14 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         averaged. A mapping gives each label its own templates.
 
     beta : "auto" or float, default="auto"
-        Sharpness of the kernel. ``"auto"`` chooses it, see Notes.
+        Sharpness of the kernel. ``"auto"`` is the published value, see Notes.
 
     lam : "auto" or float, default="auto"
-        Regularisation strength :math:`\lambda`. ``"auto"`` chooses it, see Notes.
+        Regularisation strength :math:`\lambda`. ``"auto"`` is the published value, see Notes.
 
     gamma : "auto" or float, default="auto"
-        Weight of the correction. ``"auto"`` chooses it, see Notes; if `beta` and `lam` are numbers, it
-        is the published ``gamma = lam``.
+        Weight of the correction. ``"auto"`` chooses it on held-out shots, see Notes. The published method
+        has the value of `lam`.
 
     max_shots : int, default=30_000
         Largest number of rows (shots times views); `fit` refuses more. Its time grows with the cube
@@ -78,8 +76,7 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         classes with shots the same total weight.
 
     logit_scale : float, default=None
-        Scale s of the logits at which `beta`, `lam` and `gamma` are chosen. The temperature is fitted
-        around 1 / s. If None, the model's own, or 100 without an encoder.
+        Scale s of the logits. The temperature is fitted around 1 / s. If None, the model's own, or 100 without an encoder.
 
     n_views : int, default=1
         Number of random views of each training image. Each view is a row. Only for images; queries
@@ -91,9 +88,6 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
 
     random_state : int, RandomState instance or None, default=None
         Seed of the random views.
-
-    verbose : int, default=0
-        If positive, show a progress bar.
 
     Attributes
     ----------
@@ -128,7 +122,7 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         Unit-norm text features of the classes. None without a text prior.
 
     logit_scale_ : float
-        Scale s of the logits at which values were chosen.
+        Scale s of the logits.
 
     n_features_in_ : int
         Number of columns of X. Only if X is a feature matrix.
@@ -151,27 +145,25 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
 
     Notes
     -----
-    ``"auto"`` chooses the most probable values. They minimise
+    By default, beta and lambda have the published values for the mean number of different shots per class,
+    interpolated in the logarithm of that number:
 
-    .. math::
-        N \, \ell(\beta, \lambda, \gamma) + \frac{\ln^2 (\beta / \beta_0) +
-        \ln^2 (\lambda / \lambda_0) + \ln^2 (\gamma / \lambda_0)}{2 \cdot 0.7^2}
+    ======  ====  ====  ====  ====  ====
+    shots      1     2     4     8    16
+    ======  ====  ====  ====  ====  ====
+    beta       3   2.6   1.5  1.66   1.7
+    lambda  0.05  0.05  0.05  0.07   0.1
+    ======  ====  ====  ====  ====  ====
 
-    where :math:`\ell` is the mean log-loss of N held-out shots at the logit scale, with equal weight
-    for every class. :math:`\beta_0` and :math:`\lambda_0` are the published values for the mean number
-    of shots per class, interpolated in the logarithm. One shot of every class is held out at a time,
-    with all its views, and its logits follow in closed form from one Cholesky factor. beta and lambda
-    are searched with at most 20 factorisations (Nelder-Mead), and gamma in one dimension for each of
-    them. With one shot per class none can be held out, and the published values are used.
+    gamma and the temperature are the most probable ones. With inverse temperature t, they minimise
 
-    With more than 2,048 rows, or without a text prior, only gamma is chosen, with a single
-    factorisation. beta is then the published value. lambda is 0.05, the published value for few shots;
-    the published values for more shots are larger because they also serve as gamma. The accuracy
-    is the same within the variation between draws of shots, or better if some labels are wrong. With
-    more than 3,500 rows, about 1,000 are held out, at least one shot of every class.
+    .. math:: N \, \ell(\gamma, t) + \frac{\ln^2 (\gamma / \lambda) + \ln^2 (t / s)}{2 \cdot 0.7^2}
 
-    The temperature is the most probable one for the held-out logits, about 1 / s within a factor of
-    2. If no shot can be held out, it is the temperature of the text prior alone.
+    where :math:`\ell` is the mean log-loss of N held-out shots with logits multiplied by t, and with
+    equal weight for every class. One shot of every class is held out at a time, with all its views and
+    copies, until about 500 shots were held out. Their logits follow in closed form from the Cholesky
+    factor of the regression. If no shot can be held out, as with one shot per class, gamma is lambda, and
+    the temperature is that of the text prior alone.
 
     The targets of a class without shots are 0 for every shot, as in the formula.
 
@@ -201,11 +193,9 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         "n_views": [Interval(Integral, 1, None, closed="left")],
         "device": [str, None],
         "random_state": ["random_state"],
-        "verbose": ["verbose"],
     }
 
-    # For models saved by a version without `n_views_`.
-    n_views_: int = 1
+    n_views_: int
 
     def __init__(
         self,
@@ -224,7 +214,6 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         n_views: int = 1,
         device: str | None = None,
         random_state: int | np.random.RandomState | None = None,
-        verbose: int = 0,
     ):
         self.encoder = encoder
         self.input = input
@@ -240,7 +229,6 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         self.n_views = n_views
         self.device = device
         self.random_state = random_state
-        self.verbose = verbose
 
     @fits
     def fit(
@@ -251,7 +239,7 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         *,
         groups: ArrayLike | None = None,
     ) -> Self:
-        """Solve the regression on the shots, and choose the values that are ``"auto"``.
+        """Solve the regression on the shots, and choose gamma and the temperature.
 
         Parameters
         ----------
@@ -283,16 +271,15 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         ImageReadError
             If an image cannot be read. The estimator stays as it was before the call.
         """
-        from sktip._maths.selection.kernel_ridge import fit_ridge
+        from sktip._maths.kernel_ridge import fit_ridge
 
         X, labels = self._start_fit(X, y, self.n_views)
-        group_codes = numbered(check_groups(groups, len(X)))
+        groups = check_groups(groups, len(X))
         X, labels, weights, rows = self._shots_that_count(X, labels, sample_weight)
         self._check_size(len(X))
         self._learn_classes(np.unique(labels))
         views = unit_norm(self._shot_features(X, self.n_views, rows))
-        codes, n_classes = codes_of(labels, self.classes_), len(self.classes_)
-        total = self._class_weighted(codes, weights)
+        codes = codes_of(labels, self.classes_)
         self.cache_keys_ = views.reshape(-1, views.shape[2])
         self.cache_codes_, self.n_views_ = codes.repeat(self.n_views), self.n_views
         keys, text = self._tensors(views.dtype)
@@ -303,16 +290,14 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
             keys,
             codes,
             text,
-            weights=total,
-            counted=weights if self.class_weight == "balanced" else total,
-            groups=group_codes if group_codes is None or rows is None else group_codes[rows],
+            weights=self._class_weighted(codes, weights),
+            groups=groups if groups is None or rows is None else groups[rows],
             n_views=self.n_views,
-            n_classes=n_classes,
+            n_classes=len(self.classes_),
             logit_scale=self.logit_scale_,
             beta=beta,
             lam=lam,
             gamma=gamma,
-            progress=partial(progress, "Choosing", "try", None, verbose=self.verbose),
         )
         self.beta_, self.lam_, self.gamma_ = fitted.beta, fitted.lam, fitted.gamma
         self.temperature_ = fitted.temperature

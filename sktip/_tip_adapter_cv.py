@@ -4,20 +4,33 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import get_scorer_names
 from sklearn.utils._param_validation import StrOptions
 
 from sktip._encoder import CLIPFeatureTransformer
-from sktip._maths.selection import beliefs
+from sktip._maths.folds import Split, class_balanced_weights, held_out_folds
+from sktip._maths.paper import PAPER_ALPHA, PAPER_BETA, default_betas, distance_to_paper
 from sktip._maths.unit import unit_norm
-from sktip._shots.chosen import ChosenCacheClassifier
-from sktip._utils.cross_validation import folds_of, moved_folds, search_values
+from sktip._shots.cache import BaseCacheClassifier
+from sktip._utils.cross_validation import (
+    score_of_logits,
+    search_values,
+    splits_of,
+    without_rows,
+)
 from sktip._utils.fitting import fits
-from sktip._utils.labels import check_groups, numbered
+from sktip._utils.labels import check_groups
+from sktip._utils.warn import warn
+
+#: Standard deviation of the logarithms of alpha and beta around the paper's values: for untrained keys, and
+#: for keys that were trained at those values. Measured on Cars and ImageNet.
+SPREAD, SPREAD_LEARNED = 1.5, 0.5
+#: Number of folds for trained keys, which are trained again for each fold.
+LEARNED_FOLDS = 4
 
 
-class TipAdapterClassifierCV(ChosenCacheClassifier):
+class TipAdapterClassifierCV(BaseCacheClassifier):
     r"""Tip-Adapter with alpha and beta chosen on held-out shots, without a validation set.
 
     A shot that is held out of the cache is a query that the cache has not seen. The affinities of the
@@ -66,9 +79,11 @@ class TipAdapterClassifierCV(ChosenCacheClassifier):
         Which shots are held out together. None is balanced: holding out a shot does not put its
         class at a disadvantage. With a `scoring`, one shot of every class is held out at a time,
         and the votes of a class are scaled up to its full number of shots. The default rule
-        averages this over all ways to pair the shots, see Notes. ``LeaveOneOut()`` holds out single
-        shots without scaling, which pushes alpha towards 0 with few shots. Other values are
-        split as in scikit-learn, for example a held-out set by ``PredefinedSplit``, and scored as in
+        averages this over all ways to pair the shots, see Notes. The folds do not depend on the order
+        of the rows, and copies of a shot share a fold. Of more than 8,000 shots, as many are held out as
+        makes 67 million pairs with the cached shots. ``LeaveOneOut()`` holds out single shots without
+        scaling, which pushes alpha towards 0 with few shots. Other values are split as in
+        scikit-learn, for example a held-out set by ``PredefinedSplit``, and scored as in
         `GridSearchCV`.
 
     class_weight : dict, "balanced" or None, default=None
@@ -185,9 +200,7 @@ class TipAdapterClassifierCV(ChosenCacheClassifier):
 
     - With ``cv=None``, each shot is masked in its own cache, and the votes of its class are scaled by
       n / (n - 1). This is the mean, over all ways to pair the shots, of holding out one shot of
-      every class. It does not depend on the order of the rows. A class with one shot has no votes to
-      scale: its shot gets the geometric mean of the votes that shots of the other classes get from
-      one shot of their own class.
+      every class. Copies of a shot are masked with it. The only shot of a class is not held out.
     - The logits are divided by a temperature before the log-loss. It is 1, unless the zero-shot
       classifier, which has not seen the shots, is over- or underconfident on them by more than a
       factor of 2.
@@ -225,7 +238,7 @@ class TipAdapterClassifierCV(ChosenCacheClassifier):
     """
 
     _parameter_constraints: dict = {
-        **ChosenCacheClassifier._parameter_constraints,
+        **BaseCacheClassifier._parameter_constraints,
         "alphas": ["array-like", None],
         "betas": ["array-like", None],
         "scoring": [StrOptions(set(get_scorer_names())), callable, None],
@@ -297,10 +310,8 @@ class TipAdapterClassifierCV(ChosenCacheClassifier):
             Labels of the shots. Classes may have different numbers of shots.
 
         sample_weight : array-like of shape (m,), default=None
-            Non-negative weight of each shot in the cache. A weight of 2 counts a shot twice. The
-            default rule without fine-tuning holds out the copies of a shot together, unless `cv`
-            separates them; with a `scoring`, they may be separated. Shots of weight 0 are ignored:
-            they are not encoded, and add no class.
+            Non-negative weight of each shot in the cache. A weight of 2 counts a shot twice. Shots of
+            weight 0 are ignored: they are not encoded, and add no class.
 
         groups : array-like of shape (m,), default=None
             Group of each shot, for example the video that a frame is from. Shots of a group are
@@ -321,29 +332,127 @@ class TipAdapterClassifierCV(ChosenCacheClassifier):
         """
         alphas, betas = search_values(self.alphas, "alphas"), search_values(self.betas, "betas")
         X, labels = self._start_fit(X, y, self.n_views)
-        group_codes = numbered(check_groups(groups, len(X)))
+        groups = check_groups(groups, len(X))
         # A splitter numbers all rows, including those of weight 0.
-        folds = None if self.cv is None else folds_of(self.cv, X, labels, group_codes)
+        splits = None if self.cv is None else splits_of(self.cv, X, labels, groups)
         n_given = len(labels)
         X, labels, weights, rows = self._shots_that_count(X, labels, sample_weight)
-        if group_codes is not None and rows is not None:
-            group_codes = group_codes[rows]
-        if folds is not None and rows is not None:
-            places = np.full(n_given, -1)
-            places[rows] = np.arange(len(rows))
-            folds = moved_folds(folds, places)
+        if rows is not None:
+            groups = None if groups is None else groups[rows]
+            splits = None if splits is None else without_rows(splits, rows, n_given)
         self._learn_classes(np.unique(labels))
         views = self._shot_features(X, self.n_views, rows)
         queries = views[:, 0] if self.n_views == 1 else self._encode_images(X, 1, None, rows)[:, 0]
         self._fill_cache(views, labels, weights)
         views, queries = unit_norm(views), unit_norm(queries)
-        self.betas_ = beliefs.default_betas() if betas is None else betas
-        chosen = self._choose(alphas, queries, views, folds, group_codes)
+        self.betas_ = default_betas() if betas is None else betas
+        self._choose(queries, views, weights, alphas=alphas, splits=splits, groups=groups)
+        if self.fine_tune:
+            self._fine_tune(views, PAPER_ALPHA, PAPER_BETA)
+        return self
+
+    def _choose(
+        self,
+        queries: NDArray,
+        views: NDArray,
+        weights: NDArray | None,
+        *,
+        alphas: NDArray | None,
+        splits: list[Split] | None,
+        groups: NDArray | None,
+    ) -> None:
+        """Set the values with the smallest cost, or the best score, on held-out shots."""
+        import torch
+
+        from sktip._maths import alpha_beta
+
+        codes, balanced = self.cache_codes_, splits is None
+        numbers, alone = np.arange(len(codes)), False
+        if splits is None:
+            folds, numbers = held_out_folds(
+                queries,
+                codes,
+                weights,
+                groups,
+                max_folds=LEARNED_FOLDS if self.fine_tune else None,
+                enough=alpha_beta.KEPT_ELEMENTS / len(codes),
+            )
+            # The mean over all ways to pair shots of the classes, in one split; or one way, fold by fold.
+            alone = self.scoring is None and not self.fine_tune and groups is None
+            splits = [
+                Split(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold))
+                for fold in range(folds.max() + 1)
+            ]
+            if not splits:
+                self._take_papers_values(alphas)
+                return
+            if alone:
+                splits = [Split(np.arange(len(codes)), np.flatnonzero(folds >= 0))]
+        held_out = np.concatenate([split.held_out for split in splits])
+        n_shots = len(np.unique(numbers[held_out]))
+        own_weights = None if weights is None else weights[held_out]
+        sizes = [len(split.held_out) for split in splits]
+        if self.scoring is None:
+            shares = class_balanced_weights(codes[held_out], own_weights)
+        elif balanced:
+            shares = np.ones(len(held_out)) if own_weights is None else own_weights
+            sizes = [len(held_out)]
+        else:
+            # The mean over the splits, as in GridSearchCV.
+            shares = np.concatenate([np.full(size, 1 / size) for size in sizes])
+        keys, shots, text, key_weights = self._tensors(queries.dtype)
+        votes = alpha_beta.HeldOutVotes(
+            splits,
+            torch.as_tensor(queries, device=keys.device),
+            [self._trained_keys(keys, views, split) for split in splits]
+            if self.fine_tune
+            else keys,
+            shots.codes,
+            text=text,
+            shares=shares / shares.sum(),
+            logit_scale=self.logit_scale_,
+            n_classes=len(self.classes_),
+            balanced=balanced,
+            weights=key_weights,
+            numbers=torch.as_tensor(numbers, device=keys.device) if alone else None,
+        )
+        tried: dict = {"alphas": alphas, "betas": self.betas_, "n_shots": n_shots}
+        if self.scoring is None:
+            spread = SPREAD_LEARNED if self.fine_tune else SPREAD
+            chosen = alpha_beta.most_probable_values(votes, spread=spread, **tried)
+        else:
+            scoring = self.scoring
+            if scoring not in ("accuracy", "neg_log_loss"):
+                scoring = score_of_logits(scoring, self.classes_, codes[held_out], sizes)
+            chosen = alpha_beta.best_values(votes, scoring, **tried)
         self.alpha_, self.beta_, self.best_score_ = chosen.alpha, chosen.beta, chosen.score
         self.alphas_, self.scores_ = chosen.alphas, chosen.scores
-        if self.fine_tune:
-            self._fine_tune(views, beliefs.PAPER_ALPHA, beliefs.PAPER_BETA)
-        return self
+
+    def _take_papers_values(self, alphas: NDArray | None) -> None:
+        """Set the paper's values, or the nearest values to try, because no shot can be held out."""
+        tried = np.array([PAPER_ALPHA]) if alphas is None else alphas
+        shape = self.betas_.shape if alphas is None else (len(alphas), len(self.betas_))
+        self.alpha_ = float(tried[distance_to_paper(tried, PAPER_BETA).argmin()])
+        self.beta_ = float(self.betas_[distance_to_paper(PAPER_ALPHA, self.betas_).argmin()])
+        self.alphas_ = np.full(shape, PAPER_ALPHA) if alphas is None else alphas
+        self.scores_, self.best_score_ = np.full(shape, np.nan), np.nan
+        warn(
+            "every class has one shot (copies count once), so no shot can be held out to choose alpha and beta. "
+            f"alpha={self.alpha_:g} and beta={self.beta_:g} are used: the paper's values, or the nearest values "
+            "to try. Add a second shot to some class, or pass a held-out set with cv=PredefinedSplit(...).",
+        )
+
+    def _trained_keys(self, keys: Any, views: NDArray, split: Split) -> Any:
+        """Keys of the cached shots of a split, trained without the held-out shots."""
+        # A larger alpha compensates for the smaller cache, so that training starts at similar logits.
+        learned, _ = self._learned_keys(
+            views,
+            PAPER_ALPHA * len(keys) / len(split.cached),
+            PAPER_BETA,
+            split.cached,
+            np.setdiff1d(split.cached, split.held_out),
+        )
+        return keys.new_tensor(learned)
 
     def _alpha_beta(self) -> tuple[float, float]:
         return self.alpha_, self.beta_

@@ -8,11 +8,11 @@ VARIANTS = {
     "ZeroShotClassifier": {"zero-shot": {}},
     "TipAdapterClassifier": {
         "tip": {},
-        "tip-f": {"fine_tune": True, "n_epochs": 2, "batch_size": 1000, "random_state": 0},
+        "tip-f": {"fine_tune": True, "n_epochs": 2, "batch_size": 10_000, "random_state": 0},
     },
     "TipAdapterClassifierCV": {"tip-cv": {}},
     "CLIPAdapterClassifier": {
-        "clip-adapter": {"n_epochs": 3, "batch_size": 1000, "random_state": 0}
+        "clip-adapter": {"n_epochs": 3, "batch_size": 10_000, "random_state": 0}
     },
     "GDAClassifier": {"gda": {"alpha": 0.5}, "gda-auto": {}},
     "ProKeRClassifier": {

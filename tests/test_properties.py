@@ -8,10 +8,10 @@ import pytest
 from classifiers import CLASSIFIERS, EXTENDABLE, make
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from sklearn.utils.validation import has_fit_parameter
 
 from sktip import TipAdapterClassifier
 from sktip._maths import cache
-from sktip._maths.selection.folds import positions_in_class
 from sktip._maths.unit import unit_norm
 
 every_classifier = pytest.mark.parametrize("name", CLASSIFIERS)
@@ -19,9 +19,8 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:neither `encoder`", "ignore:every class has one shot", "error::RuntimeWarning"
 )
 
-#: Something is chosen on folds, which are made by the place of a shot within its class: alpha, or
-#: beta, lambda and gamma, or no more than the temperature.
-CHOSEN_ON_FOLDS = ("gda-auto", "proker-auto", "proker")
+#: Classifiers that are trained in batches.
+SMALL_BATCHES = {"tip-f": {"batch_size": 100}, "clip-adapter": {"batch_size": 100}}
 #: Of probabilities, by the type of the features.
 TOLERANCE = {"f": 1e-4, "d": 1e-7}
 LABELS = st.text(string.ascii_letters + string.digits + " _-éßЖ中", min_size=1, max_size=8)
@@ -54,27 +53,62 @@ def assert_close(actual, expected, dtype):
 
 @every_classifier
 @pytest.mark.parametrize("prior", ["text", "no text"])
-@given(problem=problems())
-def test_order_of_shots(name, prior, problem):
+@given(problem=problems([np.float64]))
+def test_order_weights_of_one_and_repetition(name, prior, problem):
+    """What is the same training set gives the same logits, whatever is chosen on it."""
     X, y, text, Q, rng = problem
     text = text if prior == "text" else None
+    cls, order = CLASSIFIERS[name][0], rng.permutation(len(y))
+
+    def logits(X, y, sample_weight=None, **parameters):
+        clf = make(name, text_features=text, logit_scale=20.0, **parameters)
+        given = {} if sample_weight is None else {"sample_weight": sample_weight}
+        return clf.fit(X, y, **given).decision_function(Q)
+
+    def assert_same(actual, expected):
+        np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-6)
+
+    assert_same(logits(X[order], y[order]), logits(X, y))
+    if has_fit_parameter(cls, "sample_weight"):
+        assert_same(logits(X, y, np.ones(len(y))), logits(X, y))
+        weights = rng.integers(1, 4, len(y))
+        rows = rng.permutation(np.repeat(np.arange(len(y)), weights))
+        assert_same(logits(X[rows], y[rows]), logits(X, y, weights))
+    if "class_weight" in cls().get_params():
+        counts = np.bincount(y)
+        numbers = dict(enumerate(len(y) / np.count_nonzero(counts) / counts))
+        assert_same(logits(X, y, class_weight="balanced"), logits(X, y, class_weight=numbers))
+
+
+@every_classifier
+def test_order_and_repetition_of_many_shots(name):
+    """Beyond a thousand rows, some shots are enough for some choices: they are counted as shots, not as rows."""
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(40), 20)
+    text = rng.normal(size=(40, 24))
+    X, Q = text[y] + rng.normal(size=(len(y), 24)), text + rng.normal(size=text.shape)
+    weights = rng.integers(1, 4, len(y))
+    rows = rng.permutation(np.repeat(np.arange(len(y)), weights))
     order = rng.permutation(len(y))
-    if name in CHOSEN_ON_FOLDS:
-        # A shuffle of the rows that leaves the shots of each class in their order.
-        order = np.lexsort((positions_in_class(y), rng.permutation(y.max() + 1)[y]))
-    clf, shuffled = fit(name, X, y, text), fit(name, X[order], y[order], text)
-    assert_close(shuffled.predict_proba(Q), clf.predict_proba(Q), X.dtype)
+    shuffled = fit(name, X[order], y[order], text, **SMALL_BATCHES.get(name, {}))
+    given = fit(name, X, y, text, **SMALL_BATCHES.get(name, {})).decision_function(Q)
+    np.testing.assert_allclose(shuffled.decision_function(Q), given, rtol=1e-6, atol=1e-6)
+    if has_fit_parameter(CLASSIFIERS[name][0], "sample_weight"):
+        clf = make(name, text_features=text, logit_scale=20.0).fit(X, y, sample_weight=weights)
+        expected = fit(name, X[rows], y[rows], text).decision_function(Q)
+        np.testing.assert_allclose(clf.decision_function(Q), expected, rtol=1e-6, atol=1e-6)
 
 
-@given(problem=problems())
-def test_order_of_shots_in_kernel_ridge_with_values_given(problem):
+@every_classifier
+@given(problem=problems([np.float64]))
+def test_copies_that_differ_by_rounding(name, problem):
+    """Features of one file differ a little with its place in a batch: copies are copies all the same."""
     X, y, text, Q, rng = problem
-    order = rng.permutation(len(y))
-    clf, shuffled = fit("proker", X, y, text), fit("proker", X[order], y[order], text)
+    twice, labels = np.concatenate([X, X]), np.concatenate([y, y])
+    rounded = twice * (1 + 1e-7 * rng.normal(size=twice.shape))
+    expected = fit(name, twice, labels, text).predict_proba(Q)
     np.testing.assert_allclose(
-        shuffled.temperature_ * shuffled.decision_function(Q),
-        clf.temperature_ * clf.decision_function(Q),
-        atol=1e-4 if X.dtype == np.float32 else 1e-9,
+        fit(name, rounded, labels, text).predict_proba(Q), expected, rtol=0, atol=1e-4
     )
 
 

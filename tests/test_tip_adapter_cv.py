@@ -17,6 +17,7 @@ from sklearn.model_selection import (
 
 from sktip import TipAdapterClassifier, TipAdapterClassifierCV
 from sktip._encoding.model import ClipModel
+from sktip._maths.folds import balanced_folds
 
 SCALE = 12.0
 ALPHAS, BETAS = np.array([0.0, 0.3, 1.0, 4.0]), np.array([0.5, 2.0, 5.5, 20.0])
@@ -50,10 +51,6 @@ def votes_without_own_fold(X, y, beta, n_classes, fold_of, rescale):
     return votes
 
 
-def place_in_class(y):
-    return np.array([(y[:i] == y[i]).sum() for i in range(len(y))])
-
-
 def mean_loss(logits, y):
     return -log_softmax(logits, axis=1)[np.arange(len(y)), y].mean()
 
@@ -64,7 +61,7 @@ class TestScores:
     @pytest.mark.parametrize("cv", ["balanced", "leave one out"])
     def test_held_out_shots(self, shots, cv):
         X, y, W = shots
-        folds = place_in_class(y) if cv == "balanced" else np.arange(len(y))
+        folds = balanced_folds(X, y) if cv == "balanced" else np.arange(len(y))
         splitter = None if cv == "balanced" else LeaveOneOut()
         loss, accuracy = np.empty((2, len(ALPHAS), len(BETAS)))
         for b, beta in enumerate(BETAS):
@@ -86,7 +83,7 @@ class TestScores:
         expected = [
             -mean_loss(
                 SCALE * X @ W.T
-                + 2 * votes_without_own_fold(X, y, beta, 4, place_in_class(y), True),
+                + 2 * votes_without_own_fold(X, y, beta, 4, balanced_folds(X, y), True),
                 y,
             )
             for beta in BETAS
@@ -132,14 +129,35 @@ class TestScores:
         assert grid.best_score_ == clf.best_score_
 
     def test_kept_and_recomputed_similarities_agree(self, shots, monkeypatch):
-        from sktip._maths.selection import held_out
+        from sktip._maths import alpha_beta, log_loss
 
         X, y, W = shots
-        expected = search(W, scoring="neg_log_loss").fit(X, y).scores_
-        monkeypatch.setattr(held_out, "KEPT_ELEMENTS", 0)
-        monkeypatch.setattr(held_out, "BLOCK_ELEMENTS", 1)
-        monkeypatch.setattr(held_out, "CHUNK_ELEMENTS", 1)
-        np.testing.assert_allclose(search(W, scoring="neg_log_loss").fit(X, y).scores_, expected)
+        cv = StratifiedKFold(2)  # With cv=None, fewer shots are held out instead.
+        expected = search(W, scoring="neg_log_loss", cv=cv).fit(X, y).scores_
+        monkeypatch.setattr(alpha_beta, "KEPT_ELEMENTS", 0)
+        monkeypatch.setattr(alpha_beta, "PRODUCT_ELEMENTS", 1)
+        monkeypatch.setattr(log_loss, "CHUNK_ELEMENTS", 1)
+        np.testing.assert_allclose(
+            search(W, scoring="neg_log_loss", cv=cv).fit(X, y).scores_, expected
+        )
+
+    @pytest.mark.parametrize("scoring", [None, "neg_log_loss"])
+    def test_of_many_shots_some_are_held_out(self, features, monkeypatch, scoring):
+        from sktip._maths import alpha_beta
+
+        X, y, W = noisy(features, (12, 12, 12))
+        seen = []
+        original = alpha_beta.HeldOutVotes.at
+        monkeypatch.setattr(
+            alpha_beta.HeldOutVotes, "at",
+            lambda self, beta: seen.append(len(self.shots.codes)) or original(self, beta),
+        )  # fmt: skip
+        for n_held_out in (36, 9):
+            monkeypatch.setattr(alpha_beta, "KEPT_ELEMENTS", n_held_out * len(y))
+            clf = search(W, scoring=scoring).fit(X, y)
+            assert set(seen) == {n_held_out}
+            assert clf.score(X, y) > 0.7
+            seen.clear()
 
 
 class TestAllAlphas:
@@ -150,7 +168,7 @@ class TestAllAlphas:
         clf = search(W, betas=BETAS, scoring="neg_log_loss").fit(X, y)
         assert clf.alphas_.shape == clf.scores_.shape == BETAS.shape
         for beta, alpha, score in zip(BETAS, clf.alphas_, clf.scores_, strict=True):
-            votes = votes_without_own_fold(X, y, beta, 4, place_in_class(y), True)
+            votes = votes_without_own_fold(X, y, beta, 4, balanced_folds(X, y), True)
             best = minimize_scalar(
                 lambda a, votes=votes: mean_loss(SCALE * X @ W.T + a * votes, y),
                 bounds=(0, 1000), method="bounded", options={"xatol": 1e-9},
@@ -162,7 +180,7 @@ class TestAllAlphas:
         X, y, W = shots
         clf = search(W, betas=BETAS, scoring="accuracy").fit(X, y)
         for beta, alpha, score in zip(BETAS, clf.alphas_, clf.scores_, strict=True):
-            votes = votes_without_own_fold(X, y, beta, 4, place_in_class(y), True)
+            votes = votes_without_own_fold(X, y, beta, 4, balanced_folds(X, y), True)
             grid = np.geomspace(1e-3, 1e3, 2000)
             accuracies = [((SCALE * X @ W.T + a * votes).argmax(1) == y).mean() for a in grid]
             assert score == pytest.approx(max(accuracies))
@@ -172,6 +190,7 @@ class TestAllAlphas:
     def test_one_lucky_shot_does_not_move_beta(self):
         X, W = np.eye(4, 6), np.eye(4, 6)
         X, y = np.concatenate([X] * 3), np.tile(np.arange(4), 3)
+        X = X + 0.1 * np.random.default_rng(0).normal(size=X.shape)
         clf = search(W, scoring="accuracy").fit(X, y)
         assert clf.best_score_ == 1
         assert clf.beta_ == 5.5
@@ -313,8 +332,8 @@ class TestImages:
         monkeypatch.setattr(
             TipAdapterClassifierCV,
             "_choose",
-            lambda self, alphas, queries, *rest: (
-                seen.append(queries) or original(self, alphas, queries, *rest)
+            lambda self, queries, *rest, **others: (
+                seen.append(queries) or original(self, queries, *rest, **others)
             ),
         )
         clone(clf).fit(images[:50], labels[:50])

@@ -4,6 +4,7 @@ All functions take and return NumPy arrays. They compute in double precision, be
 later, and because the covariance of few shots is nearly singular.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +12,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sktip._maths.folds import class_balanced_weights, held_out_folds
+from sktip._maths.log_loss import HeldOutShots, precision
+from sktip._maths.unit import unit_norm
+
 #: Covariances of unit rows with a smaller trace than this are rounding errors.
 NO_SPREAD = 1e-12
-#: With more samples, the shrinkage, which counts as one sample, is lost in rounding.
-MOST_SAMPLES = 1e12
+#: Largest number of folds on which alpha is chosen.
+MAX_FOLDS = 4
+#: From this number of shots per class, the prior belief gives discriminants and text the same weight.
+SHOTS_OF_FULL_BELIEF = 6
+#: Number of standard deviations that the weight is below the most probable one.
+DEVIATIONS = 2.0
+#: Spread of calibrated text logits of CLIP between wrong classes.
+SPREAD_OF_TEXT = 3.0
+#: Lower bound of the trust in uninformative text.
+LEAST_TRUST = 1e-2
 
 
 def views_as_samples(
@@ -93,20 +106,9 @@ class ClassStatistics:
         P is the shrunken precision ``d inv((N - 1) Sigma + trace(Sigma) I)``, or the identity if no
         class has two different samples. A class without samples gets the mean discriminant of the
         other classes.
-
-        Raises
-        ------
-        ValueError
-            If the sum of the weights is so large that P cannot be computed.
         """
         present = self.counts > 0
         means = self.means[present]
-        n = self.counts.sum()
-        if not n < MOST_SAMPLES:
-            raise ValueError(
-                f"the sum of sample_weight is {n:g}. A weight is the number of times that a shot counts, and "
-                f"above {MOST_SAMPLES:g} in all, the covariance is singular. Divide sample_weight by a constant."
-            )
         weights = self._times_precision(means)
         own = (means * weights).sum(axis=1) / 2
         all_weights = np.tile(weights.mean(axis=0), (len(present), 1))
@@ -161,3 +163,108 @@ class ClassStatistics:
         factor = torch.linalg.cholesky(shrunken)
         sharp: NDArray[Any] = d * torch.cholesky_solve(torch.from_numpy(rows.T), factor).numpy()
         return sharp.T
+
+
+def chosen_weight(
+    statistics: ClassStatistics,
+    shots: NDArray[Any],
+    codes: NDArray[Any],
+    weights: NDArray[Any] | None,
+    *,
+    groups: NDArray[Any] | None = None,
+    text: NDArray[Any],
+    logit_scale: float,
+) -> float:
+    """Weight of the discriminants relative to the text logits.
+
+    It is two standard deviations, in the logarithm, below the most probable weight. The more shots are
+    held out, the closer it is to that.
+
+    Parameters
+    ----------
+    statistics : ClassStatistics
+        Statistics of all samples, the views of the shots.
+
+    shots : ndarray of shape (m, n_views, d)
+        Unit features.
+
+    codes, weights : ndarray of shape (m,)
+        Class codes and weights of the shots. The weights may be None.
+
+    groups : ndarray of shape (m,) or None
+        Shots of a group are held out together.
+
+    text : ndarray of shape (C, d)
+        Unit text features.
+
+    logit_scale : float
+        Scale of the text logits.
+    """
+    folds, numbers = held_out_folds(
+        unit_norm(shots.mean(axis=1)), codes, weights, groups, max_folds=MAX_FOLDS
+    )
+    n_shots = numbers.max() + 1
+    belief = n_shots / len(np.unique(codes)) / SHOTS_OF_FULL_BELIEF
+    # If no shot can be held out, the text logits of all shots still show how far to trust the text.
+    has_folds = folds.max() >= 0
+    scored = folds >= 0 if has_folds else np.ones(len(folds), bool)
+    n_scored = len(np.unique(numbers[scored]))
+    samples, codes, weights = views_as_samples(shots, codes, weights)
+    folds, scored = folds.repeat(shots.shape[1]), scored.repeat(shots.shape[1])
+    own, strength = codes[scored], precision(1.0, n_scored)
+    prior = logit_scale * samples[scored].astype(np.float64) @ text.T.astype(np.float64)
+    shares = class_balanced_weights(own, None if weights is None else weights[scored])
+    held_out = HeldOutShots(
+        torch.from_numpy(prior.T), torch.from_numpy(own), torch.from_numpy(shares)
+    )
+    confidence = held_out.inverse_temperature(held_out.prior, precision=strength)
+    spread = spread_of_competing(prior, own, shares)
+    # What calibrated logits tell grows with the square of their spread.
+    trust = min(max(confidence * spread / SPREAD_OF_TEXT, LEAST_TRUST), 1.0)
+    wanted = min(belief, 1.0) * spread / trust**2
+    believed = float(wanted) / _spread_of_discriminants(statistics)
+    if not has_folds:
+        return believed
+    votes, own_folds = np.empty_like(prior), folds[scored]
+    for fold in np.unique(own_folds):
+        kept = folds != fold
+        kept_weights = None if weights is None else weights[kept]
+        part = ClassStatistics.of(samples[kept], codes[kept], len(text), kept_weights)
+        scores, intercepts = part.discriminants()
+        votes[own_folds == fold] = samples[~kept] @ scores.T + intercepts
+    # The belief in discriminants grows with the number of shots, which is smaller without a fold.
+    share = 1 - n_scored / len(np.unique(own_folds)) / n_shots
+    less = min(share * belief, 1.0) / min(belief, 1.0)
+    votes *= less * wanted / spread_of_competing(votes, own, shares)
+    best, _ = held_out.best_sum(torch.from_numpy(votes.T), precision=strength)
+    # A weight that is too large does more harm beside strong text than one that is too small, so the
+    # lower end of the interval around the most probable weight is used.
+    deviation = 1 / math.sqrt(n_scored * best.curvature)
+    return believed * best.factor * math.exp(-DEVIATIONS * deviation)
+
+
+def weight_without_text(statistics: ClassStatistics, logit_scale: float) -> float:
+    """Weight at which the discriminants have the usual spread of CLIP's text logits."""
+    # The usual logit scale of CLIP is 100.
+    return SPREAD_OF_TEXT * logit_scale / 100 / _spread_of_discriminants(statistics)
+
+
+def spread_of_competing(
+    logits: NDArray[Any], own: NDArray[Any], shares: NDArray[Any] | None = None
+) -> float:
+    """Root mean variance of the logits (q, C) of the classes other than each row's `own`.
+
+    The own class is included with two classes, where only the difference matters. 1 if logits are equal.
+    """
+    if logits.shape[1] > 2:
+        kept = np.ones_like(logits, dtype=bool)
+        kept[np.arange(len(logits)), own] = False
+        logits = logits[kept].reshape(len(logits), -1)
+    return float(np.sqrt(np.average(logits.var(axis=1, ddof=1), weights=shares))) or 1.0
+
+
+def _spread_of_discriminants(statistics: ClassStatistics) -> float:
+    """Spread of the discriminants of the wrong classes at the class means."""
+    present = np.flatnonzero(statistics.counts)
+    scores, intercepts = statistics.discriminants()
+    return spread_of_competing(statistics.means[present] @ scores.T + intercepts, present)

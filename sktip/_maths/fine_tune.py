@@ -57,7 +57,8 @@ def loss_and_gradient(
         Mean cross-entropy.
 
     gradient : Tensor of shape (m, d)
-        Gradient with respect to the keys.
+        Gradient with respect to the keys, divided by their weights. So a key of weight 2 learns as each of
+        two copies of it would.
     """
     weights = queries.new_ones(len(queries)) if weights is None else weights
     weights = weights / len(queries)
@@ -68,10 +69,7 @@ def loss_and_gradient(
     by_class = log_probabilities.exp_()
     by_class[target, columns] -= 1
     by_class *= alpha * beta * weights
-    by_key = by_class[shots.codes]
-    if shots.weights is not None:
-        by_key *= shots.weights[:, None]
-    return loss, affinities.mul_(by_key) @ queries
+    return loss, affinities.mul_(by_class[shots.codes]) @ queries
 
 
 def fine_tune_keys(

@@ -1,6 +1,6 @@
 """Which shots are held out together."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +10,26 @@ from scipy.sparse.csgraph import connected_components
 #: Default of `copies`. Copies with noise of a tenth of their length are found; of 43,000 pairs of
 #: different photos of one class (Cars, ImageNet, textures), 3 count as copies.
 COPIES = 0.04
+#: Number of held-out shots on which one or two numbers can be chosen.
+ENOUGH = 512
 #: Features that are compared at once.
 BLOCK = 1024
+
+
+class Split(NamedTuple):
+    """Shots that are held out together, and the cached shots that they query.
+
+    Parameters
+    ----------
+    cached : ndarray of shape (v,)
+        Rows of the shots in the cache.
+
+    held_out : ndarray of shape (q,)
+        Rows of the held-out shots.
+    """
+
+    cached: NDArray[Any]
+    held_out: NDArray[Any]
 
 
 def balanced_folds(
@@ -57,10 +75,7 @@ def balanced_folds(
     """
     if not len(codes):
         return np.zeros(0, np.intp)
-    # Digits of a projection are an order that no property of the features decides. Later digits would
-    # differ between computers, whose features differ by rounding.
-    mix = np.random.RandomState(0).normal(size=features.shape[1])
-    keys = np.round(features.astype(np.float64) @ mix * 4 % 1, 9)
+    keys = _content_keys(features)
     together = _copies(features, codes, keys, weights, copies)
     if groups is not None:
         _, first, number = np.unique(groups, return_index=True, return_inverse=True)
@@ -80,6 +95,80 @@ def balanced_folds(
         result = (places + _smallest(codes, together)) % n_folds
         result = np.unique(result, return_inverse=True)[1]
     return result
+
+
+def held_out_folds(
+    features: NDArray[Any],
+    codes: NDArray[Any],
+    weights: NDArray[Any] | None = None,
+    groups: NDArray[Any] | None = None,
+    *,
+    max_folds: int | None = None,
+    enough: float = ENOUGH,
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Folds of `balanced_folds` to hold out one after another, and the number of each shot.
+
+    Parameters
+    ----------
+    features, codes, weights, groups, max_folds
+        As in `balanced_folds`.
+
+    enough : float
+        Number of different shots above which no further fold is held out.
+
+    Returns
+    -------
+    folds : ndarray of shape (m,)
+        Fold of each shot. -1 for shots that are never held out: those of further folds, and those of
+        a class that would be left without a shot.
+
+    shots : ndarray of shape (m,)
+        Number of each shot, from 0. Copies, and shots of a class and group, have the same number.
+    """
+    places = balanced_folds(features, codes, weights, groups)
+    pairs = np.stack([codes, places])
+    shots = np.unique(pairs, axis=1, return_inverse=True)[1].ravel()
+    folds = places if max_folds is None else places % max_folds
+    own = np.unique(np.stack([codes, folds]), axis=1)[0]
+    folds = np.where(np.bincount(own)[codes] > 1, folds, -1)
+    if (folds >= 0).any():
+        first = np.unique(shots, return_index=True)[1]
+        sizes = np.cumsum(np.bincount(folds[first] + 1)[1:])
+        folds[folds >= max(1, int((sizes <= enough).sum()))] = -1
+    return folds, shots
+
+
+def class_balanced_weights(
+    codes: NDArray[Any], weights: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """Weights of held-out shots with sum 1, and the same total weight for every class.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (q,)
+        Class codes of the shots.
+
+    weights : ndarray of shape (q,) or None
+        Weight of each shot relative to the others of its class. If None, they are equal.
+    """
+    weights = np.ones(len(codes)) if weights is None else weights
+    balanced: NDArray[Any] = weights / np.bincount(codes, weights)[codes]
+    balanced /= balanced.sum()
+    return balanced
+
+
+def content_order(features: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:
+    """Return an order of the shots, (m,), that does not depend on the order of the rows."""
+    return np.lexsort((_content_keys(features), codes))
+
+
+def _content_keys(features: NDArray[Any]) -> NDArray[Any]:
+    """Return a number for each row, (m,), by which they can be sorted."""
+    # Digits of a projection are an order that no property of the features decides. Later digits would
+    # differ between computers, whose features differ by rounding.
+    mix = np.random.RandomState(0).normal(size=features.shape[1])
+    keys: NDArray[Any] = np.round(features.astype(np.float64) @ mix * 4 % 1, 9)
+    return keys
 
 
 def _copies(

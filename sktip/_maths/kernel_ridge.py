@@ -4,13 +4,171 @@ All functions take and return torch tensors. Systems are solved in double precis
 of the kernel are all positive and its largest eigenvalue grows with the number of rows.
 """
 
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sktip._maths.cache import affinity, query_blocks
+from sktip._maths.folds import class_balanced_weights, held_out_folds
+from sktip._maths.log_loss import HeldOutShots, precision
+from sktip._maths.unit import unit_norm
 
+#: Published beta and lambda for 1, 2, 4, 8 and 16 shots per class (Y. Bendou et al., CVPR 2025).
+PUBLISHED_SHOTS = np.array([1, 2, 4, 8, 16])
+PUBLISHED_BETA = np.array([3, 2.6, 1.5, 1.66, 1.7])
+PUBLISHED_LAMBDA = np.array([0.05, 0.05, 0.05, 0.07, 0.1])
+#: Standard deviation of the prior belief in the logarithms of gamma / lambda and of the temperature.
+SPREAD = 0.7
 #: Numbers of rows and of classes in one block.
 ROWS, CLASSES = 256, 64
+
+
+@dataclass(frozen=True)
+class FittedRidge:
+    """The solution of a regression, and its parameters.
+
+    Parameters
+    ----------
+    beta, lam, gamma : float
+        Sharpness, regularisation strength, and weight of the correction.
+
+    temperature : float
+        Temperature that the logits are divided by.
+
+    duals : Tensor of shape (m, C)
+        Dual coefficients.
+    """
+
+    beta: float
+    lam: float
+    gamma: float
+    temperature: float
+    duals: Tensor
+
+
+def published_values(n_shots: float) -> tuple[float, float]:
+    """Interpolate the published beta and lambda in the logarithm of the number of shots."""
+    at, shots = np.log(n_shots), np.log(PUBLISHED_SHOTS)
+    beta, lam = (np.interp(at, shots, values) for values in (PUBLISHED_BETA, PUBLISHED_LAMBDA))
+    return float(beta), float(lam)
+
+
+def fit_ridge(
+    keys: Tensor,
+    codes: NDArray[Any],
+    text: Tensor | None,
+    *,
+    weights: NDArray[Any] | None = None,
+    groups: NDArray[Any] | None = None,
+    n_views: int,
+    n_classes: int,
+    logit_scale: float,
+    beta: float | None,
+    lam: float | None,
+    gamma: float | None,
+) -> FittedRidge:
+    """Solve the regression, and choose gamma and the temperature on held-out shots.
+
+    Parameters
+    ----------
+    keys : Tensor of shape (m * n_views, d)
+        Unit features of the shots' views, in the type of the dual coefficients.
+
+    codes, weights, groups : ndarray of shape (m,)
+        Class codes, weights and groups of the shots. The last two may be None.
+
+    text : Tensor of shape (C, d) or None
+        Text features.
+
+    n_views : int
+        Number of views of each shot. They are held out together.
+
+    n_classes : int
+        Number of classes C.
+
+    logit_scale : float
+        Scale of the logits in the softmax.
+
+    beta, lam, gamma : float or None
+        Given values. None is the published value, or for gamma the most probable one.
+    """
+    shots = unit_norm(keys.view(len(codes), n_views, -1).mean(dim=1).cpu().numpy())
+    folds, numbers = held_out_folds(shots, codes, weights, groups)
+    published = published_values((numbers.max() + 1) / len(np.unique(codes)))
+    beta, lam = (
+        value if given is None else given
+        for value, given in zip(published, (beta, lam), strict=True)
+    )
+    # The held-out rows come last, fold by fold. If no shot can be held out, the logits of the text, which
+    # has not seen the shots, still show the temperature.
+    order = np.argsort(folds.repeat(n_views), kind="stable")
+    sizes = np.bincount(folds.repeat(n_views) + 1)[1:].tolist()
+    n_scored = sum(sizes) or len(order)
+    rows = order // n_views
+    own, own_weights = codes[rows], None if weights is None else weights[rows]
+    ordered, targets = keys[order], torch.as_tensor(own, device=keys.device)
+    factor = ridge_factor(
+        ordered.double(),
+        beta,
+        lam,
+        None if own_weights is None else torch.as_tensor(own_weights, device=keys.device),
+    )
+    duals = dual_coefficients(factor, ordered, targets, text, n_classes)
+    first = len(order) - sum(sizes)
+    factor = factor[first:, first:].clone()  # Frees the rest.
+    targets = targets[-n_scored:]
+    residuals = residual_targets(ordered[-n_scored:], targets, text, slice(0, n_classes))
+    prior = residuals.T.mul(-logit_scale)
+    prior[targets, torch.arange(n_scored, device=prior.device)] += logit_scale
+    shares = class_balanced_weights(
+        own[-n_scored:], None if own_weights is None else own_weights[-n_scored:]
+    )
+    held_out = HeldOutShots(prior, targets, prior.new_tensor(shares))
+    strength = precision(SPREAD, len(np.unique(numbers[rows[-n_scored:]])))
+    if sizes:
+        predictions = held_out_predictions(factor, residuals, duals[-n_scored:].double(), sizes)
+        votes = predictions.T.mul(logit_scale * lam)
+        if gamma is None:
+            gamma = lam * held_out.best_sum(votes, precision=strength)[0].factor
+        prior.add_(votes, alpha=gamma / lam)
+    inverse = held_out.inverse_temperature(prior, precision=strength)
+    as_given = torch.empty_like(duals)
+    as_given[order] = duals
+    gamma = lam if gamma is None else gamma
+    return FittedRidge(beta, lam, gamma, 1 / (inverse * logit_scale), as_given)
+
+
+def held_out_predictions(
+    factor: Tensor, targets: Tensor, duals: Tensor, sizes: list[int]
+) -> Tensor:
+    """Predict the rows of each fold from all other rows: (q, C), fold by fold, in place of `targets`.
+
+    With ``A = inv(k(K, K) + lambda I)``, the prediction for a fold F is ``R_F - inv(A_FF) (A R)_F``. The
+    last block of A is the inverse of ``L L'``, where L is the last block of the Cholesky factor.
+
+    Parameters
+    ----------
+    factor : Tensor of shape (q, q)
+        Last block of the Cholesky factor.
+
+    targets, duals : Tensor of shape (q, C)
+        Residual targets R and dual coefficients A R of the last rows.
+
+    sizes : list of int
+        Number of rows of each fold, in order.
+    """
+    if len(sizes) == 1:
+        return targets.sub_(factor @ (factor.T @ duals))
+    root = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
+    root = torch.linalg.solve_triangular(factor, root, upper=False)
+    parts = zip(targets.split(sizes), duals.split(sizes), root.split(sizes, dim=1), strict=True)
+    for part, own_duals, own in parts:
+        part.sub_(torch.linalg.solve(own.T @ own, own_duals))
+    return targets
 
 
 def residual_targets(keys: Tensor, codes: Tensor, text: Tensor | None, classes: slice) -> Tensor:

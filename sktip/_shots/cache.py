@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from sktip._base import BaseCLIPClassifier
+from sktip._maths.folds import content_order
 from sktip._maths.unit import unit_norm
 from sktip._utils.fitting import answers
 from sktip._utils.labels import codes_of
@@ -123,6 +124,10 @@ class BaseCacheClassifier(BaseCLIPClassifier):
         from sktip._maths.fine_tune import fine_tune_keys
 
         keys, shots, text, weights = self._tensors(self.cache_keys_.dtype)
+        # The batches do not depend on the order of the rows.
+        examples = examples[
+            content_order(views[examples].mean(axis=1), self.cache_codes_[examples])
+        ]
         seed = check_random_state(self.random_state).randint(2**31)
         with progress("Fine-tuning", "epoch", self.n_epochs, verbose=self.verbose) as on_epoch:
             learned, losses = fine_tune_keys(

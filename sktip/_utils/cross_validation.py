@@ -9,36 +9,37 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import check_cv
 
-from sktip._maths.selection.folds import Fold
+from sktip._maths.folds import Split
 from sktip._utils.prediction import BlockwisePredictionMixin
 
 
-def folds_of(cv: Any, X: Any, y: NDArray[Any], groups: NDArray[Any] | None = None) -> list[Fold]:
-    """Folds of a scikit-learn splitter, which may yield indices or boolean masks."""
-    folds = [
-        Fold(
-            _rows(test, len(y), f"test part of split {i}"),
+def splits_of(cv: Any, X: Any, y: NDArray[Any], groups: NDArray[Any] | None = None) -> list[Split]:
+    """Return the splits of a scikit-learn splitter, which may yield indices or boolean masks."""
+    splits = [
+        Split(
             _rows(train, len(y), f"train part of split {i}"),
+            _rows(test, len(y), f"test part of split {i}"),
         )
         for i, (train, test) in enumerate(check_cv(cv, y, classifier=True).split(X, y, groups))
     ]
-    if not folds:
+    if not splits:
         raise ValueError("cv has no splits; it must hold out some shots.")
-    return folds
+    return splits
 
 
-def moved_folds(folds: list[Fold], places: NDArray[Any]) -> list[Fold]:
-    """Folds with each row replaced by its new place, without duplicates and negative places."""
-    moved = []
-    for i, fold in enumerate(folds):
-        held_out, cached = np.unique(places[fold.held_out]), np.unique(places[fold.cached])
-        held_out, cached = held_out[held_out >= 0], cached[cached >= 0]
+def without_rows(splits: list[Split], kept: NDArray[Any], n_rows: int) -> list[Split]:
+    """Return the splits without the rows that are not `kept`, and number the others anew."""
+    places = np.full(n_rows, -1)
+    places[kept] = np.arange(len(kept))
+    renumbered = []
+    for i, split in enumerate(splits):
+        cached, held_out = (part[part >= 0] for part in (places[rows] for rows in split))
         if not len(held_out) or not len(cached):
             raise ValueError(
                 f"cv: split {i} has no training or no test shot with positive sample_weight; change the splits."
             )
-        moved.append(Fold(held_out, cached))
-    return moved
+        renumbered.append(Split(cached, held_out))
+    return renumbered
 
 
 def _rows(part: Any, n_shots: int, what: str) -> NDArray[np.intp]:

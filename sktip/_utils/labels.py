@@ -18,7 +18,7 @@ TEXT, BOOLEANS, INTEGERS, FLOATS = "text", "booleans", "integers", "floating-poi
 _KINDS = {"U": TEXT, "O": TEXT, "b": BOOLEANS, "i": INTEGERS, "u": INTEGERS, "f": FLOATS}
 #: Longest label, in characters. NumPy reserves the length of the longest label for every row.
 LONGEST_LABEL = 1000
-#: Largest sum of weights. Products of it with class weights do not overflow float32.
+#: Bound of the sum of weights. Products of it with class weights do not overflow float32.
 MOST_WEIGHT = 1e12
 
 
@@ -160,7 +160,7 @@ def codes_of(labels: ArrayLike, classes: NDArray[Any]) -> NDArray[np.intp]:
 def check_weights(
     sample_weight: ArrayLike, n_shots: int, name: str = "sample_weight"
 ) -> NDArray[np.float64]:
-    """Check the weights of shots, (n_shots,). They must not be negative or huge, and may all be 0."""
+    """Check the weights of shots, (n_shots,). They must not be negative, huge or tiny, and may all be 0."""
     if isinstance(sample_weight, Real):
         sample_weight = np.full(n_shots, sample_weight)
     weights: NDArray[np.float64] = check_array(
@@ -175,10 +175,10 @@ def check_weights(
         raise ValueError(
             f"Negative {name}: {weights[negative[0]]:g} at index {negative[0]}. Weights must be 0 or more."
         )
-    if weights.sum() > MOST_WEIGHT:
+    if weights.any() and not 1 / MOST_WEIGHT < weights.sum() < MOST_WEIGHT:
         raise ValueError(
-            f"{name} sums to {weights.sum():g}; a weight is the number of times that a shot counts. Divide them by a "
-            "constant."
+            f"{name} sums to {weights.sum():g}; a weight is the number of times that a shot counts. Multiply all of "
+            "them by a constant, so that they are about 1."
         )
     return weights
 

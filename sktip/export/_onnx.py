@@ -197,16 +197,20 @@ def _check_answers(content: bytes, module: Any, rows: NDArray[np.float32]) -> No
     import onnxruntime
     import torch
 
+    # The rounding of cosines is multiplied by beta.
+    sharpness = getattr(module.head, "beta", 0.0)
+    tolerance = TOLERANCE + 16 * float(np.finfo(np.float32).eps) * sharpness
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     (name,) = (put.name for put in session.get_inputs())
     for some in (rows, rows[:1]):
         (logits,) = session.run(["logits"], {name: some})
         with torch.no_grad():
             expected = module(torch.from_numpy(some)).numpy()
-        difference = np.abs(logits - expected).max() / np.abs(expected).max()
-        if not difference <= TOLERANCE:
+        difference, largest = np.abs(logits - expected).max(), np.abs(expected).max()
+        # Without text, all logits of a row far from all shots are 0.
+        if not difference <= tolerance * largest:
             raise RuntimeError(
                 f"the logits of ONNX Runtime {onnxruntime.__version__} differ from PyTorch's by "
-                f"{difference:.1e} of the largest logit, more than {TOLERANCE:g}; no file was written. Please "
+                f"{difference:.1e}, more than {tolerance:g} of the largest logit; no file was written. Please "
                 "report this with the output of sktip.show_versions(). to_module still works."
             )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from sktip._maths.selection.beliefs import PAPER_ALPHA, PAPER_BETA
+from sktip._maths.paper import PAPER_ALPHA, PAPER_BETA
 from sktip._tip_adapter_cv import TipAdapterClassifierCV
 from sktip.inspection._plot import (
     LITERAL,

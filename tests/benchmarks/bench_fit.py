@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,8 @@ print(json.dumps([middle - start, time.perf_counter() - middle, peak() - before]
 """
 #: Classes and shots per class: two usual sizes, and the first with twice as many of either.
 SIZES = [(196, 16), (1000, 16), (196, 32), (392, 16)]
+#: Shots per class of 1,000 classes, each twice as many as before. No step may be steeper than the square.
+GROWTH = (2, 4, 8, 16, 32)
 
 
 def cost(name: str, n_classes: int, n_shots: int) -> list[float]:
@@ -69,7 +72,19 @@ def bench_every_classifier(report, n_classes, n_shots):
         )
 
 
-@pytest.mark.parametrize(("n_shots", "wanted"), [(4, 3.0), (16, 2.0)])
+@pytest.mark.parametrize("name", [name for name, _ in all_estimators(type_filter="classifier")])
+def bench_growth(report, name):
+    steps = GROWTH[:-1] if name == "ProKeRClassifier" else GROWTH
+    times = [cost(name, 1000, n_shots)[0] for n_shots in steps]
+    report(
+        f"fit of {name}, 1,000 classes of {', '.join(map(str, steps))} shots",
+        "half as many shots",
+        ", ".join(f"{after / before:.1f}x" for before, after in pairwise(times)),
+        "<= 8x" if name == "ProKeRClassifier" else "<= 4x",
+    )
+
+
+@pytest.mark.parametrize(("n_shots", "wanted"), [(4, 1.5), (16, 1.5)])
 def bench_kernel_ridge(problem, report, n_shots, wanted):
     data = problem(n=1, n_shots=n_shots)
     clf = ProKeRClassifier(text_features=data.text)

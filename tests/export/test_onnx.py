@@ -76,6 +76,16 @@ def test_two_classes(features, tmp_path):
     assert_same_logits(logits[:, 1] - logits[:, 0], clf.decision_function(X))
 
 
+@pytest.mark.filterwarnings("ignore:neither `encoder`")
+def test_a_sharp_cache_without_text(features, tmp_path):
+    """The rounding of cosines is multiplied by beta, and rows far from all shots have no logits."""
+    X, y, _ = features((3, 5, 2), d=512, dtype=np.float32)
+    clf = TipAdapterClassifier(beta=1000.0).fit(X, y)
+    to_onnx(clf, tmp_path / "sharp.onnx")
+    logits = logits_of(tmp_path / "sharp.onnx", "features", X)
+    np.testing.assert_allclose(logits, clf.decision_function(X), rtol=0, atol=2e-3)
+
+
 @pytest.mark.parametrize(
     ("class_names", "labels", "classes", "names"),
     [

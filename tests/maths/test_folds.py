@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sktip._maths.folds import balanced_folds
+from sktip._maths.folds import balanced_folds, class_balanced_weights, held_out_folds
 
 N_CLASSES, WIDTH = 6, 64
 
@@ -76,3 +76,36 @@ def test_shots_of_a_group_share_a_fold():
 
 def test_no_shots_have_no_folds():
     assert len(balanced_folds(np.zeros((0, WIDTH)), np.zeros(0, int))) == 0
+
+
+def test_the_only_shot_of_a_class_is_never_held_out():
+    shots, codes = shots_of(3)
+    kept = (codes > 1) | (np.arange(len(codes)) < 2)
+    shots, codes = shots[kept], codes[kept]
+    # A copy is no second shot.
+    shots, codes = np.vstack([shots, shots[:1]]), np.append(codes, codes[0])
+    folds, numbers = held_out_folds(shots, codes)
+    np.testing.assert_array_equal(folds == -1, codes < 2)
+    assert numbers[0] == numbers[-1]
+    assert len(np.unique(numbers)) == len(shots) - 1
+    np.testing.assert_array_equal(folds[codes > 1], balanced_folds(shots, codes)[codes > 1])
+
+
+def test_no_more_folds_are_held_out_than_enough():
+    shots, codes = shots_of(5)
+    everything, _ = held_out_folds(shots, codes)
+    folds, _ = held_out_folds(shots, codes, enough=13)
+    np.testing.assert_array_equal(folds, np.where(everything < 2, everything, -1))
+    # One fold at least; and copies do not count.
+    assert held_out_folds(shots, codes, enough=1)[0].max() == 0
+    twice, _ = held_out_folds(shots.repeat(2, axis=0), codes.repeat(2), enough=13)
+    np.testing.assert_array_equal(twice, folds.repeat(2))
+
+
+def test_every_class_has_the_same_total_weight():
+    codes = np.array([2, 0, 2, 1, 2, 0])
+    shares = class_balanced_weights(codes)
+    np.testing.assert_allclose(np.bincount(codes, shares), 1 / 3)
+    weighted = class_balanced_weights(codes, np.array([1.0, 1, 2, 5, 1, 3]))
+    np.testing.assert_allclose(np.bincount(codes, weighted), 1 / 3)
+    assert weighted[2] == 2 * weighted[0]
