@@ -19,6 +19,7 @@ if __name__ == "__main__":
         from sktip._cli.commands import main
 
         code = main()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # During the imports; the commands handle it themselves.
+        print("interrupted; nothing was written", file=sys.stderr)
         code = 128 + signal.SIGINT
     sys.exit(code)

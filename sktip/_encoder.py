@@ -338,10 +338,9 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
         return EncoderSession(clip, **params)
 
     def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = {**super().__getstate__()}
         # Resolved now, since another process may have another device.
-        state["precision"] = precision_here(self.precision, self.device)
-        return state
+        precision = precision_here(self.precision, self.device)
+        return {**super().__getstate__(), "precision": precision}
 
     def __reduce__(self) -> tuple:
         # Pickles are for workers too, which need all parameters, and are only loaded from trusted people.
