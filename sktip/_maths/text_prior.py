@@ -500,7 +500,7 @@ def _choose_weights(
     # classes, they would decide too much.
     tests = np.array([rest.counts for rest in rests])[folds, shots.codes] > 0
     tested = float(shots.weights[tests].sum()) >= len(present)
-    rows = np.flatnonzero(tests | (not tested))
+    rows = np.arange(len(folds))
     if len(rows) > ENOUGH:
         rows = rows[folds[rows] <= np.sort(folds[rows])[ENOUGH]]
     even = shots.even_weights()[rows]
