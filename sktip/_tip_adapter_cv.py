@@ -367,27 +367,27 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         from sktip._maths import alpha_beta
 
         codes, balanced = self.cache_codes_, splits is None
-        numbers, alone = np.arange(len(codes)), False
-        if splits is None:
-            folds, numbers = held_out_folds(
-                queries,
-                codes,
-                weights,
-                groups,
-                max_folds=LEARNED_FOLDS if self.fine_tune else None,
-                enough=alpha_beta.KEPT_ELEMENTS / len(codes),
-            )
-            # The mean over all ways to pair shots of the classes, in one split; or one way, fold by fold.
-            alone = self.scoring is None and not self.fine_tune and groups is None
+        folds, numbers = held_out_folds(
+            queries,
+            codes,
+            weights,
+            groups,
+            max_folds=LEARNED_FOLDS if self.fine_tune else None,
+            enough=alpha_beta.KEPT_ELEMENTS / len(codes),
+        )
+        if balanced and folds.max() < 0:
+            self._take_papers_values(alphas)
+            return
+        # One split in which each shot is hidden from itself is the mean over all ways to pair the shots of
+        # the classes; folds are one way.
+        alone = balanced and self.scoring is None and not self.fine_tune and groups is None
+        if alone:
+            splits = [Split(np.arange(len(codes)), np.flatnonzero(folds >= 0))]
+        elif splits is None:
             splits = [
                 Split(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold))
                 for fold in range(folds.max() + 1)
             ]
-            if not splits:
-                self._take_papers_values(alphas)
-                return
-            if alone:
-                splits = [Split(np.arange(len(codes)), np.flatnonzero(folds >= 0))]
         held_out = np.concatenate([split.held_out for split in splits])
         n_shots = len(np.unique(numbers[held_out]))
         own_weights = None if weights is None else weights[held_out]
