@@ -468,7 +468,8 @@ class FewShotClassifier(
             parts["means"] = queries @ coef.T + e["means_intercept"]
             parts["correction"] = centred @ self.correction_coef_.T
         # What the unlabelled images and `priors` have changed. Without them, the rest is rounding.
-        last = "text" if self.unlabeled_ is None and self.priors == "uniform" else "unlabeled"
+        plain = self.unlabeled_ is None and isinstance(self.priors, str)
+        last = "text" if plain else "unlabeled"
         rest = logits - sum(parts.values())
         return {**parts, last: parts.get(last, 0) + rest}
 

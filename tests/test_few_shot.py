@@ -270,6 +270,49 @@ def test_what_a_shot_says_is_what_is_missing_without_it(problem):
     assert why.shots[0, own].min() > np.median(why.shots[0, ~own])
 
 
+# How often queries belong to each class.
+
+
+def test_priors_are_offsets_of_the_logits(problem):
+    X, y, W, pool = problem
+    even = make(W).fit(X, y)
+    shares = np.array([4, 1, 1, 1, 1, 0])
+    given = make(W, priors=shares).fit(X, y)
+    np.testing.assert_allclose(given.coef_, even.coef_)
+    offsets = given.intercept_ - even.intercept_
+    np.testing.assert_allclose(offsets[:5], np.log(6 * shares[:5] / 8), atol=1e-9)
+    assert given.predict_proba(pool)[:, 5].max() < 1e-3
+    np.testing.assert_allclose(make(W, priors=np.ones(6)).fit(X, y).intercept_, even.intercept_)
+
+
+def test_priors_of_unlabelled_images(features):
+    X, y, W = features((2,) * 6, d=32)
+    few = np.array([60, 30, 0, 0, 0, 0])
+    pool, Q = features(few, d=32)[0], features(few, d=32, seed=1)
+    uniform = make(W).fit(X, y, X_unlabeled=pool)
+    like_the_pool = make(W, priors="unlabeled").fit(X, y, X_unlabeled=pool)
+    assert like_the_pool.score(*Q[:2]) >= uniform.score(*Q[:2])
+    np.testing.assert_allclose(uniform.class_shares_[:2], [2 / 3, 1 / 3], atol=0.15)
+    assert (uniform.class_share_errors_ > 0).all()
+    assert uniform.unknown_share_ < 0.1
+
+
+@pytest.mark.parametrize(
+    ("priors", "message"),
+    [
+        ("unlabeled", "pass X_unlabeled"),
+        ("even", "priors"),
+        ([0.5, 0.5], "priors needs one share per class, 6 numbers"),
+        ([1, 1, 1, 1, 1, -1], "priors needs one share per class"),
+        ([0] * 6, "priors needs one share per class"),
+    ],
+)
+def test_bad_priors(problem, priors, message):
+    X, y, W, _ = problem
+    with pytest.raises(ValueError, match=message):
+        make(W, priors=priors).fit(X, y)
+
+
 # Errors.
 
 

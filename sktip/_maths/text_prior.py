@@ -144,8 +144,8 @@ class Discriminants:
         within += MEANS_IN_COVARIANCE * (certainty[:, None] * apart).T @ apart
         freedom = max(counts.sum() - statistics.present, 0)
         within /= freedom + MEANS_IN_COVARIANCE * statistics.present
-        # Identical samples have no variance. The floor keeps the covariance invertible.
-        variance = max(np.trace(within) / width, 1e-12)
+        # The floor, for samples that are nearly equal, is a thousandth of what photos have.
+        variance = max(float(np.trace(within)), 1e-4) / width
         self.covariance = (1 - shrinkage) * within
         self.covariance[np.diag_indices_from(within)] += shrinkage * variance
         self.factor = cho_factor(self.covariance, lower=True)
@@ -264,8 +264,7 @@ def fit_correction(
     rows, shape = np.arange(len(codes)), (len(variances), features.shape[1])
     precisions = 1 / variances[:, None]
     # Units in which all classes have about the same posterior variance; they only change the speed.
-    curvature = np.einsum("ij,ij,i", features, features, weights) / (25 * shape[1])
-    units = 1 / np.sqrt(curvature + precisions)
+    units = 1 / np.sqrt(float(weights.sum()) / 25 + precisions)
 
     def residuals(coef: NDArray[Any]) -> tuple[float, NDArray[Any]]:
         logits = features @ coef.T.astype(offset.dtype)
