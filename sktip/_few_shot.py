@@ -421,8 +421,8 @@ class FewShotClassifier(
                 f"priors needs one share per class, {n_classes} numbers of at least 0 and a positive sum, in "
                 f"the order of classes_; got {self.priors!r}."
             )
-        # A share of 0 makes a class unlikely, but not impossible, so that logits stay finite.
-        return np.log(np.maximum(shares / shares.sum() * n_classes, 1e-9))
+        # Logits stay finite, also of a class with a share of 0.
+        return np.log(np.maximum(shares / shares.sum() * n_classes, 1e-30))
 
     def responsibilities(self, *, smallest: float = 1e-3) -> csr_array:
         """Return the class probabilities of each unlabelled image that was given to `fit`.
