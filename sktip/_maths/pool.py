@@ -129,13 +129,16 @@ def add_pool(
     # What is in the pool counts each image once, and repeated ones as often.
     counts = copies * known
     found = np.asarray(counts @ q, np.float64) / counts.sum()
+    # Queries like the pool repeat what is repeated there.
+    alone = np.asarray(weights @ q, np.float64) / n
+    prior = shares * (found + 1e-6) / (alone + 1e-6)
     # Which class each image has, and which images were drawn at all.
     within = np.asarray(weights**2 @ (q * (1 - q)), np.float64) / n**2
     errors = np.sqrt(within + found * (1 - found) / (worth * n + n_classes / variance))
     return PoolAnswer(
         after[0],
         after[1] + offsets,
-        np.log(shares * n_classes),
+        np.log(prior / prior.sum() * n_classes),
         found,
         errors,
         float(1 - counts.sum() / copies.sum()),

@@ -115,6 +115,15 @@ def test_one_image_a_thousand_times_is_one_image():
         assert world.score(found) > world.score(model) - 0.01
 
 
+def test_frames_of_one_animal_count_as_often_as_they_are_there():
+    world = World()
+    model, (pool, _) = fitted(world, 4), world.images(np.full(12, 5))
+    frames = unit(pool[:1].repeat(200, axis=0) + 1e-3 * world.rng.normal(size=(200, WIDTH)))
+    found = answer(world, model, np.vstack([pool, frames]))
+    assert found.shares[0] == pytest.approx(205 / 260, abs=0.05)
+    assert found.prior_offsets[0] > found.prior_offsets[1:].max() + 1
+
+
 def test_an_empty_pool_changes_nothing():
     world = World()
     model = fitted(world, 1)
