@@ -53,12 +53,12 @@ def test_images_and_their_features_have_the_same_sets(clip, digits, name):
     assert covered(found[0], y[600:700]) > 0.75
 
 
-@pytest.mark.parametrize("name", ["tip", "gda-auto", "proker"])
+@pytest.mark.parametrize("name", ["tip", "proker"])
 def test_cross_fitted(clip, digits, name):
     """Without images to spare: every fold of the shots is conformalized by the others."""
     _, F, y, class_names = digits
     clf = make(name, clip, input="features", class_names=class_names)
-    conformal = CrossConformalClassifier(clf, confidence_level=LEVEL, cv=5)
+    conformal = CrossConformalClassifier(clf, confidence_level=LEVEL, cv=5, random_state=0)
     conformal.fit_conformalize(F[:200], y[:200])
     sets = conformal.predict_set(F[600:])[1]
     assert covered(sets, y[600:]) == pytest.approx(LEVEL, abs=2 * TOLERANCE)
