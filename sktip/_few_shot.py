@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import threadpool_limits
 
 from sktip._base import NOTHING, BaseCLIPClassifier, reads_images
 from sktip._encoder import CLIPFeatureTransformer
@@ -27,6 +28,9 @@ from sktip.exceptions import ImageReadError
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
+
+#: Numbers of the shots, times classes, below which threads only wait for each other.
+LARGE = 2**30
 
 
 class FewShotClassifier(
@@ -364,15 +368,17 @@ class FewShotClassifier(
             weights = weighted
         steps = 1 if self.unlabeled_ is None else 2
         with progress("Fitting", "step", steps, verbose=self.verbose) as on_step:
-            model = fit_text_prior(
-                self.shots_,
-                self.shot_codes_,
-                weights,
-                groups=self.shot_groups_,
-                text=self.text_features_,
-                logit_scale=self.logit_scale_,
-                n_classes=n_classes,
-            )
+            size = self.shots_.size * n_classes
+            with threadpool_limits(1 if size < LARGE else None, user_api="blas"):
+                model = fit_text_prior(
+                    self.shots_,
+                    self.shot_codes_,
+                    weights,
+                    groups=self.shot_groups_,
+                    text=self.text_features_,
+                    logit_scale=self.logit_scale_,
+                    n_classes=n_classes,
+                )
             on_step(text=model.text_weight, means=model.means_weight, shrinkage=model.shrinkage)
             coef, intercept, means = model.coef, model.intercept, model.means
             shares = errors = unknown = None

@@ -46,7 +46,7 @@ RIGHT_LABELS, LEAST_WRONG = 50.0, 0.01
 #: Folds at most, and held-out shots that are enough to choose a few numbers.
 MAX_FOLDS, ENOUGH = 8, 4000
 #: The search for the correction ends when a step lowers the cost by less than this fraction.
-TOLERANCE = 3e-4
+TOLERANCE = 1e-3
 #: Logits in memory up to which they are in double precision.
 DOUBLE = 2**16
 #: Logits are clipped this far below the largest: smaller probabilities are slow denormal numbers.
