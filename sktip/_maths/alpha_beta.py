@@ -366,7 +366,7 @@ class Accuracy:
 
     def at(self, votes: Tensor, alpha: float) -> float:
         """Score of one alpha."""
-        return (_hits(self.shots, votes, alpha) * self.shots.weights).sum().item()
+        return float((_hits(self.shots, votes, alpha) * self.shots.weights).sum())
 
 
 class Score:
