@@ -200,15 +200,15 @@ def test_groups_make_honest_probabilities_of_many_frames(seed):
     y, qy = np.tile(np.arange(6), 3), rng.integers(6, size=300)
     X, Q = (offset + truth[of] + 2.5 * rng.normal(size=(len(of), 32)) for of in (y, qy))
     # More noise than copies have, which are found without groups.
-    frames = X.repeat(4, axis=0) + 0.8 * rng.normal(size=(4 * len(X), 32))
+    frames = X.repeat(4, axis=0) + 1.2 * rng.normal(size=(4 * len(X), 32))
     losses, confidences = [], []
     for groups in (None, np.arange(len(X)).repeat(4)):
         clf = FewShotClassifier(text_features=W, logit_scale=20)
         proba = clf.fit(frames, y.repeat(4), groups=groups).predict_proba(Q)
         losses.append(-np.log(proba[np.arange(len(Q)), qy]).mean())
         confidences.append(proba.max(axis=1).mean() - clf.score(Q, qy))
-    assert losses[1] < losses[0]
-    assert abs(confidences[1]) < confidences[0]
+    assert losses[1] < losses[0] / 1.5
+    assert abs(confidences[1]) < confidences[0] / 2
 
 
 def test_groups_without_shots(unbalanced):

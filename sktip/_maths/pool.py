@@ -79,10 +79,10 @@ def add_pool(
         Unit text features.
     """
     n_classes = len(intercept)
+    even = np.full(n_classes, 1 / n_classes)
+    nothing = coef, intercept, np.zeros(n_classes), even, np.sqrt(even * (1 - even))
     if not len(pool):
-        even = np.full(n_classes, 1 / n_classes)
-        errors = np.sqrt(even * (1 - even))
-        return PoolAnswer(coef, intercept, np.zeros(n_classes), even, errors, 0.0, None)
+        return PoolAnswer(*nothing, 0.0, None)
     images, copies = _distinct(pool)
     if len(images) * n_classes > CELLS:
         rows = np.linspace(0, len(images) - 1, max(1, CELLS // n_classes)).astype(int)
@@ -99,9 +99,7 @@ def add_pool(
     weights = (weights * known).astype(np.float32)
     n = float(weights.sum(dtype=np.float64))
     if n < 1e-6:
-        even = np.full(n_classes, 1 / n_classes)
-        errors = np.sqrt(even * (1 - even))
-        return PoolAnswer(coef, intercept, np.zeros(n_classes), even, errors, 1.0, None)
+        return PoolAnswer(*nothing, 1.0, None)
     moment = (images * weights[:, None]).T @ images
     mean = weights @ images / n
     spread = _spread(coef, intercept, mean, moment / n)
