@@ -1,33 +1,35 @@
-"""The base class of all classifiers: input, class names, text prior."""
+"""The base class of all classifiers: input, classes, text prior, probabilities."""
 
 import copy
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import Tags, check_array
-from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import _get_feature_names, check_is_fitted, validate_data
 
-from sktip._encoder import CLIPFeatureTransformer
+from sktip._docs import with_shared_docs
+from sktip._encoder import as_encoder
 from sktip._encoding.session import EncoderSession, open_encoder
 from sktip._images.pictures import as_image_list, describe, looks_like_images
-from sktip._maths.unit import unit_norm
+from sktip._maths.unit import row_blocks, type_of, unit_norm, unit_rows
 from sktip._utils.classes import resolve_classes
 from sktip._utils.doc_links import DocumentedMixin
-from sktip._utils.fitted_with import check_format, check_same_model, with_defaults
+from sktip._utils.fitted_with import check_format, check_same_model, record
 from sktip._utils.labels import (
+    check_groups,
     check_labels,
     check_weights,
     codes_of,
     join_labels,
-    weights_of_classes,
+    joined_groups,
+    joined_weights,
 )
-from sktip._utils.prediction import BlockwisePredictionMixin, unit_rows
 from sktip._utils.warn import warn
 from sktip.exceptions import ImageReadError
 from sktip.prompts import fill_prompts
@@ -41,68 +43,223 @@ NO_PRIOR = (
 NOTHING = "there are neither shots nor text: pass X and y, or class names with an encoder or text_features."
 
 
-class BaseCLIPClassifier(BlockwisePredictionMixin, DocumentedMixin, ClassifierMixin, BaseEstimator):
+class Shots(NamedTuple):
+    """Labelled images or features: checked, not yet encoded, without those of weight 0."""
+
+    X: Any
+    labels: NDArray
+    weights: NDArray | None
+    groups: NDArray | None
+    #: Names of the columns, if X is a table of features.
+    feature_names: NDArray | None
+    #: Index of each shot in the user's data, for messages. None if none was dropped.
+    rows: NDArray | None = None
+
+    def weighted(self, sample_weight: ArrayLike | None, *, first: bool = True) -> "Shots":
+        """Give weights to all shots, and drop those of weight 0. Some of the `first` shots must stay."""
+        if sample_weight is None:
+            return self
+        weights = check_weights(sample_weight, len(self.X))
+        rows = np.flatnonzero(weights)
+        if first and not len(rows):
+            raise ValueError("all values of sample_weight are zero; at least one must be positive.")
+        if len(rows) == len(weights):
+            return self._replace(weights=weights)
+        return Shots(
+            self.X[rows] if isinstance(self.X, np.ndarray) else [self.X[row] for row in rows],
+            self.labels[rows],
+            weights[rows],
+            None if self.groups is None else self.groups[rows],
+            self.feature_names,
+            rows,
+        )
+
+
+class EncodedShots(NamedTuple):
+    """Unit features of shots, (m, ...), their class codes, and their weights and groups or None."""
+
+    features: NDArray
+    codes: NDArray
+    weights: NDArray | None
+    groups: NDArray | None
+
+    def after(self, earlier: "EncodedShots", places: NDArray) -> "EncodedShots":
+        """Append these shots to earlier ones, whose classes have the new codes `places`."""
+        if not len(earlier.codes):
+            return self
+        earlier = earlier._replace(codes=places[earlier.codes])
+        if not len(self.codes):
+            return earlier
+        return EncodedShots(
+            np.concatenate([earlier.features, self.features]),
+            np.concatenate([earlier.codes, self.codes]),
+            joined_weights(earlier.weights, len(earlier.codes), self.weights, len(self.codes)),
+            joined_groups(earlier.groups, self.groups),
+        )
+
+
+class Task(NamedTuple):
+    """The classes of a fit, and what is known of them without shots."""
+
+    classes: NDArray
+    #: Unit rows, (C, d), or None without a text prior.
+    text_features: Any
+    logit_scale: float
+    #: The encoder's unit feature of a fixed image, by which another model is noticed later. None if the
+    #: encoder was not used.
+    probe: NDArray | None
+    fitted_with: dict[str, Any]
+
+
+@with_shared_docs
+class BaseCLIPClassifier(DocumentedMixin, ClassifierMixin, BaseEstimator):
     """Inputs, classes, text prior and probabilities of a classifier on CLIP features.
 
-    A subclass defines `fit` and `_logit_function(dtype)`.
+    A subclass defines `fit` and `_logit_function(dtype)`. Its `fit` computes with local values, and
+    assigns the fitted attributes in its last lines.
     """
 
     _parameter_constraints: dict = {
-        "encoder": [CLIPFeatureTransformer, None],
+        "encoder": [HasMethods(["__sktip_open__"]), str, None],
         "input": [StrOptions({"image", "features"})],
         "text_features": ["array-like", None],
         "class_names": ["array-like", Mapping, None],
         "templates": [str, "array-like", Mapping],
         "logit_scale": [Interval(Real, 1e-6, 1e6, closed="both"), None],
-        "class_weight": [Mapping, StrOptions({"balanced"}), None],
     }
 
     classes_: NDArray
     text_features_: Any
     logit_scale_: float
-    encoder_probe_: NDArray | None
-    # Exists during a call only, see `sktip._utils.fitting`.
-    _call: dict[str, Any]
 
     # How a subclass predicts without a text prior; part of the warning.
     _without_prior = "predictions come from the cached shots alone"
 
-    def _validate_params(self) -> None:
-        if isinstance(self.encoder, str):
-            raise InvalidParameterError(
-                f"encoder={self.encoder!r} is a string; pass "
-                f"encoder=CLIPFeatureTransformer({self.encoder!r})."
-            )
-        super()._validate_params()
+    def decision_function(self, X: Any) -> NDArray:
+        """Compute the logits of the classes.
 
-    def _open_encoder(self) -> EncoderSession:
-        """Open the encoder, once per call. It must have the model that `fit` used."""
-        if "encoder" not in self._call:
-            session = open_encoder(self.encoder)
-            check_same_model(self, session, self.encoder)
-            self._call["encoder"] = session
-        return self._call["encoder"]
+        Parameters
+        ----------
+        {queries}
 
-    def _query_rows(self, X: Any) -> NDArray:
+        Returns
+        -------
+        logits : ndarray of shape (n, C), or (n,) for two classes
+            Columns follow `classes_`. For two classes, the logit of the second minus that of the first.
+        """
+        return self._of_logits(X, _two_as_one)
+
+    def predict(self, X: Any) -> NDArray:
+        """Predict the class of each row.
+
+        The memory beyond X and the result does not grow with the number of rows.
+
+        Parameters
+        ----------
+        {queries}
+
+        Returns
+        -------
+        labels : ndarray of shape (n,)
+            Classes with the largest logit.
+        """
+        winners = self._of_logits(X, lambda logits: logits.argmax(axis=1))
+        return self.classes_[winners]
+
+    def predict_proba(self, X: Any) -> NDArray:
+        """Predict the probability of each class.
+
+        Parameters
+        ----------
+        {queries}
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n, C), float64
+            Softmax of the logits. Columns follow `classes_`.
+        """
+        return self._of_logits(X, _softmax)
+
+    def predict_log_proba(self, X: Any) -> NDArray:
+        """Predict the logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        {queries}
+
+        Returns
+        -------
+        log_probabilities : ndarray of shape (n, C), float64
+            Columns follow `classes_`. Values are finite even where a probability is rounded to 0.
+        """
+        return self._of_logits(X, _log_softmax)
+
+    def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray], NDArray]:
+        """Return the function from unit rows of that type, (b, d), to their logits, (b, C)."""
+        raise NotImplementedError
+
+    def _of_logits(self, X: Any, answer: Callable[[NDArray], NDArray]) -> NDArray:
+        """Apply `answer` to the logits of each block of queries, and join the results."""
+        X = self._query_features(X)
+        dtype = type_of(X)
+        logits_of = self._logit_function(dtype)
+
+        def of_block(rows: slice) -> NDArray:
+            logits = logits_of(unit_rows(X, rows))
+            if not np.isfinite(logits).all():
+                raise ValueError(
+                    f"logits are not finite, since numbers overflow {dtype}. Lower sample_weight, and the parameters that "
+                    "are larger than usual."
+                )
+            return answer(logits)
+
+        first, *others = row_blocks(len(X), max(X.shape[1], len(self.classes_)), dtype)
+        part = of_block(first)
+        if not others:
+            return part
+        whole = np.empty((len(X), *part.shape[1:]), part.dtype)
+        whole[first] = part
+        del part  # Otherwise two blocks would be in memory at a time.
+        for rows in others:
+            whole[rows] = of_block(rows)
+        return whole
+
+    def _query_features(self, X: Any) -> NDArray:
+        """Convert queries to a matrix, (n, d), which is not normalised."""
         if not self.__sklearn_is_fitted__():
             check_is_fitted(self)  # Slow: it builds the tags, which takes as long as a query.
         if reads_images(self):
-            return self._encode_images(as_image_list(X))[:, 0]
-        return self._validate_features(X, reset=False)
+            return encode_views(self._open_fitted_encoder(), as_image_list(X))[:, 0]
+        return self._check_more_features(X)
 
-    def _start_fit(self, X: Any, y: Any, n_views: int = 1, *, reset: bool = True) -> tuple:
-        """Check X, y and the views before anything is encoded."""
+    def _open_fitted_encoder(self) -> EncoderSession:
+        """Open the encoder. It must have the model that `fit` used."""
+        encoder = as_encoder(self.encoder)
+        session = open_encoder(encoder)
+        check_same_model(self, session, encoder)
+        return session
+
+    def _check_shots(
+        self,
+        X: Any,
+        y: Any,
+        groups: ArrayLike | None = None,
+        *,
+        n_views: int = 1,
+        first: bool = True,
+    ) -> Shots:
+        """Check shots before anything is encoded. They are the `first` ones, or more of them."""
         if n_views > 1 and not reads_images(self):
             raise ValueError(
                 f"n_views={n_views} needs images, since views are random crops, but X holds features. "
                 "Encode the shots with CLIPFeatureTransformer(n_views=...) instead."
             )
-        if reads_images(self) and self.encoder.n_views > 1:
+        if reads_images(self) and (own := getattr(self.encoder, "n_views", 1)) > 1:
             raise ValueError(
-                f"the encoder has n_views={self.encoder.n_views}, which would augment queries too; set it to 1, "
-                "and set n_views of the classifier, which augments the shots only."
+                f"the encoder has n_views={own}, which would augment queries too; set it to 1. To augment the "
+                "shots only, encode them with it, and fit with input='features'."
             )
-        X = as_image_list(X) if reads_images(self) else self._validate_features(X, reset=reset)
+        X, names = self._check_input(X, first=first)
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
@@ -113,19 +270,34 @@ class BaseCLIPClassifier(BlockwisePredictionMixin, DocumentedMixin, ClassifierMi
                 "Found input variables with inconsistent numbers of samples: X and y have the "
                 f"lengths {[len(X), len(labels)]}."
             )
-        return X, labels
+        return Shots(X, labels, None, check_groups(groups, len(X)), names)
 
-    def _validate_features(self, X: Any, *, reset: bool) -> NDArray:
-        if not reset and self._is_plain_matrix(X):
+    def _check_input(self, X: Any, *, first: bool) -> tuple[Any, NDArray | None]:
+        """Check images or features; return them and the names of the columns."""
+        if reads_images(self):
+            return as_image_list(X), None
+        if not first:
+            return self._check_more_features(X), None
+        self._refuse_images(X)
+        matrix = check_array(
+            X,
+            dtype=[np.float64, np.float32],
+            ensure_all_finite=False,
+            estimator=self,
+            input_name="X",
+        )
+        return matrix, _get_feature_names(X)
+
+    def _check_more_features(self, X: Any) -> NDArray:
+        """Check features that must have the columns of those in `fit`."""
+        if self._is_plain_matrix(X):
             return X
-        # Checked first, since an array of many images may not fit into memory.
-        if looks_like_images(X):
-            raise ValueError(self._how_to_read_images())
+        self._refuse_images(X)
         X = validate_data(
-            self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=False
+            self, X, reset=False, dtype=[np.float64, np.float32], ensure_all_finite=False
         )
         # A classifier fitted on images has no `n_features_in_` that scikit-learn would compare with.
-        probe = None if reset or hasattr(self, "n_features_in_") else self.encoder_probe_
+        probe = None if hasattr(self, "n_features_in_") else self._encoder_probe
         if probe is not None and X.shape[1] != len(probe):
             raise ValueError(
                 f"X has {X.shape[1]} features, but this {type(self).__name__} was fitted on images, and its "
@@ -133,13 +305,15 @@ class BaseCLIPClassifier(BlockwisePredictionMixin, DocumentedMixin, ClassifierMi
             )
         return X
 
-    def _how_to_read_images(self) -> str:
-        if self.encoder is None:
-            return (
+    def _refuse_images(self, X: Any) -> None:
+        """Refuse images before a conversion to an array, which may not fit into memory."""
+        if looks_like_images(X):
+            raise ValueError(
                 "X looks like images, but there is no encoder to read them: pass "
                 "encoder=CLIPFeatureTransformer(...)."
+                if self.encoder is None
+                else "X looks like images, but input='features': set input='image', or pass encoder.transform(X)."
             )
-        return "X looks like images, but input='features': set input='image', or pass encoder.transform(X)."
 
     def _is_plain_matrix(self, X: Any) -> bool:
         """Whether X is valid without `validate_data`, which is as slow as a query and may copy X."""
@@ -152,149 +326,81 @@ class BaseCLIPClassifier(BlockwisePredictionMixin, DocumentedMixin, ClassifierMi
             and not hasattr(self, "feature_names_in_")
         )
 
-    def _shots_that_count(self, X: Any, labels: NDArray, sample_weight: ArrayLike | None) -> tuple:
-        """Drop the shots of weight 0: return X, labels and weights of the others, and their rows.
+    def _make_task(self, seen: NDArray | None) -> Task:
+        """Resolve the classes, and encode their names.
 
-        The rows are None without weights, or if all weights are positive.
-        """
-        if sample_weight is None:
-            return X, labels, None, None
-        weights = check_weights(sample_weight, len(X))
-        rows = np.flatnonzero(weights)
-        if not len(rows) and not hasattr(self, "classes_"):
-            raise ValueError("all values of sample_weight are zero; at least one must be positive.")
-        if len(rows) == len(weights):
-            return X, labels, weights, None
-        X = X[rows] if isinstance(X, np.ndarray) else [X[row] for row in rows]
-        return X, labels[rows], weights[rows], rows
-
-    def _class_weighted(self, codes: NDArray, weights: NDArray | None) -> NDArray | None:
-        """Weights of shots times the weights of their classes. None if nothing is weighted."""
-        if self.class_weight is None or not len(codes):
-            return weights
-        own = np.ones(len(codes)) if weights is None else weights
-        return own * weights_of_classes(self.class_weight, codes, own, self.classes_)[codes]
-
-    def _shot_features(self, X: Any, n_views: int = 1, rows: NDArray | None = None) -> NDArray:
-        """Features of the shots' views: (n, n_views, d), un-normalised if X holds images.
-
-        Messages number the shots by `rows`, if shots were dropped.
-        """
-        if reads_images(self):
-            seed = self.random_state if n_views > 1 else None
-            return self._encode_images(X, n_views, seed, rows)
-        self._check_width(X)
-        features = unit_rows(X, called=rows)
-        # Only rows that begin with a zero are checked completely.
-        empty = np.flatnonzero(X[:, 0] == 0)
-        empty = empty[~X[empty].any(axis=1)]
-        if len(empty) and self.text_features_ is not None:
-            row = empty[0] if rows is None else rows[empty[0]]
-            raise ValueError(
-                f"row {row} of X is all zeros ({len(empty)} in all), and cannot be compared with "
-                "text. Remove it."
-            )
-        return features[:, np.newaxis]
-
-    def _check_width(self, X: Any) -> None:
-        """Check that features and text have the same number of columns."""
-        if reads_images(self) or self.text_features_ is None:
-            return
-        if X.shape[1] != self.text_features_.shape[1]:
-            source = "text_features" if self.encoder is None else "the encoder's embedding"
-            raise ValueError(
-                f"X has {X.shape[1]} features, but {source} has {self.text_features_.shape[1]}; features and "
-                "text must come from the same CLIP."
-            )
-
-    def _class_means(self, features: NDArray, y: NDArray) -> NDArray:
-        """Unit-norm means of the shots of each class, which replace missing text features."""
-        sums = np.zeros((len(self.classes_), features.shape[1]), features.dtype)
-        np.add.at(sums, codes_of(y, self.classes_), features)
-        return unit_norm(sums)
-
-    def _encode_images(
-        self, images: Any, n_views: int = 1, random_state: Any = None, rows: NDArray | None = None
-    ) -> NDArray[np.float32]:
-        """Un-normalised features of images: (n, n_views, d)."""
-        session = self._open_encoder()
-        features = np.empty((len(images), n_views, session.width), np.float32)
-        on_failure = None if rows is None else _called_by(rows, images)
-        encoded = session.views(images, n_views, random_state, on_failure)
-        # Closed even after an error, so that no thread outlives the call.
-        with closing(encoded):
-            for row, views in enumerate(encoded):
-                features[row] = views
-        unread = np.flatnonzero(np.isnan(features).any(axis=(1, 2)))
-        if len(unread):
-            raise ImageReadError(
-                f"{describe(images[unread[0]], unread[0])} could not be read ({len(unread)} in all). "
-                "Remove it, encode the images with the transformer and drop rows of NaN, or use "
-                "sktip.predict_images, which skips such images."
-            )
-        endless = np.flatnonzero(~np.isfinite(features).all(axis=(1, 2)))
-        if len(endless):
-            raise ValueError(
-                f"the encoder returns infinite features of {describe(images[endless[0]], endless[0])} "
-                f"({len(endless)} in all); set its precision='fp32', or check its weights."
-            )
-        return features
-
-    def _learn_classes(self, seen: NDArray | None) -> None:
-        """Set `classes_`, `text_features_` and `logit_scale_` from the labels seen.
-
-        If `seen` is None, `class_names` or `text_features` define the classes.
+        If `seen`, the labels of the shots, is None, `class_names` or `text_features` define the classes.
         """
         if seen is None and self.encoder is None and self.text_features is None:
             raise ValueError(NOTHING)
+        encoder = as_encoder(self.encoder)
         text = self._given_text_features()
-        encodes = text is None and self.encoder is not None
+        encodes = text is None and encoder is not None
         n_rows = None if text is None else len(text)
-        self.classes_, names, rows = resolve_classes(
-            seen, self.class_names, n_rows, needs_names=encodes
-        )
+        classes, names, rows = resolve_classes(seen, self.class_names, n_rows, needs_names=encodes)
+        uses_model = encodes or reads_images(self)
+        session = prompts = None
         if encodes:
-            prompts = fill_prompts(names or (), self.templates, labels=self.classes_.tolist())
-            text = self._open_encoder().class_features(prompts, self.classes_.tolist())
+            prompts = fill_prompts(names or (), self.templates, labels=classes.tolist())
+        if uses_model or (encoder is not None and self.logit_scale is None):
+            session = open_encoder(encoder)
+        if session is not None and prompts is not None:
+            text = session.class_features(prompts, classes.tolist())
         elif text is None:
             warn(NO_PRIOR.format(consequence=self._without_prior))
         elif rows is not None:
             text = text[rows]
-        self.text_features_ = text
         scale = self.logit_scale
         if scale is None:
-            scale = 100.0 if self.encoder is None else self._open_encoder().logit_scale
-        self.logit_scale_ = float(scale)
-        uses_model = encodes or reads_images(self)
-        self.encoder_probe_ = self._open_encoder().probe.copy() if uses_model else None
+            scale = 100.0 if session is None else session.logit_scale
+        used = session if uses_model else None
+        return Task(
+            classes,
+            text,
+            float(scale),
+            None if used is None else used.probe.copy(),
+            record(encoder, None if used is None else used.weights),
+        )
 
-    def _learn_more_classes(self, y: NDArray, classes: ArrayLike | None) -> NDArray:
-        """Learn the classes of more shots; return the new indices of the earlier classes.
+    def _extended_task(
+        self, labels: NDArray, classes: ArrayLike | None, *, first: bool
+    ) -> tuple[Task, NDArray[np.intp]]:
+        """Add the classes of more shots; return the new codes of the earlier classes too.
 
         The text features of the earlier classes do not change.
         """
-        seen = np.unique(y)
+        seen = np.unique(labels)
         if classes is not None:
             seen = join_labels(seen, check_labels(classes, "classes"), "classes")
-        if not hasattr(self, "classes_"):
-            self._learn_classes(seen)
-            return np.empty(0, np.intp)
-        before, text = self.classes_, self.text_features_
-        seen = join_labels(before, seen)
+        if first:
+            return self._make_task(seen), np.empty(0, np.intp)
+        known, text = self.classes_, self.text_features_
+        seen = join_labels(known, seen)
         text_rows = self._given_text_features()
         n_rows = None if text_rows is None else len(text_rows)
-        if len(resolve_classes(seen, self.class_names, n_rows).labels) == len(before):
+        same = len(resolve_classes(seen, self.class_names, n_rows).labels) == len(known)
+        if self._encoder_probe is not None and (reads_images(self) or not same):
+            self._open_fitted_encoder()
+        if same:
             # The model's own scale is not read again, since the model would have to be loaded.
-            if self.logit_scale is not None:
-                self.logit_scale_ = float(self.logit_scale)
-            return np.arange(len(before))
-        if self.encoder_probe_ is not None:
-            self._open_encoder()
-        self._learn_classes(seen)
-        moved = codes_of(before, self.classes_)
-        if text is not None and self.text_features_ is not None:
-            self.text_features_[moved] = text
-        return moved
+            scale = self.logit_scale_ if self.logit_scale is None else float(self.logit_scale)
+            made = record(as_encoder(self.encoder), self.fitted_with_.get("weights"))
+            task = self._fitted_task()._replace(logit_scale=scale, fitted_with=made)
+            return task, np.arange(len(known))
+        task = self._make_task(seen)
+        places = codes_of(known, task.classes)
+        if text is not None and task.text_features is not None:
+            task.text_features[places] = text
+        return task, places
+
+    def _fitted_task(self) -> Task:
+        return Task(
+            self.classes_,
+            self.text_features_,
+            self.logit_scale_,
+            self._encoder_probe,
+            self.fitted_with_,
+        )
 
     def _given_text_features(self) -> NDArray | None:
         if self.text_features is None:
@@ -312,14 +418,61 @@ class BaseCLIPClassifier(BlockwisePredictionMixin, DocumentedMixin, ClassifierMi
             )
         return unit_norm(text)
 
+    def _encode_shots(
+        self, shots: Shots, task: Task, n_views: int = 1, random_state: Any = None
+    ) -> NDArray:
+        """Features of the shots' views, (m, n_views, d), un-normalised if X holds images."""
+        if reads_images(self):
+            session = open_encoder(as_encoder(self.encoder))
+            return encode_views(session, shots.X, n_views, random_state, shots.rows)
+        self._check_width(shots.X, task.text_features)
+        features = unit_rows(shots.X, called=shots.rows)
+        # Only rows that begin with a zero are checked completely.
+        empty = np.flatnonzero(shots.X[:, 0] == 0)
+        empty = empty[~shots.X[empty].any(axis=1)]
+        if len(empty) and task.text_features is not None:
+            row = empty[0] if shots.rows is None else shots.rows[empty[0]]
+            raise ValueError(
+                f"row {row} of X is all zeros ({len(empty)} in all), and cannot be compared with "
+                "text. Remove it."
+            )
+        return features[:, np.newaxis]
+
+    def _check_width(self, X: NDArray, text: NDArray | None) -> None:
+        """Check that features and text have the same number of columns."""
+        if text is not None and X.shape[1] != text.shape[1]:
+            source = "text_features" if self.encoder is None else "the encoder's embedding"
+            raise ValueError(
+                f"X has {X.shape[1]} features, but {source} has {text.shape[1]}; features and "
+                "text must come from the same CLIP."
+            )
+
+    def _assign_task(self, task: Task, X: Any = None, feature_names: NDArray | None = None) -> None:
+        """Assign the fitted attributes that all classifiers share.
+
+        X is the first input, whose columns later input must have. Without it, they stay as they are.
+        """
+        if X is not None:
+            for name in ("n_features_in_", "feature_names_in_"):
+                self.__dict__.pop(name, None)
+            if not reads_images(self):
+                self.n_features_in_ = X.shape[1]
+            if feature_names is not None:
+                self.feature_names_in_ = feature_names
+        self.classes_, self.text_features_ = task.classes, task.text_features
+        self.logit_scale_, self.fitted_with_ = task.logit_scale, task.fitted_with
+        self._encoder_probe = task.probe
+
     def __sktip_split__(self) -> tuple[Any, Any]:
         """Return the encoder or None, and a copy that takes features: see `split_encoder`."""
-        return self.encoder, copy.copy(self).set_params(input="features")
+        return as_encoder(self.encoder), copy.copy(self).set_params(input="features")
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
         encoder = self.encoder
-        of_the_run = encoder is not None and (encoder.memory is not None or encoder.verbose)
+        of_the_run = getattr(encoder, "memory", None) is not None or bool(
+            getattr(encoder, "verbose", 0)
+        )
         if of_the_run and self.__sklearn_is_fitted__():
             # Settings of the machine that fitted; a server should not write features, or show a bar.
             state = {**state, "encoder": clone(encoder).set_params(memory=None, verbose=0)}
@@ -327,7 +480,6 @@ class BaseCLIPClassifier(BlockwisePredictionMixin, DocumentedMixin, ClassifierMi
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         check_format(type(self).__name__, state)
-        state = with_defaults(type(self), state)
         super().__setstate__(state)
 
     def __sklearn_tags__(self) -> Tags:
@@ -339,17 +491,97 @@ class BaseCLIPClassifier(BlockwisePredictionMixin, DocumentedMixin, ClassifierMi
         return tags
 
 
+class LinearPredictionMixin:
+    """Logits of a linear classifier with `coef_` and `intercept_`."""
+
+    coef_: NDArray[Any]
+    intercept_: NDArray[Any]
+
+    def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray[Any]], NDArray[Any]]:
+        weights = self.coef_.astype(dtype, copy=False).T
+        intercept = self.intercept_.astype(dtype, copy=False)
+
+        def logits_of(features: NDArray[Any]) -> NDArray[Any]:
+            logits: NDArray[Any] = features @ weights
+            logits += intercept
+            return logits
+
+        return logits_of
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "coef_")
+
+
 def reads_images(classifier: Any) -> bool:
     """Whether this is a classifier of sktip that takes images."""
     is_own = isinstance(classifier, BaseCLIPClassifier)
     return is_own and classifier.encoder is not None and classifier.input == "image"
 
 
-def _called_by(rows: NDArray, images: Any) -> Callable[[int, ImageReadError], None]:
+def encode_views(
+    session: EncoderSession,
+    images: Any,
+    n_views: int = 1,
+    random_state: Any = None,
+    rows: NDArray | None = None,
+) -> NDArray[np.float32]:
+    """Un-normalised features of the views of images: (n, n_views, d).
+
+    Messages number the images by `rows`, their indices in the user's data.
+    """
+    features = np.empty((len(images), n_views, session.width), np.float32)
+    on_failure = None if rows is None else _numbered_by(rows, images)
+    seed = random_state if n_views > 1 else None
+    # Closed even after an error, so that no thread outlives the call.
+    with closing(session.views(images, n_views, seed, on_failure)) as encoded:
+        for row, views in enumerate(encoded):
+            features[row] = views
+    unread = np.flatnonzero(np.isnan(features).any(axis=(1, 2)))
+    if len(unread):
+        raise ImageReadError(
+            f"{describe(images[unread[0]], unread[0])} could not be read ({len(unread)} in all). "
+            "Remove it, encode the images with the transformer and drop rows of NaN, or use "
+            "sktip.predict_images, which skips such images."
+        )
+    infinite = np.flatnonzero(np.isinf(features).any(axis=(1, 2)))
+    if len(infinite):
+        raise ValueError(
+            f"the encoder returns infinite features of {describe(images[infinite[0]], infinite[0])} "
+            f"({len(infinite)} in all); set its precision='fp32', or check its weights."
+        )
+    return features
+
+
+def _numbered_by(rows: NDArray, images: Any) -> Callable[[int, ImageReadError], None]:
     """Raise the error of an image with its index in the user's data."""
 
-    def call(index: int, error: ImageReadError) -> None:
+    def on_failure(index: int, error: ImageReadError) -> None:
         reason = str(error).removeprefix(describe(images[index], index))
         raise ImageReadError(describe(images[index], rows[index]) + reason) from error
 
-    return call
+    return on_failure
+
+
+def _two_as_one(logits: NDArray) -> NDArray:
+    return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+
+def _below_the_largest(logits: NDArray) -> NDArray[np.float64]:
+    """Logits minus the largest logit of their row, in double precision."""
+    # In double precision, small probabilities stay above 0, and rows sum to 1 as scorers require.
+    below: NDArray[np.float64]
+    below = np.subtract(logits, logits.max(axis=1, keepdims=True), dtype=np.float64)
+    return below
+
+
+def _softmax(logits: NDArray) -> NDArray[np.float64]:
+    masses = _below_the_largest(logits)
+    np.exp(masses, out=masses)
+    masses /= masses.sum(axis=1, keepdims=True)
+    return masses
+
+
+def _log_softmax(logits: NDArray) -> NDArray[np.float64]:
+    logs = _below_the_largest(logits)
+    logs -= np.log(np.exp(logs).sum(axis=1, keepdims=True))
+    return logs

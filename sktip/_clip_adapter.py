@@ -6,18 +6,19 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
 from sktip._base import BaseCLIPClassifier
-from sktip._encoder import CLIPFeatureTransformer
+from sktip._docs import with_shared_docs
 from sktip._maths.folds import content_order
-from sktip._maths.unit import unit_norm
-from sktip._utils.fitting import fits
+from sktip._maths.unit import class_means, unit_norm
 from sktip._utils.labels import codes_of
 from sktip._utils.progress import progress
 
 
+@with_shared_docs
 class CLIPAdapterClassifier(BaseCLIPClassifier):
     r"""CLIP-Adapter, a small trained network, for comparison with published results.
 
@@ -35,33 +36,14 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
 
     Parameters
     ----------
-    encoder : CLIPFeatureTransformer, default=None
-        Encoder of the images and the class names. If None, X is a feature matrix.
+    {encoder}
 
-    input : {"image", "features"}, default="image"
-        Whether X holds images or features of the `encoder`; not used without an `encoder`. With
-        features, the encoder is only used in `fit`, for the text features and the logit scale.
-
-    text_features : array-like of shape (C, d), default=None
-        Text features to use instead of the encoder's; `fit` normalises them. Rows follow the
-        classes, or the names if `class_names` is a sequence. Without `class_names`, integer labels
-        index the rows, and every row is a class.
-
-    class_names : mapping or sequence of str, default=None
-        Names of the classes. If None, the labels are the names. A mapping gives a name to each
-        label; a label in it is a class even without images. A sequence is indexed by integer
-        labels, and every index is a class. If it contains all labels, it is matched by value, and
-        every name is a class. Otherwise it follows the sorted labels.
-
-    templates : str, sequence of str, or mapping, default="a photo of a {}."
-        Prompt templates, with ``{}`` for the class name. The features of several templates are
-        averaged. A mapping gives each label its own templates.
+    {classes}
 
     ratio : float, default=0.2
         Share r of the adapter's output in the mixed feature, from 0 (zero-shot CLIP) to 1.
 
-    logit_scale : float, default=None
-        Scale s of CLIP's logits. If None, the model's own, or 100 without an encoder.
+    {logit_scale}
 
     n_views : int, default=1
         Number of random views of each training image. Each epoch draws one of them. Only for images.
@@ -79,20 +61,16 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
     batch_size : int, default=32
         Number of shots in each step.
 
-    device : str, default=None
-        Torch device of the computation. If None, CUDA if available, else the CPU. The encoder has
-        its own `device`.
+    {device}
 
     random_state : int, RandomState instance or None, default=None
         Seed of the random views, of the initial weights and of the order of the shots.
 
-    verbose : int, default=0
-        If positive, show a progress bar.
+    {verbose}
 
     Attributes
     ----------
-    classes_ : ndarray of shape (C,)
-        Class labels, sorted.
+    {classes_}
 
     coefs_ : list of two ndarrays, of shape (d, d // 4) and (d // 4, d)
         Weights D of the first layer and U of the second.
@@ -101,11 +79,7 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
         Features that queries are compared with: the text features or, without a text prior, the
         normalised mean of the shots of each class.
 
-    text_features_ : ndarray of shape (C, d) or None
-        Unit-norm text features of the classes. None without a text prior.
-
-    logit_scale_ : float
-        Scale s of CLIP's logits.
+    {text_}
 
     loss_curve_ : list of float of length n_epochs
         Mean training loss of each epoch.
@@ -113,19 +87,7 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
     n_iter_ : int
         Number of epochs.
 
-    n_features_in_ : int
-        Number of columns of X. Only if X is a feature matrix.
-
-    feature_names_in_ : ndarray of shape (d,)
-        Column names of X. Only if X is a table of features with string column names.
-
-    encoder_probe_ : ndarray of shape (d,) or None
-        The encoder's feature of a fixed image. It is compared later, to detect an encoder with
-        another model. None if no encoder was used.
-
-    fitted_with_ : dict
-        Versions of sktip, its file format and its dependencies, and the encoder's model, at the
-        time of `fit`.
+    {fitted_}
 
     See Also
     --------
@@ -164,7 +126,7 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
 
     def __init__(
         self,
-        encoder: CLIPFeatureTransformer | None = None,
+        encoder: Any = None,
         *,
         input: Literal["image", "features"] = "image",
         text_features: ArrayLike | None = None,
@@ -197,17 +159,13 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
         self.random_state = random_state
         self.verbose = verbose
 
-    @fits
+    @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: ArrayLike) -> Self:
         """Train the adapter on labelled shots.
 
         Parameters
         ----------
-        X : sequence of images of length m, or array-like of shape (m, d)
-            The shots: images if there is an `encoder` and ``input="image"``, else features.
-
-        y : array-like of shape (m,)
-            Labels of the shots.
+        {shots}
 
         Returns
         -------
@@ -216,36 +174,31 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
 
         Raises
         ------
-        ValueError
-            If X, y or a parameter is not valid. Nothing has been encoded then.
-
-        ImageReadError
-            If an image cannot be read. The estimator stays as it was before the call.
+        {fit_raises}
         """
         import torch
 
         from sktip._maths.adapter import train_adapter
         from sktip._maths.device import resolve_device
 
-        X, labels = self._start_fit(X, y, self.n_views)
-        self._learn_classes(np.unique(labels))
-        views = unit_norm(self._shot_features(X, self.n_views))
-        if self.text_features_ is None:
-            self.class_features_ = self._class_means(views.mean(axis=1), labels)
-        else:
-            self.class_features_ = self.text_features_
-        codes = codes_of(labels, self.classes_)
+        shots = self._check_shots(X, y, n_views=self.n_views)
+        task = self._make_task(np.unique(shots.labels))
+        views = unit_norm(self._encode_shots(shots, task, self.n_views, self.random_state))
+        codes = codes_of(shots.labels, task.classes)
+        class_features = task.text_features
+        if class_features is None:
+            class_features = class_means(views.mean(axis=1), codes, len(task.classes))
         # The batches do not depend on the order of the rows.
         order = content_order(views.mean(axis=1), codes)
         device = resolve_device(self.device)
         seed = check_random_state(self.random_state).randint(2**31)
         with progress("Training", "epoch", self.n_epochs, verbose=self.verbose) as on_epoch:
-            *weights, self.loss_curve_ = train_adapter(
+            *weights, losses = train_adapter(
                 torch.as_tensor(views[order], device=device),
                 torch.as_tensor(codes[order], device=device),
-                torch.as_tensor(self.class_features_.astype(views.dtype), device=device),
+                torch.as_tensor(class_features.astype(views.dtype), device=device),
                 ratio=float(self.ratio),
-                logit_scale=self.logit_scale_,
+                logit_scale=task.logit_scale,
                 n_epochs=self.n_epochs,
                 learning_rate=self.learning_rate,
                 weight_decay=self.weight_decay,
@@ -253,8 +206,10 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
                 generator=torch.Generator().manual_seed(seed),
                 on_epoch=on_epoch,
             )
+        self._assign_task(task, shots.X, shots.feature_names)
         self.coefs_ = [weight.cpu().numpy() for weight in weights]
-        self.n_iter_ = self.n_epochs
+        self.class_features_ = class_features
+        self.loss_curve_, self.n_iter_ = losses, self.n_epochs
         return self
 
     def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray], NDArray]:

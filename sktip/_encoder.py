@@ -366,6 +366,11 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
         return tags
 
 
+def as_encoder(encoder: Any) -> Any:
+    """Return the encoder; a string is the name of a CLIP."""
+    return CLIPFeatureTransformer(encoder) if isinstance(encoder, str) else encoder
+
+
 def defaults_of_the_machine() -> dict[str, Any]:
     """Parameters of an encoder that belong to a machine and are not loaded with a model: their defaults."""
     defaults = inspect.signature(CLIPFeatureTransformer).parameters

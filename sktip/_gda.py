@@ -6,19 +6,18 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from sktip._base import BaseCLIPClassifier
-from sktip._encoder import CLIPFeatureTransformer
+from sktip._base import BaseCLIPClassifier, EncodedShots, LinearPredictionMixin, Shots, Task
+from sktip._docs import with_shared_docs
+from sktip._explanation import ExplanationMixin
 from sktip._maths.unit import unit_norm
-from sktip._shots.kept import KeptShotsMixin
-from sktip._utils.explanation import ExplanationMixin
-from sktip._utils.fitting import extends_fit, fits
-from sktip._utils.labels import check_groups, codes_of
-from sktip._utils.prediction import LinearPredictionMixin
+from sktip._utils.labels import codes_of
 
 
-class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, BaseCLIPClassifier):
+@with_shared_docs
+class GDAClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier):
     r"""Gaussian discriminant analysis with CLIP's text prior, for many shots that arrive over time.
 
     Each class is modelled as a Gaussian around the mean of its shots, with one covariance for all
@@ -35,34 +34,15 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, Bas
 
     Parameters
     ----------
-    encoder : CLIPFeatureTransformer, default=None
-        Encoder of the images and the class names. If None, X is a feature matrix.
+    {encoder}
 
-    input : {"image", "features"}, default="image"
-        Whether X holds images or features of the `encoder`; not used without an `encoder`. With
-        features, the encoder is only used in `fit`, for the text features and the logit scale.
-
-    text_features : array-like of shape (C, d), default=None
-        Text features to use instead of the encoder's; `fit` normalises them. Rows follow the
-        classes, or the names if `class_names` is a sequence. Without `class_names`, integer labels
-        index the rows, and every row is a class.
-
-    class_names : mapping or sequence of str, default=None
-        Names of the classes. If None, the labels are the names. A mapping gives a name to each
-        label; a label in it is a class even without images. A sequence is indexed by integer
-        labels, and every index is a class. If it contains all labels, it is matched by value, and
-        every name is a class. Otherwise it follows the sorted labels.
-
-    templates : str, sequence of str, or mapping, default="a photo of a {}."
-        Prompt templates, with ``{}`` for the class name. The features of several templates are
-        averaged. A mapping gives each label its own templates.
+    {classes}
 
     alpha : "auto" or float, default="auto"
         Weight of the discriminants relative to the text prior. ``"auto"`` chooses it on held-out
         shots, see Notes.
 
-    logit_scale : float, default=None
-        Scale s of CLIP's logits. If None, the model's own, or 100 without an encoder.
+    {logit_scale}
 
     n_views : int, default=1
         Number of random views of each training image. Each view is a sample. Only for images;
@@ -73,17 +53,12 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, Bas
 
     Attributes
     ----------
-    classes_ : ndarray of shape (C,)
-        Class labels, sorted.
+    {classes_}
 
     alpha_ : float
         Weight of the discriminants.
 
-    coef_ : ndarray of shape (C, d)
-        Weights of the logits ``f @ coef_.T + intercept_``, including the text prior.
-
-    intercept_ : ndarray of shape (C,)
-        Intercepts of the logits.
+    {linear_}
 
     class_counts_ : ndarray of shape (C,)
         Number of samples of each class, or the sum of their weights.
@@ -95,38 +70,9 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, Bas
         Within-class scatter :math:`N \Sigma`: sum of the outer products of the differences between
         samples and their class mean.
 
-    shots_ : ndarray of shape (m, n_views, d) or None
-        The shots. Only kept with ``alpha="auto"`` and a text prior, for `partial_fit`, which chooses
-        alpha again, and for `explain`; else None.
+    {text_}
 
-    shot_codes_ : ndarray of shape (m,), int, or None
-        Class of each shot, as an index into `classes_`.
-
-    shot_weights_ : ndarray of shape (m,) or None
-        Weight of each shot. None if the shots are not weighted.
-
-    shot_groups_ : ndarray of shape (m,) or None
-        Group of each shot. None without groups.
-
-    text_features_ : ndarray of shape (C, d) or None
-        Unit-norm text features of the classes. None without a text prior.
-
-    logit_scale_ : float
-        Scale s of CLIP's logits.
-
-    n_features_in_ : int
-        Number of columns of X. Only if X is a feature matrix.
-
-    feature_names_in_ : ndarray of shape (d,)
-        Column names of X. Only if X is a table of features with string column names.
-
-    encoder_probe_ : ndarray of shape (d,) or None
-        The encoder's feature of a fixed image. It is compared later, to detect an encoder with
-        another model. None if no encoder was used.
-
-    fitted_with_ : dict
-        Versions of sktip, its file format and its dependencies, and the encoder's model, at the
-        time of `fit`.
+    {fitted_}
 
     See Also
     --------
@@ -202,7 +148,7 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, Bas
 
     def __init__(
         self,
-        encoder: CLIPFeatureTransformer | None = None,
+        encoder: Any = None,
         *,
         input: Literal["image", "features"] = "image",
         text_features: ArrayLike | None = None,
@@ -223,7 +169,7 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, Bas
         self.n_views = n_views
         self.random_state = random_state
 
-    @fits
+    @_fit_context(prefer_skip_nested_validation=False)
     def fit(
         self,
         X: Any,
@@ -236,19 +182,13 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, Bas
 
         Parameters
         ----------
-        X : sequence of images of length m, or array-like of shape (m, d)
-            The shots: images if there is an `encoder` and ``input="image"``, else features.
-
-        y : array-like of shape (m,)
-            Labels of the shots. Classes may have different numbers of shots.
+        {shots}
 
         sample_weight : array-like of shape (m,), default=None
             Non-negative weight of each shot. A weight of 2 counts a shot twice; its copies are held
             out together. Shots of weight 0 are ignored: they are not encoded, and add no class.
 
-        groups : array-like of shape (m,), default=None
-            Group of each shot, for example the video that a frame is from. Shots of a group are
-            held out together to choose alpha.
+        {groups}
 
         Returns
         -------
@@ -257,20 +197,13 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, Bas
 
         Raises
         ------
-        ValueError
-            If X, y or a parameter is not valid. Nothing has been encoded then.
-
-        ImageReadError
-            If an image cannot be read. The estimator stays as it was before the call.
+        {fit_raises}
         """
-        X, labels = self._start_fit(X, y, self.n_views)
-        groups = check_groups(groups, len(X))
-        counting = self._shots_that_count(X, labels, sample_weight)
-        self._learn_classes(np.unique(counting[1]))
-        self._add_shots(counting, groups, np.empty(0, np.intp))
-        return self
+        shots = self._check_shots(X, y, groups, n_views=self.n_views).weighted(sample_weight)
+        task = self._make_task(np.unique(shots.labels))
+        return self._add_shots(shots, task, np.empty(0, np.intp), first=True)
 
-    @extends_fit
+    @_fit_context(prefer_skip_nested_validation=False)
     def partial_fit(
         self,
         X: Any,
@@ -284,14 +217,7 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, Bas
 
         Parameters
         ----------
-        X : sequence of images of length m, or array-like of shape (m, d)
-            More shots.
-
-        y : array-like of shape (m,)
-            Labels of the shots, of known or new classes.
-
-        classes : array-like of shape (n,), default=None
-            Further classes, which need not occur in `y`.
+        {more_shots}
 
         sample_weight : array-like of shape (m,), default=None
             Non-negative weight of each new shot. Shots of weight 0 are ignored.
@@ -310,72 +236,71 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, Bas
             If alpha was a number before and is ``"auto"`` now, since the earlier shots were not
             kept; or if the labels are of another kind than the known ones.
         """
-        first = not hasattr(self, "classes_")
-        X, labels = self._start_fit(X, y, self.n_views, reset=first)
-        groups = check_groups(groups, len(X))
-        counting = self._shots_that_count(X, labels, sample_weight)
-        moved = self._learn_more_classes(counting[1], classes)
-        self._add_shots(counting, groups, moved)
-        return self
+        first = not self.__sklearn_is_fitted__()
+        shots = self._check_shots(X, y, groups, n_views=self.n_views, first=first)
+        shots = shots.weighted(sample_weight, first=first)
+        task, places = self._extended_task(shots.labels, classes, first=first)
+        return self._add_shots(shots, task, places, first=first)
 
-    def _add_shots(self, counting: tuple, groups: NDArray | None, moved: NDArray) -> None:
-        """Add shots to the statistics; `moved` is where earlier classes are now. Choose alpha."""
-        from sktip._maths.discriminant import ClassStatistics, views_as_samples
+    def _add_shots(self, shots: Shots, task: Task, places: NDArray, *, first: bool) -> Self:
+        """Add shots to the statistics, in which the earlier classes get the codes `places`."""
+        from sktip._maths.discriminant import (
+            ClassStatistics,
+            chosen_weight,
+            views_as_samples,
+            weight_without_text,
+        )
 
-        X, labels, weights, rows = counting
-        shots = unit_norm(self._shot_features(X, self.n_views, rows))
-        codes, n_classes = codes_of(labels, self.classes_), len(self.classes_)
-        samples, sample_codes, sample_weights = views_as_samples(shots, codes, weights)
+        views = unit_norm(self._encode_shots(shots, task, self.n_views, self.random_state))
+        codes, n_classes = codes_of(shots.labels, task.classes), len(task.classes)
+        samples, sample_codes, sample_weights = views_as_samples(views, codes, shots.weights)
         statistics = ClassStatistics.of(samples, sample_codes, n_classes, sample_weights)
-        if hasattr(self, "means_"):
-            statistics = self._statistics().spread_to(n_classes, moved) + statistics
-        groups = groups if groups is None or rows is None else groups[rows]
-        self._keep_shots((shots, codes, weights, groups), moved)
+        if not first:
+            statistics = self._statistics().spread_to(n_classes, places) + statistics
+        kept = None
+        if self.alpha == "auto" and task.text_features is not None:
+            kept = EncodedShots(views, codes, shots.weights, shots.groups)
+            kept = kept if first else kept.after(self._earlier_shots(self.n_views), places)
+        if self.alpha != "auto":
+            alpha = float(self.alpha)
+        elif kept is None:
+            alpha = weight_without_text(statistics, task.logit_scale)
+        else:
+            alpha = chosen_weight(
+                statistics,
+                kept.features,
+                kept.codes,
+                kept.weights,
+                groups=kept.groups,
+                text=task.text_features,
+                logit_scale=task.logit_scale,
+            )
+        scores, intercepts = statistics.discriminants()
+        coef = alpha * scores
+        if task.text_features is not None:
+            coef += task.logit_scale * task.text_features
+        self._assign_task(task, shots.X if first else None, shots.feature_names)
+        self.alpha_, self._shots = alpha, None if kept is None else kept._asdict()
         self.class_counts_, self.means_ = statistics.counts, statistics.means
         self.scatter_ = statistics.scatter
-        scores, intercepts = statistics.discriminants()
-        self.alpha_ = self._chosen_alpha(statistics) if self.alpha == "auto" else float(self.alpha)
-        coef, intercept = self.alpha_ * scores, self.alpha_ * intercepts
-        if self.text_features_ is not None:
-            coef += self.logit_scale_ * self.text_features_
-        self.coef_ = coef.astype(shots.dtype)
-        self.intercept_ = intercept.astype(shots.dtype)
+        self.coef_ = coef.astype(views.dtype)
+        self.intercept_ = (alpha * intercepts).astype(views.dtype)
+        return self
 
-    def _keep_shots(self, new: tuple, moved: NDArray) -> None:
-        """Keep the shots if alpha is chosen on them."""
-        shots = new[0]
-        if self.alpha != "auto" or self.text_features_ is None:
-            self.shots_ = self.shot_codes_ = self.shot_weights_ = self.shot_groups_ = None
-            return
-        if hasattr(self, "means_"):
-            if self.shots_ is None:
-                raise ValueError(
-                    "alpha='auto' needs the earlier shots, but they were not kept because alpha was a number; "
-                    "call fit with all shots, or set alpha to a number."
-                )
-            if self.shots_.shape[1] != shots.shape[1]:
-                raise ValueError(
-                    f"n_views={shots.shape[1]}, but earlier shots have {self.shots_.shape[1]} views; set n_views "
-                    "back, or call fit with all shots."
-                )
-            self.shot_codes_ = moved[self.shot_codes_]
-        self._append_shots(*new)
-
-    def _chosen_alpha(self, statistics: Any) -> float:
-        """Most probable alpha; see the notes of the class."""
-        from sktip._maths.discriminant import chosen_weight, weight_without_text
-
-        if self.text_features_ is None:
-            return weight_without_text(statistics, self.logit_scale_)
-        return chosen_weight(
-            statistics,
-            self.shots_,
-            self.shot_codes_,
-            self.shot_weights_,
-            groups=self.shot_groups_,
-            text=self.text_features_,
-            logit_scale=self.logit_scale_,
-        )
+    def _earlier_shots(self, n_views: int) -> EncodedShots:
+        """Return the kept shots, on which alpha is chosen again."""
+        if self._shots is None:
+            raise ValueError(
+                "alpha='auto' needs the earlier shots, but they were not kept because alpha was a number; "
+                "call fit with all shots, or set alpha to a number."
+            )
+        kept = EncodedShots(**self._shots)
+        if kept.features.shape[1] != n_views:
+            raise ValueError(
+                f"n_views={n_views}, but earlier shots have {kept.features.shape[1]} views; set n_views "
+                "back, or call fit with all shots."
+            )
+        return kept
 
     def _statistics(self) -> Any:
         from sktip._maths.discriminant import ClassStatistics
@@ -387,8 +312,10 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, KeptShotsMixin, Bas
         return {"text": text, "means": logits - text}
 
     def _shots_part(self, queries: NDArray, targets: NDArray) -> tuple[NDArray, NDArray] | None:
-        if self.shots_ is None:
+        if self._shots is None:
             return None
-        kept = self.shots_, self.shot_codes_, self.shot_weights_
-        moved = self._statistics().contributions(queries, targets, *kept)
-        return self.alpha_ * moved, self.shot_codes_
+        kept = EncodedShots(**self._shots)
+        moved = self._statistics().contributions(
+            queries, targets, kept.features, kept.codes, kept.weights
+        )
+        return self.alpha_ * moved, kept.codes

@@ -6,16 +6,17 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sktip._base import BaseCLIPClassifier
-from sktip._encoder import CLIPFeatureTransformer
+from sktip._docs import with_shared_docs
+from sktip._explanation import ExplanationMixin
 from sktip._maths.unit import unit_norm
-from sktip._utils.explanation import ExplanationMixin
-from sktip._utils.fitting import fits
-from sktip._utils.labels import check_groups, codes_of
+from sktip._utils.labels import class_weighted, codes_of
 
 
+@with_shared_docs
 class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
     r"""Kernel ridge regression with CLIP's text prior, for eight or more shots per class.
 
@@ -34,27 +35,9 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
 
     Parameters
     ----------
-    encoder : CLIPFeatureTransformer, default=None
-        Encoder of the images and the class names. If None, X is a feature matrix.
+    {encoder}
 
-    input : {"image", "features"}, default="image"
-        Whether X holds images or features of the `encoder`; not used without an `encoder`. With
-        features, the encoder is only used in `fit`, for the text features and the logit scale.
-
-    text_features : array-like of shape (C, d), default=None
-        Text features to use instead of the encoder's; `fit` normalises them. Rows follow the
-        classes, or the names if `class_names` is a sequence. Without `class_names`, integer labels
-        index the rows, and every row is a class.
-
-    class_names : mapping or sequence of str, default=None
-        Names of the classes. If None, the labels are the names. A mapping gives a name to each
-        label; a label in it is a class even without images. A sequence is indexed by integer
-        labels, and every index is a class. If it contains all labels, it is matched by value, and
-        every name is a class. Otherwise it follows the sorted labels.
-
-    templates : str, sequence of str, or mapping, default="a photo of a {}."
-        Prompt templates, with ``{}`` for the class name. The features of several templates are
-        averaged. A mapping gives each label its own templates.
+    {classes}
 
     beta : "auto" or float, default="auto"
         Sharpness of the kernel. ``"auto"`` is the published value, see Notes.
@@ -71,9 +54,7 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         of the rows, its memory with their square: 2.1 GB for 16,000 rows and 7.2 GB for 30,000,
         besides the features.
 
-    class_weight : dict, "balanced" or None, default=None
-        Weight of each class, by label, which multiplies `sample_weight`. ``"balanced"`` gives all
-        classes with shots the same total weight.
+    {class_weight}
 
     logit_scale : float, default=None
         Scale s of the logits. The temperature is fitted around 1 / s. If None, the model's own, or 100 without an encoder.
@@ -82,17 +63,14 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         Number of random views of each training image. Each view is a row. Only for images; queries
         are never augmented.
 
-    device : str, default=None
-        Torch device of the computation. If None, CUDA if available, else the CPU. The encoder has
-        its own `device`.
+    {device}
 
     random_state : int, RandomState instance or None, default=None
         Seed of the random views.
 
     Attributes
     ----------
-    classes_ : ndarray of shape (C,)
-        Class labels, sorted.
+    {classes_}
 
     beta_ : float
         Sharpness of the kernel.
@@ -124,19 +102,7 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
     logit_scale_ : float
         Scale s of the logits.
 
-    n_features_in_ : int
-        Number of columns of X. Only if X is a feature matrix.
-
-    feature_names_in_ : ndarray of shape (d,)
-        Column names of X. Only if X is a table of features with string column names.
-
-    encoder_probe_ : ndarray of shape (d,) or None
-        The encoder's feature of a fixed image. It is compared later, to detect an encoder with
-        another model. None if no encoder was used.
-
-    fitted_with_ : dict
-        Versions of sktip, its file format and its dependencies, and the encoder's model, at the
-        time of `fit`.
+    {fitted_}
 
     See Also
     --------
@@ -186,6 +152,7 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
 
     _parameter_constraints: dict = {
         **BaseCLIPClassifier._parameter_constraints,
+        "class_weight": [Mapping, StrOptions({"balanced"}), None],
         "beta": [StrOptions({"auto"}), Interval(Real, 0, 1e6, closed="both")],
         "lam": [StrOptions({"auto"}), Interval(Real, 0, 1e6, closed="right")],
         "gamma": [StrOptions({"auto"}), Interval(Real, 0, 1e6, closed="both")],
@@ -199,7 +166,7 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
 
     def __init__(
         self,
-        encoder: CLIPFeatureTransformer | None = None,
+        encoder: Any = None,
         *,
         input: Literal["image", "features"] = "image",
         text_features: ArrayLike | None = None,
@@ -230,7 +197,7 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         self.device = device
         self.random_state = random_state
 
-    @fits
+    @_fit_context(prefer_skip_nested_validation=False)
     def fit(
         self,
         X: Any,
@@ -243,19 +210,13 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
 
         Parameters
         ----------
-        X : sequence of images of length m, or array-like of shape (m, d)
-            The shots: images if there is an `encoder` and ``input="image"``, else features.
-
-        y : array-like of shape (m,)
-            Labels of the shots. Classes may have different numbers of shots.
+        {shots}
 
         sample_weight : array-like of shape (m,), default=None
             Non-negative weight of each shot's error. A weight of 2 counts a shot twice. Shots of
             weight 0 are ignored: they are not encoded, and add no class.
 
-        groups : array-like of shape (m,), default=None
-            Group of each shot, for example the video that a frame is from. Shots of a group are
-            held out together.
+        {groups}
 
         Returns
         -------
@@ -273,32 +234,32 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         """
         from sktip._maths.kernel_ridge import fit_ridge
 
-        X, labels = self._start_fit(X, y, self.n_views)
-        groups = check_groups(groups, len(X))
-        X, labels, weights, rows = self._shots_that_count(X, labels, sample_weight)
-        self._check_size(len(X))
-        self._learn_classes(np.unique(labels))
-        views = unit_norm(self._shot_features(X, self.n_views, rows))
-        codes = codes_of(labels, self.classes_)
-        self.cache_keys_ = views.reshape(-1, views.shape[2])
-        self.cache_codes_, self.n_views_ = codes.repeat(self.n_views), self.n_views
-        keys, text = self._tensors(views.dtype)
+        shots = self._check_shots(X, y, groups, n_views=self.n_views).weighted(sample_weight)
+        self._check_size(len(shots.labels))
+        task = self._make_task(np.unique(shots.labels))
+        views = unit_norm(self._encode_shots(shots, task, self.n_views, self.random_state))
+        codes = codes_of(shots.labels, task.classes)
+        keys = views.reshape(-1, views.shape[2])
         beta, lam, gamma = (
             None if value == "auto" else float(value) for value in (self.beta, self.lam, self.gamma)
         )
+        key_rows, text = self._tensors(keys, task.text_features, views.dtype)
         fitted = fit_ridge(
-            keys,
+            key_rows,
             codes,
             text,
-            weights=self._class_weighted(codes, weights),
-            groups=groups if groups is None or rows is None else groups[rows],
+            weights=class_weighted(self.class_weight, codes, shots.weights, task.classes),
+            groups=shots.groups,
             n_views=self.n_views,
-            n_classes=len(self.classes_),
-            logit_scale=self.logit_scale_,
+            n_classes=len(task.classes),
+            logit_scale=task.logit_scale,
             beta=beta,
             lam=lam,
             gamma=gamma,
         )
+        self._assign_task(task, shots.X, shots.feature_names)
+        self.cache_keys_, self.cache_codes_ = keys, codes.repeat(self.n_views)
+        self.n_views_ = self.n_views
         self.beta_, self.lam_, self.gamma_ = fitted.beta, fitted.lam, fitted.gamma
         self.temperature_ = fitted.temperature
         self.dual_coef_ = fitted.duals.cpu().numpy()
@@ -320,7 +281,7 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         from sktip._maths.device import as_tensor
         from sktip._maths.kernel_ridge import ridge_logits
 
-        keys, text = self._tensors(dtype)
+        keys, text = self._tensors(self.cache_keys_, self.text_features_, dtype)
         duals = as_tensor(self.dual_coef_, dtype, keys.device)
 
         def logits_of(features: NDArray) -> NDArray:
@@ -349,22 +310,20 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         from sktip._maths.cache import affinity
         from sktip._maths.device import as_tensor
 
-        keys, _ = self._tensors(queries.dtype)
+        keys, _ = self._tensors(self.cache_keys_, None, queries.dtype)
         similar = affinity(as_tensor(queries, queries.dtype, keys.device), keys, self.beta_)
         moved = self.dual_coef_[:, targets].T * similar.T.cpu().numpy()
         moved *= self.gamma_ / self.temperature_
         of_shots = moved.reshape(len(queries), -1, self.n_views_).sum(axis=2)
         return of_shots, self.cache_codes_[:: self.n_views_]
 
-    def _tensors(self, dtype: Any) -> tuple:
+    def _tensors(self, keys: NDArray, text: NDArray | None, dtype: Any) -> tuple:
         """Keys and text features as tensors, in the type and on the device of the computation."""
         from sktip._maths.device import as_tensor, resolve_device
 
         device = resolve_device(self.device)
-        text = self.text_features_
-        return (
-            as_tensor(self.cache_keys_, dtype, device),
-            None if text is None else as_tensor(text, dtype, device),
+        return as_tensor(keys, dtype, device), None if text is None else as_tensor(
+            text, dtype, device
         )
 
     def __sklearn_is_fitted__(self) -> bool:

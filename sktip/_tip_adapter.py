@@ -1,18 +1,23 @@
 """Tip-Adapter and Tip-Adapter-F: CLIP's text prior plus a cache of the shots' features."""
 
-from collections.abc import Mapping, Sequence
-from numbers import Real
-from typing import Any, Literal, Self
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
-from sklearn.utils._param_validation import Interval
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import _fit_context
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
 
-from sktip._encoder import CLIPFeatureTransformer
-from sktip._maths.unit import unit_norm
-from sktip._shots.cache import BaseCacheClassifier
-from sktip._utils.fitting import available_if, extends_fit, fits
-from sktip._utils.labels import codes_of, joined_weights
+from sktip._base import BaseCLIPClassifier, Task
+from sktip._docs import with_shared_docs
+from sktip._maths.folds import content_order
+from sktip._maths.unit import row_blocks, type_of, unit_norm, unit_rows
+from sktip._utils.labels import class_weighted, codes_of, joined_weights
+from sktip._utils.progress import progress
 
 FINE_TUNED = "partial_fit cannot add shots to a fine-tuned cache; call fit with all shots, or set fine_tune=False."
 
@@ -22,6 +27,220 @@ NOT_BALANCED = (
 )
 
 
+class Cache(NamedTuple):
+    """Keys of the shots, (m, d), their class codes, (m,), and their weights, (m,) or None."""
+
+    keys: NDArray
+    codes: NDArray
+    weights: NDArray | None
+
+
+class BaseCacheClassifier(BaseCLIPClassifier):
+    """Predictions of a cache of shots with a text prior, and the fine-tuning of its keys."""
+
+    _parameter_constraints: dict = {
+        **BaseCLIPClassifier._parameter_constraints,
+        "class_weight": [Mapping, StrOptions({"balanced"}), None],
+        "n_views": [Interval(Integral, 1, None, closed="left")],
+        "fine_tune": ["boolean"],
+        "n_epochs": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "device": [str, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    cache_keys_: NDArray
+    cache_codes_: NDArray
+    cache_weights_: NDArray | None
+
+    def _alpha_beta(self) -> tuple[float, float]:
+        """Residual ratio and sharpness."""
+        raise NotImplementedError
+
+    def nearest_shots(self, X: Any, n: int = 5) -> tuple[NDArray, NDArray, NDArray]:
+        r"""Find the cached shots with the largest votes for each query, to explain a prediction.
+
+        The vote of shot i for its class is :math:`\alpha w_i \, \exp(-\beta (1 - f K_i^\top))`, with its
+        weight :math:`w_i`. The votes of all shots of a class add up to the cache's part of its logit.
+
+        Parameters
+        ----------
+        X : sequence of images, or array-like of shape (n_queries, d)
+            Images, or feature rows, as in `fit`.
+
+        n : int, default=5
+            Number of shots to find for each query.
+
+        Returns
+        -------
+        indices : ndarray of shape (n_queries, n), int
+            Row indices of `cache_keys_`, with the largest vote first. Ties are in the order of the rows.
+            The rows are the shots in the order given to `fit`, without shots of weight 0. With alpha 0,
+            the order is that of any other alpha.
+
+        weights : ndarray of shape (n_queries, n)
+            Votes of these shots.
+
+        labels : ndarray of shape (n_queries, n)
+            Classes of these shots.
+
+        Raises
+        ------
+        ValueError
+            If `n` is not an integer between 1 and the number of shots.
+
+        See Also
+        --------
+        sktip.inspection.CacheEvidenceDisplay : Plot the shots and votes of one query.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sktip import TipAdapterClassifier
+        >>> X = [[1, 0, 0], [0.6, 0.8, 0], [0, 0, 1]]
+        >>> clf = TipAdapterClassifier(text_features=np.eye(2, 3)).fit(X, [0, 1, 1])
+        >>> indices, weights, labels = clf.nearest_shots([[0.8, 0.6, 0]], n=2)
+        >>> indices, labels
+        (array([[1, 0]]), array([[1, 0]]))
+        >>> weights.round(3)
+        array([[0.803, 0.333]])
+        """
+        check_is_fitted(self)
+        n_shots = len(self.cache_keys_)
+        if not isinstance(n, Integral) or not 1 <= n <= n_shots:
+            raise ValueError(
+                f"n={n!r} must be an integer from 1 to the number of shots in the cache, {n_shots}."
+            )
+        indices, weights = self._largest_votes(self._query_features(X), int(n))
+        return indices, weights, self.classes_[self.cache_codes_[indices]]
+
+    def _make_cache(
+        self, views: NDArray, labels: NDArray, weights: NDArray | None, task: Task
+    ) -> Cache:
+        """Make the cache from the features of the shots' views, (m, n_views, d)."""
+        codes = codes_of(labels, task.classes)
+        weights = class_weighted(self.class_weight, codes, weights, task.classes)
+        return Cache(unit_norm(views.mean(axis=1)), codes, weights)
+
+    def _cache(self) -> Cache:
+        return Cache(self.cache_keys_, self.cache_codes_, self.cache_weights_)
+
+    def _assign_cache(self, cache: Cache, loss_curve: list[float] | None = None) -> None:
+        """Assign the fitted attributes of the cache; those of fine-tuning if there is a loss curve."""
+        self.cache_keys_, self.cache_codes_, self.cache_weights_ = cache
+        for name in ("loss_curve_", "n_iter_"):
+            self.__dict__.pop(name, None)
+        if loss_curve is not None:
+            self.loss_curve_, self.n_iter_ = loss_curve, len(loss_curve)
+
+    def _train_keys(
+        self,
+        cache: Cache,
+        views: NDArray,
+        task: Task,
+        *,
+        alpha: float,
+        beta: float,
+        cached: NDArray | slice = slice(None),
+        examples: NDArray | None = None,
+    ) -> tuple[NDArray, list[float]]:
+        """Train the keys of the `cached` shots on unit views, (m, n_views, d), of the `examples`.
+
+        Return the keys, and the loss of each epoch. Both are all shots by default.
+        """
+        import torch
+
+        from sktip._maths.cache import Shots
+        from sktip._maths.fine_tune import fine_tune_keys
+
+        keys, shots, text, weights = self._tensors(cache, task, cache.keys.dtype)
+        if examples is None:
+            examples = np.arange(len(views))
+        # The batches do not depend on the order of the rows.
+        examples = examples[content_order(views[examples].mean(axis=1), cache.codes[examples])]
+        seed = check_random_state(self.random_state).randint(2**31)
+        with progress("Fine-tuning", "epoch", self.n_epochs, verbose=self.verbose) as on_epoch:
+            learned, losses = fine_tune_keys(
+                torch.as_tensor(views[examples], device=keys.device),
+                shots.codes[examples],
+                keys[cached],
+                Shots(
+                    shots.codes[cached],
+                    len(task.classes),
+                    None if weights is None else weights[cached],
+                ),
+                text,
+                logit_scale=task.logit_scale,
+                alpha=alpha,
+                beta=beta,
+                n_epochs=self.n_epochs,
+                learning_rate=self.learning_rate,
+                weight_decay=self.weight_decay,
+                batch_size=self.batch_size,
+                generator=torch.Generator().manual_seed(seed),
+                weights=None if weights is None else weights[examples],
+                on_epoch=on_epoch,
+            )
+        return learned.cpu().numpy(), losses
+
+    def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray], NDArray]:
+        import torch
+
+        from sktip._maths.cache import cache_logits
+
+        keys, shots, text, _ = self._tensors(self._cache(), self._fitted_task(), dtype)
+        alpha, beta = self._alpha_beta()
+
+        def logits_of(features: NDArray) -> NDArray:
+            logits = cache_logits(
+                torch.as_tensor(features, device=keys.device),
+                keys,
+                shots,
+                text,
+                logit_scale=self.logit_scale_,
+                alpha=alpha,
+                beta=beta,
+            )
+            return logits.cpu().numpy()
+
+        return logits_of
+
+    def _largest_votes(self, X: NDArray, n: int) -> tuple[NDArray, NDArray]:
+        """Rows and votes of the n shots with the largest votes for each query: (q, n) both."""
+        import torch
+
+        from sktip._maths.cache import nearest_shots
+
+        dtype = type_of(X)
+        keys, _, _, weights = self._tensors(self._cache(), self._fitted_task(), dtype)
+        alpha, beta = self._alpha_beta()
+        indices, votes = np.empty((len(X), n), np.int64), np.empty((len(X), n), dtype)
+        for rows in row_blocks(len(X), max(X.shape[1], n), dtype):
+            queries = torch.as_tensor(unit_rows(X, rows), device=keys.device)
+            found = nearest_shots(queries, keys, weights, alpha=alpha, beta=beta, n=n)
+            indices[rows], votes[rows] = (part.cpu().numpy() for part in found)
+        return indices, votes
+
+    def _tensors(self, cache: Cache, task: Task, dtype: np.dtype) -> tuple:
+        """Keys, values, text and weights of the cache, in the type and on the device to use."""
+        from sktip._maths.cache import Shots
+        from sktip._maths.device import as_tensor, resolve_device
+
+        device = resolve_device(self.device)
+        keys, text, weights = (
+            None if array is None else as_tensor(array, dtype, device)
+            for array in (cache.keys, task.text_features, cache.weights)
+        )
+        codes = as_tensor(cache.codes, np.int64, device)
+        return keys, Shots(codes, len(task.classes), weights), text, weights
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "cache_keys_")
+
+
 def _keeps_its_keys(classifier: Any) -> bool:
     """Whether shots can be added: fine-tuned keys depend on all shots that they were trained on."""
     if classifier.fine_tune:
@@ -29,6 +248,7 @@ def _keeps_its_keys(classifier: Any) -> bool:
     return True
 
 
+@with_shared_docs
 class TipAdapterClassifier(BaseCacheClassifier):
     r"""Tip-Adapter, the paper's method: add shots and classes at any time, without training.
 
@@ -45,27 +265,9 @@ class TipAdapterClassifier(BaseCacheClassifier):
 
     Parameters
     ----------
-    encoder : CLIPFeatureTransformer, default=None
-        Encoder of the images and the class names. If None, X is a feature matrix.
+    {encoder}
 
-    input : {"image", "features"}, default="image"
-        Whether X holds images or features of the `encoder`; not used without an `encoder`. With
-        features, the encoder is only used in `fit`, for the text features and the logit scale.
-
-    text_features : array-like of shape (C, d), default=None
-        Text features to use instead of the encoder's; `fit` normalises them. Rows follow the
-        classes, or the names if `class_names` is a sequence. Without `class_names`, integer labels
-        index the rows, and every row is a class.
-
-    class_names : mapping or sequence of str, default=None
-        Names of the classes. If None, the labels are the names. A mapping gives a name to each
-        label; a label in it is a class even without images. A sequence is indexed by integer
-        labels, and every index is a class. If it contains all labels, it is matched by value, and
-        every name is a class. Otherwise it follows the sorted labels.
-
-    templates : str, sequence of str, or mapping, default="a photo of a {}."
-        Prompt templates, with ``{}`` for the class name. The features of several templates are
-        averaged. A mapping gives each label its own templates.
+    {classes}
 
     alpha : float, default=1.0
         Residual ratio: weight of the cache relative to the text prior. 0 is zero-shot CLIP.
@@ -73,12 +275,9 @@ class TipAdapterClassifier(BaseCacheClassifier):
     beta : float, default=5.5
         Sharpness: how fast the affinity of a shot decreases with its distance from the query.
 
-    class_weight : dict, "balanced" or None, default=None
-        Weight of each class, by label, which multiplies `sample_weight`. ``"balanced"`` gives all
-        classes with shots the same total weight.
+    {class_weight}
 
-    logit_scale : float, default=None
-        Scale s of CLIP's logits. If None, the model's own, or 100 without an encoder.
+    {logit_scale}
 
     n_views : int, default=1
         Number of random views of each training image. Their features are averaged into its cache
@@ -87,68 +286,26 @@ class TipAdapterClassifier(BaseCacheClassifier):
     fine_tune : bool, default=False
         Whether to train the cache keys on the shots (Tip-Adapter-F).
 
-    n_epochs : int, default=20
-        Number of passes over the shots in fine-tuning.
+    {fine_tuning}
 
-    learning_rate : float, default=1e-3
-        Initial learning rate of AdamW. It decreases to 0 along a cosine.
-
-    weight_decay : float, default=0.01
-        Weight decay of AdamW.
-
-    batch_size : int, default=256
-        Number of shots in each step of fine-tuning.
-
-    device : str, default=None
-        Torch device of the computation. If None, CUDA if available, else the CPU. The encoder has
-        its own `device`.
+    {device}
 
     random_state : int, RandomState instance or None, default=None
         Seed of the random views, and of the order of the shots in fine-tuning.
 
-    verbose : int, default=0
-        If positive, show a progress bar.
+    {verbose}
 
     Attributes
     ----------
-    classes_ : ndarray of shape (C,)
-        Class labels, sorted.
+    {classes_}
 
-    cache_keys_ : ndarray of shape (m, d)
-        Features of the shots, in the order given to `fit`, without shots of weight 0. Unit rows
-        unless fine-tuned.
+    {cache_}
 
-    cache_codes_ : ndarray of shape (m,), int
-        Class of each key, as an index into `classes_`.
+    {text_}
 
-    cache_weights_ : ndarray of shape (m,) or None
-        Weight of each key. None if the shots are not weighted.
+    {fine_tuned_}
 
-    text_features_ : ndarray of shape (C, d) or None
-        Unit-norm text features of the classes. None without a text prior.
-
-    logit_scale_ : float
-        Scale s of CLIP's logits.
-
-    loss_curve_ : list of float of length n_epochs
-        Mean training loss of each epoch. Only after fine-tuning.
-
-    n_iter_ : int
-        Number of epochs. Only after fine-tuning.
-
-    n_features_in_ : int
-        Number of columns of X. Only if X is a feature matrix.
-
-    feature_names_in_ : ndarray of shape (d,)
-        Column names of X. Only if X is a table of features with string column names.
-
-    encoder_probe_ : ndarray of shape (d,) or None
-        The encoder's feature of a fixed image. It is compared later, to detect an encoder with
-        another model. None if no encoder was used.
-
-    fitted_with_ : dict
-        Versions of sktip, its file format and its dependencies, and the encoder's model, at the
-        time of `fit`.
+    {fitted_}
 
     See Also
     --------
@@ -196,7 +353,7 @@ class TipAdapterClassifier(BaseCacheClassifier):
 
     def __init__(
         self,
-        encoder: CLIPFeatureTransformer | None = None,
+        encoder: Any = None,
         *,
         input: Literal["image", "features"] = "image",
         text_features: ArrayLike | None = None,
@@ -235,17 +392,13 @@ class TipAdapterClassifier(BaseCacheClassifier):
         self.random_state = random_state
         self.verbose = verbose
 
-    @fits
+    @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Build the cache from the shots, and fine-tune its keys if ``fine_tune=True``.
 
         Parameters
         ----------
-        X : sequence of images of length m, or array-like of shape (m, d)
-            The shots: images if there is an `encoder` and ``input="image"``, else features.
-
-        y : array-like of shape (m,)
-            Labels of the shots. Classes may have different numbers of shots.
+        {shots}
 
         sample_weight : array-like of shape (m,), default=None
             Non-negative weight of each shot in the cache and in the loss of fine-tuning. A weight
@@ -259,23 +412,22 @@ class TipAdapterClassifier(BaseCacheClassifier):
 
         Raises
         ------
-        ValueError
-            If X, y or a parameter is not valid. Nothing has been encoded then.
-
-        ImageReadError
-            If an image cannot be read. The estimator stays as it was before the call.
+        {fit_raises}
         """
-        X, labels = self._start_fit(X, y, self.n_views)
-        X, labels, weights, rows = self._shots_that_count(X, labels, sample_weight)
-        self._learn_classes(np.unique(labels))
-        views = self._shot_features(X, self.n_views, rows)
-        self._fill_cache(views, labels, weights)
+        shots = self._check_shots(X, y, n_views=self.n_views).weighted(sample_weight)
+        task = self._make_task(np.unique(shots.labels))
+        views = self._encode_shots(shots, task, self.n_views, self.random_state)
+        cache, losses = self._make_cache(views, shots.labels, shots.weights, task), None
         if self.fine_tune:
-            self._fine_tune(unit_norm(views), *self._alpha_beta())
+            alpha, beta = self._alpha_beta()
+            keys, losses = self._train_keys(cache, unit_norm(views), task, alpha=alpha, beta=beta)
+            cache = cache._replace(keys=keys)
+        self._assign_task(task, shots.X, shots.feature_names)
+        self._assign_cache(cache, losses)
         return self
 
     @available_if(_keeps_its_keys)
-    @extends_fit
+    @_fit_context(prefer_skip_nested_validation=False)
     def partial_fit(
         self,
         X: Any,
@@ -287,14 +439,7 @@ class TipAdapterClassifier(BaseCacheClassifier):
 
         Parameters
         ----------
-        X : sequence of images of length m, or array-like of shape (m, d)
-            More shots.
-
-        y : array-like of shape (m,)
-            Labels of the shots, of known or new classes.
-
-        classes : array-like of shape (n,), default=None
-            Further classes, which need not occur in `y`.
+        {more_shots}
 
         sample_weight : array-like of shape (m,), default=None
             Non-negative weight of each new shot. Shots of weight 0 are ignored.
@@ -318,18 +463,21 @@ class TipAdapterClassifier(BaseCacheClassifier):
             raise ValueError(FINE_TUNED)
         if self.class_weight == "balanced":
             raise ValueError(NOT_BALANCED)
-        first = not hasattr(self, "classes_")
-        X, labels = self._start_fit(X, y, self.n_views, reset=first)
-        X, labels, weights, rows = self._shots_that_count(X, labels, sample_weight)
-        moved = self._learn_more_classes(labels, classes)
-        keys = unit_norm(self._shot_features(X, self.n_views, rows).mean(axis=1))
-        codes = codes_of(labels, self.classes_)
-        weights = self._class_weighted(codes, weights)
+        first = not self.__sklearn_is_fitted__()
+        shots = self._check_shots(X, y, n_views=self.n_views, first=first)
+        shots = shots.weighted(sample_weight, first=first)
+        task, places = self._extended_task(shots.labels, classes, first=first)
+        views = self._encode_shots(shots, task, self.n_views, self.random_state)
+        cache = self._make_cache(views, shots.labels, shots.weights, task)
         if not first:
-            weights = joined_weights(self.cache_weights_, len(self.cache_keys_), weights, len(keys))
-            keys = np.concatenate([self.cache_keys_, keys])
-            codes = np.concatenate([moved[self.cache_codes_], codes])
-        self.cache_keys_, self.cache_codes_, self.cache_weights_ = keys, codes, weights
+            earlier = self._cache()
+            cache = Cache(
+                np.concatenate([earlier.keys, cache.keys]),
+                np.concatenate([places[earlier.codes], cache.codes]),
+                joined_weights(earlier.weights, len(earlier.keys), cache.weights, len(cache.keys)),
+            )
+        self._assign_task(task, shots.X if first else None, shots.feature_names)
+        self._assign_cache(cache)
         return self
 
     def _alpha_beta(self) -> tuple[float, float]:

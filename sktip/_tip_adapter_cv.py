@@ -1,26 +1,23 @@
 """Tip-Adapter that chooses alpha and beta on held-out shots."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import get_scorer_names
+from sklearn.base import _fit_context
+from sklearn.metrics import get_scorer, get_scorer_names
+from sklearn.model_selection import check_cv
 from sklearn.utils._param_validation import StrOptions
 
-from sktip._encoder import CLIPFeatureTransformer
+from sktip._base import BaseCLIPClassifier, Shots, Task, encode_views
+from sktip._docs import with_shared_docs
+from sktip._encoder import as_encoder
+from sktip._encoding.session import open_encoder
 from sktip._maths.folds import Split, class_balanced_weights, held_out_folds
 from sktip._maths.paper import PAPER_ALPHA, PAPER_BETA, default_betas, distance_to_paper
 from sktip._maths.unit import unit_norm
-from sktip._shots.cache import BaseCacheClassifier
-from sktip._utils.cross_validation import (
-    score_of_logits,
-    search_values,
-    splits_of,
-    without_rows,
-)
-from sktip._utils.fitting import fits
-from sktip._utils.labels import check_groups
+from sktip._tip_adapter import BaseCacheClassifier, Cache
 from sktip._utils.warn import warn
 
 #: Standard deviation of the logarithms of alpha and beta around the paper's values: for untrained keys, and
@@ -30,6 +27,7 @@ SPREAD, SPREAD_LEARNED = 1.5, 0.5
 LEARNED_FOLDS = 4
 
 
+@with_shared_docs
 class TipAdapterClassifierCV(BaseCacheClassifier):
     r"""Tip-Adapter with alpha and beta chosen on held-out shots, without a validation set.
 
@@ -41,27 +39,9 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
 
     Parameters
     ----------
-    encoder : CLIPFeatureTransformer, default=None
-        Encoder of the images and the class names. If None, X is a feature matrix.
+    {encoder}
 
-    input : {"image", "features"}, default="image"
-        Whether X holds images or features of the `encoder`; not used without an `encoder`. With
-        features, the encoder is only used in `fit`, for the text features and the logit scale.
-
-    text_features : array-like of shape (C, d), default=None
-        Text features to use instead of the encoder's; `fit` normalises them. Rows follow the
-        classes, or the names if `class_names` is a sequence. Without `class_names`, integer labels
-        index the rows, and every row is a class.
-
-    class_names : mapping or sequence of str, default=None
-        Names of the classes. If None, the labels are the names. A mapping gives a name to each
-        label; a label in it is a class even without images. A sequence is indexed by integer
-        labels, and every index is a class. If it contains all labels, it is matched by value, and
-        every name is a class. Otherwise it follows the sorted labels.
-
-    templates : str, sequence of str, or mapping, default="a photo of a {}."
-        Prompt templates, with ``{}`` for the class name. The features of several templates are
-        averaged. A mapping gives each label its own templates.
+    {classes}
 
     alphas : array-like of shape (n_alphas,), default=None
         Residual ratios to try, not negative. If None, all alpha >= 0 are considered.
@@ -86,12 +66,9 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         scikit-learn, for example a held-out set by ``PredefinedSplit``, and scored as in
         `GridSearchCV`.
 
-    class_weight : dict, "balanced" or None, default=None
-        Weight of each class, by label, which multiplies `sample_weight`. ``"balanced"`` gives all
-        classes with shots the same total weight.
+    {class_weight}
 
-    logit_scale : float, default=None
-        Scale s of CLIP's logits. If None, the model's own, or 100 without an encoder.
+    {logit_scale}
 
     n_views : int, default=1
         Number of random views of each training image. Their features are averaged into its cache
@@ -102,27 +79,14 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         alpha and beta are then chosen for trained keys: the keys are trained again for each of at
         most 4 folds, without its held-out shots. `fit` takes about four times as long.
 
-    n_epochs : int, default=20
-        Number of passes over the shots in fine-tuning.
+    {fine_tuning}
 
-    learning_rate : float, default=1e-3
-        Initial learning rate of AdamW. It decreases to 0 along a cosine.
-
-    weight_decay : float, default=0.01
-        Weight decay of AdamW.
-
-    batch_size : int, default=256
-        Number of shots in each step of fine-tuning.
-
-    device : str, default=None
-        Torch device of the computation. If None, CUDA if available, else the CPU. The encoder has
-        its own `device`.
+    {device}
 
     random_state : int, RandomState instance or None, default=None
         Seed of the random views, and of the order of the shots in fine-tuning.
 
-    verbose : int, default=0
-        If positive, show a progress bar.
+    {verbose}
 
     Attributes
     ----------
@@ -145,44 +109,15 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
     scores_ : ndarray of shape (n_betas,) or (n_alphas, n_betas)
         Scores of these values. With ``scoring=None``, the negative mean log-loss.
 
-    classes_ : ndarray of shape (C,)
-        Class labels, sorted.
+    {classes_}
 
-    cache_keys_ : ndarray of shape (m, d)
-        Features of the shots, in the order given to `fit`, without shots of weight 0. Unit rows
-        unless fine-tuned.
+    {cache_}
 
-    cache_codes_ : ndarray of shape (m,), int
-        Class of each key, as an index into `classes_`.
+    {text_}
 
-    cache_weights_ : ndarray of shape (m,) or None
-        Weight of each key. None if the shots are not weighted.
+    {fine_tuned_}
 
-    text_features_ : ndarray of shape (C, d) or None
-        Unit-norm text features of the classes. None without a text prior.
-
-    logit_scale_ : float
-        Scale s of CLIP's logits.
-
-    loss_curve_ : list of float of length n_epochs
-        Mean training loss of each epoch. Only after fine-tuning.
-
-    n_iter_ : int
-        Number of epochs. Only after fine-tuning.
-
-    n_features_in_ : int
-        Number of columns of X. Only if X is a feature matrix.
-
-    feature_names_in_ : ndarray of shape (d,)
-        Column names of X. Only if X is a table of features with string column names.
-
-    encoder_probe_ : ndarray of shape (d,) or None
-        The encoder's feature of a fixed image. It is compared later, to detect an encoder with
-        another model. None if no encoder was used.
-
-    fitted_with_ : dict
-        Versions of sktip, its file format and its dependencies, and the encoder's model, at the
-        time of `fit`.
+    {fitted_}
 
     See Also
     --------
@@ -247,7 +182,7 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
 
     def __init__(
         self,
-        encoder: CLIPFeatureTransformer | None = None,
+        encoder: Any = None,
         *,
         input: Literal["image", "features"] = "image",
         text_features: ArrayLike | None = None,
@@ -290,7 +225,7 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         self.random_state = random_state
         self.verbose = verbose
 
-    @fits
+    @_fit_context(prefer_skip_nested_validation=False)
     def fit(
         self,
         X: Any,
@@ -303,19 +238,14 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
 
         Parameters
         ----------
-        X : sequence of images of length m, or array-like of shape (m, d)
-            The shots: images if there is an `encoder` and ``input="image"``, else features.
-
-        y : array-like of shape (m,)
-            Labels of the shots. Classes may have different numbers of shots.
+        {shots}
 
         sample_weight : array-like of shape (m,), default=None
             Non-negative weight of each shot in the cache. A weight of 2 counts a shot twice. Shots of
             weight 0 are ignored: they are not encoded, and add no class.
 
-        groups : array-like of shape (m,), default=None
-            Group of each shot, for example the video that a frame is from. Shots of a group are
-            held out together. The groups are also passed to `cv`, such as ``GroupKFold()``.
+        {groups}
+            The groups are also passed to `cv`, such as ``GroupKFold()``.
 
         Returns
         -------
@@ -324,63 +254,69 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
 
         Raises
         ------
-        ValueError
-            If X, y or a parameter is not valid. Nothing has been encoded then.
-
-        ImageReadError
-            If an image cannot be read. The estimator stays as it was before the call.
+        {fit_raises}
         """
         alphas, betas = search_values(self.alphas, "alphas"), search_values(self.betas, "betas")
-        X, labels = self._start_fit(X, y, self.n_views)
-        groups = check_groups(groups, len(X))
-        # A splitter numbers all rows, including those of weight 0.
-        splits = None if self.cv is None else splits_of(self.cv, X, labels, groups)
-        n_given = len(labels)
-        X, labels, weights, rows = self._shots_that_count(X, labels, sample_weight)
-        if rows is not None:
-            groups = None if groups is None else groups[rows]
-            splits = None if splits is None else without_rows(splits, rows, n_given)
-        self._learn_classes(np.unique(labels))
-        views = self._shot_features(X, self.n_views, rows)
-        queries = views[:, 0] if self.n_views == 1 else self._encode_images(X, 1, None, rows)[:, 0]
-        self._fill_cache(views, labels, weights)
+        given = self._check_shots(X, y, groups, n_views=self.n_views)
+        shots, splits = given.weighted(sample_weight), None
+        if self.cv is not None:
+            # A splitter numbers all rows, including those of weight 0.
+            splits = splits_of(self.cv, given.X, given.labels, given.groups)
+            if shots.rows is not None:
+                splits = without_rows(splits, shots.rows, len(given.labels))
+        task = self._make_task(np.unique(shots.labels))
+        views = self._encode_shots(shots, task, self.n_views, self.random_state)
+        queries = views[:, 0]
+        if self.n_views > 1:
+            session = open_encoder(as_encoder(self.encoder))
+            queries = encode_views(session, shots.X, rows=shots.rows)[:, 0]
+        cache = self._make_cache(views, shots.labels, shots.weights, task)
         views, queries = unit_norm(views), unit_norm(queries)
-        self.betas_ = default_betas() if betas is None else betas
-        self._choose(queries, views, weights, alphas=alphas, splits=splits, groups=groups)
+        betas = default_betas() if betas is None else betas
+        chosen = self._choose(
+            cache, views, queries, task, shots, alphas=alphas, betas=betas, splits=splits
+        )
+        losses = None
         if self.fine_tune:
-            self._fine_tune(views, PAPER_ALPHA, PAPER_BETA)
+            keys, losses = self._train_keys(cache, views, task, alpha=PAPER_ALPHA, beta=PAPER_BETA)
+            cache = cache._replace(keys=keys)
+        self._assign_task(task, shots.X, shots.feature_names)
+        self._assign_cache(cache, losses)
+        self.alpha_, self.beta_, self.best_score_ = chosen.alpha, chosen.beta, chosen.score
+        self.alphas_, self.betas_, self.scores_ = chosen.alphas, betas, chosen.scores
         return self
 
     def _choose(
         self,
-        queries: NDArray,
+        cache: Cache,
         views: NDArray,
-        weights: NDArray | None,
+        queries: NDArray,
+        task: Task,
+        shots: Shots,
         *,
         alphas: NDArray | None,
+        betas: NDArray,
         splits: list[Split] | None,
-        groups: NDArray | None,
-    ) -> None:
-        """Set the values with the smallest cost, or the best score, on held-out shots."""
+    ) -> Any:
+        """Values with the smallest cost, or the best score, on held-out shots."""
         import torch
 
         from sktip._maths import alpha_beta
 
-        codes, balanced = self.cache_codes_, splits is None
+        codes, weights, balanced = cache.codes, shots.weights, splits is None
         folds, numbers = held_out_folds(
             queries,
             codes,
             weights,
-            groups,
+            shots.groups,
             max_folds=LEARNED_FOLDS if self.fine_tune else None,
             enough=alpha_beta.KEPT_ELEMENTS / len(codes),
         )
         if balanced and folds.max() < 0:
-            self._take_papers_values(alphas)
-            return
+            return _values_of_the_paper(alphas, betas)
         # One split in which each shot is hidden from itself is the mean over all ways to pair the shots of
         # the classes; folds are one way.
-        alone = balanced and self.scoring is None and not self.fine_tune and groups is None
+        alone = balanced and self.scoring is None and not self.fine_tune and shots.groups is None
         if alone:
             splits = [Split(np.arange(len(codes)), np.flatnonzero(folds >= 0))]
         elif splits is None:
@@ -400,59 +336,166 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         else:
             # The mean over the splits, as in GridSearchCV.
             shares = np.concatenate([np.full(size, 1 / size) for size in sizes])
-        keys, shots, text, key_weights = self._tensors(queries.dtype)
+        keys, values, text, key_weights = self._tensors(cache, task, queries.dtype)
+        own_keys = keys
+        if self.fine_tune:
+            # A larger alpha compensates for the smaller cache, so that training starts at similar logits.
+            own_keys = [
+                self._train_keys(
+                    cache,
+                    views,
+                    task,
+                    alpha=PAPER_ALPHA * len(keys) / len(split.cached),
+                    beta=PAPER_BETA,
+                    cached=split.cached,
+                    examples=np.setdiff1d(split.cached, split.held_out),
+                )[0]
+                for split in splits
+            ]
+            own_keys = [keys.new_tensor(learned) for learned in own_keys]
         votes = alpha_beta.HeldOutVotes(
             splits,
             torch.as_tensor(queries, device=keys.device),
-            [self._trained_keys(keys, views, split) for split in splits]
-            if self.fine_tune
-            else keys,
-            shots.codes,
+            own_keys,
+            values.codes,
             text=text,
             shares=shares / shares.sum(),
-            logit_scale=self.logit_scale_,
-            n_classes=len(self.classes_),
+            logit_scale=task.logit_scale,
+            n_classes=len(task.classes),
             balanced=balanced,
             weights=key_weights,
             numbers=torch.as_tensor(numbers, device=keys.device) if alone else None,
         )
-        tried: dict = {"alphas": alphas, "betas": self.betas_, "n_shots": n_shots}
+        tried: dict = {"alphas": alphas, "betas": betas, "n_shots": n_shots}
         if self.scoring is None:
             spread = SPREAD_LEARNED if self.fine_tune else SPREAD
-            chosen = alpha_beta.most_probable_values(votes, spread=spread, **tried)
-        else:
-            scoring = self.scoring
-            if scoring not in ("accuracy", "neg_log_loss"):
-                scoring = score_of_logits(scoring, self.classes_, codes[held_out], sizes)
-            chosen = alpha_beta.best_values(votes, scoring, **tried)
-        self.alpha_, self.beta_, self.best_score_ = chosen.alpha, chosen.beta, chosen.score
-        self.alphas_, self.scores_ = chosen.alphas, chosen.scores
-
-    def _take_papers_values(self, alphas: NDArray | None) -> None:
-        """Set the paper's values, or the nearest values to try, because no shot can be held out."""
-        tried = np.array([PAPER_ALPHA]) if alphas is None else alphas
-        shape = self.betas_.shape if alphas is None else (len(alphas), len(self.betas_))
-        self.alpha_ = float(tried[distance_to_paper(tried, PAPER_BETA).argmin()])
-        self.beta_ = float(self.betas_[distance_to_paper(PAPER_ALPHA, self.betas_).argmin()])
-        self.alphas_ = np.full(shape, PAPER_ALPHA) if alphas is None else alphas
-        self.scores_, self.best_score_ = np.full(shape, np.nan), np.nan
-        warn(
-            "every class has one shot (copies count once), so no shot can be held out to choose alpha and beta. "
-            f"alpha={self.alpha_:g} and beta={self.beta_:g} are used: the paper's values, or the nearest values "
-            "to try. Add a second shot to some class, or pass a held-out set with cv=PredefinedSplit(...).",
-        )
-
-    def _trained_keys(self, keys: Any, views: NDArray, split: Split) -> Any:
-        """Keys of the cached shots of a split, trained without the held-out shots."""
-        # A larger alpha compensates for the smaller cache, so that training starts at similar logits.
-        learned, _ = self._learned_keys(
-            views,
-            PAPER_ALPHA * len(keys) / len(split.cached),
-            PAPER_BETA,
-            split.cached,
-            np.setdiff1d(split.cached, split.held_out),
-        )
-        return keys.new_tensor(learned)
+            return alpha_beta.most_probable_values(votes, spread=spread, **tried)
+        scoring = self.scoring
+        if scoring not in ("accuracy", "neg_log_loss"):
+            scoring = score_of_logits(scoring, task.classes, codes[held_out], sizes)
+        return alpha_beta.best_values(votes, scoring, **tried)
 
     def _alpha_beta(self) -> tuple[float, float]:
         return self.alpha_, self.beta_
+
+
+def _values_of_the_paper(alphas: NDArray | None, betas: NDArray) -> Any:
+    """Return the paper's values, or the nearest values to try, because no shot can be held out."""
+    from sktip._maths.alpha_beta import AlphaBeta
+
+    tried = np.array([PAPER_ALPHA]) if alphas is None else alphas
+    shape = betas.shape if alphas is None else (len(alphas), len(betas))
+    alpha = float(tried[distance_to_paper(tried, PAPER_BETA).argmin()])
+    beta = float(betas[distance_to_paper(PAPER_ALPHA, betas).argmin()])
+    warn(
+        "every class has one shot (copies count once), so no shot can be held out to choose alpha and beta. "
+        f"alpha={alpha:g} and beta={beta:g} are used: the paper's values, or the nearest values "
+        "to try. Add a second shot to some class, or pass a held-out set with cv=PredefinedSplit(...).",
+    )
+    alphas = np.full(shape, PAPER_ALPHA) if alphas is None else alphas
+    return AlphaBeta(alpha, beta, np.nan, alphas, np.full(shape, np.nan))
+
+
+def splits_of(cv: Any, X: Any, y: NDArray[Any], groups: NDArray[Any] | None = None) -> list[Split]:
+    """Return the splits of a scikit-learn splitter, which may yield indices or boolean masks."""
+    splits = [
+        Split(
+            _rows(train, len(y), f"train part of split {i}"),
+            _rows(test, len(y), f"test part of split {i}"),
+        )
+        for i, (train, test) in enumerate(check_cv(cv, y, classifier=True).split(X, y, groups))
+    ]
+    if not splits:
+        raise ValueError("cv has no splits; it must hold out some shots.")
+    return splits
+
+
+def without_rows(splits: list[Split], kept: NDArray[Any], n_rows: int) -> list[Split]:
+    """Return the splits without the rows that are not `kept`, and number the others anew."""
+    places = np.full(n_rows, -1)
+    places[kept] = np.arange(len(kept))
+    renumbered = []
+    for i, split in enumerate(splits):
+        cached, held_out = (part[part >= 0] for part in (places[rows] for rows in split))
+        if not len(held_out) or not len(cached):
+            raise ValueError(
+                f"cv: split {i} has no training or no test shot with positive sample_weight; change the splits."
+            )
+        renumbered.append(Split(cached, held_out))
+    return renumbered
+
+
+def _rows(part: Any, n_shots: int, what: str) -> NDArray[np.intp]:
+    """Return the row indices of one part of a split."""
+    part = np.asarray(part)
+    try:
+        rows = np.arange(n_shots)[part] if part.size else np.empty(0, np.intp)
+    except IndexError as error:
+        raise ValueError(
+            f"cv: the {what} does not index {n_shots} shots ({error}). Pass indices, or a boolean "
+            "mask of that length."
+        ) from error
+    if not len(rows):
+        raise ValueError(
+            f"cv: the {what} is empty; every split needs training shots and held-out shots."
+        )
+    return rows
+
+
+def score_of_logits(
+    scoring: Any, classes: NDArray[Any], codes: NDArray[Any], sizes: Sequence[int]
+) -> Callable[[NDArray[Any]], float]:
+    """Convert a scorer to a function of logits: the mean of its scores over the folds.
+
+    Parameters
+    ----------
+    scoring : str or callable
+        The scorer.
+
+    classes : ndarray of shape (C,)
+        The classes.
+
+    codes : ndarray of shape (q,)
+        Class codes of the held-out shots, fold by fold.
+
+    sizes : sequence of int
+        Number of held-out shots of each fold.
+
+    Returns
+    -------
+    score : callable
+        Function from logits of the held-out shots, (q, C), to their score.
+    """
+    scorer, ends = get_scorer(scoring), np.cumsum(sizes)[:-1]
+    labels = np.split(classes[codes], ends)
+
+    def score(logits: NDArray[Any]) -> float:
+        parts = zip(np.split(logits, ends), labels, strict=True)
+        return float(np.mean([scorer(KnownLogits(z, classes), z, own) for z, own in parts]))
+
+    return score
+
+
+class KnownLogits(BaseCLIPClassifier):
+    """A classifier with known logits, to pass to scikit-learn scorers."""
+
+    def __init__(self, logits: NDArray[Any], classes: NDArray[Any]):
+        self.logits = logits
+        self.classes = classes
+        self.classes_ = classes
+
+    def _of_logits(self, X: Any, answer: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
+        return answer(self.logits)
+
+
+def search_values(values: ArrayLike | None, name: str) -> NDArray[Any] | None:
+    """Check the alphas or betas to try, and sort them."""
+    if values is None:
+        return None
+    grid = np.asarray(values, dtype=float)
+    if grid.ndim != 1 or len(grid) == 0:
+        raise ValueError(f"{name} has the shape {grid.shape}; pass a list of at least one number.")
+    wrong = grid[~((grid >= 0) & (grid <= 1e6))]
+    if len(wrong):
+        raise ValueError(f"{name} holds {wrong.tolist()[0]!r}; values must be from 0 to 1e6.")
+    return np.unique(grid)

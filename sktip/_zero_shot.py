@@ -5,12 +5,15 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import _fit_context
 
 from sktip._base import BaseCLIPClassifier, reads_images
-from sktip._encoder import CLIPFeatureTransformer
-from sktip._utils.fitting import fits
+from sktip._docs import with_shared_docs
+from sktip._maths.unit import class_means
+from sktip._utils.labels import codes_of
 
 
+@with_shared_docs
 class ZeroShotClassifier(BaseCLIPClassifier):
     r"""Zero-shot CLIP: classify without shots, or measure how much the shots help.
 
@@ -21,59 +24,23 @@ class ZeroShotClassifier(BaseCLIPClassifier):
 
     Parameters
     ----------
-    encoder : CLIPFeatureTransformer, default=None
-        Encoder of the images and the class names. If None, X is a feature matrix.
+    {encoder}
 
-    input : {"image", "features"}, default="image"
-        Whether X holds images or features of the `encoder`; not used without an `encoder`. With
-        features, the encoder is only used in `fit`, for the text features and the logit scale.
+    {classes}
 
-    text_features : array-like of shape (C, d), default=None
-        Text features to use instead of the encoder's; `fit` normalises them. Rows follow the
-        classes, or the names if `class_names` is a sequence. Without `class_names`, integer labels
-        index the rows, and every row is a class.
-
-    class_names : mapping or sequence of str, default=None
-        Names of the classes. If None, the labels are the names. A mapping gives a name to each
-        label; a label in it is a class even without images. A sequence is indexed by integer
-        labels, and every index is a class. If it contains all labels, it is matched by value, and
-        every name is a class. Otherwise it follows the sorted labels.
-
-    templates : str, sequence of str, or mapping, default="a photo of a {}."
-        Prompt templates, with ``{}`` for the class name. The features of several templates are
-        averaged. A mapping gives each label its own templates.
-
-    logit_scale : float, default=None
-        Scale s of CLIP's logits. If None, the model's own, or 100 without an encoder.
+    {logit_scale}
 
     Attributes
     ----------
-    classes_ : ndarray of shape (C,)
-        Class labels, sorted.
+    {classes_}
 
     class_features_ : ndarray of shape (C, d)
         Features that queries are compared with: the text features or, without a text prior, the
         normalised mean of the shots of each class.
 
-    text_features_ : ndarray of shape (C, d) or None
-        Unit-norm text features of the classes. None without a text prior.
+    {text_}
 
-    logit_scale_ : float
-        Scale s of CLIP's logits.
-
-    n_features_in_ : int
-        Number of columns of X. Only if X is a feature matrix.
-
-    feature_names_in_ : ndarray of shape (d,)
-        Column names of X. Only if X is a table of features with string column names.
-
-    encoder_probe_ : ndarray of shape (d,) or None
-        The encoder's feature of a fixed image. It is compared later, to detect an encoder with
-        another model. None if no encoder was used.
-
-    fitted_with_ : dict
-        Versions of sktip, its file format and its dependencies, and the encoder's model, at the
-        time of `fit`.
+    {fitted_}
 
     See Also
     --------
@@ -101,7 +68,7 @@ class ZeroShotClassifier(BaseCLIPClassifier):
 
     def __init__(
         self,
-        encoder: CLIPFeatureTransformer | None = None,
+        encoder: Any = None,
         *,
         input: Literal["image", "features"] = "image",
         text_features: ArrayLike | None = None,
@@ -116,7 +83,7 @@ class ZeroShotClassifier(BaseCLIPClassifier):
         self.templates = templates
         self.logit_scale = logit_scale
 
-    @fits
+    @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any = None, y: ArrayLike | None = None) -> Self:
         """Encode the class names.
 
@@ -139,19 +106,20 @@ class ZeroShotClassifier(BaseCLIPClassifier):
         ValueError
             If there is neither X nor text, or if X, y or a parameter is not valid.
         """
-        if X is None and y is None:
-            self._learn_classes(None)
-            if not reads_images(self):
-                self.n_features_in_ = self.text_features_.shape[1]
-            self.class_features_ = self.text_features_
-            return self
-        X, labels = self._start_fit(X, y)
-        self._learn_classes(np.unique(labels))
-        if self.text_features_ is None:
-            self.class_features_ = self._class_means(self._shot_features(X)[:, 0], labels)
+        shots = None if X is None and y is None else self._check_shots(X, y)
+        task = self._make_task(None if shots is None else np.unique(shots.labels))
+        class_features = task.text_features
+        if class_features is None and shots is not None:
+            features = self._encode_shots(shots, task)[:, 0]
+            codes = codes_of(shots.labels, task.classes)
+            class_features = class_means(features, codes, len(task.classes))
+        elif shots is not None and not reads_images(self):
+            self._check_width(shots.X, class_features)
+        if shots is None:
+            self._assign_task(task, class_features)
         else:
-            self._check_width(X)
-            self.class_features_ = self.text_features_
+            self._assign_task(task, shots.X, shots.feature_names)
+        self.class_features_ = class_features
         return self
 
     def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray], NDArray]:

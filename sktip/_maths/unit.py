@@ -1,9 +1,14 @@
-"""Normalise rows to length 1."""
+"""Normalise rows to length 1, block by block where there are many."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+#: Rows whose squared length is between these limits can be divided by their length in any float type.
+SHORT, LONG = 1e-20, 1e20
+#: Size of one block of rows, and its smallest number of rows.
+BLOCK_BYTES, MIN_ROWS = 1 << 23, 128
 
 
 def unit_norm(features: NDArray[Any]) -> NDArray[Any]:
@@ -20,3 +25,59 @@ def unit_norm(features: NDArray[Any]) -> NDArray[Any]:
         features[odd] /= np.where(largest == 0, 1, largest)
         norms[odd] = np.linalg.norm(features[odd], axis=-1, keepdims=True)
     return features / np.where(norms == 0, 1, norms)
+
+
+def class_means(features: NDArray[Any], codes: NDArray[Any], n_classes: int) -> NDArray[Any]:
+    """Unit-norm means of the features of each class, (C, d); zeros for a class without any."""
+    sums = np.zeros((n_classes, features.shape[1]), features.dtype)
+    np.add.at(sums, codes, features)
+    return unit_norm(sums)
+
+
+def row_blocks(n_rows: int, width: int, dtype: np.dtype) -> list[slice]:
+    """Slices of the rows of each block, for matrices of that type with `width` columns."""
+    size = max(MIN_ROWS, BLOCK_BYTES // (width * dtype.itemsize))
+    # A multiple of 64, as the blocks of the cache are, so that those divide a block evenly.
+    size -= size % 64
+    return [slice(start, start + size) for start in range(0, n_rows, size)]
+
+
+def type_of(X: NDArray[Any]) -> np.dtype:
+    """Type of computation: that of X if it is float32, else float64."""
+    return X.dtype if X.dtype == np.float32 else np.dtype(np.float64)
+
+
+def unit_rows(
+    X: NDArray[Any], rows: slice = slice(None), *, called: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """Normalise some rows of X, in one pass; rows of zeros stay zero.
+
+    Raise ValueError if a row is not finite. The message gives the index of the first such row in X, or
+    the one in `called`, (n,), the indices of the rows in the user's data.
+    """
+    part = X[rows].astype(type_of(X), copy=False)
+    # Unusual rows are found by their squared lengths, in one pass and without a temporary array.
+    squares = np.einsum("ij,ij->i", part, part)
+    if len(squares) == 0 or (squares.min() > SHORT and squares.max() < LONG):
+        unit: NDArray[Any] = part / np.sqrt(squares)[:, np.newaxis]
+        return unit
+    if not np.isfinite(part).all():
+        raise ValueError(_what_is_not_finite(X, called))
+    usual = (squares > SHORT) & (squares < LONG)
+    # The results of usual rows must not depend on the other rows.
+    unit = part / np.sqrt(np.where(usual, squares, 1))[:, np.newaxis]
+    unit[~usual] = unit_norm(part[~usual])
+    return unit
+
+
+def _what_is_not_finite(X: NDArray[Any], called: NDArray[Any] | None) -> str:
+    finite = np.concatenate(
+        [np.isfinite(X[rows]).all(axis=1) for rows in row_blocks(len(X), X.shape[1], X.dtype)]
+    )
+    row = int(finite.argmin())
+    kind = "NaN" if np.isnan(X[row]).any() else "infinity"
+    shown = row if called is None else called[row]
+    return (
+        f"X contains NaN or infinity: row {shown} has {kind} ({(~finite).sum()} rows in all). Remove it; "
+        "the encoder returns a row of NaN for an image that could not be read."
+    )

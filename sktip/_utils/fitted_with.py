@@ -1,7 +1,6 @@
 """`fitted_with_`: the versions and the model that a classifier was fitted with, and their checks."""
 
 import functools
-import inspect
 from importlib.metadata import version
 from typing import Any
 
@@ -20,9 +19,8 @@ def record(encoder: Any, weights: dict[str, str] | None = None) -> dict[str, Any
     """Record the format, the versions and the encoder's model at the time of `fit`."""
     entries = {"format": FORMAT, "sktip": __version__, **_versions()}
     if encoder is not None:
-        entries |= {
-            name: getattr(encoder, name) for name in ("model_name", "pretrained", "precision")
-        }
+        names = ("model_name", "pretrained", "precision")
+        entries |= {name: getattr(encoder, name) for name in names if hasattr(encoder, name)}
     if weights is not None:
         # The precision in use, since the parameter may be "auto".
         entries |= {"weights": weights, "precision": weights["precision"]}
@@ -60,7 +58,7 @@ def check_same_model(classifier: Any, session: Any, encoder: Any) -> None:
         The encoder, for the message.
     """
     classifier = getattr(classifier, "estimator_", classifier)
-    known: NDArray[Any] | None = getattr(classifier, "encoder_probe_", None)
+    known: NDArray[Any] | None = getattr(classifier, "_encoder_probe", None)
     if known is None:
         return
     probe = session.probe
@@ -90,10 +88,3 @@ def _have_changed(then: dict[str, str] | None, now: dict[str, str]) -> bool:
     if then is None:
         return False
     return then["hash"] != now["hash"] and {**then, "hash": ""} == {**now, "hash": ""}
-
-
-def with_defaults(cls: type, state: dict[str, Any]) -> dict[str, Any]:
-    """State of an estimator, with defaults for parameters that did not exist when it was saved."""
-    given = inspect.signature(cls).parameters.values()
-    defaults = {p.name: p.default for p in given if p.default is not inspect.Parameter.empty}
-    return {**defaults, **state}

@@ -183,26 +183,20 @@ def check_weights(
     return weights
 
 
-def weights_of_classes(
-    class_weight: Mapping[Any, float] | str,
+def class_weighted(
+    class_weight: Mapping[Any, float] | str | None,
     codes: NDArray[Any],
-    weights: NDArray[Any],
+    weights: NDArray[Any] | None,
     classes: NDArray[Any],
-) -> NDArray[np.float64]:
-    """Weights of the classes, (C,). ``"balanced"`` gives classes with shots the same total weight.
+) -> NDArray[np.float64] | None:
+    """Multiply the weights of shots, (m,) or None for ones, by those of their classes.
 
-    Parameters
-    ----------
-    class_weight : mapping or "balanced"
-        Weights by label. A class that is not in the mapping has the weight 1. As in scikit-learn, keys
-        that are no classes are only accepted if every class has a weight.
-
-    codes, weights : ndarray of shape (m,)
-        Class codes of the shots, and their own weights.
-
-    classes : ndarray of shape (C,)
-        The classes.
+    The result is None if nothing is weighted. A class that is not in the mapping has the weight 1. As in
+    scikit-learn, keys that are no classes are only accepted if every class has a weight.
     """
+    if class_weight is None or not len(codes):
+        return weights
+    own = np.ones(len(codes)) if weights is None else weights
     if isinstance(class_weight, Mapping):
         unknown = unknown_labels(class_weight, classes)
         if unknown and len(class_weight) - len(unknown) < len(classes):
@@ -212,12 +206,17 @@ def weights_of_classes(
             )
         by_label = {composed(label): weight for label, weight in class_weight.items()}
         given = [by_label.get(composed(label), 1) for label in classes.tolist()]
-        return check_weights(given, len(given), "class_weight")
-    counts = np.bincount(codes, weights, minlength=len(classes))
-    even = counts.sum() / np.count_nonzero(counts)
-    balanced: NDArray[np.float64] = np.ones(len(classes))
-    np.divide(even, counts, out=balanced, where=counts > 0)
-    return balanced
+        of_classes = check_weights(given, len(given), "class_weight")
+    else:
+        counts = np.bincount(codes, own, minlength=len(classes))
+        of_classes = np.divide(
+            counts.sum() / np.count_nonzero(counts),
+            counts,
+            out=np.ones(len(counts)),
+            where=counts > 0,
+        )
+    weighted: NDArray[np.float64] = own * of_classes[codes]
+    return weighted
 
 
 def check_groups(groups: ArrayLike | None, n_shots: int) -> NDArray[Any] | None:

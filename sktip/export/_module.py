@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
-from sktip._base import BaseCLIPClassifier
+from sktip._base import BaseCLIPClassifier, LinearPredictionMixin
 from sktip._clip_adapter import CLIPAdapterClassifier
 from sktip._encoding.session import EncoderSession, open_encoder
 from sktip._proker import ProKeRClassifier
@@ -16,7 +16,6 @@ from sktip._split_encoder import parts_of, split_encoder, without_search
 from sktip._tip_adapter import TipAdapterClassifier
 from sktip._tip_adapter_cv import TipAdapterClassifierCV
 from sktip._utils.fitted_with import check_same_model
-from sktip._utils.prediction import LinearPredictionMixin
 from sktip._zero_shot import ZeroShotClassifier
 
 if TYPE_CHECKING:

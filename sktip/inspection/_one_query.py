@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from sktip._encoding.session import open_encoder
+from sktip._explanation import ExplanationMixin
 from sktip._images.pictures import as_image_list
-from sktip._shots.cache import BaseCacheClassifier
+from sktip._maths.unit import unit_rows
 from sktip._split_encoder import parts_of, takes_images
-from sktip._utils.explanation import ExplanationMixin
+from sktip._tip_adapter import BaseCacheClassifier
 from sktip._utils.feature_names import with_feature_names
 from sktip._utils.fitted_with import check_same_model
-from sktip._utils.prediction import unit_rows
 from sktip.exceptions import ImageReadError
 
 

@@ -11,9 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
-from sktip._utils.fitting import answers
+from sktip._maths.unit import unit_rows
 from sktip._utils.labels import check_labels, codes_of, unknown_labels
-from sktip._utils.prediction import unit_rows
 
 #: Names of the parts.
 PARTS = ("text", "means", "correction", "unlabeled")
@@ -27,10 +26,9 @@ class ExplanationMixin:
 
     classes_: NDArray[Any]
     text_features_: NDArray[Any] | None
-    _query_rows: Callable[[Any], NDArray[Any]]
+    _query_features: Callable[[Any], NDArray[Any]]
     _logit_function: Callable[[np.dtype], Callable[[NDArray[Any]], NDArray[Any]]]
 
-    @answers
     def explain(self, X: Any, labels: ArrayLike | None = None) -> Bunch:
         """Explain predictions: split logits into text, class means, correction and single shots.
 
@@ -73,7 +71,7 @@ class ExplanationMixin:
         sktip.inspection.CacheEvidenceDisplay : Plot the explanation of one query.
         """
         check_is_fitted(self)
-        queries = unit_rows(self._query_rows(X)).astype(np.float64, copy=False)
+        queries = unit_rows(self._query_features(X)).astype(np.float64, copy=False)
         logits = self._logit_function(np.dtype(np.float64))(queries)
         parts = {name: np.zeros_like(logits) for name in PARTS} | self._parts(queries, logits)
         if labels is None:

@@ -1,0 +1,143 @@
+"""The parts of docstrings that several classes share, each written once."""
+
+import inspect
+import re
+from typing import Any, TypeVar
+
+Class = TypeVar("Class", bound=type[Any])
+
+SHARED = {
+    "encoder": """\
+encoder : transformer, str or None, default=None
+    Encoder of the images and the class names, such as `CLIPFeatureTransformer`. A string is the
+    name of a CLIP: ``"ViT-B-32"`` means ``CLIPFeatureTransformer("ViT-B-32")``. If None, X is a
+    feature matrix.
+
+input : {"image", "features"}, default="image"
+    Whether X holds images or features of the `encoder`; not used without an `encoder`. With
+    features, the encoder is only used in `fit`, for the text features and the logit scale.""",
+    "classes": """\
+text_features : array-like of shape (C, d), default=None
+    Text features to use instead of the encoder's; `fit` normalises them. Rows follow the
+    classes, or the names if `class_names` is a sequence. Without `class_names`, integer labels
+    index the rows, and every row is a class.
+
+class_names : mapping or sequence of str, default=None
+    Names of the classes. If None, the labels are the names. A mapping gives a name to each
+    label; a label in it is a class even without images. A sequence is indexed by integer
+    labels, and every index is a class. If it contains all labels, it is matched by value, and
+    every name is a class. Otherwise it follows the sorted labels.
+
+templates : str, sequence of str, or mapping, default="a photo of a {}."
+    Prompt templates, with ``{}`` for the class name. The features of several templates are
+    averaged. A mapping gives each label its own templates.""",
+    "class_weight": """\
+class_weight : dict, "balanced" or None, default=None
+    Weight of each class, by label, which multiplies `sample_weight`. ``"balanced"`` gives all
+    classes with shots the same total weight.""",
+    "logit_scale": """\
+logit_scale : float, default=None
+    Scale s of CLIP's logits. If None, the model's own, or 100 without an encoder.""",
+    "fine_tuning": """\
+n_epochs : int, default=20
+    Number of passes over the shots in fine-tuning.
+
+learning_rate : float, default=1e-3
+    Initial learning rate of AdamW. It decreases to 0 along a cosine.
+
+weight_decay : float, default=0.01
+    Weight decay of AdamW.
+
+batch_size : int, default=256
+    Number of shots in each step of fine-tuning.""",
+    "device": """\
+device : str, default=None
+    Torch device of the computation. If None, CUDA if available, else the CPU. The encoder has
+    its own `device`.""",
+    "verbose": """\
+verbose : int, default=0
+    If positive, show a progress bar.""",
+    "classes_": """\
+classes_ : ndarray of shape (C,)
+    Class labels, sorted.""",
+    "cache_": """\
+cache_keys_ : ndarray of shape (m, d)
+    Features of the shots, in the order given to `fit`, without shots of weight 0. Unit rows
+    unless fine-tuned.
+
+cache_codes_ : ndarray of shape (m,), int
+    Class of each key, as an index into `classes_`.
+
+cache_weights_ : ndarray of shape (m,) or None
+    Weight of each key. None if the shots are not weighted.""",
+    "linear_": """\
+coef_ : ndarray of shape (C, d)
+    Weights of the logits ``f @ coef_.T + intercept_``, including the text prior.
+
+intercept_ : ndarray of shape (C,)
+    Intercepts of the logits.""",
+    "text_": """\
+text_features_ : ndarray of shape (C, d) or None
+    Unit-norm text features of the classes. None without a text prior.
+
+logit_scale_ : float
+    Scale s of CLIP's logits.""",
+    "fine_tuned_": """\
+loss_curve_ : list of float of length n_epochs
+    Mean training loss of each epoch. Only after fine-tuning.
+
+n_iter_ : int
+    Number of epochs. Only after fine-tuning.""",
+    "fitted_": """\
+n_features_in_ : int
+    Number of columns of X. Only if X is a feature matrix.
+
+feature_names_in_ : ndarray of shape (d,)
+    Column names of X. Only if X is a table of features with string column names.
+
+fitted_with_ : dict
+    Versions of sktip, its file format and its dependencies, and the encoder's model, at the
+    time of `fit`.""",
+    "shots": """\
+X : sequence of images of length m, or array-like of shape (m, d)
+    The shots: images if there is an `encoder` and ``input="image"``, else features.
+
+y : array-like of shape (m,)
+    Labels of the shots. Classes may have different numbers of shots.""",
+    "more_shots": """\
+X : sequence of images of length m, or array-like of shape (m, d)
+    More shots.
+
+y : array-like of shape (m,)
+    Labels of the shots, of known or new classes.
+
+classes : array-like of shape (n,), default=None
+    Further classes, which need not occur in `y`.""",
+    "groups": """\
+groups : array-like of shape (m,), default=None
+    Group of each shot, for example the video that a frame is from. Shots of a group are
+    held out together.""",
+    "fit_raises": """\
+ValueError
+    If X, y or a parameter is not valid. Nothing has been encoded then.
+
+ImageReadError
+    If an image cannot be read. The estimator stays as it was before the call.""",
+    "queries": """\
+X : sequence of images, or array-like of shape (n, d)
+    Images, or feature rows, as in `fit`. A row of zeros has a cosine of 0 with everything.""",
+}
+
+
+def with_shared_docs(cls: Class) -> Class:
+    """Replace lines of a class's docstrings that are the name of a part in braces by that part."""
+    methods = (getattr(item, "fn", item) for item in vars(cls).values())  # Of `available_if`.
+    for item in (cls, *filter(inspect.isfunction, methods)):
+        if item.__doc__:
+            item.__doc__ = re.sub(r"^( *)\{(\w+)\}$", _part, item.__doc__, flags=re.MULTILINE)
+    return cls
+
+
+def _part(found: re.Match[str]) -> str:
+    indent, name = found.groups()
+    return re.sub(r"^(?=.)", indent, SHARED[name], flags=re.MULTILINE)
