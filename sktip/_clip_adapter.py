@@ -38,7 +38,9 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
     ----------
     {encoder}
 
-    {classes}
+    {names}
+
+    {features}
 
     ratio : float, default=0.2
         Share r of the adapter's output in the mixed feature, from 0 (zero-shot CLIP) to 1.
@@ -128,10 +130,10 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
         self,
         encoder: Any = None,
         *,
-        input: Literal["image", "features"] = "image",
-        text_features: ArrayLike | None = None,
         class_names: Mapping | Sequence[str] | None = None,
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",
+        input: Literal["image", "features"] = "image",
+        text_features: ArrayLike | None = None,
         ratio: float = 0.2,
         logit_scale: float | None = None,
         n_views: int = 1,
@@ -144,10 +146,10 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
         verbose: int = 0,
     ):
         self.encoder = encoder
-        self.input = input
-        self.text_features = text_features
         self.class_names = class_names
         self.templates = templates
+        self.input = input
+        self.text_features = text_features
         self.ratio = ratio
         self.logit_scale = logit_scale
         self.n_views = n_views

@@ -11,17 +11,8 @@ SHARED = {
 encoder : transformer, str or None, default=None
     Encoder of the images and the class names, such as `CLIPFeatureTransformer`. A string is the
     name of a CLIP: ``"ViT-B-32"`` means ``CLIPFeatureTransformer("ViT-B-32")``. If None, X is a
-    feature matrix.
-
-input : {"image", "features"}, default="image"
-    Whether X holds images or features of the `encoder`; not used without an `encoder`. With
-    features, the encoder is only used in `fit`, for the text features and the logit scale.""",
-    "classes": """\
-text_features : array-like of shape (C, d), default=None
-    Text features to use instead of the encoder's; `fit` normalises them. Rows follow the
-    classes, or the names if `class_names` is a sequence. Without `class_names`, integer labels
-    index the rows, and every row is a class.
-
+    feature matrix.""",
+    "names": """\
 class_names : mapping or sequence of str, default=None
     Names of the classes. If None, the labels are the names. A mapping gives a name to each
     label; a label in it is a class even without images. A sequence is indexed by integer
@@ -31,6 +22,15 @@ class_names : mapping or sequence of str, default=None
 templates : str, sequence of str, or mapping, default="a photo of a {}."
     Prompt templates, with ``{}`` for the class name. The features of several templates are
     averaged. A mapping gives each label its own templates.""",
+    "features": """\
+input : {"image", "features"}, default="image"
+    Whether X holds images or features of the `encoder`; not used without an `encoder`. With
+    features, the encoder is only used in `fit`, for the text features and the logit scale.
+
+text_features : array-like of shape (C, d), default=None
+    Text features to use instead of the encoder's; `fit` normalises them. Rows follow the
+    classes, or the names if `class_names` is a sequence. Without `class_names`, integer labels
+    index the rows, and every row is a class.""",
     "class_weight": """\
 class_weight : dict, "balanced" or None, default=None
     Weight of each class, by label, which multiplies `sample_weight`. ``"balanced"`` gives all

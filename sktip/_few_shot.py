@@ -38,12 +38,12 @@ LARGE = 2**30
 
 @with_shared_docs
 class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier):
-    r"""The classifier to start with: learns from class names, shots and unlabelled images.
+    r"""Learns from a few labelled photos per class: the classifier to start with.
 
-    It guesses from the name of a class how its images look, and corrects the guess with the shots: the
-    labelled images. Images without labels, if there are any, improve it further, and tell how many of each
-    class there are. There is nothing to tune: `fit` chooses every weight on held-out shots. The result is
-    linear, so that the cost of a prediction does not depend on the number of shots.
+    It guesses from the name of a class how its photos look, and corrects the guess with yours. Photos
+    without labels, if there are any, improve it further, and tell how many of each class there are.
+    There is nothing to tune: `fit` chooses every weight on held-out photos. The result is linear, so that
+    the cost of a prediction does not depend on the number of labelled photos, the shots.
 
     Read more in the :ref:`User Guide <guide_few_shot>`.
 
@@ -51,7 +51,9 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
     ----------
     {encoder}
 
-    {classes}
+    {names}
+
+    {features}
 
     {class_weight}
 
@@ -120,21 +122,18 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
 
     Examples
     --------
-    Names alone, then unlabelled images, then a few shots:
-
-    >>> from sktip import CLIPFeatureTransformer, FewShotClassifier
+    >>> from sktip import FewShotClassifier
     >>> from sktip.datasets import load_digit_images
-    >>> images, names = load_digit_images(return_X_y=True)
-    >>> clip = CLIPFeatureTransformer("tiny")
-    >>> X = clip.transform(images[:600])
-    >>> clf = FewShotClassifier(
-    ...     clip, input="features", class_names=sorted(set(names)), templates="the digit {}"
-    ... )
-    >>> text = clf.fit().score(X[300:], names[300:600])
-    >>> pool = clf.fit(X_unlabeled=X[:300]).score(X[300:], names[300:600])
-    >>> shots = clf.fit(X[:40], names[:40], X_unlabeled=X[:300]).score(X[300:], names[300:600])
-    >>> text < pool < shots
+    >>> photos, labels = load_digit_images(return_X_y=True)
+    >>> clf = FewShotClassifier("tiny", templates="the digit {}").fit(photos[:60], labels[:60])
+    >>> clf.predict(photos[60:63]).tolist() == labels[60:63].tolist()
     True
+
+    Photos without labels, or without any labels at all:
+
+    >>> clf = clf.fit(photos[:60], labels[:60], X_unlabeled=photos[60:300])
+    >>> names = sorted(set(labels))
+    >>> clf = clf.set_params(class_names=names).fit(X_unlabeled=photos[:300])
     """
 
     _parameter_constraints: dict = {
@@ -154,20 +153,20 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         self,
         encoder: Any = None,
         *,
-        input: str = "image",
-        text_features: ArrayLike | None = None,
         class_names: Mapping | Sequence[str] | None = None,
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",
+        input: str = "image",
+        text_features: ArrayLike | None = None,
         class_weight: Mapping | str | None = None,
         priors: str | ArrayLike = "uniform",
         logit_scale: float | None = None,
         verbose: int = 0,
     ):
         self.encoder = encoder
-        self.input = input
-        self.text_features = text_features
         self.class_names = class_names
         self.templates = templates
+        self.input = input
+        self.text_features = text_features
         self.class_weight = class_weight
         self.priors = priors
         self.logit_scale = logit_scale

@@ -36,7 +36,9 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier)
     ----------
     {encoder}
 
-    {classes}
+    {names}
+
+    {features}
 
     alpha : "auto" or float, default="auto"
         Weight of the discriminants relative to the text prior. ``"auto"`` chooses it on held-out
@@ -150,20 +152,20 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier)
         self,
         encoder: Any = None,
         *,
-        input: Literal["image", "features"] = "image",
-        text_features: ArrayLike | None = None,
         class_names: Mapping | Sequence[str] | None = None,
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",
+        input: Literal["image", "features"] = "image",
+        text_features: ArrayLike | None = None,
         alpha: str | float = "auto",
         logit_scale: float | None = None,
         n_views: int = 1,
         random_state: int | np.random.RandomState | None = None,
     ):
         self.encoder = encoder
-        self.input = input
-        self.text_features = text_features
         self.class_names = class_names
         self.templates = templates
+        self.input = input
+        self.text_features = text_features
         self.alpha = alpha
         self.logit_scale = logit_scale
         self.n_views = n_views

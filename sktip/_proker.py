@@ -37,7 +37,9 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
     ----------
     {encoder}
 
-    {classes}
+    {names}
+
+    {features}
 
     beta : "auto" or float, default="auto"
         Sharpness of the kernel. ``"auto"`` is the published value, see Notes.
@@ -168,10 +170,10 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         self,
         encoder: Any = None,
         *,
-        input: Literal["image", "features"] = "image",
-        text_features: ArrayLike | None = None,
         class_names: Mapping | Sequence[str] | None = None,
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",
+        input: Literal["image", "features"] = "image",
+        text_features: ArrayLike | None = None,
         beta: str | float = "auto",
         lam: str | float = "auto",
         gamma: str | float = "auto",
@@ -183,10 +185,10 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         random_state: int | np.random.RandomState | None = None,
     ):
         self.encoder = encoder
-        self.input = input
-        self.text_features = text_features
         self.class_names = class_names
         self.templates = templates
+        self.input = input
+        self.text_features = text_features
         self.beta = beta
         self.lam = lam
         self.gamma = gamma

@@ -267,7 +267,9 @@ class TipAdapterClassifier(BaseCacheClassifier):
     ----------
     {encoder}
 
-    {classes}
+    {names}
+
+    {features}
 
     alpha : float, default=1.0
         Residual ratio: weight of the cache relative to the text prior. 0 is zero-shot CLIP.
@@ -355,10 +357,10 @@ class TipAdapterClassifier(BaseCacheClassifier):
         self,
         encoder: Any = None,
         *,
-        input: Literal["image", "features"] = "image",
-        text_features: ArrayLike | None = None,
         class_names: Mapping | Sequence[str] | None = None,
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",
+        input: Literal["image", "features"] = "image",
+        text_features: ArrayLike | None = None,
         alpha: float = 1.0,
         beta: float = 5.5,
         class_weight: Mapping | str | None = None,
@@ -374,10 +376,10 @@ class TipAdapterClassifier(BaseCacheClassifier):
         verbose: int = 0,
     ):
         self.encoder = encoder
-        self.input = input
-        self.text_features = text_features
         self.class_names = class_names
         self.templates = templates
+        self.input = input
+        self.text_features = text_features
         self.alpha = alpha
         self.beta = beta
         self.class_weight = class_weight

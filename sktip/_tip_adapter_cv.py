@@ -41,7 +41,9 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
     ----------
     {encoder}
 
-    {classes}
+    {names}
+
+    {features}
 
     alphas : array-like of shape (n_alphas,), default=None
         Residual ratios to try, not negative. If None, all alpha >= 0 are considered.
@@ -184,10 +186,10 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         self,
         encoder: Any = None,
         *,
-        input: Literal["image", "features"] = "image",
-        text_features: ArrayLike | None = None,
         class_names: Mapping | Sequence[str] | None = None,
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",
+        input: Literal["image", "features"] = "image",
+        text_features: ArrayLike | None = None,
         alphas: ArrayLike | None = None,
         betas: ArrayLike | None = None,
         scoring: Any = None,
@@ -205,10 +207,10 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         verbose: int = 0,
     ):
         self.encoder = encoder
-        self.input = input
-        self.text_features = text_features
         self.class_names = class_names
         self.templates = templates
+        self.input = input
+        self.text_features = text_features
         self.alphas = alphas
         self.betas = betas
         self.scoring = scoring
@@ -478,6 +480,8 @@ def score_of_logits(
 
 class KnownLogits(BaseCLIPClassifier):
     """A classifier with known logits, to pass to scikit-learn scorers."""
+
+    encoder: Any = None
 
     def __init__(self, logits: NDArray[Any], classes: NDArray[Any]):
         self.logits = logits

@@ -26,7 +26,9 @@ class ZeroShotClassifier(BaseCLIPClassifier):
     ----------
     {encoder}
 
-    {classes}
+    {names}
+
+    {features}
 
     {logit_scale}
 
@@ -70,17 +72,17 @@ class ZeroShotClassifier(BaseCLIPClassifier):
         self,
         encoder: Any = None,
         *,
-        input: Literal["image", "features"] = "image",
-        text_features: ArrayLike | None = None,
         class_names: Mapping | Sequence[str] | None = None,
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",
+        input: Literal["image", "features"] = "image",
+        text_features: ArrayLike | None = None,
         logit_scale: float | None = None,
     ):
         self.encoder = encoder
-        self.input = input
-        self.text_features = text_features
         self.class_names = class_names
         self.templates = templates
+        self.input = input
+        self.text_features = text_features
         self.logit_scale = logit_scale
 
     @_fit_context(prefer_skip_nested_validation=False)

@@ -93,22 +93,11 @@ def test_float32_stays_float32(problem):
     assert clf.coef_.dtype == clf.intercept_.dtype == clf.decision_function(X).dtype == np.float32
 
 
-def test_views_are_averaged(on_digits, clip, digits):
-    images, labels = digits
-    clf = on_digits(n_views=3, random_state=0).fit(images[:30], labels[:30])
-    assert clf.shots_.shape == (30, 128)
-    np.testing.assert_allclose(np.linalg.norm(clf.shots_, axis=1), 1, atol=1e-5)
-    again = on_digits(n_views=3, random_state=0).fit(images[:30], labels[:30])
-    np.testing.assert_array_equal(again.coef_, clf.coef_)
-    assert np.abs(clf.shots_ - clip.transform(images[:30])).max() > 0.01
-
-
 def test_a_class_without_shots_is_predicted_by_its_text_and_better_with_a_pool(features):
     X, y, W = features((6,) * 8, d=32)
     Q, asked, _ = features((40,) * 8, d=32)
     seen = y != 2
     labels_only = make(W).fit(X[seen], y[seen])
-    assert labels_only.class_counts_[2] == 0
     assert (labels_only.predict(Q[asked == 2]) == 2).mean() > 0.5
     pooled = make(W).fit(X[seen], y[seen], X_unlabeled=Q[::2])
     assert pooled.score(Q[1::2], asked[1::2]) >= labels_only.score(Q[1::2], asked[1::2])
@@ -145,7 +134,7 @@ def test_partial_fit_is_a_refit(problem, weighted):
         parts.partial_fit(X[rows], y[rows], X_unlabeled=more, sample_weight=own)
     np.testing.assert_allclose(parts.coef_, whole.coef_, atol=1e-9)
     np.testing.assert_allclose(parts.intercept_, whole.intercept_, atol=1e-9)
-    np.testing.assert_array_equal(parts.shots_, whole.shots_)
+    np.testing.assert_array_equal(parts._shots["features"], whole._shots["features"])
     # Only a pool, and only shots.
     parts = make(W).partial_fit(X_unlabeled=pool).partial_fit(X, y, sample_weight=weights)
     np.testing.assert_allclose(parts.coef_, whole.coef_, atol=1e-9)
@@ -162,7 +151,7 @@ def test_partial_fit_with_new_classes(on_digits, digit_features):
     parts.partial_fit(classes=whole.classes_, X_unlabeled=F[120:])
     parts.partial_fit(F[30:120], labels[30:120])
     np.testing.assert_array_equal(parts.classes_, whole.classes_)
-    np.testing.assert_array_equal(parts.shot_codes_, whole.shot_codes_)
+    np.testing.assert_array_equal(parts._shots["codes"], whole._shots["codes"])
     np.testing.assert_allclose(parts.decision_function(F), whole.decision_function(F), atol=1e-3)
 
 
@@ -173,7 +162,7 @@ def test_a_new_class_keeps_the_codes_of_shots(features):
     rows = np.stack(list(text.values()))
     clf = FewShotClassifier(class_names={name: name for name in "abcde"}, text_features=rows)
     clf.partial_fit(X, names[y]).partial_fit(classes=["c"])
-    assert clf.classes_[clf.shot_codes_].tolist() == names[y].tolist()
+    assert clf.classes_[clf._shots["codes"]].tolist() == names[y].tolist()
 
 
 # Weights.
@@ -187,7 +176,7 @@ def test_weights_are_repeats(problem, pool):
     weighted = make(W).fit(X, y, sample_weight=weights, X_unlabeled=unlabeled)
     repeated = make(W).fit(X.repeat(weights, axis=0), y.repeat(weights), X_unlabeled=unlabeled)
     np.testing.assert_allclose(weighted.coef_, repeated.coef_, atol=1e-6)
-    assert len(weighted.shots_) == np.count_nonzero(weights)
+    assert len(weighted._shots["features"]) == np.count_nonzero(weights)
 
 
 def test_a_shot_of_weight_0_is_not_even_read(on_digits, digits):
@@ -250,7 +239,7 @@ def test_parts_and_shots_add_up_to_the_logits(problem, shots, pool, text):
         asked = np.arange(7), np.searchsorted(clf.classes_, why.labels)
         one_by_one = (why.text + why.unlabeled)[asked] + why.prior + why.shots.sum(axis=1)
         np.testing.assert_allclose(one_by_one, logits(clf, Q)[asked], atol=1e-9)
-        assert why.shots.shape == (7, len(clf.shots_))
+        assert why.shots.shape == (7, len(clf._shots["features"]))
     np.testing.assert_array_equal(clf.explain(Q).labels, clf.predict(Q))
     if text and not pool:
         text_part = clf.text_weight_ * SCALE * Q @ W.T
@@ -373,8 +362,6 @@ def test_weights_without_shots_and_negative_class_weights(problem):
         make(W).fit(sample_weight=[1.0])
     with pytest.raises(ValueError, match="Negative class_weight: -1"):
         make(W, class_weight={2: -1.0}).fit(X, y)
-    with pytest.raises(ValueError, match="device='nowhere' is not"):
-        make(W, device="nowhere").fit(X, y).predict(X)
 
 
 # scikit-learn's tools.
@@ -537,7 +524,6 @@ def test_wrong_labels_are_found_and_count_little(features):
     assert (clean.label_beliefs_ > 0.9).mean() > 0.98
     right = np.setdiff1d(np.arange(len(y)), wrong)
     assert np.median(clf.label_beliefs_[wrong]) < 0.1 < 0.9 < clf.label_beliefs_[right].mean()
-    np.testing.assert_allclose(clf.class_counts_, np.bincount(given, clf.label_beliefs_), rtol=1e-9)
 
 
 def test_responsibilities_are_the_answers_of_unlabelled_images(problem):

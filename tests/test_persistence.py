@@ -292,7 +292,7 @@ class TestAnotherEncoder:
         changed_tiny(tmp_path, 0.01)
         other = CLIPFeatureTransformer(f"local-dir:{tmp_path}", device="cpu")
         # Their features of one picture are almost the same.
-        assert clf.encoder_probe_ @ fitted("tip", other).encoder_probe_ > 0.995
+        assert clf._encoder_probe @ fitted("tip", other)._encoder_probe > 0.995
         clf.set_params(encoder=other)
         with pytest.raises(ValueError, match="not the model .* and their weights differ"):
             clf.predict(digits[0][:3])

@@ -158,7 +158,7 @@ def test_a_rejecting_classifier_without_an_encoder_or_of_another_model(
     with pytest.raises(ValueError, match="RejectUnknown has no encoder.*make_pipeline"):
         predict_images(probe, images[:3])
     clf = RejectUnknown(TipAdapterClassifier(clip)).fit(images[:60], labels[:60])
-    clf.estimator_.encoder_probe_ = -clf.estimator_.encoder_probe_
+    clf.estimator_._encoder_probe = -clf.estimator_._encoder_probe
     with pytest.raises(ValueError, match="not the model that this TipAdapterClassifier was fitted"):
         predict_images(clf, images[:3])
 

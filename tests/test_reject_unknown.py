@@ -263,7 +263,7 @@ def test_empty_images_of_unknown_classes(X_unknown):
 def test_an_encoder_of_another_model(clip, digits):
     images, y = digits
     clf = RejectUnknown(TipAdapterClassifier(clip)).fit(images[:40], y[:40])
-    clf.estimator_.encoder_probe_ = -clf.estimator_.encoder_probe_
+    clf.estimator_._encoder_probe = -clf.estimator_._encoder_probe
     with pytest.raises(ValueError, match="not the model that this TipAdapterClassifier was fitted"):
         clf.predict(images[:3])
 

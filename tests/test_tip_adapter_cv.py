@@ -332,8 +332,8 @@ class TestImages:
         monkeypatch.setattr(
             TipAdapterClassifierCV,
             "_choose",
-            lambda self, queries, *rest, **others: (
-                seen.append(queries) or original(self, queries, *rest, **others)
+            lambda self, cache, views, queries, *rest, **others: (
+                seen.append(queries) or original(self, cache, views, queries, *rest, **others)
             ),
         )
         clone(clf).fit(images[:50], labels[:50])

@@ -5,52 +5,18 @@ import pytest
 from classifiers import CLASSIFIERS, make
 from sklearn.base import clone
 
-from sktip import CLIPFeatureTransformer, TipAdapterClassifier
+from sktip import CLIPFeatureTransformer
 from sktip._encoding.session import EncoderSession, open_encoder
-from sktip._utils.fitting import fits
-
-
-@pytest.fixture
-def looked_up(monkeypatch):
-    """Models that were looked up, one entry for each time."""
-    from sktip import _encoder
-
-    names, load = [], _encoder.load_clip
-    monkeypatch.setattr(
-        _encoder, "load_clip", lambda name, *rest: names.append(name) or load(name, *rest)
-    )
-    return names
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_a_model_is_looked_up_once_in_a_call(clip, digits, looked_up, name):
+def test_a_classifier_keeps_no_model(clip, digits, name):
     images, labels = digits
     clf = make(name, clone(clip)).fit(images[:30], labels[:30])
-    assert looked_up == ["tiny"]
     clf.predict(images[:3])
-    assert looked_up == ["tiny"] * 2
-    if hasattr(clf, "partial_fit"):
-        clf.partial_fit([*images[:2], images[0]], [*labels[:2], "a new one"])
-        assert looked_up == ["tiny"] * 3
     for value in vars(clf).values():
         inside = value.values() if isinstance(value, dict) else [value]
         assert not any(isinstance(one, EncoderSession) for one in inside)
-
-
-def test_a_method_that_another_one_calls_shares_it(clip, digits, looked_up):
-    class Twice(TipAdapterClassifier):
-        @fits
-        def fit(self, X, y):
-            super().fit(X, y)
-            self.n_right_ = (self.predict(X) == y).sum()
-            return self.partial_fit(X, y)
-
-    images, labels = digits
-    clf = Twice(clone(clip)).fit(images[:30], labels[:30])
-    assert looked_up == ["tiny"]
-    assert clf.n_right_ > 3
-    assert len(clf.cache_keys_) == 60
-    assert "_call" not in vars(clf)
 
 
 def test_features_are_the_mean_of_views(digits):

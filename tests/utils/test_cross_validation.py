@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sktip import TipAdapterClassifierCV
-from sktip._utils.cross_validation import splits_of
+from sktip._tip_adapter_cv import splits_of
 
 Y = np.repeat([0, 1, 2], 4)
 FOLDS = [
