@@ -385,7 +385,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         if _is_empty(X) and _is_empty(y):
             for name, given in (("sample_weight", sample_weight), ("groups", groups)):
                 if not _is_empty(given):
-                    raise ValueError(f"{name} was passed without shots; pass X and y.")
+                    raise ValueError(f"there are no shots for {name}; pass X and y.")
             return None
         if X is None:
             raise ValueError("y was passed without X; pass the shots as X.")
@@ -402,7 +402,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
             if first and shots is not None and isinstance(X, np.ndarray):
                 if X.shape[1] != shots.X.shape[1]:
                     raise ValueError(
-                        f"there are {X.shape[1]} features, but X has {shots.X.shape[1]}."
+                        f"X has {X.shape[1]} features, but the shots have {shots.X.shape[1]}."
                     )
                 known = shots.feature_names
                 if names is not None and known is not None and list(names) != list(known):

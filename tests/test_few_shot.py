@@ -358,7 +358,7 @@ def test_nothing_to_learn_from(arguments, message):
 
 def test_weights_without_shots_and_negative_class_weights(problem):
     X, y, W, _ = problem
-    with pytest.raises(ValueError, match="sample_weight was passed without shots"):
+    with pytest.raises(ValueError, match="no shots for sample_weight"):
         make(W).fit(sample_weight=[1.0])
     with pytest.raises(ValueError, match="Negative class_weight: -1"):
         make(W, class_weight={2: -1.0}).fit(X, y)
