@@ -7,6 +7,7 @@ from . import inspection as inspection
 from . import model_selection as model_selection
 from . import prompts as prompts
 from . import utils as utils
+from ._back_off import BackOff as BackOff
 from ._batch.predict import predict_images as predict_images
 from ._clip_adapter import CLIPAdapterClassifier as CLIPAdapterClassifier
 from ._encoder import CLIPFeatureTransformer as CLIPFeatureTransformer

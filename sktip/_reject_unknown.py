@@ -1,27 +1,23 @@
 """RejectUnknown: a classifier that rejects images whose score is below a threshold."""
 
-import copy
 from collections.abc import Iterable
 from numbers import Real
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context
+from sklearn.base import _fit_context
 from sklearn.metrics import roc_auc_score, roc_curve
-from sklearn.utils import Tags, _safe_indexing, check_array, gen_batches, get_tags
+from sklearn.utils import _safe_indexing, check_array, gen_batches
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _num_samples, check_is_fitted, has_fit_parameter
+from sklearn.utils.validation import _num_samples, has_fit_parameter
 
 from sktip._base import BaseCLIPClassifier
-from sktip._encoding.session import open_encoder
 from sktip._images.pictures import looks_like_images
 from sktip._maths.known_scores import Scores, known_scores, score_by
 from sktip._maths.unit import unit_norm
-from sktip._split_encoder import parts_of, takes_images
-from sktip._utils.doc_links import DocumentedMixin
-from sktip._utils.fitted_with import check_same_model
+from sktip._meta import BaseMetaClassifier
 from sktip._utils.labels import check_groups, label_of_unknown, type_with
 from sktip.model_selection._cross_fit import (
     as_samples,
@@ -42,7 +38,7 @@ def _estimator_has(name: str) -> Any:
     return lambda self: hasattr(getattr(self, "estimator_", self.estimator), name)
 
 
-class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class RejectUnknown(BaseMetaClassifier):
     r"""Reject images that show none of the known classes.
 
     A classifier always predicts one of its classes, whatever the image shows. This meta-estimator
@@ -262,11 +258,7 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
         self.classes_, self.unknown_label_ = fitted.classes_, unknown_label
         self.text_features_, self.criterion_, self.scales_ = text, criterion, scales
         self.held_out_scores_, self.threshold_ = known, threshold
-        for name in ("n_features_in_", "feature_names_in_"):
-            if hasattr(self, name):
-                delattr(self, name)
-            if encoder is None and hasattr(fitted, name):
-                setattr(self, name, getattr(fitted, name))
+        self._assign_columns(encoder)
         return self
 
     def predict(self, X: Any) -> NDArray:
@@ -352,16 +344,6 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
         rows = self._rows(X)
         return self.estimator_.decision_function(rows)
 
-    def _rows(self, X: Any) -> Any:
-        check_is_fitted(self)
-        X = as_samples(X, self.estimator)
-        if not takes_images(self.estimator):
-            return X
-        encoder, _ = parts_of(self.estimator)
-        session = open_encoder(encoder)
-        check_same_model(self, session, encoder)
-        return session.features(X)
-
     def _scores(self, rows: Any) -> NDArray[np.float64]:
         scores = _mean_scores(self.estimators_, rows, self.text_features_)
         return score_by(self.criterion_, scores, self.scales_)
@@ -394,19 +376,6 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
         pairs = ([score_by(name, part, scales) for part in (held_out, unknown)] for name in names)
         areas = [roc_auc_score(is_known, np.concatenate(pair)) for pair in pairs]
         return names[int(np.argmax(areas))]
-
-    def __sktip_split__(self) -> tuple[Any, Any]:
-        """Return the encoder, and a copy that takes features: see `split_encoder`."""
-        encoder, classifier = parts_of(self.estimator)
-        return encoder, copy.copy(self).set_params(estimator=classifier)
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags = get_tags(self.estimator).classifier_tags
-        # A Pipeline does not say so if its first step takes images.
-        first = parts_of(self.estimator)[0] if takes_images(self.estimator) else self.estimator
-        tags.input_tags = get_tags(first).input_tags
-        return tags
 
 
 def _scores_of(model: Any, rows: Any, text: NDArray | None) -> Scores:
