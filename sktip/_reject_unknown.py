@@ -16,7 +16,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted, has_fit_para
 
 from sktip._base import BaseCLIPClassifier
 from sktip._encoding.session import open_encoder
-from sktip._images.pictures import looks_like_images
+from sktip._images.inputs import looks_like_images
 from sktip._maths.known_scores import Scores, known_scores, score_by
 from sktip._maths.unit import unit_norm
 from sktip._split_encoder import parts_of, takes_images

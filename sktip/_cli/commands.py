@@ -14,8 +14,8 @@ from sktip._cli.models import check_suffix, load_model, save_model
 from sktip._encoder import CLIPFeatureTransformer, defaults_of_the_machine
 from sktip._split_encoder import split_encoder
 from sktip._utils.output_files import check_output, is_standard_output
+from sktip._utils.text import printable
 from sktip.datasets import load_image_folder, load_image_table
-from sktip.datasets._walk import printable
 from sktip.prompts import read_descriptions
 
 DONE, FAILED, SOME_UNREAD, INTERRUPTED, UNHEARD = 0, 1, 3, 130, 141
