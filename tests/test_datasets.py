@@ -736,18 +736,6 @@ class TestImageTable:
         assert data.data.tolist() == [str(photos / "deep/3.png")]
         assert data.target.astype(int).tolist() == [0]
 
-    def test_into_a_classifier(self, clip, digits, tmp_path):
-        images, labels = digits
-        rows = ["path,label"]
-        for index in range(60):
-            write_image(tmp_path / f"{index}.png", images[index])
-            rows.append(f"{index}.png,{labels[index]}")
-        write_text(tmp_path / "labels.csv", "\n".join(rows))
-        X, y = load_image_table(tmp_path / "labels.csv", return_X_y=True)
-        clf = TipAdapterClassifier(clip).fit(X, y)
-        expected = TipAdapterClassifier(clip).fit(list(images[:60]), labels[:60])
-        assert clf.predict(images[60:]).tolist() == expected.predict(images[60:]).tolist()
-
     @pytest.mark.parametrize(
         ("content", "message"),
         [

@@ -63,7 +63,7 @@ def test_a_folder_with_a_damaged_file(clf, photos, tmp_path, digits):
         r"\('.*1.7.png'\): not an image in a supported format",
         messages[0],
     )
-    assert messages[1].endswith("files that are not images: 1 .txt.")
+    assert messages[1].endswith("1 files that are not images: '1/notes.txt'.")
 
     assert [os.path.relpath(path, photos) for path in answers.path] == [
         os.path.join(f"{index // 5}", f"{index}.png")

@@ -102,7 +102,7 @@ def _photos(args: argparse.Namespace) -> Any:
     if not os.path.exists(args.photos):
         raise FileNotFoundError(f"{args.photos}: no such folder or CSV file.")
     if os.path.isdir(args.photos):
-        return load_image_folder(args.photos)
+        return load_image_folder(args.photos, levels=args.levels)
     return load_image_table(
         args.photos, path_column=args.path_column, label_column=args.label_column
     )

@@ -1,7 +1,6 @@
 """One image as an upright RGB picture: its mode, orientation and transparency, opened by sktip or by the caller."""
 
 import io
-import logging
 import re
 import struct
 import sys
@@ -15,7 +14,7 @@ from fuzz_files import mutated, plain_pillow
 from hypothesis import given
 from hypothesis import strategies as st
 from image_files import exif, picture, png, saved, tiff, whole_files
-from PIL import Image, ImageFile, PngImagePlugin
+from PIL import Image
 
 from sktip import CLIPFeatureTransformer
 from sktip._images.rgb import to_rgb
@@ -326,23 +325,6 @@ class TestWarningsOfPillow:
             encoder(on_error="nan").transform(contents)
         assert [warning.filename for warning in heard] == [__file__]
 
-    @pytest.mark.filterwarnings("ignore")
-    def test_nothing_global_is_changed(self, contents, monkeypatch):
-        """Neither afterwards nor while a file is decoded."""
-        encoder().transform([picture()])
-        before, load, n_seen = state(), ImageFile.ImageFile.load, 0
-
-        def watching(image):
-            nonlocal n_seen
-            assert state() == before
-            n_seen += 1
-            return load(image)
-
-        monkeypatch.setattr(ImageFile.ImageFile, "load", watching)
-        encoder(on_error="nan", n_jobs=4).transform(contents)
-        assert n_seen > 20
-        assert state() == before
-
     def test_a_warning_that_is_an_error_says_so(self, clip):
         odd = saved(picture().convert("RGB"), "JPEG", exif=CORRUPT_EXIF)
         bomb = png(10_000, 10_000, 8, 0, b"")
@@ -372,14 +354,3 @@ class TestWarningsOfPillow:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             assert rgb(None, content).shape == (32, 48, 3)
-
-
-def state():
-    """Everything of the process that decoding could be tempted to change."""
-    loggers = [logging.getLogger(name) for name in ("PIL", "PIL.TiffImagePlugin", "py.warnings")]
-    return (
-        *(id(warnings.filters), list(warnings.filters), warnings.showwarning, warnings.warn),
-        *([(log.level, log.disabled, list(log.filters), list(log.handlers)) for log in loggers],),
-        *(Image.MAX_IMAGE_PIXELS, Image.WARN_POSSIBLE_FORMATS, ImageFile.LOAD_TRUNCATED_IMAGES),
-        *(PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY),
-    )
