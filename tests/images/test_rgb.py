@@ -296,7 +296,8 @@ def test_any_mixture_is_as_each_alone(tmp_path_factory, items, n_jobs, batch_siz
 def contents():
     """Files that cause one warning each, and two bombs."""
     # Every seventh case is a TIFF.
-    contents = [mutated(whole_files(), case)[1] for case in range(5, 1400, 7)]
+    files = whole_files()
+    contents = [mutated(files, case)[1] for case in range(5, 1400, 7)]
     too_many = tiff({256: (4, 4), 257: (4, 4), 277: (4, 60_000)}, b"", 273)
     return [
         *contents, too_many, png(10_000, 10_000, 8, 0, b""), png(10_001, 10_000, 8, 0, b""),
