@@ -12,7 +12,7 @@ model that comes with sktip. It was not trained on these pictures. Nothing is do
 # -----------------
 # The drawings are arrays of pixels. Paths, PIL images and the bytes of files work too.
 
-from sktip import CLIPFeatureTransformer, FewShotClassifier
+from sktip import FewShotClassifier
 from sktip.datasets import load_drawings
 
 drawings = {
@@ -22,8 +22,7 @@ drawings = {
     "clothing": ["shirt", "dress", "socks"],
 }
 photos, labels = load_drawings(drawings, return_X_y=True)
-clip = CLIPFeatureTransformer("tiny")  # for photos: "ViT-B-32"
-clf = FewShotClassifier(clip).fit(photos, labels)
+clf = FewShotClassifier("tiny").fit(photos, labels)  # for photos: "ViT-B-32"
 new = load_drawings(["tractor", "peacock", "coat", "kiwifruit"])
 print(clf.predict(new.data))
 

@@ -80,11 +80,6 @@ def test_images_where_features_are_expected(clip, paths, arrays):
             own.predict(X)
 
 
-def test_a_model_name_is_no_encoder():
-    with pytest.raises(ValueError, match=r"pass encoder=CLIPFeatureTransformer\('ViT-B-32'\)"):
-        TipAdapterClassifier("ViT-B-32").fit(["a.png", "b.png"], ["a", "b"])
-
-
 def test_missing_texts_are_named(clip, paths):
     encoder = CLIPFeatureTransformer("tiny", device="cpu", on_error="nan")
     columns = [pd.Series([paths[0], None], dtype="string")]
