@@ -144,7 +144,7 @@ def load_image_folder(
     listing = list_folder(root)
     inner = [] if levels is not None else _inner_folders(listing)
     folders = class_folders(listing, None if levels == "all" else int(levels or 1))
-    nodes = sorted({folder[:depth] for folder in folders for depth in range(1, len(folder) + 1)})
+    nodes = sorted({own[:depth] for own in set(folders) for depth in range(1, len(own) + 1)})
     names = _names(nodes)
     target = np.array([names[folder] for folder in folders])
     target_names = np.unique(target)
@@ -182,10 +182,11 @@ def class_folders(listing: Listing, levels: int | None) -> list[Folder]:
             "the labels are in a CSV file, use load_image_table. Photos without labels are for X_unlabeled of "
             "FewShotClassifier.fit."
         )
-    depths = slice(levels)
-    folders = [tuple(map(composed, listing.parts(path)[:-1][depths])) for path in listing.images]
-    holds_images = {folder[:depth] for folder in folders for depth in range(len(folder) + 1)}
-    found = {tuple(map(composed, listing.parts(path)[depths])) for path in listing.folders[1:]}
+    class_of = {
+        path: tuple(map(composed, listing.parts(path)[:levels])) for path in listing.folders[1:]
+    }
+    folders = [class_of[os.path.dirname(path)] for path in listing.images]
+    found = set(class_of.values())
     if not found:
         raise ValueError(f"{root} has no class folders. {layout}{skipped}")
     top = sorted({folder[0] for folder in found})
@@ -194,7 +195,8 @@ def class_folders(listing: Listing, levels: int | None) -> list[Folder]:
             f"{root} has folders of the parts of a data set, {some(top)}, not of classes; pass one part: "
             f"{os.path.join(root, top[0])}. {layout}"
         )
-    empty = sorted("/".join(folder) for folder in found - holds_images)
+    hold_images = {folder[:depth] for folder in set(folders) for depth in range(len(folder) + 1)}
+    empty = sorted("/".join(folder) for folder in found - hold_images)
     if empty:
         raise ValueError(
             f"{len(empty):,} class folders in {root} have no images: {some(empty)}. Add images, or remove the "
@@ -205,8 +207,8 @@ def class_folders(listing: Listing, levels: int | None) -> list[Folder]:
 
 def _inner_folders(listing: Listing) -> list[str]:
     """Folders inside of class folders that hold images, when the outermost folder is the class."""
-    found = {"/".join(listing.parts(path)[:-1]) for path in listing.images}
-    return sorted(folder for folder in found if "/" in folder)
+    found = {os.path.dirname(path) for path in listing.images}
+    return sorted("/".join(listing.parts(path)) for path in found if len(listing.parts(path)) > 1)
 
 
 def _names(folders: Iterable[Folder]) -> dict[Folder, str]:
