@@ -813,8 +813,9 @@ class TestDrawings:
             load_drawings(["owl", "kiwi"])
         with pytest.raises(ValueError, match="no drawing in an empty list"):
             load_drawings([])
-        with pytest.raises(TypeError, match=r"names is one string, 'owl'; pass a list: \['owl'\]"):
-            load_drawings("owl")
+        for names in ("owl", {"bird": "owl"}):
+            with pytest.raises(TypeError, match=r"one string, 'owl', for a list; pass \['owl'\]"):
+                load_drawings(names)
         monkeypatch.setitem(sys.modules, "resvg_py", None)
         with pytest.raises(ImportError, match=r"needs resvg_py. Run: pip install .sktip.examples"):
             load_drawings(["owl"])

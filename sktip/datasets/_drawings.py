@@ -156,12 +156,11 @@ def _chosen(
     names: Iterable[str] | Mapping[str, Iterable[str]], emoji: list[dict[str, Any]]
 ) -> list[tuple[str, dict[str, Any]]]:
     """Label and emoji of each name."""
-    if isinstance(names, str):
-        raise TypeError(f"names is one string, {names!r}; pass a list: [{names!r}].")
-    if isinstance(names, Mapping):
-        pairs = [(label, name) for label, own in names.items() for name in own]
-    else:
-        pairs = [(name, name) for name in names]
+    named = names if isinstance(names, Mapping) else {None: names}
+    for own in named.values():
+        if isinstance(own, str):
+            raise TypeError(f"names has one string, {own!r}, for a list; pass [{own!r}].")
+    pairs = [(label or name, name) for label, own in named.items() for name in own]
     # The last to count are names of faces, such as "fox": Unicode has no other fox. The first are Unicode's
     # names: "rabbit" is the animal, not its face.
     known = {item["name"].lower().removesuffix(" face"): item for item in emoji}
