@@ -9,7 +9,7 @@ for each photo, and a CSV file. Then look at the photos with the lowest confiden
 # %%
 # Photos in folders
 # -----------------
-# The labelled photos are in one folder per class, some of them in subfolders.
+# The labelled photos are in one folder per class, in subfolders that say nothing of the class: ``levels=1``.
 
 import os
 import warnings
@@ -33,7 +33,7 @@ for number in (150, 250):
     with open(os.path.join(home.name, f"new/{number // 100}/{number}.png"), "wb") as file:
         file.write(b"cut off")
 
-photos = load_image_folder(os.path.join(home.name, "photos"))
+photos = load_image_folder(os.path.join(home.name, "photos"), levels=1)
 print(photos.DESCR.replace(home.name, ""))
 
 # %%

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -73,6 +74,13 @@ def test_fit_and_predict_as_commands(home, tmp_path):
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: ")
     assert "answers.csv already exists" in done.stderr
+
+
+def test_classes_in_nested_folders(home, tmp_path, capsys):
+    shutil.copytree(home / "photos", tmp_path / "photos/digit")
+    fit = ["fit", f"{tmp_path}/photos", "--output", f"{tmp_path}/model.skops", *TINY]
+    assert main([*fit, "--levels", "2"]) == 0
+    assert "of 3 classes" in capsys.readouterr().out
 
 
 def test_a_photo_that_cannot_be_read(home, tmp_path, capsys):

@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from sktip._encoding.session import EncoderSession, open_encoder
-from sktip._images.pictures import as_image_list, describe
+from sktip._images.folders import list_images
+from sktip._images.inputs import as_image_list, describe
 from sktip._split_encoder import split_encoder
+from sktip._utils.bunch import ShortBunch
 from sktip._utils.feature_names import with_feature_names
 from sktip._utils.fitted_with import check_same_model
 from sktip._utils.output_files import check_output, write_file
+from sktip._utils.text import printable
 from sktip._utils.warn import warn
-from sktip.datasets._walk import LeftOut, find_images, printable
 from sktip.exceptions import ImageReadError
 
 #: Number of images whose features are held at a time.
@@ -34,7 +35,7 @@ def predict_images(
     *,
     overwrite: bool = False,
     verbose: int = 1,
-) -> Bunch:
+) -> ShortBunch:
     """Classify a folder of images, and write the predictions to a CSV file.
 
     An image that cannot be read gets a row with an error, and the others are still predicted; `predict`
@@ -133,7 +134,8 @@ def predict_images(
     encoder, classifier = split_encoder(estimator)
     session = replace(open_encoder(encoder), verbose=verbose)
     check_same_model(classifier, session, encoder)
-    listed = _listed(images)
+    is_folder = isinstance(images, str | os.PathLike)
+    listed = list_images(images) if is_folder else as_image_list(images)
     answers: dict[str, list] = {name: [] for name in COLUMNS}
     for block in _blocks(session, classifier, listed):
         for name, values in block.items():
@@ -142,31 +144,9 @@ def predict_images(
         write_file(output, _lines(answers), overwrite=overwrite)
     _warn_of_errors(answers, listed)
     types = {"probability": np.float64}
-    return Bunch(
+    return ShortBunch(
         **{name: np.array(values, types.get(name, object)) for name, values in answers.items()}
     )
-
-
-def _listed(images: Any) -> Sequence[Any]:
-    """List of the images; a folder is listed, with one warning about files that are skipped."""
-    if not isinstance(images, str | os.PathLike):
-        return as_image_list(images)
-    folder, left_out = os.path.abspath(os.path.expanduser(images)), LeftOut()
-    if not os.path.exists(folder):
-        raise FileNotFoundError(f"{printable(folder)}: no such folder.")
-    if not os.path.isdir(folder):
-        raise NotADirectoryError(
-            f"{printable(folder)} is not a folder; for a single image, pass a list: [path]."
-        )
-    paths = find_images(folder, left_out)
-    reasons = str(left_out)
-    if not paths:
-        raise ValueError(
-            f"{printable(folder)} contains no images{f' ({reasons})' if reasons else ''}."
-        )
-    if reasons:
-        warn(f"Skipped in {printable(folder)}: {reasons}.")
-    return paths
 
 
 def _blocks(

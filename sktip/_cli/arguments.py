@@ -67,6 +67,12 @@ def parser() -> argparse.ArgumentParser:
     )
     fit.add_argument("--descriptions", metavar="JSON", help="file with descriptions of each class")
     fit.add_argument(
+        "--levels",
+        type=lambda text: text if text == "all" else int(text),
+        metavar="N",
+        help="how many folders deep the class folders are; all for the folder of each photo (default: 1)",
+    )
+    fit.add_argument(
         "--path-column", default="path", metavar="NAME", help="column of paths in a CSV file"
     )
     fit.add_argument(

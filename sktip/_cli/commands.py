@@ -14,8 +14,8 @@ from sktip._cli.models import check_suffix, load_model, save_model
 from sktip._encoder import CLIPFeatureTransformer, defaults_of_the_machine
 from sktip._split_encoder import split_encoder
 from sktip._utils.output_files import check_output, is_standard_output
+from sktip._utils.text import printable
 from sktip.datasets import load_image_folder, load_image_table
-from sktip.datasets._walk import printable
 from sktip.prompts import read_descriptions
 
 DONE, FAILED, SOME_UNREAD, INTERRUPTED, UNHEARD = 0, 1, 3, 130, 141
@@ -102,7 +102,7 @@ def _photos(args: argparse.Namespace) -> Any:
     if not os.path.exists(args.photos):
         raise FileNotFoundError(f"{args.photos}: no such folder or CSV file.")
     if os.path.isdir(args.photos):
-        return load_image_folder(args.photos)
+        return load_image_folder(args.photos, levels=args.levels)
     return load_image_table(
         args.photos, path_column=args.path_column, label_column=args.label_column
     )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sktip._encoder import CLIPFeatureTransformer
 from sktip._encoding.session import open_encoder
-from sktip._images.pictures import describe
+from sktip._images.inputs import describe
 from sktip.distributed._columns import images_in, path_column, text_column, with_columns
 from sktip.distributed._ray import check_ray
 from sktip.exceptions import ImageReadError
