@@ -162,7 +162,7 @@ def test_memory_beyond_the_features_does_not_grow_with_them():
         ({"class_names": ["a", "b"]}, "but text_features was not passed"),
         (
             {"class_names": ["a", "b"], "text_features": np.eye(3, 8)},
-            "2 names, but text_features has 3 rows",
+            "text_features has 3 rows for 2 classes",
         ),
         (
             {

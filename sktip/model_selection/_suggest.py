@@ -12,7 +12,7 @@ from sklearn.utils import check_array, check_random_state, gen_batches
 from sktip._few_shot import FewShotClassifier
 from sktip._images.pictures import looks_like_images
 from sktip._maths.unit import unit_norm
-from sktip._utils.labels import check_labels, codes_of, unknown_labels
+from sktip._utils.labels import check_labels, unknown_labels
 
 #: Size of the random sample: 5,000 images, or 5 per chosen image if that is more.
 MOST_ROWS, ROWS_PER_SHOT = 5000, 5
@@ -159,23 +159,14 @@ def _classifier(
             # The user knows that there is no text.
             warnings.filterwarnings("ignore", "neither `encoder` nor")
             return FewShotClassifier().fit(labelled, labels, X_unlabeled=sample)
-    if class_names is not None:
-        names = check_labels(list(class_names), "class_names")
-        order = np.argsort(names)
-        if labels is not None:
-            unknown = unknown_labels(labels, names)
-            if unknown:
-                raise ValueError(
-                    f"y holds the label {unknown[0]!r}, which is not in class_names; add it."
-                )
-            labels = order[codes_of(labels, names[order])]
-        if len(names) != len(np.asarray(text_features)):
+    if class_names is not None and labels is not None:
+        unknown = unknown_labels(labels, class_names)
+        if unknown:
             raise ValueError(
-                f"class_names has {len(names)} names, but text_features has {len(np.asarray(text_features))} "
-                "rows; pass one name per row."
+                f"y holds the label {unknown[0]!r}, which is not in class_names; add it."
             )
-    given = (None, None) if labels is None else (labelled, labels)
-    return FewShotClassifier(text_features=text_features).fit(*given, X_unlabeled=sample)
+    clf = FewShotClassifier(text_features=text_features, class_names=class_names)
+    return clf.fit(None if labels is None else labelled, labels, X_unlabeled=sample)
 
 
 def _looks_and_classes(X: NDArray, classifier: FewShotClassifier | None) -> NDArray[np.float32]:
