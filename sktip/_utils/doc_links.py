@@ -9,7 +9,8 @@ def address() -> str:
         urls = metadata("sktip").get_all("Project-URL", [])
     except PackageNotFoundError:
         urls = []
-    return dict(url.split(", ", 1) for url in urls).get("Documentation", "").rstrip("/")
+    named: dict[str, str] = dict(url.split(", ", 1) for url in urls)
+    return named.get("Documentation", "").rstrip("/")
 
 
 class DocumentedMixin:

@@ -129,13 +129,13 @@ def cross_fit(
         for name, values in fit_params.items()
         if values is not None and has_fit_parameter(estimator, name)
     }
+    labels = np.unique(y)
     for rows, held_out in splits:
-        fitted, known = None, []
+        fitted = None
         if len(rows):
             own = {name: values[rows] for name, values in given.items()}
             fitted = clone(estimator).fit(_safe_indexing(X, rows), y[rows], **own)
-            known = fitted.classes_
-        missing = unknown_labels(y[held_out], known)
+        missing = unknown_labels(labels, [] if fitted is None else fitted.classes_)
         if missing:
             raise ValueError(
                 f"all shots of the classes {missing[:5]} ({len(missing)} in all) are in one fold, and "

@@ -122,9 +122,15 @@ def suggest_shots(
     n_rows = max(MOST_ROWS, ROWS_PER_SHOT * int(n))
     sample = np.sort(rng.permutation(len(X))[:n_rows])
     classifier = _classifier(X[sample], labelled, y, text_features, class_names)
-    rows = _looks_and_classes(X[sample], classifier)
-    known = _looks_and_classes(labelled, classifier)
+    rows, known = (_with_classes(part, classifier) for part in (X[sample], labelled))
     return sample[_representatives(rows, known, int(n))]
+
+
+def _with_classes(X: NDArray, classifier: FewShotClassifier | None) -> NDArray[np.float32]:
+    """Append the square roots of the probabilities to unit features."""
+    if classifier is None or not len(X):
+        return X
+    return np.concatenate([X, np.sqrt(classifier.predict_proba(X), dtype=np.float32)], axis=1)
 
 
 def _features(X: Any, name: str, width: int | None = None) -> NDArray[np.float32]:
@@ -169,27 +175,17 @@ def _classifier(
     return clf.fit(None if labels is None else labelled, labels, X_unlabeled=sample)
 
 
-def _looks_and_classes(X: NDArray, classifier: FewShotClassifier | None) -> NDArray[np.float32]:
-    """Append the square roots of the probabilities to unit features."""
-    if classifier is None or not len(X):
-        width = 0 if classifier is None else len(classifier.classes_)
-        return np.concatenate([X, np.empty((len(X), width), np.float32)], axis=1)
-    roots = np.sqrt(classifier.predict_proba(X))
-    return np.concatenate([X, roots.astype(np.float32)], axis=1)
-
-
 def _representatives(
     rows: NDArray[np.float32], known: NDArray[np.float32], n: int
 ) -> NDArray[np.intp]:
     """Choose n rows greedily, so that each row has a similar one among them or the `known`."""
-    chosen: list[int] = []
-    nearest = np.full(len(rows), -np.inf, np.float32)
-    for start in range(0, len(known), BLOCK):
-        similar = known[start : start + BLOCK] @ rows.T
-        np.maximum(nearest, similar.max(axis=0), out=nearest)
-    if not len(known):
+    if len(known):
+        chosen: list[int] = []
+        blocks = gen_batches(len(known), BLOCK)
+        nearest = np.max([(known[block] @ rows.T).max(axis=0) for block in blocks], axis=0)
+    else:
         # Start with the row that is most similar to all rows.
-        chosen.append(int((rows @ rows.sum(axis=0)).argmax()))
+        chosen = [int((rows @ rows.sum(axis=0)).argmax())]
         nearest = rows @ rows[chosen[0]]
 
     def gains_of(candidates: Any) -> NDArray[np.float32]:

@@ -1,8 +1,5 @@
 """Every warning points at the user's line, whatever is in between."""
 
-import subprocess
-import sys
-import textwrap
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -84,25 +81,6 @@ def test_where_there_is_no_line_of_the_user():
 
     (file,) = warned_at(run)
     assert Path(file).is_relative_to(PACKAGE)
-
-
-def test_in_workers(tmp_path):
-    """Printed by a worker: a line of the package, not one in the depths of joblib."""
-    program = textwrap.dedent("""
-        import joblib, numpy as np
-        from sklearn.model_selection import cross_val_score
-        from sktip import TipAdapterClassifier
-        X, y = np.eye(6, 4) + 0.1, [0, 1, 0, 1, 0, 1]
-        with joblib.parallel_backend("loky", n_jobs=2):
-            cross_val_score(TipAdapterClassifier(), X, y, cv=2)
-    """)
-    # In another folder, since a folder named sktip next to the program would be imported first.
-    run = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True, text=True
-    )
-    places = [line for line in run.stderr.splitlines() if "neither `encoder`" in line]
-    assert places
-    assert all(line.startswith(str(PACKAGE)) for line in places)
 
 
 def test_a_users_folder_called_sktip(tmp_path):
