@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax, softmax
 from sklearn.base import clone
 
-from sktip._utils import prediction
+from sktip._maths import unit
 
 every_classifier = pytest.mark.parametrize("name", CLASSIFIERS)
 NAMES_AND_TYPES = [(name, (np.float32, np.float64)[i % 2]) for i, name in enumerate(CLASSIFIERS)]
@@ -30,7 +30,8 @@ def fitted(name, features, prior="text", dtype=np.float64, **parameters):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks of 64 queries."""
-    monkeypatch.setattr(prediction, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(unit, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(unit, "MIN_ROWS", 64)
 
 
 @pytest.mark.parametrize(("name", "dtype"), NAMES_AND_TYPES)
@@ -58,13 +59,13 @@ def test_the_answer_to_a_row_does_not_depend_on_its_block(name, features, dtype,
     Q = np.random.default_rng(seed).normal(size=(n, 8)).astype(dtype)
     whole = clf.decision_function(Q)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prediction, "BLOCK_BYTES", 1)
+        patch.setattr(unit, "BLOCK_BYTES", 1)
         in_blocks = clf.decision_function(Q)
     tolerance = 1e-4 if dtype == np.float32 else 1e-11
     np.testing.assert_allclose(in_blocks, whole, atol=tolerance)
     if hasattr(clf, "nearest_shots"):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(prediction, "BLOCK_BYTES", 1)
+            patch.setattr(unit, "BLOCK_BYTES", 1)
             votes = clf.nearest_shots(Q)[1]
         np.testing.assert_allclose(votes, clf.nearest_shots(Q)[1], atol=tolerance)
 
@@ -169,7 +170,7 @@ def test_memory():
         check=False,
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parents[1],  # where `classifiers` is
+        cwd=Path(__file__).parent,  # where `classifiers` is
     )
     assert done.returncode == 0, done.stderr
     extra = [line.rsplit(maxsplit=1) for line in done.stdout.splitlines()]
