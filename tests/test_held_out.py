@@ -221,7 +221,7 @@ def test_the_order_of_the_shots_does_not_matter(clip, digit_features):
         ({"groups": [0] * 8}, "all shots of the classes .* are in one fold"),
         ({"label_noise": 1.0}, "label_noise=1.0"),
         ({"estimator": KNeighborsClassifier(), "label_noise": 0.1}, "does not take sample_weight"),
-        ({"y": [0, 1, 0]}, "the lengths"),
+        ({"y": [0, 1, 0]}, "inconsistent numbers of samples"),
         ({"y": [0] * 8}, "one class"),
         ({"cv": [(np.arange(4), np.arange(4, 8))]}, "holds out shot 0 0 times"),
         ({"cv": [(np.arange(4), np.arange(4, 8))] * 2}, "times"),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.model_selection import check_cv
-from sklearn.utils import _safe_indexing, check_array
+from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.validation import _num_samples, has_fit_parameter
 
 from sktip._base import BaseCLIPClassifier
@@ -48,10 +48,7 @@ def as_samples(X: Any, estimator: Any) -> Any:
 def check_samples(X: Any, y: Any, estimator: Any) -> tuple[Any, NDArray[Any]]:
     """Check labels and X, whose rows can then be taken."""
     X, labels = as_samples(X, estimator), check_labels(y)
-    if _num_samples(X) != len(labels):
-        raise ValueError(
-            f"X and y have the lengths {[_num_samples(X), len(labels)]}; they must be equal."
-        )
+    check_consistent_length(X, labels)
     if len(np.unique(labels)) < 2:
         raise ValueError("y holds one class; a classifier needs at least two classes.")
     return X, labels

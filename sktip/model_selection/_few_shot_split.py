@@ -86,15 +86,14 @@ class FewShotSplit(BaseShuffleSplit):
         y = column_or_1d(y)
         check_classification_targets(y)
         classes, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
-        short = counts < self.n_shots
-        if short.any():
-            shown = [
-                f"{label!r} ({n})"
-                for label, n in zip(classes[short].tolist(), counts[short], strict=True)
-            ]
+        few = [
+            f"{label!r} ({n})"
+            for label, n in zip(classes.tolist(), counts, strict=True)
+            if n < self.n_shots
+        ]
+        if few:
             raise ValueError(
-                f"n_shots={self.n_shots}, but {short.sum()} classes have fewer samples: "
-                f"{', '.join(shown[:10])}{', ...' if len(shown) > 10 else ''}."
+                f"n_shots={self.n_shots}, but {len(few)} classes have fewer samples: {', '.join(few[:10])}."
             )
         n_test = n_rest = len(y) - self.n_shots * len(classes)
         if n_rest == 0:

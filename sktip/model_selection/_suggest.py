@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_array, check_random_state, gen_batches
+from sklearn.utils import check_array, check_consistent_length, check_random_state, gen_batches
 
 from sktip._few_shot import FewShotClassifier
 from sktip._images.pictures import looks_like_images
@@ -71,8 +71,7 @@ def suggest_shots(
     Raises
     ------
     ValueError
-        If `n` is larger than m, if labels, images and text do not match, or if a row of features is
-        zero.
+        If `n` is larger than m, or if labels, images and text do not match.
 
     See Also
     --------
@@ -136,12 +135,9 @@ def _with_classes(X: NDArray, classifier: FewShotClassifier | None) -> NDArray[n
 def _features(X: Any, name: str, width: int | None = None) -> NDArray[np.float32]:
     if looks_like_images(X):
         raise ValueError(f"{name} looks like images; pass encoder.transform({name}).")
-    rows: NDArray[np.float32] = check_array(X, dtype=np.float32, input_name=name)
+    rows = check_array(X, dtype=np.float32, input_name=name)
     if width is not None and rows.shape[1] != width:
         raise ValueError(f"{name} has {rows.shape[1]} features, but X has {width}.")
-    empty = np.flatnonzero(~rows.any(axis=1))
-    if len(empty):
-        raise ValueError(f"row {empty[0]} of {name} is all zeros; remove it.")
     return unit_norm(rows)
 
 
@@ -150,10 +146,7 @@ def _classifier(
 ) -> FewShotClassifier | None:
     """Fit the classifier of the images. None if there are neither text features nor labels."""
     labels = None if y is None else check_labels(y)
-    if labels is not None and len(labels) != len(labelled):
-        raise ValueError(
-            f"X_labeled and y have the lengths {[len(labelled), len(labels)]}; they must be equal."
-        )
+    check_consistent_length(labelled if labels is not None else None, labels)
     if text_features is None:
         if class_names is not None:
             raise ValueError(
@@ -165,12 +158,9 @@ def _classifier(
             # The user knows that there is no text.
             warnings.filterwarnings("ignore", "neither `encoder` nor")
             return FewShotClassifier().fit(labelled, labels, X_unlabeled=sample)
-    if class_names is not None and labels is not None:
-        unknown = unknown_labels(labels, class_names)
-        if unknown:
-            raise ValueError(
-                f"y holds the label {unknown[0]!r}, which is not in class_names; add it."
-            )
+    unknown = [] if class_names is None or labels is None else unknown_labels(labels, class_names)
+    if unknown:
+        raise ValueError(f"y holds the label {unknown[0]!r}, which is not in class_names; add it.")
     clf = FewShotClassifier(text_features=text_features, class_names=class_names)
     return clf.fit(None if labels is None else labelled, labels, X_unlabeled=sample)
 
@@ -188,11 +178,10 @@ def _representatives(
         chosen = [int((rows @ rows.sum(axis=0)).argmax())]
         nearest = rows @ rows[chosen[0]]
 
-    def gains_of(candidates: Any) -> NDArray[np.float32]:
+    def gains_of(candidates: Any) -> Any:
         closer = rows[candidates] @ rows.T
         closer -= nearest
-        result: NDArray[np.float32] = np.maximum(closer, 0, out=closer).sum(axis=1)
-        return result
+        return np.maximum(closer, 0, out=closer).sum(axis=1)
 
     gains = np.concatenate([gains_of(block) for block in gen_batches(len(rows), BLOCK)])
     gains[chosen] = -np.inf
