@@ -1,6 +1,7 @@
 """Imbalanced classes: weights of classes and of shots, and groups of shots."""
 
 from contextlib import nullcontext
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -121,11 +122,11 @@ def test_a_weight_of_two_is_the_shot_given_twice(cls, unbalanced):
 
 
 @pytest.mark.parametrize("name", WEIGHTED)
-@pytest.mark.parametrize("of", ["all shots", "one shot", "one class"])
-def test_weights_of_any_size_end_in_answers_or_an_error(unbalanced, name, of):
+def test_weights_of_any_size_end_in_answers_or_an_error(unbalanced, name):
     X, y, W = unbalanced
-    rows = {"all shots": slice(None), "one shot": 3, "one class": y == 1}[of]
-    for i, size in enumerate((1e-300, 1e-30, 1e30, 1e300, np.inf, np.nan)):
+    sizes = (1e-300, 1e-30, 1e30, 1e300, np.inf, np.nan)
+    # All shots, one shot, and one class.
+    for rows, (i, size) in product((slice(None), 3, y == 1), enumerate(sizes)):
         dtype = (np.float64, np.float32)[i % 2]
         weights = np.ones(len(y))
         weights[rows] = size
