@@ -163,9 +163,8 @@ def test_a_body_that_is_too_long_is_not_read(server, session):
     assert session.get("/healthz").status_code == 200
 
 
-@pytest.mark.parametrize("clients", [1, 8, 32])
-def test_under_load(server, load, digits, clients):
-    taken = load.under_load(server[0], png(digits[0][60]), clients=clients, requests=64)
+def test_under_load(server, load, digits):
+    taken = load.under_load(server[0], png(digits[0][60]), clients=8, requests=64)
     assert len(taken) == 64
     assert "p99" in load.summary(taken)
 

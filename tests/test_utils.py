@@ -31,7 +31,7 @@ def test_filter():
 
 def estimators_of_images(clip):
     probe = LogisticRegression(C=100)
-    few_shot = FewShotClassifier(clip, n_views=2, random_state=0)
+    few_shot = FewShotClassifier(clip)
     return {
         "classifier": few_shot,
         "pipeline": make_pipeline(clip, StandardScaler(), probe),
