@@ -17,6 +17,7 @@ from sktip._docs import with_shared_docs
 from sktip._encoder import as_encoder
 from sktip._encoding.session import EncoderSession, open_encoder
 from sktip._images.pictures import as_image_list, describe, looks_like_images
+from sktip._maths.head import Head, linear_logits
 from sktip._maths.unit import row_blocks, type_of, unit_norm, unit_rows
 from sktip._utils.classes import resolve_classes
 from sktip._utils.doc_links import DocumentedMixin
@@ -115,7 +116,7 @@ class Task(NamedTuple):
 class BaseCLIPClassifier(DocumentedMixin, ClassifierMixin, BaseEstimator):
     """Inputs, classes, text prior and probabilities of a classifier on CLIP features.
 
-    A subclass defines `fit` and `_logit_function(dtype)`. Its `fit` computes with local values, and
+    A subclass defines `fit` and `__sktip_head__`. Its `fit` computes with local values, and
     assigns the fitted attributes in its last lines.
     """
 
@@ -194,15 +195,16 @@ class BaseCLIPClassifier(DocumentedMixin, ClassifierMixin, BaseEstimator):
         """
         return self._of_logits(X, _log_softmax)
 
-    def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray], NDArray]:
-        """Return the function from unit rows of that type, (b, d), to their logits, (b, C)."""
+    def __sktip_head__(self) -> Head:
+        """Return the formula of the logits with its arrays, which prediction and export share."""
         raise NotImplementedError
 
     def _of_logits(self, X: Any, answer: Callable[[NDArray], NDArray]) -> NDArray:
         """Apply `answer` to the logits of each block of queries, and join the results."""
         X = self._query_features(X)
         dtype = type_of(X)
-        logits_of = self._logit_function(dtype)
+        head = self.__sktip_head__()
+        logits_of = head.prepared(dtype)
 
         def of_block(rows: slice) -> NDArray:
             logits = logits_of(unit_rows(X, rows))
@@ -213,7 +215,9 @@ class BaseCLIPClassifier(DocumentedMixin, ClassifierMixin, BaseEstimator):
                 )
             return answer(logits)
 
-        first, *others = row_blocks(len(X), max(X.shape[1], len(self.classes_)), dtype)
+        first, *others = row_blocks(
+            len(X), max(X.shape[1], len(self.classes_), head.n_columns), dtype
+        )
         part = of_block(first)
         if not others:
             return part
@@ -497,16 +501,8 @@ class LinearPredictionMixin:
     coef_: NDArray[Any]
     intercept_: NDArray[Any]
 
-    def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray[Any]], NDArray[Any]]:
-        weights = self.coef_.astype(dtype, copy=False).T
-        intercept = self.intercept_.astype(dtype, copy=False)
-
-        def logits_of(features: NDArray[Any]) -> NDArray[Any]:
-            logits: NDArray[Any] = features @ weights
-            logits += intercept
-            return logits
-
-        return logits_of
+    def __sktip_head__(self) -> Head:
+        return Head(linear_logits, {"coef": self.coef_, "intercept": self.intercept_})
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "coef_")

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from sktip import __version__
 from sktip._utils.classes import resolve_classes
 from sktip._utils.output_files import check_output, write_file
-from sktip.export._module import encoder_and_head, to_module
+from sktip.export._module import encoder_and_classifier, to_module
 
 OPSET = 18
 #: First version of torch whose new exporter supports all classifiers.
@@ -111,7 +111,7 @@ def to_onnx(
         )
     rows = _pixels(module) if image else _features(module)
     model = _converted(module, rows, "pixels" if image else "features")
-    _, head = encoder_and_head(classifier, image=image)
+    _, head = encoder_and_classifier(classifier, image=image)
     for key, value in _metadata(head, module).items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, json.dumps(value)
@@ -131,15 +131,14 @@ def _check_packages() -> None:
 
 
 def _features(module: Any) -> NDArray[np.float32]:
-    """Rows to test a model of features with: random ones, and some of its own keys and weights."""
-    head = dict(module.head.named_buffers())
-    known = [
+    """Rows to test a model of features with: random ones, and some of its own keys and class rows."""
+    own = [
         array.numpy()[:8]
-        for name, array in head.items()
-        if name in ("keys", "text", "classes", "weights")
+        for name, array in module.named_buffers()
+        if name in ("coef", "keys", "text", "class_features")
     ]
-    random = check_random_state(0).normal(size=(8, known[0].shape[1]))
-    return np.concatenate([random, *known]).astype(np.float32)
+    random = check_random_state(0).normal(size=(8, own[0].shape[1]))
+    return np.concatenate([random, *own]).astype(np.float32)
 
 
 def _pixels(module: Any) -> NDArray[np.float32]:
@@ -198,7 +197,7 @@ def _check_answers(content: bytes, module: Any, rows: NDArray[np.float32]) -> No
     import torch
 
     # The rounding of cosines is multiplied by beta.
-    sharpness = getattr(module.head, "beta", 0.0)
+    sharpness = module.numbers.get("beta", 0.0)
     tolerance = TOLERANCE + 16 * float(np.finfo(np.float32).eps) * sharpness
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     (name,) = (put.name for put in session.get_inputs())

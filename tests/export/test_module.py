@@ -14,9 +14,6 @@ from sklearn.preprocessing import StandardScaler
 
 from sktip import CLIPFeatureTransformer, TipAdapterClassifier, ZeroShotClassifier
 from sktip.export import to_module
-from sktip.utils import all_estimators
-
-every_classifier = pytest.mark.parametrize("name", CLASSIFIERS)
 
 
 def answers(module, rows):
@@ -29,14 +26,10 @@ def assert_same_logits(logits, expected):
     assert np.abs(logits - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
-def test_every_classifier_is_tried_here():
-    assert {cls for cls, _ in CLASSIFIERS.values()} == {
-        cls for _, cls in all_estimators(type_filter="classifier")
-    }
-
-
-@every_classifier
-@pytest.mark.parametrize("prior", [True, False], ids=["text", "no text"])
+@pytest.mark.parametrize(
+    ("name", "prior"),
+    [*((name, True) for name in CLASSIFIERS), ("tip", False), ("proker", False)],
+)
 @pytest.mark.filterwarnings("ignore:neither `encoder` nor `text_features`")
 def test_logits(features, name, prior):
     X, y, W = features((3, 5, 2, 4))
@@ -51,10 +44,9 @@ def test_logits(features, name, prior):
     assert_same_logits(answers(module, zeros), clf.decision_function(zeros))
 
 
-@every_classifier
-def test_two_classes_have_two_columns(features, name):
+def test_two_classes_have_two_columns(features):
     X, y, W = features((3, 5))
-    clf = make(name, text_features=W).fit(X, np.array(["cat", "dog"])[y])
+    clf = TipAdapterClassifier(text_features=W).fit(X, np.array(["cat", "dog"])[y])
     logits = answers(to_module(clf), X)
     assert logits.shape == (8, 2)
     assert_same_logits(logits[:, 1] - logits[:, 0], clf.decision_function(X.astype(np.float32)))
@@ -71,7 +63,7 @@ def test_weighted_shots_and_classes_without_shots(shots):
     assert_same_logits(answers(to_module(clf), X), clf.decision_function(X.astype(np.float32)))
 
 
-@every_classifier
+@pytest.mark.parametrize("name", ["FewShotClassifier", "tip"])
 def test_from_pixels(clip, digits, name):
     images, labels = digits
     clf = make(name, clip, templates="the digit {}").fit(images[:60], labels[:60])
@@ -88,11 +80,13 @@ def test_from_pixels(clip, digits, name):
     assert sorted(module.classes) == sorted(set(labels[:60]))
 
 
-def test_the_module_is_a_copy(clip, digits):
+def test_the_module_is_a_copy_in_full_precision(digits):
     images, labels = digits
-    clf = TipAdapterClassifier(clip, templates="the digit {}").fit(images[:60], labels[:60])
+    encoder = CLIPFeatureTransformer("tiny", device="cpu", precision="bf16")
+    clf = TipAdapterClassifier(encoder, templates="the digit {}").fit(images[:60], labels[:60])
     before = clf.decision_function(images[60:64])
     module = to_module(clf, image=True)
+    assert {tensor.dtype for tensor in module.parameters()} == {torch.float32}
     assert not any(parameter.requires_grad for parameter in module.parameters())
     assert not module.training
     for tensor in module.state_dict().values():
@@ -100,27 +94,17 @@ def test_the_module_is_a_copy(clip, digits):
     np.testing.assert_array_equal(clf.decision_function(images[60:64]), before)
 
 
-def test_a_half_precision_encoder_is_exported_in_full_precision(digits):
-    images, labels = digits
-    encoder = CLIPFeatureTransformer("tiny", device="cpu", precision="bf16")
-    clf = TipAdapterClassifier(encoder, templates="the digit {}").fit(images[:60], labels[:60])
-    module = to_module(clf, image=True)
-    assert {tensor.dtype for tensor in module.parameters()} == {torch.float32}
-
-
 def test_state_and_types(shots):
     X, y, W = shots
     module = to_module(TipAdapterClassifier(text_features=W).fit(X, y))
     expected = answers(module, X)
-    assert set(module.state_dict()) == {
-        f"head.{name}" for name in ("keys", "codes", "votes", "text")
-    }
+    assert set(module.state_dict()) == {"keys", "codes", "text"}
     double = copy.deepcopy(module).double()
     with torch.no_grad():
         np.testing.assert_allclose(double(torch.from_numpy(X)), expected, rtol=1e-4)
 
 
-def test_what_cannot_be_exported(shots, folder):
+def test_what_cannot_be_exported(shots):
     X, y, W = shots
     clf = ZeroShotClassifier(text_features=W)
     with pytest.raises(NotFittedError):

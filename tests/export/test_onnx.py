@@ -1,14 +1,13 @@
 """`to_onnx`: a file that ONNX Runtime answers from as the classifier does."""
 
+import copy
 import json
 import os
-import subprocess
 import sys
 
 import numpy as np
 import pytest
-import torch
-from classifiers import CLASSIFIERS, make
+from classifiers import make
 from PIL import Image
 
 from sktip import TipAdapterClassifier, ZeroShotClassifier
@@ -40,8 +39,8 @@ def clf(shots):
     return ZeroShotClassifier(text_features=W).fit(X, y)
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
-def test_every_classifier(features, name, tmp_path):
+@pytest.mark.parametrize("name", ["zero-shot", "tip", "clip-adapter", "proker"])
+def test_every_formula(features, name, tmp_path):
     X, y, W = features((3, 5, 2, 4))
     queries = features((6, 6, 6, 6), seed=1)[0].astype(np.float32)
     clf = make(name, text_features=W).fit(X, y)
@@ -65,15 +64,6 @@ def test_from_pixels(clip, digits, tmp_path):
     assert_same_logits(logits, clf.decision_function(images[60:67]))
     assert known["classes"] == known["class_names"] == clf.classes_.tolist()
     assert known["fitted_with"]["model_name"] == "tiny"
-
-
-def test_two_classes(features, tmp_path):
-    X, y, W = features((3, 5), dtype=np.float32)
-    clf = TipAdapterClassifier(text_features=W).fit(X, y)
-    to_onnx(clf, tmp_path / "two.onnx")
-    logits = logits_of(tmp_path / "two.onnx", "features", X)
-    assert logits.shape == (8, 2)
-    assert_same_logits(logits[:, 1] - logits[:, 0], clf.decision_function(X))
 
 
 @pytest.mark.filterwarnings("ignore:neither `encoder`")
@@ -114,30 +104,14 @@ def test_nothing_is_overwritten_unasked(clf, tmp_path):
     assert path.read_text() == "mine"
     to_onnx(clf, str(path), overwrite=True)
     assert metadata_of(path)["classes"] == [0, 1, 2, 3]
-    # As other files of the user, not as temporary ones.
-    (tmp_path / "other").write_text("")
-    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
-
-
-def test_a_file_that_cannot_be_written_leaves_nothing(clf, tmp_path, monkeypatch):
-    path = tmp_path / "classifier.onnx"
-    path.write_text("mine")
-
-    def full(*args):
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(OSError, match="no space"):
-        to_onnx(clf, path, overwrite=True)
-    assert os.listdir(tmp_path) == ["classifier.onnx"]
-    assert path.read_text() == "mine"
 
 
 def test_other_answers_are_an_error(clf, tmp_path, monkeypatch):
     convert = _onnx._converted
 
     def wrong(module, rows, name):
-        twin = type(module)(torch.nn.Linear(8, 4), module.classes)
+        twin = copy.deepcopy(module)
+        twin.coef.mul_(2)
         return convert(twin, rows, name)
 
     monkeypatch.setattr(_onnx, "_converted", wrong)
@@ -156,12 +130,3 @@ def test_without_the_packages(clf, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ImportError, match=r'to_onnx requires onnxruntime.*"sktip\[onnx\]"'):
         to_onnx(clf, tmp_path / "classifier.onnx")
-
-
-def test_import_is_light(tmp_path):
-    code = "import sktip.export, sys; print({'torch', 'onnx', 'onnxruntime'} & set(sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
-    assert done.stdout.strip() == "set()"
