@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from sktip._images.files import IMAGE_SUFFIXES
 from sktip._images.heif import unread_suffixes
+from sktip._images.pictures import as_image_list
+from sktip._utils.warn import warn
 
 #: Device and inode of a folder: the same for every path or link to it.
 Identity = tuple[int, int]
@@ -62,6 +64,30 @@ class Listing(NamedTuple):
     folders: list[str]
     links: list[str]  # to folders
     images: list[str]
+
+
+def images_of(X: Any) -> list[Any]:
+    """List images: those in a folder and in the folders below it, or the items of a sequence.
+
+    One warning says how many files of a folder were skipped, and why.
+    """
+    if not isinstance(X, str | os.PathLike):
+        return as_image_list(X)
+    folder, left_out = os.path.abspath(os.path.expanduser(X)), LeftOut()
+    shown = printable(folder)
+    if not os.path.exists(folder):
+        raise FileNotFoundError(f"{shown}: no such folder.")
+    if not os.path.isdir(folder):
+        raise NotADirectoryError(
+            f"{shown} is not a folder; for a single image, pass a list: [path]."
+        )
+    paths = find_images(folder, left_out)
+    reasons = str(left_out)
+    if not paths:
+        raise ValueError(f"{shown} contains no images{f' ({reasons})' if reasons else ''}.")
+    if reasons:
+        warn(f"Skipped in {shown}: {reasons}.")
+    return paths
 
 
 def find_images(folder: str, left_out: LeftOut) -> list[str]:
