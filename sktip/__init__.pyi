@@ -8,13 +8,13 @@ from . import model_selection as model_selection
 from . import prompts as prompts
 from . import utils as utils
 from ._back_off import BackOff as BackOff
-from ._batch.predict import predict_images as predict_images
 from ._clip_adapter import CLIPAdapterClassifier as CLIPAdapterClassifier
 from ._encoder import CLIPFeatureTransformer as CLIPFeatureTransformer
 from ._encoding.memory import FeatureMemory as FeatureMemory
 from ._encoding.model import clear_model_cache as clear_model_cache
 from ._few_shot import FewShotClassifier as FewShotClassifier
 from ._gda import GDAClassifier as GDAClassifier
+from ._predict_images import predict_images as predict_images
 from ._proker import ProKeRClassifier as ProKeRClassifier
 from ._reject_unknown import RejectUnknown as RejectUnknown
 from ._tip_adapter import TipAdapterClassifier as TipAdapterClassifier

@@ -17,6 +17,7 @@ from sktip._docs import with_shared_docs
 from sktip._encoder import as_encoder
 from sktip._encoding.session import EncoderSession, open_encoder
 from sktip._images.inputs import as_image_list, describe, looks_like_images
+from sktip._maths.head import Head, linear_logits
 from sktip._maths.unit import row_blocks, type_of, unit_norm, unit_rows
 from sktip._utils.classes import resolve_classes
 from sktip._utils.doc_links import DocumentedMixin
@@ -115,7 +116,7 @@ class Task(NamedTuple):
 class BaseCLIPClassifier(DocumentedMixin, ClassifierMixin, BaseEstimator):
     """Inputs, classes, text prior and probabilities of a classifier on CLIP features.
 
-    A subclass defines `fit` and `_logit_function(dtype)`. Its `fit` computes with local values, and
+    A subclass defines `fit` and `__sktip_head__`. Its `fit` computes with local values, and
     assigns the fitted attributes in its last lines.
     """
 
@@ -194,15 +195,16 @@ class BaseCLIPClassifier(DocumentedMixin, ClassifierMixin, BaseEstimator):
         """
         return self._of_logits(X, _log_softmax)
 
-    def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray], NDArray]:
-        """Return the function from unit rows of that type, (b, d), to their logits, (b, C)."""
+    def __sktip_head__(self) -> Head:
+        """Return the formula of the logits with its arrays, which prediction and export share."""
         raise NotImplementedError
 
     def _of_logits(self, X: Any, answer: Callable[[NDArray], NDArray]) -> NDArray:
         """Apply `answer` to the logits of each block of queries, and join the results."""
         X = self._query_features(X)
         dtype = type_of(X)
-        logits_of = self._logit_function(dtype)
+        head = self.__sktip_head__()
+        logits_of = head.prepared(dtype)
 
         def of_block(rows: slice) -> NDArray:
             logits = logits_of(unit_rows(X, rows))
@@ -213,7 +215,9 @@ class BaseCLIPClassifier(DocumentedMixin, ClassifierMixin, BaseEstimator):
                 )
             return answer(logits)
 
-        first, *others = row_blocks(len(X), max(X.shape[1], len(self.classes_)), dtype)
+        # Larger products are faster, so an intermediate result may be twice as large as the others.
+        width = max(X.shape[1], len(self.classes_), head.n_columns // 2)
+        first, *others = row_blocks(len(X), width, dtype)
         part = of_block(first)
         if not others:
             return part
@@ -497,16 +501,8 @@ class LinearPredictionMixin:
     coef_: NDArray[Any]
     intercept_: NDArray[Any]
 
-    def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray[Any]], NDArray[Any]]:
-        weights = self.coef_.astype(dtype, copy=False).T
-        intercept = self.intercept_.astype(dtype, copy=False)
-
-        def logits_of(features: NDArray[Any]) -> NDArray[Any]:
-            logits: NDArray[Any] = features @ weights
-            logits += intercept
-            return logits
-
-        return logits_of
+    def __sktip_head__(self) -> Head:
+        return Head(linear_logits, {"coef": self.coef_, "intercept": self.intercept_})
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "coef_")
@@ -524,20 +520,25 @@ def encode_views(
     n_views: int = 1,
     random_state: Any = None,
     rows: NDArray | None = None,
+    *,
+    on_failure: Callable[[int, ImageReadError], None] | None = None,
 ) -> NDArray[np.float32]:
     """Un-normalised features of the views of images: (n, n_views, d).
 
-    Messages number the images by `rows`, their indices in the user's data.
+    Messages number the images by `rows`, their indices in the user's data. With `on_failure`, which is called
+    with the index and the error, images that cannot be read are rows of NaN.
     """
     features = np.empty((len(images), n_views, session.width), np.float32)
-    on_failure = None if rows is None else _numbered_by(rows, images)
+    skips = on_failure is not None
+    if rows is not None:
+        on_failure = _numbered_by(rows, images)
     seed = random_state if n_views > 1 else None
     # Closed even after an error, so that no thread outlives the call.
     with closing(session.views(images, n_views, seed, on_failure)) as encoded:
         for row, views in enumerate(encoded):
             features[row] = views
     unread = np.flatnonzero(np.isnan(features).any(axis=(1, 2)))
-    if len(unread):
+    if len(unread) and not skips:
         raise ImageReadError(
             f"{describe(images[unread[0]], unread[0])} could not be read ({len(unread)} in all). "
             "Remove it, encode the images with the transformer and drop rows of NaN, or use "
@@ -550,6 +551,25 @@ def encode_views(
             f"({len(infinite)} in all); set its precision='fp32', or check its weights."
         )
     return features
+
+
+def encode_readable(session: EncoderSession, images: Any) -> NDArray[np.float32]:
+    """Encode the unlabelled images that can be read, (n, d); one warning counts the others."""
+    errors: list[str] = []
+    features = encode_views(session, images, on_failure=lambda _, error: errors.append(str(error)))[
+        :, 0
+    ]
+    if not errors:
+        return unit_norm(features)
+    if len(errors) == len(images):
+        raise ImageReadError(
+            f"none of the {len(images):,} images can be read. The first is {errors[0]}"
+        )
+    warn(
+        f"X_unlabeled: {len(errors):,} of {len(images):,} images cannot be read, and are left out. The first is "
+        f"{errors[0]}"
+    )
+    return unit_norm(features[~np.isnan(features).any(axis=1)])
 
 
 def _numbered_by(rows: NDArray, images: Any) -> Callable[[int, ImageReadError], None]:

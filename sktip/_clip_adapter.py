@@ -1,17 +1,18 @@
 """CLIP-Adapter: a small residual network on the image features, trained on the shots."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
 from sktip._base import BaseCLIPClassifier
 from sktip._docs import with_shared_docs
 from sktip._maths.folds import content_order
+from sktip._maths.head import Head
 from sktip._maths.unit import class_means, unit_norm
 from sktip._utils.decorators import validated
 from sktip._utils.labels import codes_of
@@ -214,23 +215,16 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
         self.loss_curve_, self.n_iter_ = losses, self.n_epochs
         return self
 
-    def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray], NDArray]:
-        import torch
+    def __sktip_head__(self) -> Head:
+        from sktip._maths.adapter import adapter_logits
 
-        from sktip._maths.adapter import adapted
-        from sktip._maths.device import as_tensor, resolve_device
-
-        device = resolve_device(self.device)
-        classes, down, up = (
-            as_tensor(array, dtype, device) for array in (self.class_features_, *self.coefs_)
+        down, up = self.coefs_
+        return Head(
+            adapter_logits,
+            {"down": down, "up": up, "class_features": self.class_features_},
+            {"ratio": float(self.ratio), "logit_scale": self.logit_scale_},
+            device=self.device,
         )
-
-        def logits_of(features: NDArray) -> NDArray:
-            queries = torch.as_tensor(features, device=device)
-            mixed = adapted(queries, down, up, float(self.ratio))
-            return (self.logit_scale_ * mixed @ classes.T).cpu().numpy()
-
-        return logits_of
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "coefs_")

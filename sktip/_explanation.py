@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
+from sktip._maths.head import Head
 from sktip._maths.unit import unit_rows
 from sktip._utils.labels import check_labels, codes_of, unknown_labels
 
@@ -27,7 +28,7 @@ class ExplanationMixin:
     classes_: NDArray[Any]
     text_features_: NDArray[Any] | None
     _query_features: Callable[[Any], NDArray[Any]]
-    _logit_function: Callable[[np.dtype], Callable[[NDArray[Any]], NDArray[Any]]]
+    __sktip_head__: Callable[[], Head]
 
     def explain(self, X: Any, labels: ArrayLike | None = None) -> Bunch:
         """Explain predictions: split logits into text, class means, correction and single shots.
@@ -72,7 +73,7 @@ class ExplanationMixin:
         """
         check_is_fitted(self)
         queries = unit_rows(self._query_features(X)).astype(np.float64, copy=False)
-        logits = self._logit_function(np.dtype(np.float64))(queries)
+        logits = self.__sktip_head__().prepared(queries.dtype)(queries)
         parts = {name: np.zeros_like(logits) for name in PARTS} | self._parts(queries, logits)
         if labels is None:
             targets = logits.argmax(axis=1)

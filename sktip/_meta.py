@@ -8,7 +8,7 @@ from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from sktip._encoding.session import open_encoder
-from sktip._split_encoder import parts_of, takes_images
+from sktip._split_encoder import split_encoder, takes_images
 from sktip._utils.doc_links import DocumentedMixin
 from sktip._utils.fitted_with import check_same_model
 from sktip.model_selection._cross_fit import as_samples
@@ -26,7 +26,7 @@ class BaseMetaClassifier(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, B
         X = as_samples(X, self.estimator)
         if not takes_images(self.estimator):
             return X
-        encoder, _ = parts_of(self.estimator)
+        encoder, _ = split_encoder(self.estimator, optional=True)
         session = open_encoder(encoder)
         check_same_model(self.estimator_, session, encoder)
         return session.features(X)
@@ -40,13 +40,17 @@ class BaseMetaClassifier(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, B
 
     def __sktip_split__(self) -> tuple[Any, Any]:
         """Return the encoder, and a copy that takes features: see `split_encoder`."""
-        encoder, classifier = parts_of(self.estimator)
+        encoder, classifier = split_encoder(self.estimator, optional=True)
         return encoder, copy.copy(self).set_params(estimator=classifier)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.classifier_tags = get_tags(self.estimator).classifier_tags
         # A Pipeline does not say so if its first step takes images.
-        first = parts_of(self.estimator)[0] if takes_images(self.estimator) else self.estimator
+        first = (
+            split_encoder(self.estimator, optional=True)[0]
+            if takes_images(self.estimator)
+            else self.estimator
+        )
         tags.input_tags = get_tags(first).input_tags
         return tags

@@ -1,6 +1,6 @@
 """ProKeR: kernel ridge regression on the residuals of CLIP's text prior."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, Literal, Self
 
@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sktip._base import BaseCLIPClassifier
 from sktip._docs import with_shared_docs
 from sktip._explanation import ExplanationMixin
+from sktip._maths.head import Head
 from sktip._maths.unit import unit_norm
 from sktip._utils.decorators import validated
 from sktip._utils.labels import class_weighted, codes_of
@@ -277,32 +278,16 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
                 "shots or views, use GDAClassifier, whose cost is linear, or raise max_shots."
             )
 
-    def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray], NDArray]:
-        import torch
-
-        from sktip._maths.device import as_tensor
+    def __sktip_head__(self) -> Head:
         from sktip._maths.kernel_ridge import ridge_logits
 
-        keys, text = self._tensors(self.cache_keys_, self.text_features_, dtype)
-        duals = as_tensor(self.dual_coef_, dtype, keys.device)
-
-        def logits_of(features: NDArray) -> NDArray:
-            logits = (
-                ridge_logits(
-                    torch.as_tensor(features, device=keys.device),
-                    keys,
-                    duals,
-                    text,
-                    beta=self.beta_,
-                    gamma=self.gamma_,
-                )
-                .cpu()
-                .numpy()
-            )
-            logits /= dtype.type(self.temperature_)
-            return logits
-
-        return logits_of
+        return Head(
+            ridge_logits,
+            {"keys": self.cache_keys_, "duals": self.dual_coef_, "text": self.text_features_},
+            {"beta": self.beta_, "gamma": self.gamma_, "temperature": self.temperature_},
+            n_columns=len(self.cache_keys_),
+            device=self.device,
+        )
 
     def _parts(self, queries: NDArray, logits: NDArray) -> dict[str, NDArray]:
         text = self._text_part(queries, 1 / self.temperature_)

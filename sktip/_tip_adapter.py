@@ -1,6 +1,6 @@
 """Tip-Adapter and Tip-Adapter-F: CLIP's text prior plus a cache of the shots' features."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, Literal, NamedTuple, Self
 
@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from sktip._base import BaseCLIPClassifier, Task
 from sktip._docs import with_shared_docs
 from sktip._maths.folds import content_order
+from sktip._maths.head import Head
 from sktip._maths.unit import row_blocks, type_of, unit_norm, unit_rows
 from sktip._utils.decorators import available_if, validated
 from sktip._utils.labels import class_weighted, codes_of, joined_weights
@@ -185,27 +186,27 @@ class BaseCacheClassifier(BaseCLIPClassifier):
             )
         return learned.cpu().numpy(), losses
 
-    def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray], NDArray]:
-        import torch
-
+    def __sktip_head__(self) -> Head:
         from sktip._maths.cache import cache_logits
 
-        keys, shots, text, _ = self._tensors(self._cache(), self._fitted_task(), dtype)
         alpha, beta = self._alpha_beta()
-
-        def logits_of(features: NDArray) -> NDArray:
-            logits = cache_logits(
-                torch.as_tensor(features, device=keys.device),
-                keys,
-                shots,
-                text,
-                logit_scale=self.logit_scale_,
-                alpha=alpha,
-                beta=beta,
-            )
-            return logits.cpu().numpy()
-
-        return logits_of
+        return Head(
+            cache_logits,
+            {
+                "keys": self.cache_keys_,
+                "codes": self.cache_codes_,
+                "weights": self.cache_weights_,
+                "text": self.text_features_,
+            },
+            {
+                "n_classes": len(self.classes_),
+                "logit_scale": self.logit_scale_,
+                "alpha": float(alpha),
+                "beta": float(beta),
+            },
+            n_columns=len(self.cache_keys_),
+            device=self.device,
+        )
 
     def _largest_votes(self, X: NDArray, n: int) -> tuple[NDArray, NDArray]:
         """Rows and votes of the n shots with the largest votes for each query: (q, n) both."""

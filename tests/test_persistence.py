@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 
 import sktip
 from sktip import CLIPFeatureTransformer, FeatureMemory, TipAdapterClassifier
-from sktip._cli.commands import main
+from sktip._cli import main
 
 TESTS = Path(__file__).parent
 every_classifier = pytest.mark.parametrize("name", CLASSIFIERS)

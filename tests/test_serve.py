@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sktip import CLIPFeatureTransformer, FewShotClassifier, TipAdapterClassifier
+from sktip import CLIPFeatureTransformer, FewShotClassifier, RejectUnknown, TipAdapterClassifier
 
 httpx = pytest.importorskip("httpx")
 skops_io = pytest.importorskip("skops.io")
-for name in ("fastapi", "multipart", "uvicorn"):
+for name in ("fastapi", "multipart", "prometheus_client", "uvicorn"):
     pytest.importorskip(name)
 
 SERVE = Path(__file__).parents[1] / "examples" / "serve"
@@ -40,11 +40,12 @@ def load():
 
 @pytest.fixture(scope="module")
 def clf(digits, tmp_path_factory):
-    """As people save it: with a memory and a bar of the machine that fitted."""
+    """As people save it: with a memory and a bar of the machine that fitted. It rejects unknown images."""
     images, labels = digits
     memory = tmp_path_factory.mktemp("memory") / "features.sqlite"
     encoder = CLIPFeatureTransformer("tiny", device="cpu", memory=memory, verbose=1)
-    return FewShotClassifier(encoder, templates="the digit {}").fit(images[:60], labels[:60])
+    clf = RejectUnknown(FewShotClassifier(encoder, templates="the digit {}"))
+    return clf.fit(images[:60], labels[:60])
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,7 @@ def test_healthz(session, clf):
     answer = session.get("/healthz")
     assert (answer.status_code, answer.json()["status"]) == (200, "ok")
     assert answer.json()["classes"] == clf.classes_.tolist()
+    assert re.fullmatch("[0-9a-f]{12}", answer.json()["model"])
 
 
 def test_one_image(session, clf, digits):
@@ -96,7 +98,8 @@ def test_one_image(session, clf, digits):
     answer = session.post("/predict", files={"file": ("seven.png", png(image))})
     assert answer.status_code == 200
     (row,) = clf.predict_proba([image])
-    assert answer.json()["label"] == clf.classes_[row.argmax()]
+    assert answer.json()["label"] == clf.predict([image])[0]
+    assert answer.json()["model"] == session.get("/healthz").json()["model"]
     assert answer.json()["probability"] == pytest.approx(row.max(), abs=1e-5)
     assert [top["probability"] for top in answer.json()["top"]] == pytest.approx(
         sorted(row)[::-1][:5], abs=1e-5
@@ -163,6 +166,31 @@ def test_a_body_that_is_too_long_is_not_read(server, session):
     assert session.get("/healthz").status_code == 200
 
 
+def test_unknown_images_and_metrics(session):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    session.post("/predict", files={"file": ("a.png", b"no image")})
+    before = metrics_of(session)
+    answer = session.post("/predict", files={"file": ("a.png", png(noise))}).json()
+    assert answer["label"] == "unknown"
+    assert answer["top"][0]["label"] != "unknown"
+    after = metrics_of(session)
+    assert before['sktip_requests_total{path="/predict",status="422"}'] >= 1
+    for name in (
+        'sktip_requests_total{path="/predict",status="200"}',
+        'sktip_request_seconds_count{path="/predict"}',
+        'sktip_predictions_total{label="unknown"}',
+        "sktip_probability_count",
+    ):
+        assert after[name] == before.get(name, 0) + 1
+    assert after[f'sktip_model_info{{version="{answer["model"]}"}}'] == 1
+
+
+def metrics_of(session):
+    lines = session.get("/metrics").text.splitlines()
+    pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, value in pairs}
+
+
 def test_under_load(server, load, digits):
     taken = load.under_load(server[0], png(digits[0][60]), clients=8, requests=64)
     assert len(taken) == 64
@@ -201,16 +229,17 @@ def test_what_is_not_served(tmp_path, features, monkeypatch):
 
     X, y, W = features()
     skops_io.dump(TipAdapterClassifier(text_features=W).fit(X, y), tmp_path / "a.skops")
-    with pytest.raises(SystemExit, match="a TipAdapterClassifier without an encoder"):
+    with pytest.raises(SystemExit, match="TipAdapterClassifier has no encoder"):
         app.load(tmp_path / "a.skops")
     skops_io.dump([pytest.approx], tmp_path / "b.skops")
-    with pytest.raises(SystemExit, match="b.skops contains .*approx.* not loaded"):
+    with pytest.raises(
+        SystemExit, match="b.skops cannot be loaded: .*contains .*approx.* not from sktip"
+    ):
         app.load(tmp_path / "b.skops")
     skops_io.dump(FewShotClassifier(CLIPFeatureTransformer("tiny")), tmp_path / "c.skops")
     with pytest.raises(SystemExit, match="c.skops cannot be loaded: .*not fitted"):
         app.load(tmp_path / "c.skops")
     whole = (tmp_path / "a.skops").read_bytes()
-    for content in (b"", whole[: len(whole) // 2], b"PK", b"no model"):
-        (tmp_path / "d.skops").write_bytes(content)
-        with pytest.raises(SystemExit, match="d.skops cannot be loaded: BadZipFile"):
-            app.load(tmp_path / "d.skops")
+    (tmp_path / "d.skops").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(SystemExit, match="d.skops cannot be loaded: BadZipFile"):
+        app.load(tmp_path / "d.skops")

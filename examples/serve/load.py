@@ -53,14 +53,13 @@ def main():
     parser.add_argument("--requests", type=int, default=320, help="for each number of clients")
     arguments = parser.parse_args()
 
-    from app import load
+    from app import load, predict
 
     with open(arguments.photo, "rb") as file:
         content = file.read()
-    classifier = load(arguments.model)
-    classifier.encoder.warm_up()
+    model = load(arguments.model)
     deadline = time.monotonic() + 60
-    alone = seconds_of(lambda: classifier.predict_proba([content]), arguments.requests, deadline)
+    alone = seconds_of(lambda: predict(model, [content]), arguments.requests, deadline)
     print("no server ", summary(alone))
     for clients in arguments.clients:
         options = {"clients": clients, "requests": arguments.requests}

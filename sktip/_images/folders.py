@@ -4,8 +4,10 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sktip._images.files import IMAGE_SUFFIXES, unread_suffixes
+from sktip._images.inputs import as_image_list
 from sktip._utils.text import some
 from sktip._utils.warn import warn
 
@@ -94,6 +96,11 @@ def list_images(folder: str | os.PathLike[str]) -> list[str]:
     if reasons:
         warn(f"Skipped in {listing.root}: {reasons}.")
     return listing.images
+
+
+def images_of(X: Any) -> Sequence[Any]:
+    """List images: those in a folder and in the folders below it, or the items of a sequence."""
+    return list_images(X) if isinstance(X, str | os.PathLike) else as_image_list(X)
 
 
 def check_files(paths: Sequence[str], names: Sequence[str], source: str, folder: str) -> None:

@@ -38,6 +38,19 @@ def adapted(features: Tensor, down: Tensor, up: Tensor, ratio: float) -> Tensor:
     return functional.normalize(ratio * learned + (1 - ratio) * features, dim=1)
 
 
+def adapter_logits(
+    rows: Tensor,
+    down: Tensor,
+    up: Tensor,
+    class_features: Tensor,
+    *,
+    ratio: float,
+    logit_scale: float,
+) -> Tensor:
+    """Scaled cosines of the adapted rows with the class features: (b, C)."""
+    return logit_scale * adapted(rows, down, up, ratio) @ class_features.T
+
+
 def train_adapter(
     views: Tensor,
     target: Tensor,

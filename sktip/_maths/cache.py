@@ -8,11 +8,9 @@ cache, so memory does not grow with n x m.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 #: Size of the affinities in one block.
 BLOCK_BYTES = 1 << 24
@@ -24,7 +22,7 @@ class Shots:
 
     Parameters
     ----------
-    codes : Tensor of shape (m,)
+    codes : Tensor of shape (m,), int64
         Class code of each key.
 
     n_classes : int
@@ -38,28 +36,13 @@ class Shots:
     n_classes: int
     weights: Tensor | None = None
 
-    @cached_property
-    def order(self) -> Tensor:
-        """Indices of the keys, class by class: (m,)."""
-        return torch.argsort(self.codes, stable=True)
-
-    @cached_property
-    def starts(self) -> Tensor:
-        """Start of each class in `order`: (C,)."""
-        counts = torch.bincount(self.codes, minlength=self.n_classes)
-        return torch.cumsum(counts, 0) - counts
-
     def sums(self, values: Tensor) -> Tensor:
         """Sum the rows of `values`, (m, b), by class: (C, b)."""
-        if values.shape[1] == 1:
-            # For a single query, sorting the keys would take longer than the sums.
-            if self.weights is not None:
-                values = values * self.weights[:, None]
-            return values.new_zeros((self.n_classes, 1)).index_add_(0, self.codes, values)
-        weights = None if self.weights is None else self.weights[self.order]
-        return functional.embedding_bag(
-            self.order, values, self.starts, mode="sum", per_sample_weights=weights
-        )
+        if self.weights is not None:
+            values = values * self.weights[:, None]
+        sums = values.new_zeros((self.n_classes, values.shape[1]))
+        # Not `index_add`, which old versions of torch export incorrectly.
+        return sums.scatter_add_(0, self.codes[:, None].expand(values.shape), values)
 
 
 def affinity(queries: Tensor, keys: Tensor, beta: float) -> Tensor:
@@ -83,55 +66,46 @@ def query_blocks(queries: Tensor, keys: Tensor) -> Iterator[slice]:
 
 
 def cache_logits(
-    queries: Tensor,
+    rows: Tensor,
     keys: Tensor,
-    shots: Shots,
+    codes: Tensor,
+    weights: Tensor | None,
     text: Tensor | None,
     *,
+    n_classes: int,
     logit_scale: float,
     alpha: float,
     beta: float,
 ) -> Tensor:
-    """Tip-Adapter's logits ``s f W' + alpha exp(-beta (1 - f K')) L`` of unit queries: (n, C).
+    """Tip-Adapter's logits ``s f W' + alpha exp(-beta (1 - f K')) L`` of unit rows f: (b, C).
 
     Parameters
     ----------
-    queries : Tensor of shape (n, d)
-        Unit-norm image features f.
+    rows : Tensor of shape (b, d)
+        Unit-norm image features f of one block of queries.
 
     keys : Tensor of shape (m, d)
         Cache keys K.
 
-    shots : Shots
-        Cache values L.
+    codes, weights : Tensor of shape (m,)
+        Class codes and weights of the keys, which stand for L. The weights may be None.
 
     text : Tensor of shape (C, d) or None
         Text features W, None for the cache only.
 
-    logit_scale : float
-        CLIP's logit scale s.
+    n_classes : int
+        Number of classes C.
 
-    alpha : float
-        Residual ratio.
-
-    beta : float
-        Sharpness.
-
-    Returns
-    -------
-    logits : Tensor of shape (n, C)
-        Logits, in the type of the queries.
+    logit_scale, alpha, beta : float
+        CLIP's logit scale s, residual ratio and sharpness.
     """
-    logits = queries.new_empty((len(queries), shots.n_classes))
-    for rows in query_blocks(queries, keys):
-        votes = shots.sums(affinity(queries[rows], keys, beta))
-        if text is None:
-            logits[rows] = votes.T.mul_(alpha)
-        else:
-            logits[rows] = torch.addmm(
-                votes, text, queries[rows].T, beta=alpha, alpha=logit_scale
-            ).T
-    return logits
+    votes = affinity(rows, keys, beta)
+    if weights is not None:
+        votes.mul_(weights[:, None])
+    votes = Shots(codes, n_classes).sums(votes)
+    if text is None:
+        return alpha * votes.T
+    return torch.addmm(votes, text, rows.T, beta=alpha, alpha=logit_scale).T
 
 
 def nearest_shots(

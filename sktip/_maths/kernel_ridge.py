@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sktip._maths.cache import affinity, query_blocks
+from sktip._maths.cache import affinity
 from sktip._maths.folds import class_balanced_weights, held_out_folds
 from sktip._maths.log_loss import HeldOutShots, precision
 from sktip._maths.unit import unit_norm
@@ -248,13 +248,17 @@ def dual_coefficients(
 
 
 def ridge_logits(
-    queries: Tensor, keys: Tensor, duals: Tensor, text: Tensor | None, *, beta: float, gamma: float
+    rows: Tensor,
+    keys: Tensor,
+    duals: Tensor,
+    text: Tensor | None,
+    *,
+    beta: float,
+    gamma: float,
+    temperature: float,
 ) -> Tensor:
-    """Logits ``f W' + gamma k(f, K) a`` of unit queries: (n, C), in blocks of queries."""
-    logits = queries.new_empty((len(queries), duals.shape[1]))
-    for rows in query_blocks(queries, keys):
-        votes = affinity(queries[rows], keys, beta).T @ duals
-        logits[rows] = votes.mul_(gamma)
-        if text is not None:
-            logits[rows] += queries[rows] @ text.T
+    """Logits ``(f W' + gamma k(f, K) a) / temperature`` of unit rows f: (b, C)."""
+    logits = (gamma / temperature) * (affinity(rows, keys, beta).T @ duals)
+    if text is not None:
+        logits += rows @ text.T / temperature
     return logits

@@ -20,7 +20,7 @@ from sktip._maths.folds import balanced_folds
 
 #: Weights of the text, as the standard deviation of its logits over the shots, and prior variances that are
 #: tried; the first of each is used where no shot can be held out.
-TEXT_WEIGHTS, VARIANCES = (0.6, 0.3, 1.2, 2.4), (0.1, 0.03, 0.3)
+TEXT_WEIGHTS, VARIANCES = (0.6, 0.3, 1.2, 2.4), (0.1, 0.03, 0.3, 1.0)
 #: Part of the covariance that is replaced by its mean variance.
 SHRINKAGE = 0.5
 #: Log-loss by which other weights than the first ones must be better, since labels of a shot are not independent.
@@ -92,7 +92,9 @@ def fit_tags(
     cells = np.where(np.isnan(targets), 0, weights[:, None])
     targets = np.where(np.isnan(targets), 0, targets)
     total = cells.sum()
-    base = float(logit(np.clip((cells * targets).sum() / total, 1 / (total + 2), 1 - 1 / (total + 2))))
+    base = float(
+        logit(np.clip((cells * targets).sum() / total, 1 / (total + 2), 1 - 1 / (total + 2)))
+    )
     folds = balanced_folds(
         features, np.zeros(len(features), np.intp), groups=groups, max_folds=N_FOLDS
     )
@@ -104,7 +106,12 @@ def fit_tags(
                 break
             out, rest = folds == fold, folds != fold
             coef, intercept = _regressions(
-                white[rest], targets[rest], cells[rest], text_weight * prior[rest], variance, base
+                white[rest],
+                targets[rest],
+                cells[rest],
+                text_weight * prior[rest],
+                variance=variance,
+                base=base,
             )
             logits[out] = text_weight * prior[out] + white[out] @ coef.T + intercept
         return logits
@@ -121,16 +128,17 @@ def fit_tags(
     held_out = np.full(targets.shape, np.nan)
     if folds.max() > 0:
         held_out = held_out_logits(text_weight, variance)
-        tried = [(weight, variance) for weight in TEXT_WEIGHTS[1:] if text is not None]
-        for choices in (tried, None):
-            if choices is None:
-                choices = [(text_weight, other) for other in VARIANCES[1:]]
-            least = loss(held_out)
-            for one in choices:
+        least = loss(held_out)
+        for name, values in (("text", TEXT_WEIGHTS[1:]), ("variance", VARIANCES[1:])):
+            for value in values if text is not None or name == "variance" else ():
+                one = (value, variance) if name == "text" else (text_weight, value)
                 logits = held_out_logits(*one)
                 if loss(logits) + BELIEF < least:
-                    held_out, (text_weight, variance), least = logits, one, loss(logits) + BELIEF
-    coef, intercept = _regressions(white, targets, cells, text_weight * prior, variance, base)
+                    held_out, least = logits, loss(logits) + BELIEF
+                    text_weight, variance = one
+    coef, intercept = _regressions(
+        white, targets, cells, text_weight * prior, variance=variance, base=base
+    )
     coef = solve_triangular(root, coef.T, lower=True, trans="T").T
     coef += text_weight / spread * directions
     return TagModel(
@@ -148,6 +156,7 @@ def _regressions(
     targets: NDArray[Any],
     cells: NDArray[Any],
     offsets: NDArray[Any],
+    *,
     variance: float,
     base: float,
 ) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -1,19 +1,32 @@
-"""Export a fitted classifier as an ONNX file."""
+"""Export fitted classifiers, to run them in another program: PyTorch modules and ONNX files.
+
+PyTorch and ONNX are imported when they are used. The extra ``[onnx]`` has what `to_onnx` needs.
+"""
 
 import io
 import json
 import os
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from sktip import __version__
+from sktip._base import BaseCLIPClassifier
+from sktip._encoding.session import open_encoder
+from sktip._split_encoder import split_encoder
 from sktip._utils.classes import resolve_classes
+from sktip._utils.fitted_with import check_same_model
 from sktip._utils.output_files import check_output, write_file
-from sktip.export._module import encoder_and_head, to_module
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["to_module", "to_onnx"]
 
 OPSET = 18
 #: First version of torch whose new exporter supports all classifiers.
@@ -22,6 +35,62 @@ NEW_EXPORTER = (2, 9)
 TOLERANCE = 1e-4
 #: Largest size of an ONNX file, which is one protobuf message.
 MAX_BYTES = 2**31 - 1
+
+
+def to_module(classifier: Any, *, image: bool = False) -> "torch.nn.Module":
+    """Convert a fitted classifier to a PyTorch module, to use it as part of another model.
+
+    The module maps features of shape (n, d) to float32 logits of shape (n, C), with one column per
+    class in the order of `classes_`. They are those of ``decision_function``, which for two classes is
+    the second column minus the first. Their softmax is `predict_proba`. Rows are divided by their norm
+    first, as in the classifier.
+
+    Read more in the :ref:`User Guide <guide_export>`.
+
+    Parameters
+    ----------
+    classifier : classifier
+        A fitted classifier of sktip, a Pipeline of an encoder and one of them, or a search over these.
+
+    image : bool, default=False
+        Whether the module takes images: preprocessed pixels of shape (n, 3, height, width), which a
+        float32 copy of the encoder's image tower encodes. Needs a classifier with an `encoder`.
+
+    Returns
+    -------
+    module : torch.nn.Module
+        Module on the CPU, in evaluation mode. All arrays are buffers or parameters without gradient, so
+        ``state_dict`` and ``to`` include them. The attribute ``classes`` is the list of labels. The
+        attribute ``preprocessing`` is None, or with ``image=True`` a dict: the ``size``, ``mean`` and
+        ``std`` of the pixels, their ``interpolation`` and ``resize_mode``.
+
+    Raises
+    ------
+    NotFittedError
+        If the classifier is not fitted.
+
+    TypeError
+        If `classifier` is not a classifier of sktip.
+
+    ValueError
+        If ``image=True`` and the classifier has no encoder, or one with another model than in `fit`.
+
+    See Also
+    --------
+    to_onnx : Write a file for other runtimes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from sktip import TipAdapterClassifier
+    >>> from sktip.export import to_module
+    >>> clf = TipAdapterClassifier(text_features=np.eye(3)).fit(np.eye(3), [0, 1, 2])
+    >>> module = to_module(clf)
+    >>> module(torch.eye(3)).shape
+    torch.Size([3, 3])
+    """
+    return _module_of(*_parts_of(classifier, image=image), image=image)
 
 
 def to_onnx(
@@ -102,7 +171,8 @@ def to_onnx(
     """
     _check_packages()
     check_output(path, overwrite=overwrite)
-    module = to_module(classifier, image=image)
+    encoder, classifier = _parts_of(classifier, image=image)
+    module = _module_of(encoder, classifier, image=image)
     n_bytes = sum(tensor.nbytes for tensor in module.state_dict().values())
     if n_bytes > MAX_BYTES:
         raise ValueError(
@@ -111,13 +181,38 @@ def to_onnx(
         )
     rows = _pixels(module) if image else _features(module)
     model = _converted(module, rows, "pixels" if image else "features")
-    _, head = encoder_and_head(classifier, image=image)
-    for key, value in _metadata(head, module).items():
+    for key, value in _metadata(classifier, module).items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, json.dumps(value)
     content = model.SerializeToString()
     _check_answers(content, module, rows)
     write_file(path, [content], overwrite=overwrite)
+
+
+def _parts_of(estimator: Any, *, image: bool) -> tuple[Any, BaseCLIPClassifier]:
+    """Return the encoder, which may be None without `image`, and the fitted classifier to export."""
+    check_is_fitted(estimator)
+    encoder, classifier = split_encoder(estimator, optional=not image)
+    if not isinstance(classifier, BaseCLIPClassifier):
+        raise TypeError(
+            f"a {type(classifier).__name__} cannot be exported; pass a classifier of sktip, or a Pipeline of an "
+            "encoder and one of them."
+        )
+    return encoder, classifier
+
+
+def _module_of(encoder: Any, classifier: BaseCLIPClassifier, *, image: bool) -> Any:
+    from sktip._maths.classifier_module import ClassifierModule
+
+    head, classes = classifier.__sktip_head__(), classifier.classes_.tolist()
+    if not image:
+        module = ClassifierModule(head, classes)
+    else:
+        encoder = clone(encoder).set_params(device="cpu", precision="fp32")
+        session = open_encoder(encoder)
+        check_same_model(classifier, session, encoder)
+        module = ClassifierModule(head, classes, session.image_tower(), session.preprocessing)
+    return module.requires_grad_(False).eval()
 
 
 def _check_packages() -> None:
@@ -131,15 +226,14 @@ def _check_packages() -> None:
 
 
 def _features(module: Any) -> NDArray[np.float32]:
-    """Rows to test a model of features with: random ones, and some of its own keys and weights."""
-    head = dict(module.head.named_buffers())
-    known = [
+    """Rows to test a model of features with: random ones, and some of its own keys and class rows."""
+    own = [
         array.numpy()[:8]
-        for name, array in head.items()
-        if name in ("keys", "text", "classes", "weights")
+        for name, array in module.named_buffers()
+        if name in ("coef", "keys", "text", "class_features")
     ]
-    random = check_random_state(0).normal(size=(8, known[0].shape[1]))
-    return np.concatenate([random, *known]).astype(np.float32)
+    random = check_random_state(0).normal(size=(8, own[0].shape[1]))
+    return np.concatenate([random, *own]).astype(np.float32)
 
 
 def _pixels(module: Any) -> NDArray[np.float32]:
@@ -198,7 +292,7 @@ def _check_answers(content: bytes, module: Any, rows: NDArray[np.float32]) -> No
     import torch
 
     # The rounding of cosines is multiplied by beta.
-    sharpness = getattr(module.head, "beta", 0.0)
+    sharpness = module.numbers.get("beta", 0.0)
     tolerance = TOLERANCE + 16 * float(np.finfo(np.float32).eps) * sharpness
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     (name,) = (put.name for put in session.get_inputs())

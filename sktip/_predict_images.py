@@ -2,18 +2,19 @@
 
 import csv
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
+from itertools import islice
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from sktip._encoding.session import EncoderSession, open_encoder
-from sktip._images.folders import list_images
-from sktip._images.inputs import as_image_list, describe
+from sktip._encoding.session import open_encoder
+from sktip._images.folders import images_of
+from sktip._images.inputs import describe
 from sktip._split_encoder import split_encoder
 from sktip._utils.bunch import ShortBunch
 from sktip._utils.feature_names import with_feature_names
@@ -25,7 +26,6 @@ from sktip.exceptions import ImageReadError
 
 #: Number of images whose features are held at a time.
 BLOCK = 1024
-COLUMNS = ("path", "prediction", "probability", "error")
 
 
 def predict_images(
@@ -103,7 +103,8 @@ def predict_images(
         If the estimator is not fitted.
 
     ValueError
-        If the estimator has no encoder, or if there are no images.
+        If the estimator has no encoder, if there are no images, or if it predicts several values per
+        image.
 
     Warns
     -----
@@ -134,75 +135,63 @@ def predict_images(
     encoder, classifier = split_encoder(estimator)
     session = replace(open_encoder(encoder), verbose=verbose)
     check_same_model(classifier, session, encoder)
-    is_folder = isinstance(images, str | os.PathLike)
-    listed = list_images(images) if is_folder else as_image_list(images)
-    answers: dict[str, list] = {name: [] for name in COLUMNS}
-    for block in _blocks(session, classifier, listed):
-        for name, values in block.items():
-            answers[name] += values
-    if output is not None:
-        write_file(output, _lines(answers), overwrite=overwrite)
-    _warn_of_errors(answers, listed)
-    types = {"probability": np.float64}
-    return ShortBunch(
-        **{name: np.array(values, types.get(name, object)) for name, values in answers.items()}
-    )
-
-
-def _blocks(
-    session: EncoderSession, classifier: Any, images: Sequence[Any]
-) -> Iterator[dict[str, list]]:
-    """Yield the columns of the images, block by block."""
-    errors: dict[int, str] = {}
+    images = images_of(images)
+    n, errors = len(images), np.full(len(images), None, object)
 
     def note(index: int, error: ImageReadError) -> None:
         errors[index] = str(error).removeprefix(describe(images[index], index) + ": ")
 
-    features = np.empty((min(BLOCK, len(images)), session.width), np.float32)
-    start = 0
-    for index, row in enumerate(session.rows(images, note)):
-        features[index - start] = row
-        if index not in errors and not np.isfinite(row).all():
-            errors[index] = "its features are infinite; set precision='fp32' on the encoder"
-        if index + 1 - start == len(features) or index + 1 == len(images):
-            end = index + 1
-            own = [errors.pop(i, None) for i in range(start, end)]
-            yield _columns(classifier, features[: end - start], images[start:end], own)
-            start = end
-
-
-def _columns(
-    classifier: Any, features: NDArray, images: Sequence[Any], errors: list[str | None]
-) -> dict[str, list]:
-    read = np.array([error is None for error in errors])
-    labels = np.full(len(read), None, object)
-    probabilities = np.full(len(read), np.nan)
-    if read.any():
-        X = with_feature_names(features[read], classifier)
-        # `tolist` converts to Python's types: 'cat' instead of np.str_('cat').
-        labels[read] = np.asarray(classifier.predict(X)).tolist()
-        if hasattr(classifier, "predict_proba"):
-            probabilities[read] = np.asarray(classifier.predict_proba(X)).max(axis=1)
+    predictions, probabilities = np.full(n, None, object), np.full(n, np.nan)
+    # Closed even after an error, so that no thread outlives the call.
+    with closing(session.rows(images, note)) as rows:
+        for start in range(0, n, BLOCK):
+            features = np.stack(list(islice(rows, BLOCK)))
+            finite = np.isfinite(features).all(axis=1)
+            for index in start + np.flatnonzero(~finite):
+                errors[index] = (
+                    errors[index] or "infinite features; set the encoder's precision='fp32'"
+                )
+            read = start + np.flatnonzero(finite)
+            if len(read):
+                X = with_feature_names(features[finite], classifier)
+                predictions[read] = _labels(classifier.predict(X), estimator)
+                if hasattr(classifier, "predict_proba"):
+                    probabilities[read] = np.asarray(classifier.predict_proba(X)).max(axis=1)
     paths = [os.fsdecode(im) if isinstance(im, str | os.PathLike) else None for im in images]
-    values = (paths, labels.tolist(), probabilities.tolist(), errors)
-    return dict(zip(COLUMNS, values, strict=True))
+    answers = ShortBunch(
+        path=np.array(paths, object),
+        prediction=predictions,
+        probability=probabilities,
+        error=errors,
+    )
+    if output is not None:
+        write_file(output, _lines(answers), overwrite=overwrite)
+    failed = [index for index, error in enumerate(errors) if error is not None]
+    if failed:
+        shown = "; ".join(f"{describe(images[i], i)}: {errors[i]}" for i in failed[:3])
+        warn(
+            f"{len(failed):,} of {n:,} images could not be read and have no prediction; see the column "
+            f"'error'. {shown}{'; ...' if len(failed) > 3 else ''}"
+        )
+    return answers
 
 
-def _lines(answers: dict[str, list]) -> Iterator[bytes]:
+def _labels(predictions: Any, estimator: Any) -> list[Any]:
+    labels = np.asarray(predictions)
+    if labels.ndim > 1:
+        raise ValueError(
+            f"{type(estimator).__name__} predicts {labels.shape[1]} values per image, and predict_images writes one. "
+            "Encode the images once with sktip.utils.split_encoder, and predict the features."
+        )
+    # Python's types: 'cat' instead of np.str_('cat').
+    return labels.tolist()
+
+
+def _lines(answers: ShortBunch) -> Iterator[bytes]:
     """Lines of the CSV file. None and NaN become empty cells."""
     # `writerow` returns what `write` returns.
     writer: Any = csv.writer(SimpleNamespace(write=str.encode), lineterminator="\n")
-    yield writer.writerow(COLUMNS)
+    yield writer.writerow(answers)
     for path, label, probability, error in zip(*answers.values(), strict=True):
         cells = (path, label, None if np.isnan(probability) else f"{probability:.6g}", error)
         yield writer.writerow("" if cell is None else printable(str(cell)) for cell in cells)
-
-
-def _warn_of_errors(answers: dict[str, list], images: Sequence[Any]) -> None:
-    failed = [index for index, error in enumerate(answers["error"]) if error is not None]
-    if failed:
-        shown = "; ".join(f"{describe(images[i], i)}: {answers['error'][i]}" for i in failed[:3])
-        warn(
-            f"{len(failed):,} of {len(images):,} images could not be read and have no prediction; see the column "
-            f"'error'. {shown}{'; ...' if len(failed) > 3 else ''}"
-        )

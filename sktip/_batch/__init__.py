@@ -1,1 +1,0 @@
-"""Many images: in parts of a bounded size, answers and errors out."""

@@ -1,0 +1,389 @@
+"""The command ``sktip``, which is also ``python -m sktip``."""
+
+# What is slow to import is imported in functions, so that --help answers at once.
+import argparse
+import io
+import os
+import signal
+import sys
+import tempfile
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import sktip
+from sktip._utils.output_files import check_output, is_standard_output, write_file
+
+SUFFIXES = (".skops", ".joblib")
+CLASSIFIERS = [name for name in dir(sktip) if name.endswith("Classifier")]
+DONE, FAILED, SOME_UNREAD, INTERRUPTED, UNHEARD = 0, 1, 3, 130, 141
+
+CODES = """\
+exit codes:
+  0  success
+  1  failure: the message says why, and nothing was written unless it says so
+  2  wrong arguments
+  3  the predictions are written, but some images could not be read; they are listed
+  130 (Ctrl-C), 141 (piped to a program that has ended) or 143 (terminated): stopped; the output file is
+  complete, or as it was before
+"""
+FIT = """\
+Fit a classifier on labelled photos, save it, and print its held-out accuracy: each photo is predicted by
+a classifier that was fitted without it.
+
+PHOTOS is a folder with one subfolder of photos per class, named after the class, or a CSV file with a
+column of paths and a column of labels.
+"""
+PREDICT = """\
+Predict all photos in a folder and in the folders below it.
+
+The predictions are written to a CSV file with the columns path, prediction, probability and error. A
+classifier that was fitted with --reject-unknown predicts "unknown" for photos that show none of its classes.
+"""
+TRUST = "a .skops file, or a .joblib file, which can run code when it is loaded"
+RUNS = (
+    "{path} is a joblib file: loading it runs the code in it. Load joblib files only from people you trust, or "
+    "use a .skops file, which runs no code."
+)
+NO_SKOPS = (
+    '.skops files need the package skops. Run: pip install "sktip[skops]", or use a .joblib file if everyone '
+    "who loads it trusts its author."
+)
+
+
+def command() -> None:
+    """Run the command of this process, and end the process with its exit code."""
+    # By default these signals end the process at once, and would leave a file that is half written.
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _end)
+    sys.exit(main())
+
+
+def _end(number: int, _: Any) -> None:
+    raise SystemExit(128 + number)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command, with the arguments of the process by default; return the exit code."""
+    args = _parser().parse_args(arguments)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _print_warning  # type: ignore[assignment]
+            return _run(args)
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Python would write the rest when it ends, and fail again.
+        sys.stdout = sys.stderr = None  # type: ignore[assignment]
+        return UNHEARD
+
+
+def _run(args: argparse.Namespace) -> int:
+    try:
+        check_output(args.output, overwrite=args.overwrite)
+        code, summary, notes = {"fit": _fit, "predict": _predict}[args.command](args)
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError, TypeError, RuntimeError, ImportError) as error:
+        _note(f"error: {error}")
+        return FAILED
+    try:
+        # The summary is no part of a table that is written to standard output.
+        file = sys.stderr if is_standard_output(args.output) else None
+        for line in summary:
+            print(_one_line(line), file=file, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        sys.stdout = None  # type: ignore[assignment]
+        _note(f"error: {args.output} is written, but standard output cannot be: {error.strerror}")
+        return FAILED
+    for line in notes:
+        _note(line)
+    return code
+
+
+def _fit(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
+    from sklearn.utils.validation import has_fit_parameter
+
+    from sktip._encoder import defaults_of_the_machine
+    from sktip.model_selection import held_out_proba
+    from sktip.prompts import read_descriptions
+
+    _check_suffix(args.output)
+    data = _photos(args)
+    _note(data.DESCR)
+    with tempfile.TemporaryDirectory() as folder:
+        encoder = sktip.CLIPFeatureTransformer(
+            args.model,
+            args.pretrained,
+            device=args.device,
+            precision=args.precision,
+            n_jobs=args.n_jobs,
+            # The photos are encoded once, and used in several fits.
+            memory=args.memory or os.path.join(folder, "features.sqlite"),
+            verbose=int(not args.quiet),
+        )
+        classifier = estimator = getattr(sktip, args.classifier)(encoder)
+        if args.descriptions:
+            classifier.set_params(templates=read_descriptions(args.descriptions, data.target_names))
+        elif args.template:
+            classifier.set_params(templates=args.template)
+        if args.reject_unknown:
+            estimator = sktip.RejectUnknown(classifier)
+        if args.unlabeled is None:
+            estimator.fit(data.data, data.target)
+        elif has_fit_parameter(classifier, "X_unlabeled"):
+            estimator.fit(data.data, data.target, X_unlabeled=args.unlabeled)
+        else:
+            raise ValueError(
+                f"{args.classifier} does not learn from unlabelled photos; leave out --unlabeled, or use "
+                "FewShotClassifier."
+            )
+        probabilities = held_out_proba(classifier, data.data, data.target)
+    # Settings of this run are not saved.
+    encoder.set_params(device=None, **defaults_of_the_machine())
+    _save_model(estimator, args.output, overwrite=args.overwrite)
+    summary = f"{args.classifier} of {len(estimator.classes_):,} classes is in {args.output}"
+    predicted = estimator.classes_[probabilities.argmax(axis=1)]
+    return DONE, [summary, _accuracy(data.target, predicted)], []
+
+
+def _accuracy(labels: Any, predicted: Any) -> str:
+    """One line: the held-out accuracy, and the three classes with the lowest."""
+    import numpy as np
+
+    right = labels == predicted
+    line = f"held-out accuracy {right.mean():.1%} ({right.sum():,} of {len(right):,} photos)"
+    classes, codes = np.unique(labels, return_inverse=True)
+    counts, hits = np.bincount(codes), np.bincount(codes, right).astype(int)
+    weakest = [i for i in np.argsort(hits / counts, kind="stable")[:3] if hits[i] < counts[i]]
+    if weakest:
+        shown = (f"{classes[i]} ({hits[i]:,} of {counts[i]:,})" for i in weakest)
+        line += f"; weakest classes: {', '.join(shown)}"
+    return line
+
+
+def _photos(args: argparse.Namespace) -> Any:
+    from sktip.datasets import load_image_folder, load_image_table
+
+    if not os.path.exists(args.photos):
+        raise FileNotFoundError(f"{args.photos}: no such folder or CSV file.")
+    if os.path.isdir(args.photos):
+        return load_image_folder(args.photos, levels=args.levels)
+    return load_image_table(
+        args.photos, path_column=args.path_column, label_column=args.label_column
+    )
+
+
+def _predict(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
+    from sktip._encoder import defaults_of_the_machine
+    from sktip._utils.text import printable
+    from sktip.utils import split_encoder
+
+    if not os.path.isdir(args.photos):
+        raise NotADirectoryError(f"{args.photos} is not a folder; pass a folder of photos.")
+    estimator = load_model(args.model)
+    try:
+        encoder, _ = split_encoder(estimator)
+    except ValueError as error:
+        raise ValueError(f"{args.model}: {error}") from error
+    own = {"device": args.device, "n_jobs": args.n_jobs}
+    encoder.set_params(**(defaults_of_the_machine() | own))
+    answers = sktip.predict_images(
+        estimator,
+        args.photos,
+        args.output,
+        overwrite=args.overwrite,
+        verbose=int(not args.quiet),
+    )
+    unread = [
+        f"not read: {printable(path)}: {error}"
+        for path, error in zip(answers.path, answers.error, strict=True)
+        if error is not None
+    ]
+    summary = f"answers for {len(answers.path) - len(unread):,} images are in {args.output}"
+    return SOME_UNREAD if unread else DONE, [summary], unread
+
+
+def _print_warning(message: Any, *_: Any) -> None:
+    _note(f"warning: {message}")
+
+
+def _note(message: str) -> None:
+    print(_one_line(message), file=sys.stderr)
+
+
+def _one_line(message: str) -> str:
+    """Make one line, in which the name of a file cannot control the terminal."""
+    from sktip._utils.text import printable
+
+    return printable(" ".join(message.splitlines()))
+
+
+def _check_suffix(path: str) -> str:
+    """Return the suffix of a model file; raise an error if it is not supported."""
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(f"{path}: the name of a model file must end in {' or '.join(SUFFIXES)}.")
+    if suffix == ".skops":
+        _skops()
+    return suffix
+
+
+def _save_model(estimator: Any, path: str, *, overwrite: bool) -> None:
+    import joblib
+
+    content = io.BytesIO()
+    if _check_suffix(path) == ".skops":
+        _skops().dump(estimator, content)
+    else:
+        _note(f"warning: {RUNS.format(path=path)}")
+        joblib.dump(estimator, content)
+    write_file(path, [content.getvalue()], overwrite=overwrite)
+
+
+def load_model(path: str) -> Any:
+    """Read a fitted classifier from a file; all errors name the file."""
+    import joblib
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    suffix = _check_suffix(path)
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{path}: no such file. `sktip fit` writes one.")
+    if not os.path.isfile(path):
+        raise ValueError(f"{path} is not a file; pass the path of a saved classifier.")
+    try:
+        if suffix == ".skops":
+            estimator = _load_skops(path)
+        else:
+            _note(f"warning: {RUNS.format(path=path)}")
+            estimator = joblib.load(path)  # noqa: TID251  the user names such a file, and is warned
+        if not hasattr(estimator, "predict"):
+            raise ValueError(f"it contains a {type(estimator).__name__}, not a classifier.")
+        check_is_fitted(estimator)
+    except (PermissionError, FileNotFoundError):
+        raise
+    except Exception as error:
+        # Reading a damaged file can raise anything.
+        reason = " ".join(str(error).split())
+        if type(error) is not ValueError and not isinstance(error, NotFittedError | ImportError):
+            reason = (
+                f"it is damaged, or not a saved classifier ({type(error).__name__}: {reason}). Copy it again, or "
+                "fit again."
+            )
+        raise ValueError(f"{path} cannot be loaded: {reason}") from error
+    return estimator
+
+
+def _load_skops(path: str) -> Any:
+    # Fitted classifiers contain no types of the package but its public classes.
+    public = (getattr(sktip, name) for name in dir(sktip))
+    own = [f"{t.__module__}.{t.__qualname__}" for t in public if isinstance(t, type)]
+    strange = sorted(set(_skops().get_untrusted_types(file=path)) - set(own))
+    if strange:
+        raise ValueError(
+            f"it contains types that are not from sktip: {', '.join(strange)}. Nothing was loaded. If you trust "
+            "them, load the file in Python: skops.io.load(path, trusted=[...])."
+        )
+    return _skops().load(path, trusted=own)
+
+
+def _skops() -> Any:
+    try:
+        from skops import io  # noqa: TID251  it runs nothing but the types that are named to it
+    except ImportError:
+        raise ImportError(NO_SKOPS) from None
+    return io
+
+
+def _parser() -> argparse.ArgumentParser:
+    whole = _described(
+        argparse.ArgumentParser(prog="sktip"), "Few-shot classification of photos with CLIP."
+    )
+    whole.add_argument("--version", action="version", version=f"sktip {sktip.__version__}")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="{fit,predict}")
+    fit = _described(commands.add_parser("fit", help="fit on labelled photos"), FIT)
+    predict = _described(commands.add_parser("predict", help="predict new photos"), PREDICT)
+
+    add = fit.add_argument
+    add("photos", help="folder of class folders, or CSV file")
+    _add_output(fit, "MODEL", f"file to save the classifier to: {TRUST}")
+    add(
+        "--unlabeled",
+        metavar="FOLDER",
+        help="folder of unlabelled photos, like those that you will predict, to learn from too",
+    )
+    add(
+        "--reject-unknown",
+        action="store_true",
+        help='predict "unknown" for photos that show none of the classes',
+    )
+    add(
+        "--model",
+        default="ViT-B-32",
+        help="CLIP model: a name of open_clip, hf-hub:... or tiny (default: ViT-B-32)",
+    )
+    add("--pretrained", metavar="TAG", help="weights of the CLIP model: a tag of open_clip")
+    add(
+        "--precision",
+        default="fp32",
+        choices=("fp32", "fp16", "bf16", "auto"),
+        help="precision of the image model; auto is bf16 where the device has it (default: fp32)",
+    )
+    add(
+        "--levels",
+        type=lambda text: text if text == "all" else int(text),
+        metavar="N",
+        help="how many folders deep the class folders are; all for the folder of each photo (default: 1)",
+    )
+    add(
+        "--classifier",
+        default="FewShotClassifier",
+        choices=CLASSIFIERS,
+        metavar="NAME",
+        help=f"one of {', '.join(CLASSIFIERS)} (default: FewShotClassifier)",
+    )
+    add(
+        "--template",
+        action="append",
+        help='prompt with {} for the class name, such as "a photo of a {}."; repeat it for several',
+    )
+    add("--descriptions", metavar="JSON", help="file with descriptions of each class")
+    add("--path-column", default="path", metavar="NAME", help="column of paths in a CSV file")
+    add("--label-column", default="label", metavar="NAME", help="column of labels in a CSV file")
+    add("--memory", metavar="FILE", help="file that stores features for later runs")
+
+    predict.add_argument("model", help=f"file of a fitted classifier: {TRUST}")
+    predict.add_argument("photos", help="folder of photos")
+    _add_output(predict, "CSV", "CSV file to write the predictions to")
+
+    for each in (fit, predict):
+        each.add_argument(
+            "--device", help="device, such as cpu or cuda:0 (default: CUDA if available)"
+        )
+        each.add_argument(
+            "--n-jobs",
+            type=int,
+            metavar="N",
+            help="number of threads that read photos; -1 for one per CPU",
+        )
+        each.add_argument("--quiet", action="store_true", help="show no progress bar")
+    return whole
+
+
+def _described(parser: argparse.ArgumentParser, text: str) -> argparse.ArgumentParser:
+    parser.description, parser.epilog = text, CODES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    return parser
+
+
+def _add_output(parser: argparse.ArgumentParser, metavar: str, text: str) -> None:
+    parser.add_argument("--output", required=True, metavar=metavar, help=text)
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the output file if it exists"
+    )

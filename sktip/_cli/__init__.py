@@ -1,1 +1,0 @@
-"""The command line: arguments in, files out, and an exit code."""
