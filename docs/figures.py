@@ -102,11 +102,11 @@ def write_charts():
             chart(page).savefig(file, transparent=True, metadata=metadata)
 
 
-def card(ax, name, x, y, width=1.86, height=1.0):
+def card(ax, name, x, y):
     """Draw a rounded box for the pictures of one class."""
     edge, face = CARDS[name]
     style = {"boxstyle": "round,pad=0,rounding_size=0.12", "edgecolor": edge, "facecolor": face}
-    ax.add_patch(FancyBboxPatch((x, y), width, height, linewidth=1.5, **style))
+    ax.add_patch(FancyBboxPatch((x, y), 1.86, 1, linewidth=1.5, **style))
 
 
 def picture(ax, emoji, x, y, size):

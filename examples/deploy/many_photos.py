@@ -15,7 +15,6 @@ import os
 import warnings
 from tempfile import TemporaryDirectory
 
-import numpy as np
 from PIL import Image
 
 from sktip import CLIPFeatureTransformer, FewShotClassifier, predict_images
@@ -66,6 +65,11 @@ with open(os.path.join(home.name, "answers.csv")) as file:
 from sktip.inspection import PredictionsDisplay
 
 PredictionsDisplay.from_predictions(
-    answers.path, answers.prediction, proba=answers.probability, order="least_certain", n_images=6
+    answers.path,
+    answers.prediction,
+    proba=answers.probability,
+    order="least_certain",
+    n_images=6,
+    n_columns=3,
 )
 home.cleanup()

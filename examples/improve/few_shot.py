@@ -54,7 +54,7 @@ for name, values in scores.items():
 
 import matplotlib.pyplot as plt
 
-figure, ax = plt.subplots(figsize=(5.6, 3.6), layout="constrained")
+figure, ax = plt.subplots(figsize=(5, 3.4), layout="constrained")
 for side, (name, values) in zip((-0.2, 0.2), scores.items()):
     bars = ax.bar(np.arange(len(SHOTS)) + side, values.mean(axis=1), 0.38, label=name)
     ax.bar_label(bars, fmt="%.0f")

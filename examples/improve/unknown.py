@@ -49,7 +49,7 @@ assert rejected[~is_known].mean() > rejected[is_known].mean() + 0.4
 
 import matplotlib.pyplot as plt
 
-figure, ax = plt.subplots(figsize=(5.6, 3.4), layout="constrained")
+figure, ax = plt.subplots(figsize=(5, 3.2), layout="constrained")
 bins = np.linspace(scores.min(), scores.max(), 40)
 for name, rows in (("known digits", is_known), ("unknown digits", ~is_known)):
     ax.hist(scores[rows], bins, alpha=0.6, label=name)

@@ -51,10 +51,8 @@ import matplotlib.pyplot as plt
 
 from sktip.inspection import PredictionsDisplay
 
-figure, ax = plt.subplots(figsize=(9, 2.6), layout="constrained")
-PredictionsDisplay.from_predictions(
-    images[chosen], labels[chosen], n_images=20, n_columns=10, ax=ax
-)
+figure, ax = plt.subplots(figsize=(7, 4.4), layout="constrained")
+PredictionsDisplay.from_predictions(images[chosen], labels[chosen], n_images=20, n_columns=7, ax=ax)
 plt.show()
 
 clf = FewShotClassifier(text_features=text, class_names=dict(zip(names, names)))

@@ -58,7 +58,7 @@ for n_shots in (1, 16):
 import matplotlib.pyplot as plt
 from sklearn.metrics import ConfusionMatrixDisplay
 
-figure, ax = plt.subplots(figsize=(5.6, 5), layout="constrained")
+figure, ax = plt.subplots(figsize=(4.8, 4.6), layout="constrained")
 ConfusionMatrixDisplay.from_estimator(
     pipelines["linear probe"],
     images[test],

@@ -51,7 +51,7 @@ from sklearn.model_selection import LearningCurveDisplay
 from sktip.model_selection import FewShotSplit
 
 SHOTS, N_CLASSES = [1, 2, 4, 8, 16], 10
-_, ax = plt.subplots(figsize=(5.6, 4), layout="constrained")
+_, ax = plt.subplots(figsize=(5, 3.6), layout="constrained")
 print("shots per class     " + "".join(f"{n:>7}" for n in SHOTS))
 for name, method in methods.items():
     curve = LearningCurveDisplay.from_estimator(

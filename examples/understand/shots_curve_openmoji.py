@@ -116,7 +116,7 @@ from sktip import (
 from sktip.model_selection import FewShotSplit
 
 SHOTS, N_CLASSES = [1, 2, 4, 8, 16], len(GROUPS)
-_, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+_, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
 prior = {"input": "features", "templates": ["a picture of a {}", "an icon of a {}"]}
 seeded = {**prior, "random_state": 0}
 methods = {

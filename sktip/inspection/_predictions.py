@@ -258,7 +258,9 @@ class PredictionsDisplay:
         check_scalar(n_columns, "n_columns", Integral, min_val=1)
         n_columns = min(n_columns, len(self.pictures))
         n_rows = -(-len(self.pictures) // n_columns)
-        ax = new_axes((1.5 * n_columns, 2.1 * n_rows)) if ax is None else ax
+        if ax is None:
+            height = 1.9 if self.y_true is None else 2.1
+            ax = new_axes((1.5 * n_columns, height * n_rows))
         grid = grid_within(ax, n_rows, n_columns)
         ax.set_axis_off()
         ax.set_in_layout(False)
