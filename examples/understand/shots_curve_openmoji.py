@@ -120,7 +120,7 @@ _, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
 prior = {"input": "features", "templates": ["a picture of a {}", "an icon of a {}"]}
 seeded = {**prior, "random_state": 0}
 methods = {
-    "FewShotClassifier": FewShotClassifier(clip, **seeded),
+    "FewShotClassifier": FewShotClassifier(clip, **prior),
     "ProKeR": ProKeRClassifier(clip, **prior),
     "GDA": GDAClassifier(clip, **seeded),
     "Tip-Adapter-F, tuned": TipAdapterClassifierCV(clip, fine_tune=True, **seeded),

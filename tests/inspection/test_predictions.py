@@ -76,7 +76,7 @@ def test_estimators_of_images_and_of_features(fitted, clip, digits, digit_featur
     F = digit_features[0]
     on_features = FewShotClassifier(clip, input="features", templates="the digit {}")
     on_features.fit(F[:40], labels[:40])
-    search = GridSearchCV(on_features, {"n_views": [1]}, cv=2).fit(F[:40], labels[:40])
+    search = GridSearchCV(on_features, {"class_weight": [None]}, cv=2).fit(F[:40], labels[:40])
     probabilities = fitted.predict_proba(images[40:])
     rows = np.arange(5) if order is None else np.argsort(-probabilities.max(axis=1))[:5]
     for estimator in (fitted, make_pipeline(clip, on_features), on_features, search):
