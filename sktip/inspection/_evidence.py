@@ -301,11 +301,9 @@ class CacheEvidenceDisplay:
 
     def _pictures(self, winner: Any) -> list[tuple[Any, str, dict[str, Any]]]:
         """Pictures of the query and the shots that are known, with their titles and frames."""
-        found = (
-            []
-            if self.query_picture is None
-            else [(self.query_picture, "query", {"color": "black"})]
-        )
+        found: list[tuple[Any, str, dict[str, Any]]] = []
+        if self.query_picture is not None:
+            found.append((self.query_picture, "query", {"color": "black"}))
         for rank, picture in enumerate(self.shot_pictures or []):
             label, weight = self.labels[rank], self.weights[rank]
             frame = {"color": ORANGE} if label == winner else {"color": "gray", "linestyle": "--"}
