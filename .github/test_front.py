@@ -12,7 +12,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 def test_the_first_lines_are_those_of_the_example():
     """The example is run with the documentation, and the first page includes it."""
     shown = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
-    example = (ROOT / "examples/first_classifier.py").read_text("utf-8")
+    example = (ROOT / "examples/start/first_classifier.py").read_text("utf-8")
     assert f"\n{shown}\n# %%" in example
     assert len([line for line in shown.splitlines() if line]) == 12
 

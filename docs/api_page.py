@@ -25,9 +25,9 @@ GROUPS = {
         "CLIPAdapterClassifier",
     ),
     "Trust": (
-        "See why an answer was given (:doc:`guide/evidence`) and how scores depend on parameters (:doc:`guide/alpha_beta`), "
+        "See answers and why they were given (:doc:`guide/evidence`) and how scores depend on parameters (:doc:`guide/alpha_beta`), "
         "reject unknown classes (:doc:`guide/unknown`), find wrong labels (:doc:`guide/wrong_labels`).",
-        "inspection.CacheEvidenceDisplay RejectUnknown model_selection.held_out_proba",
+        "inspection.PredictionsDisplay inspection.CacheEvidenceDisplay RejectUnknown model_selection.held_out_proba",
     ),
     "Work": (
         "Encode once (:doc:`guide/encoding_once`), predict many images (:doc:`guide/many_images`), export (:doc:`guide/export`).",

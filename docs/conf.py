@@ -133,27 +133,32 @@ sphinx_gallery_conf = {
     "filename_pattern": r"/(?!own_photos)\w+\.py$",
     # Programs, not examples; folders of the gallery are those with a GALLERY_HEADER.rst.
     "ignore_pattern": r"(reproduce_paper|distributed_scoring)\.py$",
+    "subsection_order": ExplicitOrder(
+        [f"../examples/{group}" for group in ("start", "understand", "improve", "deploy")]
+    ),
     # One that is not listed comes last; one that is not there yet does no harm.
     "within_subsection_order": ExplicitOrder(
         [
             "first_classifier.py",
             "quickstart.py",
-            "shots_curve_openmoji.py",
-            "choose_alpha_beta.py",
-            "evidence.py",
-            "few_shot.py",
-            "new_class.py",
-            "calibration.py",
-            "unknown.py",
-            "wrong_labels.py",
-            "what_to_label.py",
             "linear_probe.py",
+            "own_photos.py",
+            "evidence.py",
+            "calibration.py",
+            "choose_alpha_beta.py",
+            "shots_curve_openmoji.py",
+            "few_shot.py",
+            "what_to_label.py",
+            "wrong_labels.py",
+            "unknown.py",
+            "many_photos.py",
             "save_and_load.py",
             "export_onnx.py",
-            "own_photos.py",
             "*",
         ]
     ),
+    # Wide enough to read a chart.
+    "thumbnail_size": (560, 392),
     # Its table would fetch scripts; each example ends with its time.
     "write_computation_times": False,
     "min_reported_time": 0,

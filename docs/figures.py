@@ -14,6 +14,9 @@ from pathlib import Path
 import accuracy
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.patches import FancyBboxPatch
+
+from sktip.datasets import load_drawings
 
 HERE = Path(__file__).parent
 IMAGES = HERE / "images"
@@ -24,6 +27,17 @@ TEXT = {"light": "#1f2328", "dark": "#e6edf3"}
 COLOURS = {
     "light": ["#0072b2", "#009e73", "#b85100", "#7d4f9e", "#6b6b6b"],
     "dark": ["#56b4e9", "#2fc49a", "#f0a35e", "#c9a0e8", "#a8a8a8"],
+}
+
+
+#: The pictures of the first example.
+#: Edge and face colour of the cards of each class. The faces are light, since the drawings have black
+#: outlines.
+CARDS = {
+    "bird": ("#0072b2", "#dcebf4"),
+    "fruit": ("#d55e00", "#fae8dc"),
+    "vehicle": ("#009e73", "#dcf1ea"),
+    "clothing": ("#cc79a7", "#f7ebf2"),
 }
 
 
@@ -86,6 +100,46 @@ def write_charts():
             chart(page).savefig(file, transparent=True, metadata=metadata)
 
 
+def card(ax, name, x, y):
+    """Draw a rounded box for the pictures of one class."""
+    edge, face = CARDS[name]
+    style = {"boxstyle": "round,pad=0,rounding_size=0.12", "edgecolor": edge, "facecolor": face}
+    ax.add_patch(FancyBboxPatch((x, y), 1.86, 1, linewidth=1.5, **style))
+
+
+def picture(ax, image, x, y, size):
+    """Draw one picture, with its lower left corner at x and y."""
+    ax.imshow(image, extent=(x, x + size, y, y + size), zorder=3)
+
+
+def strip(example, colour):
+    """Draw the shots of each class, and each new picture with its prediction and probability."""
+    figure = plt.figure(figsize=(8, 3.05))
+    ax = figure.add_axes((0, 0, 1, 1))
+    titles = {"fontsize": 15, "weight": "bold", "color": colour}
+    ax.text(0.06, 2.83, "Label three pictures per class", **titles)
+    ax.text(0.06, 1.22, "It names new ones", **titles)
+    shots = load_drawings(example.drawings, size=288).data
+    new = load_drawings(example.new.target, size=288).data
+    for column, name in enumerate(example.labels[::3]):
+        x = 0.05 + 2.01 * column
+        card(ax, name, x, 1.68)
+        ax.text(x + 0.93, 2.4, name, ha="center", fontsize=15)
+        for place, one in enumerate(shots[3 * column : 3 * column + 3]):
+            picture(ax, one, x + 0.01 + 0.61 * place, 1.69, 0.64)
+    for column, (one, answer, probability) in enumerate(
+        zip(new, example.display.y_pred, example.display.proba)
+    ):
+        x = 0.05 + 2.01 * column
+        card(ax, answer, x, 0.06)
+        picture(ax, one, x, 0.11, 0.9)
+        ax.text(x + 0.86, 0.63, answer, fontsize=15)
+        ax.text(x + 0.86, 0.25, f"{probability:.0%}", fontsize=15, weight="bold")
+    ax.set(xlim=(0, 8), ylim=(0, 3.05))
+    ax.set_axis_off()
+    return figure
+
+
 def preview(strip):
     """The picture that a link to the site is shown with: 1200 x 630."""
     figure = plt.figure(figsize=(8, 4.2), facecolor="white")
@@ -100,12 +154,13 @@ def preview(strip):
 
 def seen(example):
     """What the strip shows below, in the words of the alternative texts."""
-    answers = zip(("tractor", "peacock", "coat", "kiwi"), example.answers, example.probabilities)
+    display = example.display
+    answers = zip(("tractor", "peacock", "coat", "kiwi"), display.y_pred, display.proba)
     return "; ".join(f"{thing}, {answer} {100 * share:.0f} %" for thing, answer, share in answers)
 
 
 def main(arguments):
-    sys.path.insert(0, str(HERE.parent / "examples"))
+    sys.path.insert(0, str(HERE.parent / "examples/start"))
     import first_classifier
 
     for page in (HERE.parent / "README.md", HERE / "index.rst"):
@@ -114,9 +169,8 @@ def main(arguments):
     if arguments == ["--check"]:
         return
     for page, colour in TEXT.items():
-        first_classifier.strip(colour).savefig(
-            IMAGES / f"strip-{page}.png", dpi=200, transparent=True
-        )
+        file = IMAGES / f"strip-{page}.png"
+        strip(first_classifier, colour).savefig(file, dpi=200, transparent=True)
     write_charts()
     preview(IMAGES / "strip-light.png").savefig(HERE / "_static" / "preview.png", dpi=150)
 

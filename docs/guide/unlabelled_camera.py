@@ -6,6 +6,7 @@ from PIL import Image, ImageEnhance
 
 from sktip import CLIPFeatureTransformer, FewShotClassifier
 from sktip.datasets import load_drawings
+from sktip.inspection import PredictionsDisplay
 
 WEEK = {"nothing": 120, "deer": 48, "rabbit": 26, "fox": 12, "owl": 6, "boar": 4, "badger": 2}
 NAMES = list(WEEK)
@@ -42,14 +43,10 @@ found = len(frames) * clf.class_shares_[order]
 errors = len(frames) * clf.class_share_errors_[order]
 print(*(f"{n} {t} {f:.1f} ± {e:.1f}" for n, t, f, e in zip(NAMES, WEEK.values(), found, errors)))
 figure, axes = plt.subplot_mosaic(
-    [[0, 1, 2, 3, 4, 5], ["shares"] * 6],
-    figsize=(8, 5),
-    height_ratios=[1, 2.6],
-    layout="constrained",
+    [["frames"], ["shares"]], figsize=(8, 5.6), height_ratios=[1, 2.2], layout="constrained"
 )
-for place, row in enumerate(rng.permutation(len(frames))[:6]):
-    axes[place].imshow(frames[row])
-    axes[place].set_axis_off()
+some = [frames[row] for row in rng.permutation(len(frames))[:6]]
+PredictionsDisplay.from_estimator(clf, some, ax=axes["frames"])
 ax, places = axes["shares"], np.arange(len(NAMES))[::-1]
 ax.barh(places + 0.2, list(WEEK.values()), 0.38, color="#b8b8b8", label="in truth")
 ax.barh(

@@ -10,7 +10,6 @@ import numpy as np
 
 from paper.methods import METHODS, markdown
 from paper.results import replace
-from sktip.inspection import ShotsCurveDisplay
 from sktip.prompts import TEMPLATES
 
 #: Which published method each of ours repeats; alpha and beta of the published ones are tuned.
@@ -138,17 +137,17 @@ def plot(results, name, cells, with_published):
         if row["dataset"] == name:
             place = shots.index(row["shots"]), seeds.index(row["seed"])
             scores[row["method"]][place] = row["accuracy"]
-    published = {
-        method: [cells.get((method, k), {}).get("published", np.nan) for k in shots]
-        for method in scores
-        if with_published and method in REPEATS
-    }
-    published = {method: line for method, line in published.items() if not np.isnan(line).all()}
-    display = ShotsCurveDisplay(
-        shots, scores, published=published, score_name="accuracy on test images (%)"
-    ).plot()
-    display.ax_.set_title(name)
-    display.figure_.set_size_inches(10, 5)
-    display.ax_.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    display.figure_.savefig(results.out / f"{name}.png", dpi=110)
-    plt.close(display.figure_)
+    figure, ax = plt.subplots(figsize=(10, 5), layout="constrained")
+    for number, (method, draws) in enumerate(scores.items()):
+        look = {"color": f"C{number}", "marker": "os^DvPX*"[number % 8]}
+        ax.errorbar(shots, draws.mean(axis=1), draws.std(axis=1), label=method, capsize=3, **look)
+        published = [cells.get((method, k), {}).get("published", np.nan) for k in shots]
+        if with_published and method in REPEATS and not np.isnan(published).all():
+            ax.plot(shots, published, "--", label=f"{method}, published", mfc="white", **look)
+    ax.set_xscale("symlog" if shots[0] == 0 else "log", base=2)
+    ax.set_xticks(shots, shots)
+    ax.minorticks_off()
+    ax.set(title=name, xlabel="shots per class", ylabel="accuracy on test images (%)")
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.savefig(results.out / f"{name}.png", dpi=110)
+    plt.close(figure)

@@ -1,7 +1,5 @@
 """AlphaBetaDisplay: the scores of alpha and beta in a search, and the chosen values."""
 
-from collections.abc import Callable
-from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -10,19 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sktip._maths.paper import PAPER_ALPHA, PAPER_BETA
 from sktip._tip_adapter_cv import TipAdapterClassifierCV
-from sktip.inspection._plot import (
-    LITERAL,
-    VERMILION,
-    apart,
-    check_matplotlib,
-    drawable,
-    last_step,
-    new_axes,
-    readable_score,
-)
-
-#: Largest number of values that are all labelled on an axis.
-MAX_TICKS = 8
+from sktip.inspection._plot import VERMILION, check_matplotlib, last_step, new_axes
 
 
 class AlphaBetaDisplay:
@@ -146,22 +132,22 @@ class AlphaBetaDisplay:
         check_is_fitted(estimator)
         searching = last_step(estimator)
         if isinstance(searching, TipAdapterClassifierCV):
-            found = cls(
-                alphas=searching.alphas_,
-                betas=searching.betas_,
-                scores=searching.scores_,
-                alpha=searching.alpha_,
-                beta=searching.beta_,
-                score_name=readable_score(searching.scoring, default="Negative log loss"),
-            )
+            names = ("alphas", "betas", "scores", "alpha", "beta")
+            found = {name: getattr(searching, f"{name}_") for name in names}
+            name = searching.scoring or "neg_log_loss"
         elif hasattr(searching, "cv_results_"):
-            found = cls(**_grid_of(searching))
+            found, name = _grid_of(searching)
         else:
             raise TypeError(
                 f"a {type(searching).__name__} is not a search over alpha and beta; pass a fitted "
                 "GridSearchCV or TipAdapterClassifierCV."
             )
-        return found.plot(ax, cmap=cmap)
+        name = (
+            name.replace("neg_", "negative_").replace("_", " ")
+            if isinstance(name, str)
+            else "score"
+        )
+        return cls(**found, score_name=name.capitalize()).plot(ax, cmap=cmap)
 
     def plot(self, ax: Any = None, *, cmap: Any = "cividis") -> Self:
         """Draw the scores, the chosen values and the paper's defaults.
@@ -188,111 +174,101 @@ class AlphaBetaDisplay:
         alphas, betas, scores = (
             np.asarray(values, float) for values in (self.alphas, self.betas, self.scores)
         )
-        if np.isnan(scores).all():
+        known = np.isfinite(scores)
+        if not known.any():
             raise ValueError(
                 "the search has no scores: every fit failed, or no class had a second shot to hold out."
             )
-        self.ax_ = new_axes((7, 4.4)) if ax is None else ax
-        self.figure_ = self.ax_.figure
-        known = np.isfinite(scores)
+        self.ax_ = ax = new_axes((7, 4.4)) if ax is None else ax
+        self.figure_ = ax.figure
+        x, y = _scale(ax, "x", betas), _scale(ax, "y", alphas)
+        ax.minorticks_off()
         if scores.ndim == 2 and known.mean() > 0.5:
-            self.surface_ = self.ax_.pcolormesh(_edges(betas), _edges(alphas), scores, cmap=cmap)
+            self.surface_ = ax.pcolormesh(_edges(x, betas), _edges(y, alphas), scores, cmap=cmap)
         else:
             where = np.nonzero(known)
             if scores.ndim == 1:
-                self.ax_.plot(betas, alphas, color="gray", zorder=1)
-            self.surface_ = self.ax_.scatter(
+                ax.plot(betas, alphas, color="gray", zorder=1)
+            self.surface_ = ax.scatter(
                 betas[where[-1]], alphas[where[0]], c=scores[known],
                 cmap=cmap, edgecolors="gray", s=45, zorder=2,
             )  # fmt: skip
-        _stretch(self.ax_.set_xscale, self.ax_.xaxis, betas, PAPER_BETA)
-        _stretch(self.ax_.set_yscale, self.ax_.yaxis, alphas, PAPER_ALPHA)
-        self.ax_.minorticks_off()
         point = {"linestyle": "none", "markeredgecolor": "black", "clip_on": False, "zorder": 3}
-        (self.default_,) = self.ax_.plot(
+        (self.default_,) = ax.plot(
             PAPER_BETA, PAPER_ALPHA, "o", color="white", markersize=14,
             label="the paper's default", **point,
         )  # fmt: skip
-        (self.chosen_,) = self.ax_.plot(
+        (self.chosen_,) = ax.plot(
             self.beta, self.alpha, "*", color=VERMILION, markersize=12,
             label=f"chosen: alpha {self.alpha:.3g}, beta {self.beta:.3g}", **point,
         )  # fmt: skip
-        self.colorbar_ = self.figure_.colorbar(self.surface_, ax=self.ax_)
-        self.colorbar_.set_label(drawable(self.score_name), **LITERAL)
-        self.ax_.set_xlabel("beta: sharpness")
-        self.ax_.set_ylabel("alpha: weight of the cache")
-        self.ax_.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
+        self.colorbar_ = self.figure_.colorbar(self.surface_, ax=ax, label=self.score_name)
+        ax.set(xlabel="beta: sharpness", ylabel="alpha: weight of the cache")
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
         return self
 
 
-def _grid_of(search: Any) -> dict[str, Any]:
-    """Parameters of the display for a search with `cv_results_`."""
+def _grid_of(search: Any) -> tuple[dict[str, Any], Any]:
+    """Parameters of the display for a search with `cv_results_`, and the name of its metric."""
     results = search.cv_results_
-    varied = {key.removeprefix("param_") for key in results if key.startswith("param_")}
+    varied = sorted(key.removeprefix("param_") for key in results if key.startswith("param_"))
     owners = [
         name.removesuffix("alpha")
-        for name in sorted(varied)
+        for name in varied
         if name.split("__")[-1] == "alpha" and name.removesuffix("alpha") + "beta" in varied
     ]
     if len(owners) != 1:
         raise ValueError(
-            f"the search has varied {sorted(varied)}, but the display needs alpha and beta of one estimator."
+            f"the search has varied {varied}, but the display needs alpha and beta of one estimator."
         )
     several = getattr(search, "multimetric_", False)
     metric = search.refit if several else "score"
     if not isinstance(metric, str):
         raise ValueError(
-            f"the search has several metrics and refit={search.refit!r}; set refit to the metric to show."
+            f"the search has several metrics and refit={metric!r}; set refit to the metric to show."
         )
-    fixed = search.estimator.get_params()
-    tried = [
-        tuple({**fixed, **params}.get(owners[0] + name) for name in ("alpha", "beta"))
-        for params in [search.best_params_, *results["params"]]
-    ]
-    # A list of grids may hold other estimators, without these parameters.
-    ours = [all(isinstance(value, Real) for value in pair) for pair in tried[1:]]
-    alphas, betas = np.array([pair for pair, kept in zip(tried[1:], ours, strict=True) if kept]).T
-    alphas, rows = np.unique(alphas, return_inverse=True)
-    betas, columns = np.unique(betas, return_inverse=True)
+    pairs = [results[f"param_{owners[0]}{name}"] for name in ("alpha", "beta")]
+    # A list of grids may have one without these parameters, in which they are masked.
+    both = ~np.any([np.ma.getmaskarray(values) for values in pairs], axis=0)
+    (alphas, rows), (betas, columns) = (
+        np.unique(values[both].astype(float), return_inverse=True) for values in pairs
+    )
     scores = np.full((len(alphas), len(betas)), np.nan)
-    np.fmax.at(scores, (rows, columns), results[f"mean_test_{metric}"][ours])
-    return {
+    np.fmax.at(scores, (rows, columns), results[f"mean_test_{metric}"][both])
+    chosen = {**search.estimator.get_params(), **search.best_params_}
+    found = {
         "alphas": alphas,
         "betas": betas,
         "scores": scores,
-        "alpha": tried[0][0],
-        "beta": tried[0][1],
-        "score_name": readable_score(metric if several else search.scoring, default="Accuracy"),
+        "alpha": chosen[f"{owners[0]}alpha"],
+        "beta": chosen[f"{owners[0]}beta"],
     }
+    return found, metric if several else search.scoring or "accuracy"
 
 
-def _edges(values: NDArray) -> NDArray:
-    """Edges of the cells of ascending values, halfway between their logarithms."""
-    positive = values[values > 0]
-    if len(positive) == 0:
-        return np.array([0.0, 1.0])
-    logs = np.log(positive)
-    middles = (logs[1:] + logs[:-1]) / 2
-    first, last = (logs[1] - logs[0], logs[-1] - logs[-2]) if len(logs) > 1 else (1.0, 1.0)
-    edges = np.exp([logs[0] - first / 2, *middles, logs[-1] + last / 2])
-    return edges if values[0] > 0 else np.array([0, *edges])
-
-
-def _stretch(set_scale: Callable, axis: Any, values: NDArray, default: float) -> None:
-    """Make an axis logarithmic, with ticks at round numbers. It includes 0 if that is a value."""
+def _scale(ax: Any, name: str, values: NDArray) -> Any:
+    """Make the axis x or y logarithmic, with 0 on it if that is a value. Returns the axis."""
+    axis, set_scale = getattr(ax, f"{name}axis"), getattr(ax, f"set_{name}scale")
     values = np.unique(values)
     positive = values[values > 0]
     if len(positive) == len(values):
         set_scale("log")
     elif len(positive):
         set_scale("symlog", linthresh=positive[0], linscale=0.5)
-    if len(values) > MAX_TICKS and len(positive):
-        low, high = min(positive[0], default), max(positive[-1], default)
-        powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
-        powers = powers[apart(np.log10(powers), MAX_TICKS)]
-        rounds = np.outer(powers, [1, 2, 5] if len(powers) <= 4 else [1]).ravel()
-        values = np.append(
-            values[values == 0],
-            rounds[(rounds >= low * (1 - 1e-9)) & (rounds <= high * (1 + 1e-9))],
-        )
-    axis.set_ticks(values, [f"{value:.3g}" for value in values])
+    if len(values) <= 8:
+        axis.set_ticks(values, [f"{value:.3g}" for value in values])
+    else:
+        if positive[-1] < 1e4 * positive[0]:
+            axis.get_major_locator().set_params(subs=(1, 2, 5))
+        axis.set_major_formatter("{x:.3g}")
+    return axis
+
+
+def _edges(axis: Any, values: NDArray) -> NDArray:
+    """Edges of the cells of ascending values, halfway between them on the axis."""
+    scale = axis.get_transform()
+    places = scale.transform(values)
+    steps = np.diff(places) if len(places) > 1 else np.ones(1)
+    first, last = places[0] - steps[0] / 2, places[-1] + steps[-1] / 2
+    edges: NDArray = scale.inverted().transform([first, *(places[1:] + places[:-1]) / 2, last])
+    return edges

@@ -4,18 +4,18 @@ from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from PIL import Image
+from numpy.typing import ArrayLike
 from scipy.special import softmax
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import normalize
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
-from sktip._encoder import CLIPFeatureTransformer
-from sktip._images.files import read_bytes
-from sktip._images.inputs import as_image_list, describe
-from sktip._images.rgb import to_rgb
-from sktip._split_encoder import takes_images
-from sktip.inspection._one_query import evidence, says_why
+from sktip._encoding.session import open_encoder
+from sktip._images.inputs import as_image_list
+from sktip._split_encoder import split_encoder, takes_images
+from sktip._utils.feature_names import with_feature_names
+from sktip._utils.fitted_with import check_same_model
 from sktip.inspection._plot import (
     BLUE,
     GREEN,
@@ -23,13 +23,15 @@ from sktip.inspection._plot import (
     ORANGE,
     PURPLE,
     check_matplotlib,
-    drawable,
+    draw_picture,
+    grid_within,
     last_step,
     new_axes,
+    percent,
+    short,
+    small_picture,
 )
 
-#: Largest side of the stored pictures, in pixels.
-PICTURE_SIZE = 320
 #: Heights in a new figure, in inches: the row of pictures, the space around the bars, and one bar.
 PICTURES_HEIGHT, BARS_HEIGHT, CLASS_HEIGHT = 1.6, 1.3, 0.34
 
@@ -100,8 +102,8 @@ class CacheEvidenceDisplay:
     image_axes_ : list of matplotlib Axes
         Axes of the pictures: of the query and of the shots, if they are known.
 
-    prior_bars_, cache_bars_, means_bars_, correction_bars_, unlabeled_bars_ : matplotlib BarContainer
-        Bars of each part, with the most probable class first. None without the part.
+    bars_ : dict of str to matplotlib BarContainer
+        Bars of each part by its name, with the most probable class first.
 
     See Also
     --------
@@ -122,21 +124,15 @@ class CacheEvidenceDisplay:
     'prediction: 0 (98 %)'
     """
 
-    prior_bars_: Any
-    cache_bars_: Any
-    means_bars_: Any
-    correction_bars_: Any
-    unlabeled_bars_: Any
-
     def __init__(
         self,
         *,
         classes: ArrayLike,
         prior: ArrayLike | None,
         cache: ArrayLike | None = None,
-        indices: ArrayLike,
-        weights: ArrayLike,
-        labels: ArrayLike,
+        indices: Any,
+        weights: Any,
+        labels: Any,
         query_picture: Any = None,
         shot_pictures: list | None = None,
         means: ArrayLike | None = None,
@@ -218,28 +214,32 @@ class CacheEvidenceDisplay:
         check_is_fitted(estimator)
         estimator = getattr(estimator, "best_estimator_", estimator)
         classifier = last_step(estimator)
-        if not says_why(classifier):
+        if not hasattr(classifier, "nearest_shots") and not hasattr(classifier, "explain"):
             raise TypeError(
                 f"a {type(classifier).__name__} has neither nearest_shots nor explain; pass a fitted "
                 "TipAdapterClassifier, TipAdapterClassifierCV, FewShotClassifier, GDAClassifier or "
                 "ProKeRClassifier, a Pipeline that ends with one, or a search with refit=True over one."
             )
-        shots = None if shots is None else as_image_list(shots)
-        found = evidence(estimator, query)
-        _check_shots(shots, found.pop("n_shots"))
+        classes, pictures = classifier.classes_, None
+        encoder = split_encoder(estimator, optional=True)[0]
         if query_image is None and takes_images(estimator):
             query_image = query
+        if query_image is not None:
+            query_image = small_picture(query_image, 0, encoder)
+        found = _evidence(estimator, query)
+        n_kept = found.pop("n_kept")
         for name in ("indices", "weights", "labels"):
             found[name] = found[name][:n_shots]
-        max_pixels = (classifier.encoder or CLIPFeatureTransformer()).max_pixels
-        display = cls(
-            classes=classifier.classes_,
-            **found,
-            query_picture=None if query_image is None else _picture(query_image, 0, max_pixels),
-            shot_pictures=None
-            if shots is None
-            else [_picture(shots[row], row, max_pixels) for row in found["indices"].tolist()],
-        )
+        if shots is not None:
+            shots = as_image_list(shots)
+            if len(shots) != n_kept:
+                raise ValueError(
+                    f"shots has {len(shots)} images, but the classifier has kept {n_kept} shots; pass the images "
+                    "of all of them, in the order given to fit and without shots of weight 0. GDAClassifier "
+                    "keeps shots only with alpha='auto' and a text prior."
+                )
+            pictures = [small_picture(shots[row], row, encoder) for row in found["indices"]]
+        display = cls(classes=classes, **found, query_picture=query_image, shot_pictures=pictures)
         return display.plot(ax, n_classes=n_classes)
 
     def plot(self, ax: Any = None, *, n_classes: int = 5) -> Self:
@@ -261,131 +261,106 @@ class CacheEvidenceDisplay:
         check_matplotlib(f"{type(self).__name__}.plot")
         check_scalar(n_classes, "n_classes", Integral, min_val=1)
         classes = np.asarray(self.classes)
-        parts = {name: np.asarray(getattr(self, name)) for name in self._known_parts()}
+        parts = {
+            name: np.asarray(part) for name in PARTS if (part := getattr(self, name)) is not None
+        }
         logits = sum(parts.values(), np.zeros(len(classes)))
-        likeliest = np.argsort(-logits, kind="stable")[:n_classes]
-        pictures = len(self.shot_pictures or ()) + (self.query_picture is not None)
-        height = BARS_HEIGHT + CLASS_HEIGHT * len(likeliest) + (PICTURES_HEIGHT if pictures else 0)
-        self.ax_ = new_axes((7, height)) if ax is None else ax
-        self.figure_ = self.ax_.figure
-        winner = classes[likeliest[0]]
-        self.image_axes_ = self._draw_pictures(pictures, winner, height) if pictures else []
-        probabilities = softmax(logits)[likeliest]
-        self._draw_bars({name: part[likeliest] for name, part in parts.items()}, probabilities)
-        self.ax_.set_yticks(
-            range(len(likeliest)), [_short(label, 24) for label in classes[likeliest]], **LITERAL
-        )
-        # The padding leaves room for the legend above the axes.
-        self.ax_.set_title(
-            f"prediction: {_short(winner, 40)} ({_percent(probabilities[0])})", pad=28, **LITERAL
-        )
+        shown = np.argsort(-logits, kind="stable")[:n_classes]
+        rows, winner = range(len(shown)), classes[shown[0]]
+        probabilities = [percent(p) for p in softmax(logits)[shown]]
+        pictures = self._pictures(winner)
+        bars_height = BARS_HEIGHT + CLASS_HEIGHT * len(shown)
+        if ax is None:
+            ax = new_axes((7, bars_height + PICTURES_HEIGHT * bool(pictures)))
+        self.ax_, self.figure_, self.image_axes_, self.bars_ = ax, ax.figure, [], {}
+        if pictures:
+            heights = (PICTURES_HEIGHT, bars_height)
+            grid = grid_within(ax, 2, len(pictures), height_ratios=heights)
+            ax.set_subplotspec(grid[1, :])
+            for column, (picture, title, frame) in enumerate(pictures):
+                self.image_axes_.append(self.figure_.add_subplot(grid[0, column]))
+                draw_picture(self.image_axes_[-1], picture, title, **frame)
+        ends = np.zeros(len(shown))
+        for name, part in parts.items():
+            label, color = PARTS[name]
+            # Votes start at 0.
+            widths = part[shown] - (0 if name == "cache" else part[shown].min())
+            bars = ax.barh(rows, widths, left=ends, color=color, label=label)
+            self.bars_[name], ends = bars, ends + widths
+        ax.bar_label(bars, probabilities, padding=4, **LITERAL)
+        ax.margins(x=0.12)
+        ax.invert_yaxis()
+        ax.set_yticks(rows, [short(label, 24) for label in classes[shown]], **LITERAL)
+        ax.set_xlabel("logit, up to what all classes have in common")
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(parts), frameon=False)
+        # The padding leaves room for the legend.
+        title = f"prediction: {short(winner, 40)} ({probabilities[0]})"
+        ax.set_title(title, pad=28, **LITERAL)
         return self
 
-    def _draw_pictures(self, n_pictures: int, winner: Any, height: float) -> list:
-        """Move the bars down within their grid cell, and draw the pictures above them."""
-        place = self.ax_.get_subplotspec()
-        if place is None:
-            raise ValueError(
-                "ax is not part of a grid, which the pictures and the bars need to share; create it with "
-                "pyplot.subplots() or figure.add_subplot()."
-            )
-        heights = (PICTURES_HEIGHT, height - PICTURES_HEIGHT)
-        grid = place.subgridspec(2, n_pictures, height_ratios=heights)
-        self.ax_.set_subplotspec(grid[1, :])
-        axes = [self.figure_.add_subplot(grid[0, column]) for column in range(n_pictures)]
-        remaining = iter(axes)
+    def _pictures(self, winner: Any) -> list[tuple[Any, str, dict[str, Any]]]:
+        """Pictures of the query and the shots that are known, with their titles and frames."""
+        found: list[tuple[Any, str, dict[str, Any]]] = []
         if self.query_picture is not None:
-            _draw_picture(next(remaining), self.query_picture, "query", color="black")
-        labels, weights = np.asarray(self.labels), np.asarray(self.weights)
-        for rank, picture in enumerate(self.shot_pictures or ()):
-            ours = labels[rank] == winner
-            _draw_picture(
-                next(remaining),
-                picture,
-                f"{_short(labels[rank], 12)}\n{weights[rank]:+#.3g}",
-                color=ORANGE if ours else "gray",
-                linestyle="-" if ours else "--",
-            )
-        return axes
+            found.append((self.query_picture, "query", {"color": "black"}))
+        for rank, picture in enumerate(self.shot_pictures or []):
+            label, weight = self.labels[rank], self.weights[rank]
+            frame = {"color": ORANGE} if label == winner else {"color": "gray", "linestyle": "--"}
+            found.append((picture, f"{short(label, 12)}\n{weight:+#.3g}", frame))
+        return found
 
-    def _known_parts(self) -> list[str]:
-        return [name for name in PARTS if getattr(self, name) is not None]
 
-    def _draw_bars(self, parts: dict[str, NDArray], probabilities: NDArray) -> None:
-        rows, ends = np.arange(len(probabilities)), np.zeros(len(probabilities))
-        for name, (label, color) in PARTS.items():
-            bars = None
-            if name in parts:
-                # Votes start at 0.
-                width = parts[name] - (0 if name == "cache" else parts[name].min())
-                bars = self.ax_.barh(rows, width, left=ends, color=color, label=label)
-                ends += width
-            setattr(self, f"{name}_bars_", bars)
-        for row, end, probability in zip(rows, ends, probabilities, strict=True):
-            self.ax_.annotate(
-                _percent(probability), (end, row), (4, 0), textcoords="offset points", va="center",
-                **LITERAL,
-            )  # fmt: skip
-        self.ax_.set_xlim(0, 1.12 * max(ends.max(), 1e-9))
-        self.ax_.invert_yaxis()
-        self.ax_.spines[["top", "right"]].set_visible(False)
-        above = {
-            ("cache",): "logit",
-            ("prior", "cache"): "logit, above the lowest text prior shown",
+def _evidence(estimator: Any, query: Any) -> dict[str, Any]:
+    """Parts of the logits of a query, and the shots with a contribution, the largest first.
+
+    ``n_kept`` is the number of shots that the classifier has kept.
+    """
+    classifier = estimator
+    if takes_images(estimator):
+        encoder, classifier = split_encoder(estimator, optional=True)
+        session = open_encoder(encoder)
+        check_same_model(classifier, session, encoder)
+        X = session.features([query])
+    elif np.ndim(query) == 1:
+        X = np.asarray(query)[np.newaxis]
+    else:
+        raise ValueError(
+            f"query has the shape {np.shape(query)}; the estimator takes features, so pass a single row of "
+            "shape (d,), such as X[0]."
+        )
+    X = with_feature_names(X, classifier)
+    if isinstance(classifier, Pipeline):
+        X = classifier[:-1].transform(X) if len(classifier) > 1 else X
+        classifier = classifier[-1]
+    text = classifier.text_features_
+    if hasattr(classifier, "nearest_shots"):
+        n_kept = len(classifier.cache_keys_)
+        indices, votes, labels = (found[0] for found in classifier.nearest_shots(X, n_kept))
+        codes = classifier.cache_codes_[indices]
+        feature = normalize(np.asarray(X))[0]
+        return {
+            "prior": None if text is None else classifier.logit_scale_ * text @ feature,
+            "cache": np.bincount(codes, votes, minlength=len(classifier.classes_)),
+            "indices": indices,
+            "weights": votes,
+            "labels": labels,
+            "n_kept": n_kept,
         }
-        self.ax_.set_xlabel(above.get(tuple(parts), "logit, each part above its lowest shown"))
-        self.ax_.legend(
-            loc="lower center", bbox_to_anchor=(0.5, 1), ncols=max(1, len(parts)), frameon=False
-        )
-
-
-def _check_shots(shots: list | None, n_shots: int | None) -> None:
-    """Check that the number of images is that of the fitted shots."""
-    if shots is None:
-        return
-    if n_shots is None:
-        raise ValueError(
-            "shots cannot be shown, because the classifier has not kept their features; fit GDAClassifier with "
-            "alpha='auto' and a text prior, or do not pass shots."
-        )
-    if len(shots) != n_shots:
-        raise ValueError(
-            f"shots has {len(shots)} images, but the classifier has {n_shots} shots; pass the images of all "
-            "of them, in the order given to fit and without shots of weight 0."
-        )
-
-
-def _picture(image: Any, index: int, max_pixels: int) -> Image.Image:
-    """Read an image as the encoder does, and keep it small."""
-    where = describe(image, index)
-    picture = to_rgb(image, read_bytes(image, where, max_pixels), where, max_pixels).copy()
-    picture.thumbnail((PICTURE_SIZE, PICTURE_SIZE))
-    return picture
-
-
-def _draw_picture(ax: Any, picture: Any, title: str, **frame: Any) -> None:
-    ax.imshow(picture, cmap="gray")
-    ax.set_title(title, fontsize="medium", **LITERAL)
-    ax.set_xticks([])
-    ax.set_yticks([])
-    ax.spines[:].set(linewidth=2.5, **frame)
-
-
-def _short(label: Any, width: int) -> str:
-    """Break a class name into at most two lines, at a space or an underscore."""
-    name = drawable(" ".join(str(label).split()))
-    if len(name) <= width:
-        return name
-    cut = max(name.rfind(" ", 0, width), name.rfind("_", 0, width)) + 1 or width
-    rest = name[cut:]
-    if len(rest) > width:
-        rest = rest[: width - 4].rstrip() + " ..."
-    return f"{name[:cut].rstrip()}\n{rest}"
-
-
-def _percent(probability: float) -> str:
-    if 0 < probability < 0.005:
-        return "<1 %"
-    if 0.995 <= probability < 1:
-        return ">99 %"
-    return f"{100 * probability:.0f} %"
+    why = classifier.explain(X)
+    parts = {
+        name: why[name][0] if why[name].any() else None
+        for name in ("means", "correction", "unlabeled")
+    }
+    weights, labels = (np.zeros(0),) * 2 if why.shots is None else (why.shots[0], why.shot_labels)
+    order = np.argsort(-weights, kind="stable")
+    # Shots of other classes may have no contribution.
+    indices = order[weights[order] != 0]
+    return {
+        "prior": None if text is None else why.text[0],
+        **parts,
+        "indices": indices,
+        "weights": weights[indices],
+        "labels": labels[indices],
+        "n_kept": len(weights),
+    }

@@ -1,18 +1,22 @@
-"""Shared by the displays: the check for matplotlib, colours, names."""
+"""Shared by the displays: matplotlib, colours, pictures and class names."""
 
-import unicodedata
+import textwrap
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from PIL import Image
 from sklearn.pipeline import Pipeline
 
-# Colours that colour-blind people can distinguish (M. Okabe and K. Ito, "Color universal design", 2008).
-BLACK, BLUE, VERMILION, GREEN = "#000000", "#0072b2", "#d55e00", "#009e73"
-PURPLE, ORANGE, SKY = "#cc79a7", "#e69f00", "#56b4e9"
+from sktip._encoder import CLIPFeatureTransformer
+from sktip._images.files import read_bytes
+from sktip._images.inputs import describe
+from sktip._images.rgb import to_rgb
 
-#: Properties of text that is drawn literally, not parsed by mathtext or LaTeX.
+# Colours that colour-blind people can distinguish (M. Okabe and K. Ito, "Color universal design", 2008).
+BLUE, VERMILION, GREEN, PURPLE, ORANGE = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00"
+#: Properties of class names, which are not parsed by mathtext or LaTeX.
 LITERAL = {"parse_math": False, "usetex": False}
+#: Largest side of the stored pictures, in pixels.
+PICTURE_SIZE = 320
 
 
 def check_matplotlib(caller: str) -> None:
@@ -32,47 +36,49 @@ def new_axes(figsize: tuple[float, float]) -> Any:
     return pyplot.subplots(figsize=figsize, layout="constrained")[1]
 
 
-def drawable(name: Any) -> str:
-    """Return a name as text, with control characters and lone surrogates escaped."""
-    return "".join(
-        char.encode("unicode_escape").decode()
-        if char != "\n" and unicodedata.category(char) in ("Cc", "Cs")
-        else char
-        for char in str(name)
-    )
+def grid_within(ax: Any, *shape: int, **ratios: Any) -> Any:
+    """Grid in the place of axes that are part of a grid themselves."""
+    place = ax.get_subplotspec()
+    if place is None:
+        raise ValueError(
+            "pictures can only be drawn on an ax that is part of a grid; create it with pyplot.subplots() or "
+            "figure.add_subplot()."
+        )
+    return place.subgridspec(*shape, **ratios)
 
 
-def apart(places: NDArray[Any], n: int) -> NDArray[Any]:
-    """Mask of ascending places that are far enough apart for about n labels, with both ends."""
-    kept = np.ones(len(places), bool)
-    if len(places) <= n:
-        return kept
-    least = (places[-1] - places[0]) / n
-    last = places[0]
-    for i in range(1, len(places) - 1):
-        kept[i] = places[i] - last >= least and places[-1] - places[i] >= least
-        last = places[i] if kept[i] else last
-    return kept
+def small_picture(image: Any, index: int, encoder: Any = None) -> Image.Image:
+    """Read an image as the encoder does, and keep it small."""
+    where = describe(image, index)
+    max_pixels = getattr(encoder, "max_pixels", CLIPFeatureTransformer().max_pixels)
+    content = read_bytes(image, where, max_pixels)
+    picture = to_rgb(image, content, where, max_pixels, PICTURE_SIZE).copy()
+    picture.thumbnail((PICTURE_SIZE, PICTURE_SIZE))
+    return picture
 
 
-def draw_legend(ax: Any, artists: list[Any], **options: Any) -> None:
-    """Draw a legend with the labels of artists as literal text."""
-    # Replaced below: matplotlib before 3.10 omits labels that begin with an underscore.
-    legend = ax.legend(artists, list(map(str, range(len(artists)))), **options)
-    for text, artist in zip(legend.get_texts(), artists, strict=True):
-        text.set(text=drawable(artist.get_label()), **LITERAL)
+def draw_picture(ax: Any, picture: Any, title: str, **frame: Any) -> None:
+    """Draw a picture with a title and a frame."""
+    ax.imshow(picture, cmap="gray")
+    ax.set_title(title, fontsize="medium", **LITERAL)
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set(linewidth=2.5, **frame)
+
+
+def short(name: Any, width: int) -> str:
+    """Break a name into at most two lines, at a space or after an underscore."""
+    # Names of folders may have surrogates, which cannot be drawn.
+    text = str(name).encode("utf-8", "backslashreplace").decode().replace("_", "_ ")
+    return textwrap.fill(text, width, max_lines=2, placeholder=" ...").replace("_ ", "_")
+
+
+def percent(probability: float) -> str:
+    """Write a probability; none is rounded to 0 % or 100 %."""
+    if probability < 0.005:
+        return "<1 %"
+    return f"{100 * probability:.0f} %" if probability < 0.995 else ">99 %"
 
 
 def last_step(estimator: Any) -> Any:
     """Return the classifier at the end of a Pipeline, or the estimator itself."""
     return estimator[-1] if isinstance(estimator, Pipeline) else estimator
-
-
-def readable_score(scoring: Any, default: str) -> str:
-    """Return the name of a `scoring` parameter for an axis."""
-    if scoring is None:
-        return default
-    if not isinstance(scoring, str):
-        return "Score"
-    name = scoring.removeprefix("neg_").replace("_", " ")
-    return f"Negative {name}" if scoring.startswith("neg_") else name.capitalize()

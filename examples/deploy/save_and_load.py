@@ -55,11 +55,7 @@ print("it is a", labels[test[0]])
 some = images[test[:100]]
 assert np.array_equal(loaded.predict_proba(some), clf.predict_proba(some))
 
-import matplotlib.pyplot as plt
+from sktip.inspection import PredictionsDisplay
 
-plt.figure(figsize=(2.4, 2.8), layout="constrained")
-plt.imshow(Image.open(photo), cmap="gray")
-plt.title(f"{loaded.predict([photo])[0]} ({100 * probabilities.max():.0f} %)")
-plt.axis("off")
-plt.show()
+PredictionsDisplay.from_estimator(loaded, [photo])
 folder.cleanup()

@@ -52,35 +52,13 @@ for name, values in scores.items():
 # %%
 # Unlabelled images help most without shots. With four shots per class they help less.
 
-from sktip.inspection import ShotsCurveDisplay
+import matplotlib.pyplot as plt
 
-display = ShotsCurveDisplay(SHOTS, scores, score_name="accuracy on test images (%)").plot()
-
-# %%
-# Explain a prediction
-# --------------------
-# The logits are a sum of parts: text, class means, correction and unlabelled images. The contribution of
-# each shot is known too. Here are the last query, and the shots that raised the logit of its predicted
-# class most:
-
-from sktip.inspection import CacheEvidenceDisplay
-
-query = test[-1]
-CacheEvidenceDisplay.from_estimator(
-    clf, features[query], query_image=images[query], shots=images[shots]
-)
-
-# %%
-# The same as numbers:
-
-why = clf.explain(features[[query]])
-answer = names.index(why.labels[0])
-for part in ("text", "means", "correction", "unlabeled"):
-    print(f"{part:>10} {why[part][0, answer] - why[part][0].mean():+.2f} above the mean class")
-nearest = why.shots[0].argsort()[::-1][:3]
-print("shots:", *(f"{why.shot_labels[row]} {why.shots[0, row]:+.2f}" for row in nearest))
-assert np.allclose(
-    why.text + why.means + why.correction + why.unlabeled,
-    clf.decision_function(features[[query]]),
-    atol=1e-4,
-)
+figure, ax = plt.subplots(figsize=(5, 3.4), layout="constrained")
+for side, (name, values) in zip((-0.2, 0.2), scores.items()):
+    bars = ax.bar(np.arange(len(SHOTS)) + side, values.mean(axis=1), 0.38, label=name)
+    ax.bar_label(bars, fmt="%.0f")
+ax.set_xticks(range(len(SHOTS)), [f"{n} shots" for n in SHOTS])
+ax.set(ylabel="accuracy on test images (%)", ylim=(0, 119))
+ax.legend(loc="upper left", ncols=2)
+plt.show()

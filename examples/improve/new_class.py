@@ -71,7 +71,7 @@ assert np.allclose(
 
 import matplotlib.pyplot as plt
 
-figure, ax = plt.subplots(figsize=(7, 4.4), layout="constrained")
+figure, ax = plt.subplots(figsize=(5, 3.4), layout="constrained")
 ax.plot(history, marker="o", label=["recall of sevens", "accuracy on other digits"])
 ax.set_xlabel("shots of the new class")
 ax.set_ylabel("test images (%)")

@@ -65,6 +65,7 @@ import warnings
 
 import matplotlib.pyplot as plt
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import LearningCurveDisplay
 from threadpoolctl import threadpool_limits
 
 from sktip import (
@@ -76,13 +77,14 @@ from sktip import (
     TipAdapterClassifierCV,
     ZeroShotClassifier,
 )
-from sktip.inspection import ShotsCurveDisplay
+from sktip.model_selection import FewShotSplit
 
-_, ax = plt.subplots(figsize=(9, 4.6), layout="constrained")
+SHOTS, N_CLASSES = [1, 2, 4, 8, 16], len(set(labels))
+_, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
 prior = {"input": "features", "templates": drawings.templates}
 seeded = {**prior, "random_state": 0}
 methods = {
-    "FewShotClassifier": FewShotClassifier(clip, **seeded),
+    "FewShotClassifier": FewShotClassifier(clip, **prior),
     "ProKeR": ProKeRClassifier(clip, **prior),
     "GDA": GDAClassifier(clip, **seeded),
     "Tip-Adapter-F, tuned": TipAdapterClassifierCV(clip, fine_tune=True, **seeded),
@@ -99,11 +101,25 @@ with threadpool_limits(1), warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="every class has one shot")
     # scikit-learn warns that a few shots of many classes look like a regression.
     warnings.filterwarnings("ignore", message="The number of unique classes is greater")
-    display = ShotsCurveDisplay.from_estimator(
-        methods, features, labels, shots=[1, 2, 4, 8, 16], cv=3, random_state=0, ax=ax
-    )
-ax.set(title="OpenMoji, 18 groups", ylabel="accuracy on the test drawings")
-ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    curves = {
+        name: LearningCurveDisplay.from_estimator(
+            method,
+            features,
+            labels,
+            train_sizes=[n * N_CLASSES for n in SHOTS],
+            cv=FewShotSplit(max(SHOTS), n_splits=3, random_state=0),
+            score_type="test",
+            std_display_style=None,
+            line_kw={"marker": "o"},
+            ax=ax,
+        )
+        for name, method in methods.items()
+    }
+ax.set_xticks([n * N_CLASSES for n in SHOTS], SHOTS)
+ax.minorticks_off()
+ax.set(xlabel="labelled drawings per class", ylabel="accuracy on all other drawings")
+lines = [curve.lines_[0] for curve in curves.values()]
+ax.legend(lines, curves, loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
 
 # %%
@@ -111,9 +127,10 @@ plt.show()
 # ----------
 # In %, mean and standard deviation over the three draws.
 
-print(f"{'shots per class':20}" + "".join(f"{k:>12}" for k in display.shots))
-for name, scores in display.scores.items():
-    print(f"{name:20}" + "".join(f"{100 * r.mean():6.1f} ± {100 * r.std():3.1f}" for r in scores))
+print(f"{'shots per class':20}" + "".join(f"{k:>12}" for k in SHOTS))
+for name, curve in curves.items():
+    cells = [f"{100 * row.mean():6.1f} ± {100 * row.std():3.1f}" for row in curve.test_scores]
+    print(f"{name:20}" + "".join(cells))
 
 # %%
 # This small CLIP does not know the names of the groups well: zero-shot reaches 47 %. The linear probe does

@@ -73,16 +73,19 @@ for name, model, (alpha, beta), seconds in [
     print(f"{name:24} {alpha:6.2f} {beta:6.2f} {accuracy:13.1f} % {seconds:6.2f} s")
 
 # %%
-# The grid search scores a grid of both values. ``TipAdapterClassifierCV`` finds the best alpha for each beta
-# exactly; these points are connected by a line.
+# The scores
+# ----------
+# The grid search scores a grid of both values:
 
 import matplotlib.pyplot as plt
 
 from sktip.inspection import AlphaBetaDisplay
 
-figure, axes = plt.subplots(1, 2, figsize=(13, 4.6), sharey=True, layout="constrained")
-AlphaBetaDisplay.from_estimator(search, ax=axes[0])
-AlphaBetaDisplay.from_estimator(by_loss, ax=axes[1])
-axes[0].set_title("GridSearchCV", pad=30)
-axes[1].set_title("TipAdapterClassifierCV, by log-loss", pad=30)
+AlphaBetaDisplay.from_estimator(search)
+plt.show()
+
+# %%
+# ``TipAdapterClassifierCV`` finds the best alpha for each beta exactly. These points are connected by a line:
+
+AlphaBetaDisplay.from_estimator(by_loss)
 plt.show()

@@ -88,17 +88,13 @@ print(done.stdout)
 # %%
 # Its predictions are those of the classifier.
 
-import matplotlib.pyplot as plt
+from sktip.inspection import PredictionsDisplay
 
-answers = [line.split() for line in done.stdout.splitlines()]
-assert [label for label, _ in answers] == clf.predict(images[test[:8]]).tolist()
+answers = np.array([line.split() for line in done.stdout.splitlines()])
+answers, probability = answers[:, 0], answers[:, 1].astype(float)
+assert answers.tolist() == clf.predict(images[test[:8]]).tolist()
 expected = clf.predict_proba(images[test[:8]]).max(axis=1)
-assert np.allclose([float(share) for _, share in answers], expected, atol=1e-3)
+assert np.allclose(probability, expected, atol=1e-3)
 folder.cleanup()
 
-figure, axes = plt.subplots(2, 4, figsize=(6, 3.6), layout="constrained")
-for ax, picture, (label, share) in zip(axes.flat, pictures, answers):
-    ax.imshow(picture)
-    ax.set_title(f"{label} ({float(share):.0%})")
-    ax.set_axis_off()
-plt.show()
+PredictionsDisplay.from_predictions(pictures, answers, proba=probability, n_columns=4)

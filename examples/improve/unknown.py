@@ -49,7 +49,7 @@ assert rejected[~is_known].mean() > rejected[is_known].mean() + 0.4
 
 import matplotlib.pyplot as plt
 
-figure, ax = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+figure, ax = plt.subplots(figsize=(5, 3.2), layout="constrained")
 bins = np.linspace(scores.min(), scores.max(), 40)
 for name, rows in (("known digits", is_known), ("unknown digits", ~is_known)):
     ax.hist(scores[rows], bins, alpha=0.6, label=name)
@@ -57,4 +57,15 @@ ax.axvline(clf.threshold_, color="black", linestyle=":", label="threshold")
 ax.set_xlabel("score")
 ax.set_ylabel("images")
 ax.legend()
+plt.show()
+
+# %%
+# Some of the images
+# ------------------
+# The images of unknown digits are right if they are rejected.
+
+from sktip.inspection import PredictionsDisplay
+
+expected = np.where(is_known, labels[queries], clf.unknown_label_)
+PredictionsDisplay.from_estimator(clf, features[queries], expected, images=images[queries])
 plt.show()

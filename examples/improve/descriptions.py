@@ -58,7 +58,7 @@ import matplotlib.pyplot as plt
 
 clip = CLIPFeatureTransformer("tiny")
 F = clip.transform(data.data)
-figure, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
+figure, ax = plt.subplots(figsize=(5.4, 2.6), layout="constrained")
 shots, test = next(FewShotSplit(2, random_state=0).split(F, data.target))
 for title, own in (("one template", "a photo of a {}."), ("descriptions", templates)):
     common = {"input": "features", "class_names": names, "templates": own}

@@ -71,3 +71,21 @@ print(f"a {labels[query]}, read as a {clf.predict(features[[query]])[0]}")
 indices, votes, voters = clf.nearest_shots(features[[query]], n=5)
 for row, vote, voter in zip(indices[0], votes[0], voters[0]):
     print(f"shot {row:3}, a {voter:5}: {vote:.2f} in its logit")
+
+# %%
+# A linear classifier
+# -------------------
+# ``FewShotClassifier`` has no cache. Its logits are a sum of parts: text, class means and correction, and each
+# shot has a share in them. The display draws them in the same way, and ``explain`` returns them as arrays.
+
+from sktip import FewShotClassifier
+
+linear = FewShotClassifier(clip, **common).fit(features[shots], labels[shots])
+why = linear.explain(features[[query]])
+answer = linear.classes_.tolist().index(why.labels[0])
+for part in ("text", "means", "correction"):
+    print(f"{part:>10} {why[part][0, answer] - why[part][0].mean():+.2f} above the mean class")
+nearest = why.shots[0].argsort()[::-1][:3]
+print("shots:", *(f"{why.shot_labels[row]} {why.shots[0, row]:+.2f}" for row in nearest))
+parts = why.text + why.means + why.correction + why.unlabeled
+assert np.allclose(parts, linear.decision_function(features[[query]]), atol=1e-4)

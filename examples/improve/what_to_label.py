@@ -49,11 +49,10 @@ assert len(set(chosen)) == 20
 
 import matplotlib.pyplot as plt
 
-figure, axes = plt.subplots(2, 10, figsize=(9, 2.4), layout="constrained")
-for ax, row in zip(axes.flat, chosen):
-    ax.imshow(images[row], cmap="gray")
-    ax.set_title(labels[row], fontsize=8)
-    ax.axis("off")
+from sktip.inspection import PredictionsDisplay
+
+figure, ax = plt.subplots(figsize=(7, 4.4), layout="constrained")
+PredictionsDisplay.from_predictions(images[chosen], labels[chosen], n_images=20, n_columns=7, ax=ax)
 plt.show()
 
 clf = FewShotClassifier(text_features=text, class_names=dict(zip(names, names)))

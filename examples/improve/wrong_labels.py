@@ -46,17 +46,11 @@ assert wrong[suspects].sum() >= 6
 # %%
 # The suspects
 # ------------
-# The title of each image has its label and the predicted class. It is red if the label is known to be wrong.
+# Above each image is the predicted class, and below it the label.
 
-import matplotlib.pyplot as plt
+from sktip.inspection import PredictionsDisplay
 
-shown = suspects[:12]
-figure, axes = plt.subplots(2, 6, figsize=(9, 3.6), layout="constrained")
-for ax, row in zip(axes.flat, shown):
-    ax.imshow(images[row], cmap="gray")
-    answer = classes[probabilities[row].argmax()]
-    color = "tab:red" if wrong[row] else "black"
-    ax.set_title(f"labelled {labels[row]},\nlooks like {answer}", fontsize=8, color=color)
-for ax in axes.flat:
-    ax.axis("off")
-plt.show()
+answers, probability = classes[probabilities.argmax(axis=1)], probabilities.max(axis=1)
+display = PredictionsDisplay.from_predictions(
+    images[suspects], answers[suspects], labels[suspects], probability[suspects]
+)

@@ -15,7 +15,6 @@ import os
 import warnings
 from tempfile import TemporaryDirectory
 
-import numpy as np
 from PIL import Image
 
 from sktip import CLIPFeatureTransformer, FewShotClassifier, predict_images
@@ -61,15 +60,16 @@ with open(os.path.join(home.name, "answers.csv")) as file:
 # %%
 # Photos with the lowest confidence
 # ---------------------------------
-# Photos without a prediction have a probability of NaN, which is sorted last.
+# Photos without a prediction have no probability, and are last in this order.
 
-import matplotlib.pyplot as plt
+from sktip.inspection import PredictionsDisplay
 
-fig, axes = plt.subplots(1, 6, figsize=(9, 2), layout="constrained")
-for row, ax in zip(np.argsort(answers.probability), axes):
-    with Image.open(answers.path[row]) as photo:
-        ax.imshow(photo, cmap="gray")
-    ax.set_title(f"{answers.prediction[row]} ({100 * answers.probability[row]:.0f} %)")
-    ax.axis("off")
-plt.show()
+PredictionsDisplay.from_predictions(
+    answers.path,
+    answers.prediction,
+    proba=answers.probability,
+    order="least_certain",
+    n_images=6,
+    n_columns=3,
+)
 home.cleanup()

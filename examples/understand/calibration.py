@@ -58,7 +58,7 @@ import matplotlib.pyplot as plt
 from sklearn.calibration import CalibrationDisplay
 from sklearn.metrics import log_loss
 
-figure, ax = plt.subplots(figsize=(6.4, 5.4), layout="constrained")
+figure, ax = plt.subplots(figsize=(4.8, 4.2), layout="constrained")
 print("             accuracy  log-loss  mean confidence")
 for name, model in methods.items():
     probabilities = model.predict_proba(features[test])
