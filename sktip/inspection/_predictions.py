@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_consistent_length, check_scalar, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
-from sktip._images.pictures import as_image_list, looks_like_images
+from sktip._images.inputs import as_image_list, looks_like_images
 from sktip._predict_images import predict_images
 from sktip._split_encoder import split_encoder, takes_images
 from sktip.inspection._plot import (
