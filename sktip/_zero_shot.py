@@ -126,8 +126,8 @@ class ZeroShotClassifier(BaseCLIPClassifier):
         return self
 
     def __sktip_head__(self) -> Head:
-        coef = self.logit_scale_ * self.class_features_
-        return Head(linear_logits, {"coef": coef, "intercept": np.zeros(len(coef))})
+        arrays = {"coef": self.class_features_, "intercept": None}
+        return Head(linear_logits, arrays, {"scale": self.logit_scale_})
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "class_features_")

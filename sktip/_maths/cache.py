@@ -99,7 +99,10 @@ def cache_logits(
     logit_scale, alpha, beta : float
         CLIP's logit scale s, residual ratio and sharpness.
     """
-    votes = Shots(codes, n_classes, weights).sums(affinity(rows, keys, beta))
+    votes = affinity(rows, keys, beta)
+    if weights is not None:
+        votes.mul_(weights[:, None])
+    votes = Shots(codes, n_classes).sums(votes)
     if text is None:
         return alpha * votes.T
     return torch.addmm(votes, text, rows.T, beta=alpha, alpha=logit_scale).T

@@ -46,7 +46,7 @@ class Head:
             for name, array in self.arrays.items()
         }
         if self.formula is linear_logits:
-            return partial(linear_logits, **arrays)
+            return partial(linear_logits, **arrays, **self.numbers)
         import torch
 
         from sktip._maths.device import as_tensor, resolve_device
@@ -66,8 +66,9 @@ class Head:
         return logits_of
 
 
-def linear_logits(rows: Any, coef: Any, intercept: Any) -> Any:
-    """Logits ``f A' + b`` of NumPy rows or tensors: (b, C)."""
-    logits = rows @ coef.T
-    logits += intercept
+def linear_logits(rows: Any, coef: Any, intercept: Any, *, scale: float = 1.0) -> Any:
+    """Logits ``s f A' + b`` of NumPy rows or tensors f: (b, C). The intercepts b may be None."""
+    logits = (rows if scale == 1 else scale * rows) @ coef.T
+    if intercept is not None:
+        logits += intercept
     return logits
