@@ -215,9 +215,9 @@ class BaseCLIPClassifier(DocumentedMixin, ClassifierMixin, BaseEstimator):
                 )
             return answer(logits)
 
-        first, *others = row_blocks(
-            len(X), max(X.shape[1], len(self.classes_), head.n_columns), dtype
-        )
+        # Larger products are faster, so an intermediate result may be twice as large as the others.
+        width = max(X.shape[1], len(self.classes_), head.n_columns // 2)
+        first, *others = row_blocks(len(X), width, dtype)
         part = of_block(first)
         if not others:
             return part
@@ -520,20 +520,25 @@ def encode_views(
     n_views: int = 1,
     random_state: Any = None,
     rows: NDArray | None = None,
+    *,
+    on_failure: Callable[[int, ImageReadError], None] | None = None,
 ) -> NDArray[np.float32]:
     """Un-normalised features of the views of images: (n, n_views, d).
 
-    Messages number the images by `rows`, their indices in the user's data.
+    Messages number the images by `rows`, their indices in the user's data. With `on_failure`, which is called
+    with the index and the error, images that cannot be read are rows of NaN.
     """
     features = np.empty((len(images), n_views, session.width), np.float32)
-    on_failure = None if rows is None else _numbered_by(rows, images)
+    skips = on_failure is not None
+    if rows is not None:
+        on_failure = _numbered_by(rows, images)
     seed = random_state if n_views > 1 else None
     # Closed even after an error, so that no thread outlives the call.
     with closing(session.views(images, n_views, seed, on_failure)) as encoded:
         for row, views in enumerate(encoded):
             features[row] = views
     unread = np.flatnonzero(np.isnan(features).any(axis=(1, 2)))
-    if len(unread):
+    if len(unread) and not skips:
         raise ImageReadError(
             f"{describe(images[unread[0]], unread[0])} could not be read ({len(unread)} in all). "
             "Remove it, encode the images with the transformer and drop rows of NaN, or use "
@@ -546,6 +551,25 @@ def encode_views(
             f"({len(infinite)} in all); set its precision='fp32', or check its weights."
         )
     return features
+
+
+def encode_readable(session: EncoderSession, images: Any) -> NDArray[np.float32]:
+    """Encode the unlabelled images that can be read, (n, d); one warning counts the others."""
+    errors: list[str] = []
+    features = encode_views(session, images, on_failure=lambda _, error: errors.append(str(error)))[
+        :, 0
+    ]
+    if not errors:
+        return unit_norm(features)
+    if len(errors) == len(images):
+        raise ImageReadError(
+            f"none of the {len(images):,} images can be read. The first is {errors[0]}"
+        )
+    warn(
+        f"X_unlabeled: {len(errors):,} of {len(images):,} images cannot be read, and are left out. The first is "
+        f"{errors[0]}"
+    )
+    return unit_norm(features[~np.isnan(features).any(axis=1)])
 
 
 def _numbered_by(rows: NDArray, images: Any) -> Callable[[int, ImageReadError], None]:

@@ -136,7 +136,7 @@ def _fit(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
             estimator = sktip.RejectUnknown(classifier)
         if args.unlabeled is None:
             estimator.fit(data.data, data.target)
-        elif has_fit_parameter(estimator, "X_unlabeled"):
+        elif has_fit_parameter(classifier, "X_unlabeled"):
             estimator.fit(data.data, data.target, X_unlabeled=args.unlabeled)
         else:
             raise ValueError(

@@ -337,14 +337,18 @@ class CLIPFeatureTransformer(DocumentedMixin, TransformerMixin, BaseEstimator):
         params = {name: getattr(self, name) for name in SESSION_PARAMETERS}
         return EncoderSession(clip, **params)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def _state(self) -> dict[str, Any]:
         # Resolved now, since another process may have another device.
         precision = precision_here(self.precision, self.device)
         return {**super().__getstate__(), "precision": precision}
 
     def __reduce__(self) -> tuple:
         # Pickles are for workers too, which need all parameters, and are only loaded from trusted people.
-        return _unpickled, (type(self), self.__getstate__())
+        return _unpickled, (type(self), self._state())
+
+    def __getstate__(self) -> dict[str, Any]:
+        # For files that run no code, such as those of skops: another machine has other settings.
+        return {**self._state(), **defaults_of_the_machine()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Of files that run no code, such as those of skops. They may come from anyone, so they neither

@@ -21,12 +21,17 @@ from sktip._base import (
     LinearPredictionMixin,
     Shots,
     Task,
+    encode_readable,
+    reads_images,
 )
 from sktip._docs import with_shared_docs
+from sktip._encoder import as_encoder
+from sktip._encoding.session import open_encoder
 from sktip._explanation import ExplanationMixin
 from sktip._maths.unit import row_blocks, unit_norm
 from sktip._utils.labels import class_weighted, codes_of
 from sktip._utils.progress import progress
+from sktip.datasets._walk import images_of
 from sktip.exceptions import ImageReadError
 
 if TYPE_CHECKING:
@@ -198,7 +203,9 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
             weight 0 is no shot: it is neither encoded nor kept, and makes no class.
 
         X_unlabeled : sequence of images of length n, or array-like of shape (n, d), default=None
-            Images without labels; features if X is features. Some may show none of the classes.
+            Images without labels; features if X is features. Some may show none of the classes. A folder
+            means all images in it and in the folders below it. Images that cannot be read are skipped,
+            with one warning.
 
         {groups}
 
@@ -214,7 +221,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
             any image is encoded, but for `priors` that do not fit the classes. Messages about unlabelled images begin with ``X_unlabeled``.
 
         ImageReadError
-            If an image cannot be read. The estimator stays as it was before the call.
+            If a labelled image cannot be read, or none of the unlabelled. The estimator stays as it was before the call.
         """
         return self._fit(X, y, sample_weight, X_unlabeled, groups, first=True)
 
@@ -364,7 +371,10 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         unlabeled = None
         if pool is not None:
             with _about_unlabeled():
-                unlabeled = unit_norm(self._encode_shots(pool, task)[:, 0])
+                if reads_images(self):
+                    unlabeled = encode_readable(open_encoder(as_encoder(self.encoder)), pool.X)
+                else:
+                    unlabeled = unit_norm(self._encode_shots(pool, task)[:, 0])
             unlabeled = unlabeled.astype(np.float32, copy=False)
         if first:
             return task, kept, unlabeled
@@ -398,6 +408,8 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         if _is_empty(X_unlabeled):
             return None
         with _about_unlabeled():
+            if reads_images(self):
+                X_unlabeled = images_of(X_unlabeled)
             X, names = self._check_input(X_unlabeled, first=first)
             if first and shots is not None and isinstance(X, np.ndarray):
                 if X.shape[1] != shots.X.shape[1]:

@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted, has_fit_parameter
 
-from sktip._base import BaseCLIPClassifier
+from sktip._base import BaseCLIPClassifier, encode_readable
 from sktip._encoding.session import open_encoder
 from sktip._images.pictures import looks_like_images
 from sktip._maths.known_scores import Scores, known_scores, score_by
@@ -23,6 +23,7 @@ from sktip._split_encoder import parts_of, takes_images
 from sktip._utils.doc_links import DocumentedMixin
 from sktip._utils.fitted_with import check_same_model
 from sktip._utils.labels import check_groups, label_of_unknown, type_with
+from sktip.datasets._walk import images_of
 from sktip.model_selection._cross_fit import (
     as_samples,
     check_samples,
@@ -183,7 +184,13 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(
-        self, X: Any, y: ArrayLike, *, X_unknown: Any = None, groups: ArrayLike | None = None
+        self,
+        X: Any,
+        y: ArrayLike,
+        *,
+        X_unknown: Any = None,
+        X_unlabeled: Any = None,
+        groups: ArrayLike | None = None,
     ) -> Self:
         """Fit the classifier, and choose the threshold on held-out shots.
 
@@ -197,6 +204,10 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
 
         X_unknown : sequence of images of length n, or array-like of shape (n, d), default=None
             Images of none of the classes, similar to those that you expect.
+
+        X_unlabeled : folder, sequence of images, or array-like of shape (n, d), default=None
+            Images without labels, for an `estimator` whose `fit` takes them, such as `FewShotClassifier`.
+            The threshold is chosen without them.
 
         groups : array-like of shape (m,), default=None
             Group of each shot, such as the object or the video that it shows. The shots of a group are
@@ -227,11 +238,11 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
         if X_unknown is not None and not _num_samples(X_unknown):
             raise ValueError("X_unknown is empty; pass images of none of the classes, or None.")
         encoder, classifier = encoder_and_rest(self.estimator)
+        options = _fit_options(classifier, encoder, groups, X_unlabeled)
         rows = X if encoder is None else encoder.transform(X)
         splits = splits_of(classifier, rows, labels, groups)
         folds = list(cross_fit(classifier, rows, labels, splits, groups=groups))
-        takes_groups = groups is not None and has_fit_parameter(classifier, "groups")
-        fitted = classifier.fit(rows, labels, **({"groups": groups} if takes_groups else {}))
+        fitted = classifier.fit(rows, labels, **options)
         # Again, since class names may add classes.
         unknown_label = label_of_unknown(self.unknown_label, fitted.classes_)
         type_with(fitted.classes_, unknown_label)
@@ -407,6 +418,23 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
         first = parts_of(self.estimator)[0] if takes_images(self.estimator) else self.estimator
         tags.input_tags = get_tags(first).input_tags
         return tags
+
+
+def _fit_options(classifier: Any, encoder: Any, groups: Any, X_unlabeled: Any) -> dict[str, Any]:
+    """Arguments of the `fit` of a classifier of features, besides the shots."""
+    options = {}
+    if groups is not None and has_fit_parameter(classifier, "groups"):
+        options["groups"] = groups
+    if X_unlabeled is not None:
+        if not has_fit_parameter(classifier, "X_unlabeled"):
+            raise ValueError(
+                f"{type(classifier).__name__} does not learn from unlabelled images; leave out X_unlabeled, or use "
+                "FewShotClassifier."
+            )
+        if encoder is not None:
+            X_unlabeled = encode_readable(open_encoder(encoder), images_of(X_unlabeled))
+        options["X_unlabeled"] = X_unlabeled
+    return options
 
 
 def _scores_of(model: Any, rows: Any, text: NDArray | None) -> Scores:

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 import joblib
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import StackingClassifier
@@ -332,12 +333,18 @@ def test_bad_pools_are_named(problem, change, message, with_shots):
     assert vars(clf) == before
 
 
-def test_bad_images_in_a_pool_are_named(on_digits, digits, tmp_path):
+def test_a_folder_of_unlabelled_images_with_damaged_ones(on_digits, digits, tmp_path):
     images, labels = digits
-    broken = tmp_path / "broken.png"
-    broken.write_bytes(b"no image")
-    with pytest.raises(ImageReadError, match=r"X_unlabeled: .*1.*broken\.png"):
-        on_digits().fit(images[:20], labels[:20], X_unlabeled=[images[0], str(broken)])
+    for index, image in enumerate(images[20:40]):
+        Image.fromarray(image).save(tmp_path / f"{index:02}.png")
+    (tmp_path / "damaged.png").write_bytes(b"no image")
+    with pytest.warns(UserWarning, match=r"X_unlabeled: 1 of 21 .*damaged\.png") as caught:
+        clf = on_digits().fit(images[:20], labels[:20], X_unlabeled=tmp_path)
+    assert len(caught) == 1
+    expected = on_digits().fit(images[:20], labels[:20], X_unlabeled=images[20:40])
+    np.testing.assert_allclose(clf.coef_, expected.coef_, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ImageReadError, match=r"X_unlabeled: none of the 1 .*damaged\.png"):
+        on_digits().fit(images[:20], labels[:20], X_unlabeled=[tmp_path / "damaged.png"])
     with pytest.raises((TypeError, ValueError), match="X_unlabeled: "):
         on_digits().fit(images[:20], labels[:20], X_unlabeled=images[0])
 

@@ -99,13 +99,13 @@ def test_every_view_is_a_row(clip, digits):
 
 
 def test_many_queries_come_in_blocks(features, monkeypatch):
-    from sktip._maths import cache
+    from sktip._maths import unit
 
     X, y, W = features((10,) * 5)
     Q = features((50,) * 5, seed=1)[0]
     clf = ProKeRClassifier(text_features=W).fit(X, y)
     expected = clf.decision_function(Q)
-    monkeypatch.setattr(cache, "BLOCK_BYTES", 8 * 16 * 50)
+    monkeypatch.setattr(unit, "BLOCK_BYTES", 1)
     np.testing.assert_allclose(clf.decision_function(Q), expected, atol=1e-9)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.utils.validation import has_fit_parameter
 
 from sktip import TipAdapterClassifier
-from sktip._maths import cache
+from sktip._maths import unit
 from sktip._maths.unit import unit_norm
 
 every_classifier = pytest.mark.parametrize("name", CLASSIFIERS)
@@ -122,7 +122,7 @@ def test_batches_and_blocks(name, problem, size, monkeypatch):
     parts = [clf.predict_proba(Q[start : start + size]) for start in range(0, len(Q), size)]
     assert_close(np.concatenate(parts), expected, X.dtype)
     with monkeypatch.context() as patch:
-        patch.setattr(cache, "BLOCK_BYTES", 16)
+        patch.setattr(unit, "BLOCK_BYTES", 1)
         assert_close(fit(name, X, y, text).predict_proba(Q), expected, X.dtype)
 
 

@@ -54,12 +54,12 @@ def test_cache_alone(features):
 
 
 def test_many_queries_and_shots_come_in_blocks(features, monkeypatch):
-    from sktip._maths import cache
+    from sktip._maths import unit
 
     X, y, W = features((40,) * 5)
     Q = features((50,) * 5, seed=1)[0]
     expected = plain_logits(Q, W, X, y)
-    monkeypatch.setattr(cache, "BLOCK_BYTES", 8 * 200 * 16)
+    monkeypatch.setattr(unit, "BLOCK_BYTES", 1)
     np.testing.assert_allclose(classifier(W).fit(X, y).decision_function(Q), expected, atol=1e-9)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax, softmax
 from sklearn.base import clone
 
-from sktip._utils import prediction
+from sktip._maths import unit as prediction
 
 every_classifier = pytest.mark.parametrize("name", CLASSIFIERS)
 pytestmark = pytest.mark.filterwarnings(
