@@ -19,7 +19,7 @@ from sktip._encoding.session import open_encoder
 from sktip._images.pictures import looks_like_images
 from sktip._maths.known_scores import Scores, known_scores, score_by
 from sktip._maths.unit import unit_norm
-from sktip._split_encoder import parts_of, takes_images
+from sktip._split_encoder import split_encoder, takes_images
 from sktip._utils.doc_links import DocumentedMixin
 from sktip._utils.fitted_with import check_same_model
 from sktip._utils.labels import check_groups, label_of_unknown, type_with
@@ -368,7 +368,7 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
         X = as_samples(X, self.estimator)
         if not takes_images(self.estimator):
             return X
-        encoder, _ = parts_of(self.estimator)
+        encoder, _ = split_encoder(self.estimator)
         session = open_encoder(encoder)
         check_same_model(self, session, encoder)
         return session.features(X)
@@ -408,14 +408,14 @@ class RejectUnknown(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEs
 
     def __sktip_split__(self) -> tuple[Any, Any]:
         """Return the encoder, and a copy that takes features: see `split_encoder`."""
-        encoder, classifier = parts_of(self.estimator)
+        encoder, classifier = split_encoder(self.estimator, optional=True)
         return encoder, copy.copy(self).set_params(estimator=classifier)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.classifier_tags = get_tags(self.estimator).classifier_tags
         # A Pipeline does not say so if its first step takes images.
-        first = parts_of(self.estimator)[0] if takes_images(self.estimator) else self.estimator
+        first = split_encoder(self.estimator)[0] if takes_images(self.estimator) else self.estimator
         tags.input_tags = get_tags(first).input_tags
         return tags
 

@@ -6,7 +6,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
 
-def split_encoder(estimator: Any) -> tuple[Any, Any]:
+def split_encoder(estimator: Any, *, optional: bool = False) -> tuple[Any, Any]:
     """Split a classifier of images into its encoder and a classifier of features.
 
     Encode images once, and use the features as often as you like: in several predictions, with
@@ -21,6 +21,9 @@ def split_encoder(estimator: Any) -> tuple[Any, Any]:
         with an encoder; a `~sktip.RejectUnknown` around one of them; or a fitted search over one of
         these, such as GridSearchCV. It may be fitted or not.
 
+    optional : bool, default=False
+        Whether to return None for the encoder if there is none, instead of raising an error.
+
     Returns
     -------
     encoder : CLIPFeatureTransformer
@@ -33,7 +36,7 @@ def split_encoder(estimator: Any) -> tuple[Any, Any]:
     Raises
     ------
     ValueError
-        If the estimator has no encoder.
+        If the estimator has no encoder, and ``optional=False``.
 
     See Also
     --------
@@ -53,8 +56,14 @@ def split_encoder(estimator: Any) -> tuple[Any, Any]:
     >>> classifier.predict(features).tolist()
     ['black', 'white']
     """
-    encoder, classifier = parts_of(without_search(estimator))
-    if encoder is None:
+    estimator = _unwrapped(estimator)
+    if hasattr(estimator, "__sktip_split__"):
+        encoder, classifier = estimator.__sktip_split__()
+    elif _begins_with_encoder(estimator):
+        encoder, classifier = estimator[0], estimator[1] if len(estimator) == 2 else estimator[1:]
+    else:
+        encoder, classifier = None, estimator
+    if encoder is None and not optional:
         raise ValueError(
             f"{type(estimator).__name__} has no encoder for the images. Put one in front of it; this needs no "
             "new fit: make_pipeline(CLIPFeatureTransformer(...), estimator)."
@@ -62,35 +71,20 @@ def split_encoder(estimator: Any) -> tuple[Any, Any]:
     return encoder, classifier
 
 
-def parts_of(estimator: Any) -> tuple[Any, Any]:
-    """Split an estimator that is no search; the encoder is None if there is none."""
-    estimator = _without_frame(estimator)
-    if hasattr(estimator, "__sktip_split__"):
-        encoder, classifier = estimator.__sktip_split__()
-        return encoder, classifier
-    if _begins_with_encoder(estimator):
-        return estimator[0], estimator[1] if len(estimator) == 2 else estimator[1:]
-    return None, estimator
-
-
 def takes_images(estimator: Any) -> bool:
-    """Whether X of an estimator is images that the encoder of `parts_of` encodes."""
-    estimator = _without_frame(estimator)
+    """Whether X of an estimator is images that the encoder of `split_encoder` encodes."""
+    estimator = _unwrapped(estimator)
     if _begins_with_encoder(estimator):
         return True
     is_own = hasattr(estimator, "__sktip_split__")
     return is_own and not get_tags(estimator).input_tags.two_d_array
 
 
-def without_search(estimator: Any) -> Any:
-    """Return the best estimator of a fitted search, or the estimator itself."""
-    return getattr(estimator, "best_estimator_", estimator)
-
-
-def _without_frame(estimator: Any) -> Any:
-    """Return the step of a Pipeline of one step."""
-    is_frame = isinstance(estimator, Pipeline) and len(estimator) == 1
-    return estimator[0] if is_frame else estimator
+def _unwrapped(estimator: Any) -> Any:
+    """Return the best estimator of a fitted search, and the step of a Pipeline of one step."""
+    estimator = getattr(estimator, "best_estimator_", estimator)
+    is_single = isinstance(estimator, Pipeline) and len(estimator) == 1
+    return estimator[0] if is_single else estimator
 
 
 def _begins_with_encoder(estimator: Any) -> bool:

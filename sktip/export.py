@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from sktip import __version__
 from sktip._base import BaseCLIPClassifier
 from sktip._encoding.session import open_encoder
-from sktip._split_encoder import parts_of, split_encoder, without_search
+from sktip._split_encoder import split_encoder
 from sktip._utils.classes import resolve_classes
 from sktip._utils.fitted_with import check_same_model
 from sktip._utils.output_files import check_output, write_file
@@ -90,7 +90,7 @@ def to_module(classifier: Any, *, image: bool = False) -> "torch.nn.Module":
     >>> module(torch.eye(3)).shape
     torch.Size([3, 3])
     """
-    return _module_of(*_parts_of(classifier, image=image))
+    return _module_of(*_parts_of(classifier, image=image), image=image)
 
 
 def to_onnx(
@@ -172,7 +172,7 @@ def to_onnx(
     _check_packages()
     check_output(path, overwrite=overwrite)
     encoder, classifier = _parts_of(classifier, image=image)
-    module = _module_of(encoder, classifier)
+    module = _module_of(encoder, classifier, image=image)
     n_bytes = sum(tensor.nbytes for tensor in module.state_dict().values())
     if n_bytes > MAX_BYTES:
         raise ValueError(
@@ -190,11 +190,9 @@ def to_onnx(
 
 
 def _parts_of(estimator: Any, *, image: bool) -> tuple[Any, BaseCLIPClassifier]:
-    """Return the fitted classifier to export, and with `image` its encoder."""
+    """Return the encoder, which may be None without `image`, and the fitted classifier to export."""
     check_is_fitted(estimator)
-    encoder, classifier = (
-        split_encoder(estimator) if image else (None, parts_of(without_search(estimator))[1])
-    )
+    encoder, classifier = split_encoder(estimator, optional=not image)
     if not isinstance(classifier, BaseCLIPClassifier):
         raise TypeError(
             f"a {type(classifier).__name__} cannot be exported; pass a classifier of sktip, or a Pipeline of an "
@@ -203,11 +201,11 @@ def _parts_of(estimator: Any, *, image: bool) -> tuple[Any, BaseCLIPClassifier]:
     return encoder, classifier
 
 
-def _module_of(encoder: Any, classifier: BaseCLIPClassifier) -> Any:
+def _module_of(encoder: Any, classifier: BaseCLIPClassifier, *, image: bool) -> Any:
     from sktip._maths.classifier_module import ClassifierModule
 
     head, classes = classifier.__sktip_head__(), classifier.classes_.tolist()
-    if encoder is None:
+    if not image:
         module = ClassifierModule(head, classes)
     else:
         encoder = clone(encoder).set_params(device="cpu", precision="fp32")

@@ -31,11 +31,11 @@ def test_filter():
 
 def estimators_of_images(clip):
     probe = LogisticRegression(C=100)
-    few_shot = FewShotClassifier(clip, n_views=2, random_state=0)
+    tip = TipAdapterClassifier(clip, n_views=2, random_state=0)
     return {
-        "classifier": few_shot,
+        "classifier": tip,
         "pipeline": make_pipeline(clip, StandardScaler(), probe),
-        "pipeline of one step": Pipeline([("only", few_shot)]),
+        "pipeline of one step": Pipeline([("only", tip)]),
         "rejecting": RejectUnknown(make_pipeline(clip, probe)),
         "rejecting few-shot": RejectUnknown(FewShotClassifier(clip)),
         "search": GridSearchCV(make_pipeline(clip, probe), {"logisticregression__C": [1]}, cv=2),
@@ -73,3 +73,4 @@ def test_an_unfitted_classifier_can_be_fitted_on_features(clip, digits):
 def test_what_has_no_encoder(estimator):
     with pytest.raises(ValueError, match="has no encoder for the images.*make_pipeline"):
         split_encoder(estimator)
+    assert split_encoder(estimator, optional=True)[0] is None

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from sktip._encoder import CLIPFeatureTransformer
 from sktip._images.files import read_bytes
 from sktip._images.pictures import as_image_list, describe, to_rgb
-from sktip._split_encoder import takes_images, without_search
+from sktip._split_encoder import takes_images
 from sktip.inspection._one_query import evidence, says_why
 from sktip.inspection._plot import (
     BLUE,
@@ -215,7 +215,7 @@ class CacheEvidenceDisplay:
         check_matplotlib(f"{cls.__name__}.from_estimator")
         check_scalar(n_shots, "n_shots", Integral, min_val=1)
         check_is_fitted(estimator)
-        estimator = without_search(estimator)
+        estimator = getattr(estimator, "best_estimator_", estimator)
         classifier = last_step(estimator)
         if not says_why(classifier):
             raise TypeError(

@@ -10,7 +10,7 @@ from sktip._encoding.session import open_encoder
 from sktip._explanation import ExplanationMixin
 from sktip._images.pictures import as_image_list
 from sktip._maths.unit import unit_rows
-from sktip._split_encoder import parts_of, takes_images
+from sktip._split_encoder import split_encoder, takes_images
 from sktip._tip_adapter import BaseCacheClassifier
 from sktip._utils.feature_names import with_feature_names
 from sktip._utils.fitted_with import check_same_model
@@ -41,7 +41,7 @@ def evidence(estimator: Any, query: Any) -> dict[str, Any]:
         ``n_shots``, the number of fitted shots, or None if they are not kept.
     """
     if takes_images(estimator):
-        encoder, classifier = parts_of(estimator)
+        encoder, classifier = split_encoder(estimator)
         session = open_encoder(encoder)
         check_same_model(classifier, session, encoder)
         X = session.features(as_image_list([query]), _fail)

@@ -19,7 +19,7 @@ from sktip._images.pictures import as_image_list, looks_like_images, to_rgb
 from sktip._images.views import content_hash
 from sktip._maths.folds import COPIES, balanced_folds
 from sktip._maths.unit import unit_norm
-from sktip._split_encoder import parts_of, takes_images
+from sktip._split_encoder import split_encoder, takes_images
 from sktip._utils.classes import resolve_classes
 from sktip._utils.labels import check_labels, unknown_labels
 from sktip.exceptions import ImageReadError
@@ -37,7 +37,7 @@ def encoder_and_rest(estimator: Any) -> tuple[Any, Any]:
     """
     if not takes_images(estimator) or getattr(estimator, "n_views", 1) > 1:
         return None, clone(estimator)
-    encoder, classifier = parts_of(estimator)
+    encoder, classifier = split_encoder(estimator)
     return encoder, clone(classifier)
 
 
@@ -93,7 +93,7 @@ def splits_of(
     if n_folds < 2:
         raise ValueError(f"cv={cv!r} must be at least 2 folds.")
     if takes_images(estimator):
-        X = parts_of(estimator)[0].transform(X)
+        X = split_encoder(estimator)[0].transform(X)
     rows, copies = _comparable(X, normalised=isinstance(estimator, BaseCLIPClassifier))
     numbers = balanced_folds(
         rows,
