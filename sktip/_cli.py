@@ -15,7 +15,7 @@ import sktip
 from sktip._utils.output_files import check_output, is_standard_output, write_file
 
 SUFFIXES = (".skops", ".joblib")
-CLASSIFIERS = sorted(name for name in sktip.__all__ if name.endswith("Classifier"))
+CLASSIFIERS = [name for name in dir(sktip) if name.endswith("Classifier")]
 DONE, FAILED, SOME_UNREAD, INTERRUPTED, UNHEARD = 0, 1, 3, 130, 141
 
 CODES = """\
@@ -282,7 +282,7 @@ def load_model(path: str) -> Any:
 
 def _load_skops(path: str) -> Any:
     # Fitted classifiers contain no types of the package but its public classes.
-    public = (getattr(sktip, name) for name in sktip.__all__)
+    public = (getattr(sktip, name) for name in dir(sktip))
     own = [f"{t.__module__}.{t.__qualname__}" for t in public if isinstance(t, type)]
     strange = sorted(set(_skops().get_untrusted_types(file=path)) - set(own))
     if strange:

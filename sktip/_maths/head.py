@@ -39,7 +39,7 @@ class Head:
 
     def prepared(self, dtype: np.dtype) -> Callable[[NDArray[Any]], NDArray[Any]]:
         """Return the function from NumPy rows of a type to their logits, on NumPy if it is linear."""
-        arrays = {
+        arrays: dict[str, Any] = {
             name: array
             if array is None or array.dtype.kind == "i"
             else array.astype(dtype, copy=False)

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -66,7 +66,7 @@ class Listing(NamedTuple):
     images: list[str]
 
 
-def images_of(X: Any) -> list[Any]:
+def images_of(X: Any) -> Sequence[Any]:
     """List images: those in a folder and in the folders below it, or the items of a sequence.
 
     One warning says how many files of a folder were skipped, and why.
