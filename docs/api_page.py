@@ -17,7 +17,7 @@ GROUPS = {
     "Start": (
         "Train a first classifier on your own photos (:doc:`getting_started`, :doc:`guide/own_photos`).",
         "FewShotClassifier CLIPFeatureTransformer datasets.load_image_folder datasets.load_image_table "
-        "model_selection.FewShotSplit model_selection.suggest_shots datasets.load_digit_images",
+        "model_selection.FewShotSplit model_selection.suggest_shots datasets.load_digit_images datasets.load_drawings",
     ),
     "Better answers": (
         "Choose another classifier (:doc:`guide/which_classifier`), and improve prompts (:doc:`guide/class_names`).",

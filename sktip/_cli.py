@@ -13,6 +13,7 @@ from typing import Any
 
 import sktip
 from sktip._utils.output_files import check_output, is_standard_output, write_file
+from sktip._utils.text import printable
 
 SUFFIXES = (".skops", ".joblib")
 CLASSIFIERS = [name for name in dir(sktip) if name.endswith("Classifier")]
@@ -173,7 +174,7 @@ def _photos(args: argparse.Namespace) -> Any:
     if not os.path.exists(args.photos):
         raise FileNotFoundError(f"{args.photos}: no such folder or CSV file.")
     if os.path.isdir(args.photos):
-        return load_image_folder(args.photos)
+        return load_image_folder(args.photos, levels=args.levels)
     return load_image_table(
         args.photos, path_column=args.path_column, label_column=args.label_column
     )
@@ -181,7 +182,6 @@ def _photos(args: argparse.Namespace) -> Any:
 
 def _predict(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
     from sktip._encoder import defaults_of_the_machine
-    from sktip.datasets._walk import printable
     from sktip.utils import split_encoder
 
     if not os.path.isdir(args.photos):
@@ -219,8 +219,6 @@ def _note(message: str) -> None:
 
 def _one_line(message: str) -> str:
     """Make one line, in which the name of a file cannot control the terminal."""
-    from sktip.datasets._walk import printable
-
     return printable(" ".join(message.splitlines()))
 
 
@@ -348,6 +346,12 @@ def _parser() -> argparse.ArgumentParser:
         help='prompt with {} for the class name, such as "a photo of a {}."; repeat it for several',
     )
     add("--descriptions", metavar="JSON", help="file with descriptions of each class")
+    add(
+        "--levels",
+        type=lambda text: text if text == "all" else int(text),
+        metavar="N",
+        help="how many folders deep the class folders are; all for the folder of each photo (default: 1)",
+    )
     add("--path-column", default="path", metavar="NAME", help="column of paths in a CSV file")
     add("--label-column", default="label", metavar="NAME", help="column of labels in a CSV file")
     add("--memory", metavar="FILE", help="file that stores features for later runs")

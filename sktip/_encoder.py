@@ -16,7 +16,7 @@ from sktip._encoding.memory import FeatureMemory
 from sktip._encoding.model import load_clip
 from sktip._encoding.precision import precision_here
 from sktip._encoding.session import EncoderSession, open_encoder
-from sktip._images.pictures import as_image_list
+from sktip._images.inputs import as_image_list
 from sktip._utils.doc_links import DocumentedMixin
 from sktip.prompts import fill_prompts
 

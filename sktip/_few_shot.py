@@ -28,10 +28,10 @@ from sktip._docs import with_shared_docs
 from sktip._encoder import as_encoder
 from sktip._encoding.session import open_encoder
 from sktip._explanation import ExplanationMixin
+from sktip._images.folders import images_of
 from sktip._maths.unit import row_blocks, unit_norm
 from sktip._utils.labels import class_weighted, codes_of
 from sktip._utils.progress import progress
-from sktip.datasets._walk import images_of
 from sktip.exceptions import ImageReadError
 
 if TYPE_CHECKING:

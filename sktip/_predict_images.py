@@ -10,17 +10,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from sktip._encoding.session import open_encoder
-from sktip._images.pictures import describe
+from sktip._images.folders import images_of
+from sktip._images.inputs import describe
 from sktip._split_encoder import split_encoder
+from sktip._utils.bunch import ShortBunch
 from sktip._utils.feature_names import with_feature_names
 from sktip._utils.fitted_with import check_same_model
 from sktip._utils.output_files import check_output, write_file
+from sktip._utils.text import printable
 from sktip._utils.warn import warn
-from sktip.datasets._walk import images_of, printable
 from sktip.exceptions import ImageReadError
 
 #: Number of images whose features are held at a time.
@@ -34,7 +35,7 @@ def predict_images(
     *,
     overwrite: bool = False,
     verbose: int = 1,
-) -> Bunch:
+) -> ShortBunch:
     """Classify a folder of images, and write the predictions to a CSV file.
 
     An image that cannot be read gets a row with an error, and the others are still predicted; `predict`
@@ -157,7 +158,7 @@ def predict_images(
                 if hasattr(classifier, "predict_proba"):
                     probabilities[read] = np.asarray(classifier.predict_proba(X)).max(axis=1)
     paths = [os.fsdecode(im) if isinstance(im, str | os.PathLike) else None for im in images]
-    answers = Bunch(
+    answers = ShortBunch(
         path=np.array(paths, object),
         prediction=predictions,
         probability=probabilities,
@@ -186,7 +187,7 @@ def _labels(predictions: Any, estimator: Any) -> list[Any]:
     return labels.tolist()
 
 
-def _lines(answers: Bunch) -> Iterator[bytes]:
+def _lines(answers: ShortBunch) -> Iterator[bytes]:
     """Lines of the CSV file. None and NaN become empty cells."""
     # `writerow` returns what `write` returns.
     writer: Any = csv.writer(SimpleNamespace(write=str.encode), lineterminator="\n")

@@ -16,14 +16,14 @@ from sklearn.utils.validation import _num_samples, check_is_fitted, has_fit_para
 
 from sktip._base import BaseCLIPClassifier, encode_readable
 from sktip._encoding.session import open_encoder
-from sktip._images.pictures import looks_like_images
+from sktip._images.folders import images_of
+from sktip._images.inputs import looks_like_images
 from sktip._maths.known_scores import Scores, known_scores, score_by
 from sktip._maths.unit import unit_norm
 from sktip._split_encoder import split_encoder, takes_images
 from sktip._utils.doc_links import DocumentedMixin
 from sktip._utils.fitted_with import check_same_model
 from sktip._utils.labels import check_groups, label_of_unknown, type_with
-from sktip.datasets._walk import images_of
 from sktip.model_selection._cross_fit import (
     as_samples,
     check_samples,

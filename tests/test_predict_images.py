@@ -63,7 +63,7 @@ def test_a_folder_with_a_damaged_file(clf, photos, tmp_path, digits):
         r"\('.*1.7.png'\): not an image in a supported format",
         messages[0],
     )
-    assert messages[1].endswith("files that are not images: 1 .txt.")
+    assert messages[1].endswith("1 files that are not images: '1/notes.txt'.")
 
     assert [os.path.relpath(path, photos) for path in answers.path] == [
         os.path.join(f"{index // 5}", f"{index}.png")
@@ -272,7 +272,7 @@ def test_what_cannot_be_predicted(clf, clip, digit_features, tmp_path):
     features, labels = digit_features
     (tmp_path / "a.txt").touch()
     with pytest.raises(
-        ValueError, match=r"contains no images \(files that are not images: 1 .txt\)"
+        ValueError, match=r"contains no images \(skipped: 1 files that are not images: 'a.txt'\)"
     ):
         predict_images(clf, tmp_path)
     with pytest.raises(NotADirectoryError, match="a.txt is not a folder; for a single image, pass"):

@@ -40,7 +40,9 @@ def test_names_that_are_no_unicode():
         ValueError, match=r"class name 1 is 'caf\\udce9', which is not valid Unicode"
     ):
         fill_prompts(["tea", "caf\udce9"])
-    with pytest.raises(ValueError, match=r"templates holds '\\udce9 {}', which is not valid"):
+    with pytest.raises(
+        ValueError, match=r"templates: template 0 is '\\udce9 {}', which is not valid"
+    ):
         fill_prompts(["tea"], "\udce9 {}")
 
 

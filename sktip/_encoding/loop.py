@@ -16,7 +16,8 @@ from sktip._encoding.memory import PLAIN, FeatureStore, Key
 from sktip._encoding.preprocessing import contrast, to_pixels
 from sktip._encoding.threads import workers
 from sktip._images.files import is_jpeg, read_bytes
-from sktip._images.pictures import describe, to_rgb
+from sktip._images.inputs import describe
+from sktip._images.rgb import to_rgb
 from sktip._images.views import SMALLEST_CROP, content_hash, random_view, view_generator
 from sktip.exceptions import ImageReadError
 

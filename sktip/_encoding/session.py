@@ -17,7 +17,7 @@ from sktip._encoding.loop import OnFailure, ViewEncoder
 from sktip._encoding.memory import PLAIN, FeatureMemory, FeatureStore, Space
 from sktip._encoding.precision import has_bf16
 from sktip._encoding.threads import count_threads
-from sktip._images.pictures import pixels_made_by
+from sktip._images.rgb import pixels_made_by
 from sktip._maths.unit import unit_norm
 from sktip._utils.labels import plain
 from sktip._utils.progress import progress

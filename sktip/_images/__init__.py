@@ -1,1 +1,1 @@
-"""Convert images in any form to upright RGB pictures, with limits, and draw random views."""
+"""Images and folders as users give them: found, read and decoded as upright RGB pictures, within limits."""

@@ -1,16 +1,15 @@
-"""Read and decode image files with Pillow, with limits on memory and time."""
+"""Read and decode image files with Pillow, within limits on memory and time."""
 
-import errno
 import io
 import math
 import os
 import struct
-from pathlib import Path
+from errno import ENAMETOOLONG
+from importlib.util import find_spec
 from typing import Any
 
 from PIL import Image
 
-from sktip._images.heif import is_heif, open_heif
 from sktip.exceptions import ImageReadError
 
 #: Raster formats that are opened. Pillow's other formats are page descriptions (EPS, PDF, WMF), are not
@@ -25,6 +24,10 @@ IMAGE_SUFFIXES = frozenset(
     ".ppm .tga .tif .tiff .webp".split()
 )
 
+#: Brands of HEIF files with HEVC images or videos, and brands of files that may contain them.
+_HEVC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+_ANY_CODEC = {b"mif1", b"msf1"}
+
 #: A file may have 8 bytes per pixel of `max_pixels`, the most of an uncompressed format, plus this many
 #: bytes for profiles and previews.
 MAX_METADATA = 64 * 2**20
@@ -33,10 +36,7 @@ MAX_SCANS = 500
 #: Largest number of comments in a text PPM. Pillow copies a megabyte to remove one.
 MAX_COMMENTS = 1000
 #: Largest number of strips or tiles of a TIFF, which Pillow reads one by one.
-MAX_PIECES = 100_000
-#: Tags of the width and length of the tiles of a TIFF.
-_TILE_SIDES = (322, 323)
-_NUMBERS = {3: "H", 4: "I"}
+MAX_TILES = 100_000
 
 
 def read_bytes(image: Any, where: str, max_pixels: int) -> bytes | None:
@@ -46,37 +46,28 @@ def read_bytes(image: Any, where: str, max_pixels: int) -> bytes | None:
         return image
     if not isinstance(image, str | os.PathLike):
         return None
-    name = os.fsdecode(image)
-    if "://" in name and isinstance(image, str):
+    if isinstance(image, str) and "://" in image:
         raise ImageReadError(f"{where}: URLs are not opened. Download the file and pass its path.")
-    path = Path(name)
+    if os.path.isdir(image):
+        raise ImageReadError(
+            f"{where}: is a folder, not an image file. Use sktip.datasets.load_image_folder to list its images."
+        )
+    if os.path.exists(image) and not os.path.isfile(image):
+        raise ImageReadError(f"{where}: is not a regular file.")
     try:
-        if path.is_dir():
-            raise ImageReadError(
-                f"{where}: is a folder, not an image file. Use sktip.datasets.load_image_folder to list its images."
-            )
-        if path.exists() and not path.is_file():
-            raise ImageReadError(f"{where}: is not a regular file.")
-        with path.open("rb") as file:
+        with open(image, "rb") as file:
             _check_length(os.fstat(file.fileno()).st_size, where, max_pixels)
             return file.read()
     except ImageReadError:
         raise
     except (OSError, ValueError, MemoryError) as error:
-        if getattr(error, "errno", None) in (errno.ENOENT, errno.ENAMETOOLONG):
+        if isinstance(error, FileNotFoundError) or getattr(error, "errno", None) == ENAMETOOLONG:
             raise ImageReadError(
-                f"{where}: no such file. Paths are relative to {_working_directory()}. To encode text, use "
+                f"{where}: no such file. Paths are relative to the working directory. To encode text, use "
                 "encode_text."
             ) from None
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ImageReadError(f"{where}: the file cannot be read: {reason}.") from error
-
-
-def _working_directory() -> str:
-    try:
-        return repr(os.getcwd())
-    except OSError:
-        return "the working directory, which no longer exists"
 
 
 def _check_length(length: int, where: str, max_pixels: int) -> None:
@@ -93,6 +84,28 @@ def is_jpeg(content: bytes | None) -> bool:
     return content is not None and content.startswith(b"\xff\xd8\xff")
 
 
+def is_heif(content: bytes) -> bool:
+    """Whether a file is HEIF, the format of iPhone photos, by its brands. Pillow itself reads AVIF."""
+    if content[4:8] != b"ftyp":
+        return False
+    end = min(int.from_bytes(content[:4]), 1024)
+    # The major brand, its version, and the brands that the file is compatible with.
+    brands = {content[8:12], *(content[at : at + 4] for at in range(16, end, 4))}
+    return bool(brands & _HEVC) or (bool(brands & _ANY_CODEC) and b"avif" not in brands)
+
+
+def unread_suffixes() -> dict[str, str]:
+    """Suffixes of images that need a missing package, and the command that installs it."""
+    commands: dict[str, str] = {}
+    if find_spec("pillow_heif") is None:
+        commands |= dict.fromkeys((".heic", ".heif", ".hif"), 'pip install "sktip[heif]"')
+    Image.init()
+    # Pillow registers how to save a format only if it has the format's library.
+    if "AVIF" not in Image.SAVE:
+        commands[".avif"] = 'pip install "pillow>=11.3"'
+    return commands
+
+
 def decode(content: bytes, where: str, max_pixels: int, min_side: int | None = None) -> Image.Image:
     """Decode the first picture of a file, in its own mode.
 
@@ -106,7 +119,7 @@ def decode(content: bytes, where: str, max_pixels: int, min_side: int | None = N
     formats = [name for name in RASTER_FORMATS if name in Image.OPEN]
     try:
         if is_heif(content):
-            image = open_heif(content, where)
+            image = _open_heif(content, where)
         else:
             image = Image.open(io.BytesIO(content), formats=formats)
     except Image.UnidentifiedImageError:
@@ -118,26 +131,19 @@ def decode(content: bytes, where: str, max_pixels: int, min_side: int | None = N
     if min_side is not None:
         # This does nothing for other formats than JPEG.
         image.draft(None, (min_side, min_side))
-    key = transparent_key(image)
     image.load()
-    if key is not None:
-        image.info["transparency"] = key
     return image
 
 
-def transparent_key(image: Any) -> Any:
-    """Transparent grey or colour of an image that is not loaded yet, in the bits of its pixels.
-
-    Pillow keeps that of a PNG in the bits of the file, but scales pixels of 2, 4 and 48 bits to 8 bits
-    per channel.
-    """
-    key, tile = image.info.get("transparency"), getattr(image, "tile", None)
-    bits = str(tile[0][3]) if tile else ""
-    if isinstance(key, int) and bits in ("L;2", "L;4"):
-        return key * (85 if bits == "L;2" else 17)
-    if isinstance(key, tuple) and bits == "RGB;16B":
-        return tuple(value >> 8 for value in key)
-    return key
+def _open_heif(content: bytes, where: str) -> Image.Image:
+    """Open a HEIF file, without registering its plugin in Pillow for the whole process."""
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError:
+        raise ImageReadError(
+            f'{where}: a HEIC (HEIF) photo, which needs pillow-heif. Run: pip install "sktip[heif]"'
+        ) from None
+    return HeifImageFile(io.BytesIO(content))
 
 
 def check_size(image: Image.Image, where: str, max_pixels: int) -> None:
@@ -153,41 +159,39 @@ def check_size(image: Image.Image, where: str, max_pixels: int) -> None:
 
 def _check_cost(image: Any, content: bytes, where: str, max_pixels: int) -> None:
     """Refuse files that take much more memory or time than their number of pixels suggests."""
-    if image.format in ("JPEG", "MPO") and content.count(b"\xff\xda") > MAX_SCANS:
-        raise ImageReadError(f"{where}: a JPEG with more than {MAX_SCANS} scans is not decoded.")
-    if image.format == "TIFF" and _tile_pixels(content, image.tag_v2.offset) > max_pixels:
-        raise ImageReadError(
-            f"{where}: a TIFF with tiles of more than max_pixels={max_pixels} pixels is not decoded."
-        )
-    if len(image.tile) > MAX_PIECES:
-        raise ImageReadError(
-            f"{where}: a {image.format} with more than {MAX_PIECES} strips or tiles is not decoded."
-        )
-    as_text = image.format == "PPM" and any(tile[0] == "ppm_plain" for tile in image.tile)
-    if as_text and content.count(b"#") > MAX_COMMENTS:
-        raise ImageReadError(
-            f"{where}: a PPM with more than {MAX_COMMENTS} comments is not decoded."
-        )
+    kind = image.format
+    is_text = kind == "PPM" and any(tile[0] == "ppm_plain" for tile in image.tile)
+    reason = None
+    if kind in ("JPEG", "MPO") and content.count(b"\xff\xda") > MAX_SCANS:
+        reason = f"a JPEG with more than {MAX_SCANS} scans"
+    elif kind == "TIFF" and _tile_pixels(content, image.tag_v2.offset) > max_pixels:
+        reason = f"a TIFF with tiles of more than max_pixels={max_pixels} pixels"
+    elif len(image.tile) > MAX_TILES:
+        reason = f"a {kind} with more than {MAX_TILES} strips or tiles"
+    elif is_text and content.count(b"#") > MAX_COMMENTS:
+        reason = f"a PPM with more than {MAX_COMMENTS} comments"
+    if reason:
+        raise ImageReadError(f"{where}: {reason} is not decoded.")
 
 
 def _tile_pixels(content: bytes, directory: int) -> float:
     """Count the pixels of one tile of a TIFF, which libtiff allocates even for a small picture.
 
-    The size is read as libtiff does, which may differ from Pillow's reader for damaged files. It is
-    infinite if it is not a number of 16 or 32 bits.
+    The size is read as libtiff does: Pillow skips entries whose type it does not know. It is infinite if it is
+    not a number of 16 or 32 bits.
     """
     order = "<" if content.startswith(b"II") else ">"
     is_big = struct.unpack_from(order + "H", content, 2) == (43,)
     count, entry = (order + "Q", order + "HHQQ") if is_big else (order + "H", order + "HHII")
     (n_entries,) = struct.unpack_from(count, content, directory)
     start, step = directory + struct.calcsize(count), struct.calcsize(entry)
-    sides = dict.fromkeys(_TILE_SIDES, 1.0)
+    sides = {322: 1.0, 323: 1.0}  # tags of the width and the length of tiles
     for at in range(start, min(start + n_entries * step, len(content) - step + 1), step):
         tag, kind, *_ = struct.unpack_from(entry, content, at)
         if tag in sides:
-            at_value = at + (12 if is_big else 8)
             value = math.inf
-            if kind in _NUMBERS:
-                (value,) = struct.unpack_from(order + _NUMBERS[kind], content, at_value)
+            if kind in (3, 4):
+                number = order + ("H" if kind == 3 else "I")
+                (value,) = struct.unpack_from(number, content, at + (12 if is_big else 8))
             sides[tag] = max(sides[tag], value)
     return math.prod(sides.values())

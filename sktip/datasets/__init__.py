@@ -1,11 +1,12 @@
-"""Load paths and labels of local images: your own photos, or the paper's eleven data sets.
+"""Load paths and labels of your own photos and of the paper's eleven data sets, and images for examples.
 
-Nothing is downloaded, and no image is opened: a loader returns paths, labels and class names.
+Nothing is downloaded. A loader of files opens no image: it returns paths, labels and class names.
 """
 
 from sktip.datasets._digits import load_digit_images
+from sktip.datasets._drawings import load_drawings
 from sktip.datasets._folder import load_image_folder
-from sktip.datasets._published import (
+from sktip.datasets._paper import (
     load_caltech101,
     load_dataset,
     load_dtd,
@@ -25,6 +26,7 @@ __all__ = [
     "load_caltech101",
     "load_dataset",
     "load_digit_images",
+    "load_drawings",
     "load_dtd",
     "load_eurosat",
     "load_fgvc_aircraft",

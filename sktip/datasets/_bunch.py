@@ -1,20 +1,16 @@
-"""The return value of all loaders."""
+"""The return value of the loaders of paths."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils import Bunch
+
+from sktip._utils.bunch import ShortBunch
 
 
 def as_bunch(
-    paths: Sequence[str],
-    target: NDArray,
-    *,
-    return_X_y: bool,
-    as_frame: bool,
-    **more: Any,
+    paths: Sequence[str], target: NDArray, *, return_X_y: bool, as_frame: bool, **more: Any
 ) -> Any:
     """Return paths and labels as scikit-learn's loaders do."""
     # dtype=object, since every row of a fixed-width text array is as wide as the longest path.
@@ -27,16 +23,10 @@ def as_bunch(
             raise ImportError(
                 "as_frame=True needs pandas. Run: pip install pandas, or pass as_frame=False."
             ) from None
-        frame = pandas.DataFrame({"path": _text_column(pandas, data), "target": target})
+        # Objects, since Arrow cannot store names of files that are not valid text.
+        column = pandas.Series(data, dtype=object)
+        frame = pandas.DataFrame({"path": column, "target": target})
         data, target = frame["path"], frame["target"]
     if return_X_y:
         return data, target
-    return Bunch(data=data, target=target, frame=frame, **more)
-
-
-def _text_column(pandas: Any, paths: NDArray) -> Any:
-    try:
-        return pandas.Series(paths)
-    except UnicodeEncodeError:
-        # Arrow cannot store names that are not valid text.
-        return pandas.Series(paths, dtype=object)
+    return ShortBunch(data=data, target=target, frame=frame, **more)

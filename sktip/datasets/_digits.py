@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 from sklearn.datasets import load_digits
-from sklearn.utils import Bunch
+
+from sktip._utils.bunch import ShortBunch
 
 NAMES = "zero one two three four five six seven eight nine".split()
 TEMPLATES = ("a picture of the number {}", "the digit {}")
@@ -61,7 +62,7 @@ def load_digit_images(*, return_X_y: bool = False) -> Any:
     labels = names[digits.target]
     if return_X_y:
         return images, labels
-    return Bunch(
+    return ShortBunch(
         data=images,
         target=labels,
         target_names=names,

@@ -1,48 +1,46 @@
-"""Load images from a folder with one subfolder per class."""
+"""Load images from folders that are named after their classes."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from sktip._images.folders import NOT_IMAGES, Listing, list_folder
 from sktip._utils.labels import composed
+from sktip._utils.text import some
 from sktip._utils.warn import warn
 from sktip.datasets._bunch import as_bunch
-from sktip.datasets._walk import (
-    LeftOut,
-    find_images_of,
-    identity_of,
-    list_folder,
-    printable,
-    some,
-)
 
 #: Names of folders that are parts of a data set, not classes.
 PARTS = frozenset("train training val valid validation dev test testing".split())
-
-
-class ClassFolders(NamedTuple):
-    """The images below a folder of class folders."""
-
-    images: dict[str, list[str]]  # class -> paths of its images; both sorted
-    left_out: LeftOut
+#: Names of folders below the root, from the outermost on.
+Folder = tuple[str, ...]
 
 
 def load_image_folder(
-    root: str | os.PathLike, *, return_X_y: bool = False, as_frame: bool = False
+    root: str | os.PathLike,
+    *,
+    levels: int | str | None = None,
+    return_X_y: bool = False,
+    as_frame: bool = False,
 ) -> Any:
-    """Load your own photos from a folder with one subfolder per class.
+    """Load your own photos from folders that are named after their classes.
 
-    The names of the subfolders are the class names and the labels::
+    The names of the folders are the class names and the labels::
 
         root/golden_retriever/1.jpg
         root/golden_retriever/2.jpg
         root/pug/1.jpg
-        root/pug/2023/winter/1.jpg
 
-    All images below a class folder, at any depth, belong to that class. Images are listed, not opened:
-    a damaged image raises an error when it is encoded.
+    Classes may lie in folders of broader classes; `levels` says which folder is the class::
+
+        root/animal/dog/1.jpg
+        root/animal/cat/1.jpg
+        root/vehicle/bus/1.jpg
+
+    Images are listed, not opened: a damaged image raises an error when it is encoded.
 
     Read more in the :ref:`User Guide <guide_own_photos>`.
 
@@ -51,6 +49,12 @@ def load_image_folder(
     root : str or path
         Folder of the class folders. If a data set is split into parts, load each of them, such as
         ``"photos/train"`` and ``"photos/test"``.
+
+    levels : int or "all", default=None
+        Which folder is the class. With 1, the class of ``root/animal/dog/1.jpg`` is "animal": folders below
+        belong to it. With 2, it is "dog", with "animal" as its parent in `tree`. An image that is not
+        so deep belongs to its own folder, and so does every image with "all". None is 1, with a warning if images of
+        several folders become one class.
 
     return_X_y : bool, default=False
         Whether to return ``(data, target)`` instead of a Bunch.
@@ -64,17 +68,20 @@ def load_image_folder(
         Dictionary-like object with the attributes:
 
         data : ndarray of shape (n,), or Series
-            Absolute paths of the images, as strings, sorted by class, then by the names of folders
-            and file. The order is the same on every system. Names that are not valid text are decoded
-            by `os.fsdecode`.
+            Absolute paths of the images, as strings, sorted by the names of folders and file. The order is
+            the same on every system. Names that are not valid text are decoded by `os.fsdecode`.
         target : ndarray of shape (n,), or Series
-            Label of each image: the name of its folder, in Unicode's composed form (NFC).
+            Label of each image: the name of its class folder, in Unicode's composed form (NFC). Folders
+            of the same name in different places are called "cat/other" and "dog/other".
         target_names : ndarray of shape (C,)
-            The folder names, sorted.
+            The distinct labels, sorted.
+        tree : dict
+            For each folder that lies in another one, down to the class folders, the name of the outer
+            one: ``{"dog": "animal", "cat": "animal", "bus": "vehicle"}``. Empty with ``levels=1``.
         frame : DataFrame of shape (n, 2) or None
             Table with the columns ``path`` and ``target``. None with ``as_frame=False``.
         DESCR : str
-            What was found, and how many files of which kinds were skipped, and why.
+            What was found, how many files were skipped, and why.
 
     (data, target) : tuple, with ``return_X_y=True``
         The first two attributes.
@@ -88,18 +95,14 @@ def load_image_folder(
         If `root` is a file.
 
     ValueError
-        If there are no class folders, if one has no images, if there are images outside of them, if
-        the folders are parts of a data set such as "train", or if the name of a folder is not valid
-        text.
-
-    ImportError
-        If ``as_frame=True`` and pandas is not installed.
+        If there are no class folders, if one has no images, if there are images outside of them, or if
+        the folders are parts of a data set such as "train".
 
     Warns
     -----
     UserWarning
-        If files, links or folders were skipped: how many, and why. Also if the names of two classes
-        differ only in case. There is one warning for all of these.
+        If files, links or folders were skipped: how many, and why. Also if folders inside of class folders
+        were merged, or if the names of two classes differ only in case. There is one warning for all of these.
 
     See Also
     --------
@@ -115,7 +118,7 @@ def load_image_folder(
     Pillow 11.3. Without these packages, such files are skipped.
 
     Files with other suffixes, and folders that cannot be read, are skipped. Links are followed, except
-    to a folder that was listed already, such as one that contains the link or the folder of another class. Hidden files and folders,
+    to a folder that is listed already, such as that of another class. Hidden files and folders,
     whose names begin with a dot, are ignored. A link to a missing image is kept: it raises an error when
     it is encoded.
 
@@ -126,112 +129,114 @@ def load_image_folder(
     >>> from PIL import Image
     >>> from sktip.datasets import load_image_folder
     >>> with TemporaryDirectory() as photos:
-    ...     for name in ("pug/1.png", "pug/2.png", "beagle/1.png"):
+    ...     for name in ("animal/dog/1.png", "animal/cat/1.png", "animal/cat/2.png"):
     ...         path = Path(photos, name)
-    ...         path.parent.mkdir(exist_ok=True)
+    ...         path.parent.mkdir(parents=True, exist_ok=True)
     ...         Image.new("RGB", (8, 8)).save(path)
-    ...     X, y = load_image_folder(photos, return_X_y=True)
-    >>> print(y)
-    ['beagle' 'pug' 'pug']
-    >>> [Path(path).name for path in X]
-    ['1.png', '1.png', '2.png']
+    ...     animals = load_image_folder(photos, levels=2)
+    >>> print(animals.target)
+    ['cat' 'cat' 'dog']
+    >>> animals.tree
+    {'cat': 'animal', 'dog': 'animal'}
     """
-    root = os.path.abspath(os.path.expanduser(root))
-    found = list_class_folders(root)
-    _check_class_names(found.images, root)
-    names = np.array(list(found.images))
-    counts = [len(images) for images in found.images.values()]
-    descr = f"{sum(counts):,} images of {len(names):,} classes, in folders of {printable(root)}."
-    if str(found.left_out):
-        descr += f" Skipped: {found.left_out}."
+    if levels not in (None, "all") and not (isinstance(levels, int) and levels >= 1):
+        raise ValueError(f"levels={levels!r}; pass a number of folders from 1 on, or 'all'.")
+    listing = list_folder(root)
+    inner = [] if levels is not None else _inner_folders(listing)
+    folders = class_folders(listing, None if levels == "all" else int(levels or 1))
+    nodes = sorted({folder[:depth] for folder in folders for depth in range(1, len(folder) + 1)})
+    names = _names(nodes)
+    target = np.array([names[folder] for folder in folders])
+    target_names = np.unique(target)
+    skipped = listing.reasons()
+    descr = (
+        f"{len(target):,} images of {len(target_names):,} classes, in folders of {listing.root!r}."
+    )
+    _warn(listing.root, skipped, inner, target_names.tolist())
     return as_bunch(
-        [path for images in found.images.values() for path in images],
-        names.repeat(counts),
+        listing.images,
+        target,
         return_X_y=return_X_y,
         as_frame=as_frame,
-        target_names=names,
-        DESCR=descr,
+        target_names=target_names,
+        tree={names[node]: names[node[:-1]] for node in nodes if len(node) > 1},
+        DESCR=descr + (f" Skipped: {skipped}." if skipped else ""),
     )
 
 
-def _check_class_names(names: Iterable[str], root: str) -> None:
-    """Refuse names of classes that are not valid text, which CLIP could not read."""
-    bad = [name for name in names if name.encode("utf-8", "ignore").decode() != name]
-    if bad:
-        raise ValueError(
-            f"{len(bad):,} class folders in {printable(root)} have names that are not valid text and cannot be "
-            f"class names: {some(map(os.fsencode, bad))}. Rename them."
-        )
+def class_folders(listing: Listing, levels: int | None) -> list[Folder]:
+    """Class folder of each image: the first `levels` folders, or all of them.
 
-
-def list_class_folders(root: str) -> ClassFolders:
-    """List the images below each folder of `root`, with one warning about all that is skipped."""
-    shown = printable(root)
-    layout = f"Expected a folder of images for each class: {os.path.join(shown, 'CLASS', 'IMAGE')}."
-    if not os.path.isdir(root):
-        if os.path.exists(root):
-            raise NotADirectoryError(f"{shown} is not a folder. {layout}")
-        raise FileNotFoundError(f"{shown}: no such folder. {layout}")
-    left_out = LeftOut()
-    top = list_folder(root, left_out)
-    if top.images or left_out.unread:
+    Raises an error if these are not folders of classes.
+    """
+    root = listing.root
+    layout = f"Expected a folder of images for each class: {os.path.join(root, 'CLASS', 'IMAGE')}."
+    # Files beside the class folders, such as a README, are not reported.
+    others = listing.skipped[NOT_IMAGES]
+    listing.skipped[NOT_IMAGES] = [path for path in others if os.path.dirname(path) != root]
+    skipped = f" Skipped: {listing.reasons()}." if listing.reasons() else ""
+    loose = [os.path.basename(path) for path in listing.images if os.path.dirname(path) == root]
+    if loose:
         raise ValueError(
-            f"{len(top.images) + left_out.unread.total():,} images are in {shown} itself and not in a class "
-            f"folder: {some(top.images) or left_out}. {layout} If the labels are in a CSV file, use "
-            "load_image_table."
+            f"{len(loose):,} images are in {root} itself and not in a class folder: {some(loose)}. {layout} If "
+            "the labels are in a CSV file, use load_image_table. Photos without labels are for X_unlabeled of "
+            "FewShotClassifier.fit."
         )
-    # Other files next to the class folders, such as a README, are not reported.
-    left_out.others.clear()
-    names = sorted(top.folders + top.links)
-    if not names:
-        raise ValueError(f"{shown} has no class folders{_because(left_out)}. {layout}")
-    if {name.lower() for name in names} <= PARTS:
+    depths = slice(levels)
+    folders = [tuple(map(composed, listing.parts(path)[:-1][depths])) for path in listing.images]
+    holds_images = {folder[:depth] for folder in folders for depth in range(len(folder) + 1)}
+    found = {tuple(map(composed, listing.parts(path)[depths])) for path in listing.folders[1:]}
+    if not found:
+        raise ValueError(f"{root} has no class folders. {layout}{skipped}")
+    top = sorted({folder[0] for folder in found})
+    if {name.lower() for name in top} <= PARTS:
         raise ValueError(
-            f"{shown} has folders of the parts of a data set, {some(names)}, not of classes; pass one part: "
-            f"{os.path.join(shown, names[0])}. {layout}"
+            f"{root} has folders of the parts of a data set, {some(top)}, not of classes; pass one part: "
+            f"{os.path.join(root, top[0])}. {layout}"
         )
-    images: dict[str, list[str]] = {}
-    empty = []
-    # Otherwise a link to a parent of `root` would become a class of everything in that folder.
-    around = [identity_of(folder) for folder in _with_parents(os.path.realpath(root))]
-    # Listed together, so that a link from one class to another does not give an image two labels.
-    own = {os.path.join(root, name): LeftOut() for name in names}
-    for folder, paths in find_images_of(own, around).items():
-        name = os.path.basename(folder)
-        left_out.add(own[folder])
-        if own[folder].repeated == [folder]:
-            continue
-        if not paths:
-            empty.append(f"{name!r}{_because(own[folder]) or ' (empty)'}")
-        # Two folders may have the same name in Unicode's two forms.
-        images.setdefault(composed(name), []).extend(paths)
+    empty = sorted("/".join(folder) for folder in found - holds_images)
     if empty:
         raise ValueError(
-            f"{len(empty):,} of {len(names):,} class folders in {shown} have no images: "
-            f"{', '.join(empty[:5])}{', ...' if len(empty) > 5 else ''}. Add images, or remove them. {layout}"
+            f"{len(empty):,} class folders in {root} have no images: {some(empty)}. Add images, or remove the "
+            f"folders. {layout}{skipped}"
         )
-    _warn_of(left_out, images, shown)
-    return ClassFolders(dict(sorted(images.items())), left_out)
+    return folders
 
 
-def _because(left_out: LeftOut) -> str:
-    return f" ({left_out})" if str(left_out) else ""
+def _inner_folders(listing: Listing) -> list[str]:
+    """Folders inside of class folders that hold images, when the outermost folder is the class."""
+    found = {"/".join(listing.parts(path)[:-1]) for path in listing.images}
+    return sorted(folder for folder in found if "/" in folder)
 
 
-def _with_parents(folder: str) -> list[str]:
-    parent = os.path.dirname(folder)
-    return [folder] if parent == folder else [folder, *_with_parents(parent)]
+def _names(folders: Iterable[Folder]) -> dict[Folder, str]:
+    """Name of each folder: its own, after those of its parents as far as other folders have the same."""
+    endings = {
+        folder: ["/".join(folder[-depth:]) for depth in range(1, len(folder) + 1)]
+        for folder in folders
+    }
+    counts = Counter(ending for own in endings.values() for ending in own)
+    return {
+        folder: next((ending for ending in own if counts[ending] == 1), own[-1])
+        for folder, own in endings.items()
+    }
 
 
-def _warn_of(left_out: LeftOut, classes: Iterable[str], shown: str) -> None:
-    """Warn once about what was skipped, and about names that CLIP reads as one class."""
+def _warn(root: str, skipped: str, inner: list[str], names: list[str]) -> None:
+    """Warn once about what was skipped or merged, and about names that CLIP reads as one class."""
     messages = []
-    if str(left_out):
-        messages.append(f"Skipped in {shown}: {left_out}.")
+    if skipped:
+        messages.append(f"Skipped in {root}: {skipped}.")
+    if inner:
+        messages.append(
+            f"{len(inner):,} folders inside of the class folders of {root}, such as {inner[0]!r}, were merged: their "
+            f"images belong to the outer folder, {inner[0].partition('/')[0]!r}. If the inner folders are classes, pass "
+            "levels=2, or levels='all' for the folder of each image. levels=1 merges them without a warning."
+        )
     spellings: dict[str, list[str]] = {}
-    for name in classes:
+    for name in names:
         spellings.setdefault(name.lower(), []).append(name)
-    alike = [" and ".join(map(repr, names)) for names in spellings.values() if len(names) > 1]
+    alike = [" and ".join(map(repr, own)) for own in spellings.values() if len(own) > 1]
     if alike:
         messages.append(
             f"Class folders whose names differ only in case: {', '.join(alike)}. They are different classes "

@@ -2,23 +2,17 @@
 
 import csv
 import os
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from sktip._images.folders import check_files
 from sktip._utils.labels import LONGEST_LABEL, composed
 from sktip.datasets._bunch import as_bunch
-from sktip.datasets._walk import printable, some
 
 #: Delimiters of columns: comma, semicolon (where a comma is the decimal mark) or tab.
 DELIMITERS = ",;\t"
-
-
-class _Row(NamedTuple):
-    line: int
-    path: str
-    label: str
 
 
 def load_image_table(
@@ -90,9 +84,6 @@ def load_image_table(
         If the file is not a CSV file in UTF-8, lacks a column, has no rows, has a row without path or
         label or with a label of more than 1,000 characters, or has two labels for one image.
 
-    ImportError
-        If ``as_frame=True`` and pandas is not installed.
-
     See Also
     --------
     load_image_folder : Load images from a folder with one subfolder per class.
@@ -116,9 +107,11 @@ def load_image_table(
     """
     file = os.path.abspath(os.path.expanduser(path))
     rows = _read(file, path_column, label_column)
-    paths = _existing(rows, file)
-    _check_labels(rows, paths, file)
-    target = np.array([row.label for row in rows])
+    paths = [_absolute(os.path.dirname(file), path) for _, path, _ in rows]
+    named = [f"{path} (line {line})" for line, path, _ in rows]
+    check_files(paths, named, file, os.path.dirname(file))
+    target = np.array([label for _, _, label in rows])
+    _check_one_label(paths, named, target, file)
     names = np.unique(target)
     return as_bunch(
         paths,
@@ -126,119 +119,75 @@ def load_image_table(
         return_X_y=return_X_y,
         as_frame=as_frame,
         target_names=names,
-        DESCR=f"{len(rows):,} images of {len(names):,} classes, listed in {printable(file)}.",
+        DESCR=f"{len(rows):,} images of {len(names):,} classes, listed in {file!r}.",
     )
 
 
-def _read(file: str, path_column: str, label_column: str) -> list[_Row]:
-    shown = printable(file)
-    if os.path.isdir(file):
-        raise ValueError(f"{shown} is a folder; use load_image_folder.")
+def _read(file: str, path_column: str, label_column: str) -> list[tuple[int, str, str]]:
+    """Line number, path and label of each row."""
     if os.path.exists(file) and not os.path.isfile(file):
         # Reading a pipe may never end.
-        raise ValueError(f"{shown} is a device or a pipe; pass the path of a CSV file.")
+        raise ValueError(
+            f"{file} is not a file, but a folder, device or pipe; for a folder, use load_image_folder."
+        )
     try:
         with open(file, encoding="utf-8-sig", newline="") as text:
             header = text.readline()
             text.seek(0)
-            delimiter = max(DELIMITERS, key=header.count)
-            lines = list(_numbered(csv.reader(text, delimiter=delimiter, strict=True)))
+            reader = csv.reader(text, delimiter=max(DELIMITERS, key=header.count), strict=True)
+            lines = [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"{shown}: no such file. Expected a CSV file with the columns {path_column!r} and "
+            f"{file}: no such file. Expected a CSV file with the columns {path_column!r} and "
             f"{label_column!r}."
         ) from None
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{shown} is not a text file in UTF-8 ({error}). Save it as 'CSV UTF-8', or as UTF-8."
+            f"{file} is not a text file in UTF-8 ({error}). Save it as 'CSV UTF-8', or as UTF-8."
         ) from error
     except csv.Error as error:
-        raise ValueError(f"{shown} is not a CSV file: {error}.") from error
-    if not lines:
-        raise ValueError(f"{shown} is empty.")
-    (_, names), *body = lines
-    names = [name.strip() for name in names]
+        raise ValueError(f"{file} is not a CSV file: {error}.") from error
+    if len(lines) < 2:
+        raise ValueError(f"{file} has no rows below a line of column names.")
+    names = [name.strip() for name in lines[0][1]]
     for parameter, name in (("path_column", path_column), ("label_column", label_column)):
         if names.count(name) != 1:
-            fault = "has no column" if name not in names else "has more than one column"
             raise ValueError(
-                f"{shown} {fault} {name!r}; its first line names {', '.join(map(repr, names))}. Pass "
-                f"{parameter}, the name of the column."
+                f"{file} has {names.count(name) or 'no'} columns {name!r}; its first line names "
+                f"{', '.join(map(repr, names))}. Pass {parameter}, the name of the column."
             )
-    at, label_at = names.index(path_column), names.index(label_column)
     rows = []
-    for line, cells in body:
+    for line, cells in lines[1:]:
         if len(cells) != len(names):
             raise ValueError(
-                f"{shown}, line {line}: {len(cells)} columns, but the first line names {len(names)}."
+                f"{file}, line {line}: {len(cells)} columns, but the first line names {len(names)}."
             )
-        row = _Row(line, cells[at].strip(), composed(cells[label_at].strip()))
-        rows.append(_checked(row, shown))
-    if not rows:
-        raise ValueError(f"{shown} has a line of column names, but no rows.")
+        path = cells[names.index(path_column)].strip()
+        label = composed(cells[names.index(label_column)].strip())
+        if not path or not 0 < len(label) <= LONGEST_LABEL:
+            raise ValueError(
+                f"{file}, line {line}: the path is {path[:100]!r} and the label {label[:100]!r}, of {len(label):,} "
+                f"characters. Each row needs a path and a label of at most {LONGEST_LABEL:,} characters."
+            )
+        rows.append((line, path, label))
     return rows
 
 
-def _checked(row: _Row, shown: str) -> _Row:
-    """Return a row that has a path and a label of a sensible length."""
-    if not row.path or not row.label:
-        raise ValueError(
-            f"{shown}, line {row.line}: the {'label' if row.path else 'path'} is missing. Add it, or remove the "
-            "line."
-        )
-    if len(row.label) > LONGEST_LABEL:
-        raise ValueError(
-            f"{shown}, line {row.line}: the label has {len(row.label):,} characters, and begins with "
-            f"{row.label[:40]!r}. Labels have at most {LONGEST_LABEL:,}; shorten it, or check the quotation marks."
-        )
-    return row
+def _absolute(folder: str, path: str) -> str:
+    """Absolute path of an image, which may have been written on Windows."""
+    found = os.path.normpath(os.path.join(folder, path))
+    if "\\" in path and not os.path.isfile(found):
+        return os.path.normpath(os.path.join(folder, path.replace("\\", "/")))
+    return found
 
 
-def _numbered(reader: Any) -> Iterator[tuple[int, list[str]]]:
-    """Rows, each with the number of its last line. Empty rows are skipped."""
-    for cells in reader:
-        if any(cell.strip() for cell in cells):
-            yield reader.line_num, cells
-
-
-def _existing(rows: Sequence[_Row], file: str) -> list[str]:
-    """Absolute paths of the images; raise an error if some do not exist."""
-    folder = os.path.dirname(file)
-    paths, missing = [], []
-    for row in rows:
-        path = os.path.normpath(os.path.join(folder, row.path))
-        if not os.path.isfile(path) and "\\" in row.path:
-            path = os.path.normpath(os.path.join(folder, row.path.replace("\\", "/")))
-        if not os.path.isfile(path):
-            missing.append(row)
-        paths.append(path)
-    if missing:
-        named = ", ".join(f"{row.path!r} (line {row.line})" for row in missing[:3])
-        raise FileNotFoundError(
-            f"{len(missing):,} of {len(rows):,} images that {printable(file)} lists do not exist: "
-            f"{named}{', ...' if len(missing) > 3 else ''}.{_other_spelling(paths, missing, rows)} Relative paths "
-            f"start at {printable(folder)}."
-        )
-    return paths
-
-
-def _other_spelling(paths: Sequence[str], missing: Sequence[_Row], rows: Sequence[_Row]) -> str:
-    """Hint at a file whose name differs only in case, which Windows and macOS would open."""
-    path = paths[rows.index(missing[0])]
-    folder, name = os.path.split(path)
-    if not os.path.isdir(folder):
-        return ""
-    alike = [other for other in sorted(os.listdir(folder)) if other.lower() == name.lower()]
-    return f" There is {some(alike)}, but case matters here." if alike else ""
-
-
-def _check_labels(rows: Sequence[_Row], paths: Sequence[str], file: str) -> None:
+def _check_one_label(paths: list[str], named: list[str], target: NDArray, file: str) -> None:
     """Refuse an image that has two labels."""
-    first: dict[str, _Row] = {}
-    for row, path in zip(rows, paths, strict=True):
+    first: dict[str, int] = {}
+    for row, path in enumerate(paths):
         known = first.setdefault(path, row)
-        if known.label != row.label:
+        if target[known] != target[row]:
             raise ValueError(
-                f"{printable(file)} gives {row.path!r} the label {known.label!r} in line {known.line} and "
-                f"{row.label!r} in line {row.line}; keep one of them."
+                f"{file} gives one image two labels: {named[known]} is {str(target[known])!r}, and {named[row]} is "
+                f"{str(target[row])!r}; keep one of them."
             )

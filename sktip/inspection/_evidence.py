@@ -12,7 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from sktip._encoder import CLIPFeatureTransformer
 from sktip._images.files import read_bytes
-from sktip._images.pictures import as_image_list, describe, to_rgb
+from sktip._images.inputs import as_image_list, describe
+from sktip._images.rgb import to_rgb
 from sktip._split_encoder import takes_images
 from sktip.inspection._one_query import evidence, says_why
 from sktip.inspection._plot import (

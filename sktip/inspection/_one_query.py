@@ -8,7 +8,7 @@ from sklearn.pipeline import Pipeline
 
 from sktip._encoding.session import open_encoder
 from sktip._explanation import ExplanationMixin
-from sktip._images.pictures import as_image_list
+from sktip._images.inputs import as_image_list
 from sktip._maths.unit import unit_rows
 from sktip._split_encoder import split_encoder, takes_images
 from sktip._tip_adapter import BaseCacheClassifier

@@ -15,7 +15,8 @@ from sklearn.utils.validation import _num_samples, has_fit_parameter
 from sktip._base import BaseCLIPClassifier
 from sktip._encoder import CLIPFeatureTransformer
 from sktip._images.files import read_bytes
-from sktip._images.pictures import as_image_list, looks_like_images, to_rgb
+from sktip._images.inputs import as_image_list, looks_like_images
+from sktip._images.rgb import to_rgb
 from sktip._images.views import content_hash
 from sktip._maths.folds import COPIES, balanced_folds
 from sktip._maths.unit import unit_norm

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, check_random_state, gen_batches
 
 from sktip._few_shot import FewShotClassifier
-from sktip._images.pictures import looks_like_images
+from sktip._images.inputs import looks_like_images
 from sktip._maths.unit import unit_norm
 from sktip._utils.labels import check_labels, codes_of, unknown_labels
 

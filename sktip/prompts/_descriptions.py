@@ -2,15 +2,16 @@
 
 import json
 import os
-import unicodedata
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sktip._utils.labels import composed, with_nearest
+from sktip._utils.text import some
 from sktip._utils.warn import warn
 
-#: Ends of sentences, apart from quotation marks and brackets.
-_ENDS = (".", "!", "?", "…")
+#: A letter or digit of a script with spaces between words: not of Chinese, Japanese, Korean or Thai.
+_LETTER = r"[^\W_\u0e00-\u0e7f\u3040-\u9fff\uac00-\ud7af]"
 #: First words of a phrase that can follow "which". Other phrases are things that the class has.
 _GO_ON = frozenset(
     "has have had is are was were can may might must often usually typically sometimes generally".split()
@@ -75,9 +76,6 @@ def read_descriptions(
     A file holds sentences if most of its texts contain the class name as a whole word, or begin with a capital letter and
     end with a full stop. In a file of phrases, a text with its class name or ``{}`` is used unchanged.
 
-    Sentences longer than the model's context are found when they are encoded. One warning names the
-    classes and the sentences.
-
     References
     ----------
     .. [1] S. Pratt et al., "What does a platypus look like? Generating customized prompts for zero-shot
@@ -108,14 +106,13 @@ def read_descriptions(
     holds_sentences = 2 * sum(_is_sentence(name, text) for name, text in texts) > len(texts)
     if holds_sentences:
         _warn_of_cut_off([(name, text) for name, text in texts if name in labels.values()], shown)
-
-    def of_class(name: str) -> tuple[str, ...]:
-        return tuple(
+    return {
+        label: tuple(
             text if holds_sentences or _names_class(name, text) else _as_prompt(template, text)
             for text in found[name]
         )
-
-    return {label: of_class(name) for label, name in labels.items()}
+        for label, name in labels.items()
+    }
 
 
 def _read_lists(path: str) -> dict[str, list[str]]:
@@ -124,8 +121,7 @@ def _read_lists(path: str) -> dict[str, list[str]]:
     def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"it has {twice!r} twice")
+            raise ValueError(f"it has {max(names, key=names.count)!r} twice")
         return dict(pairs)
 
     try:
@@ -139,19 +135,19 @@ def _read_lists(path: str) -> dict[str, list[str]]:
         raise ValueError(f"{path} is not a JSON file of descriptions: {error}.") from error
     if not isinstance(content, dict) or not content:
         raise ValueError(
-            f"{path} holds a {type(content).__name__}{'' if content else ' without entries'}; expected an "
-            "object with a list of texts for each class."
+            f"{path} holds {str(content)[:100]!r}; expected an object with a list of texts for each class."
         )
     for name, texts in content.items():
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise ValueError(
                 f"{path}: the entry of {name!r} is not a list of texts, but {str(texts)[:100]!r}."
             )
-        if not any(text.strip() for text in texts):
+        content[name] = [text.strip() for text in texts if text.strip()]
+        if not content[name]:
             raise ValueError(
                 f"{path}: the class {name!r} has no text. Add one, or remove the class."
             )
-    return {name: [text.strip() for text in own if text.strip()] for name, own in content.items()}
+    return content
 
 
 def _labels_of(found: Iterable[str], class_names: Any, path: str) -> dict[Any, str]:
@@ -166,59 +162,39 @@ def _labels_of(found: Iterable[str], class_names: Any, path: str) -> dict[Any, s
         # Convert the strings of an array to Python's.
         names = class_names.tolist() if hasattr(class_names, "tolist") else list(class_names)
         wanted = {name: name for name in names}
-    spelt = {_plain(name): name for name in found}
-    missing = [name for name in wanted.values() if _plain(name) not in spelt]
+    spelt = {_normal(name): name for name in found}
+    missing = [name for name in wanted.values() if _normal(name) not in spelt]
     if missing:
         raise ValueError(
             f"{path} describes {len(wanted) - len(missing):,} of {len(wanted):,} classes; missing are "
             f"{with_nearest(missing, spelt.values())}. Add them, or rename them in the file."
         )
-    labels = {label: spelt[_plain(name)] for label, name in wanted.items()}
-    unknown = sorted(set(found) - set(labels.values()))
-    if unknown:
+    labels = {label: spelt[_normal(name)] for label, name in wanted.items()}
+    unused = sorted(set(found) - set(labels.values()))
+    if unused:
         warn(
-            f"{path} describes {len(unknown):,} classes that are not in class_names and are not used: "
-            f"{', '.join(map(repr, unknown[:5]))}{', ...' if len(unknown) > 5 else ''}."
+            f"{path} describes {len(unused):,} classes that are not in class_names and are not used: {some(unused)}."
         )
     return labels
 
 
-def _plain(name: str) -> str:
+def _normal(name: str) -> str:
+    """Return a name or text without differences of case, spaces, underscores and Unicode forms."""
     return " ".join(composed(name).replace("_", " ").casefold().split())
 
 
 def _names_class(name: str, text: str) -> bool:
-    return "{}" in text or _has_words(_plain(text), _plain(name))
-
-
-def _has_words(text: str, words: str) -> bool:
-    """Whether a text contains words as a whole: "ant" is in "an ant.", but not in "antennae"."""
-    start = text.find(words)
-    while start >= 0:
-        last = start + len(words) - 1
-        edges = text[max(start - 1, 0) : start + 1], text[max(last, 0) : last + 2]
-        if not any(map(_is_inside_word, edges)):
-            return True
-        start = text.find(words, start + 1)
-    return False
-
-
-def _is_inside_word(pair: str) -> bool:
-    """Whether two neighbouring characters belong to one word.
-
-    Scripts without upper case, such as Chinese, have no spaces between words, or attach particles to
-    them. There, any character can begin a word.
-    """
-    kinds = [unicodedata.category(character) for character in pair]
-    return len(kinds) == 2 and all(kind[0] in "LMN" and kind != "Lo" for kind in kinds)
-
-
-def _has_end(text: str) -> bool:
-    return text.rstrip("\"')]”’ ").endswith(_ENDS)
+    """Whether a text has the class name as whole words: "ant" is in "an ant.", but not in "antennae"."""
+    words = f"(?<!{_LETTER}){re.escape(_normal(name))}(?!{_LETTER})"
+    return "{}" in text or re.search(words, _normal(text)) is not None
 
 
 def _is_sentence(name: str, text: str) -> bool:
     return _names_class(name, text) or (text[0].isupper() and _has_end(text))
+
+
+def _has_end(text: str) -> bool:
+    return text.rstrip("\"')]”’ ").endswith((".", "!", "?", "…"))
 
 
 def _as_prompt(template: str, phrase: str) -> str:
@@ -233,12 +209,10 @@ def _as_prompt(template: str, phrase: str) -> str:
 
 
 def _warn_of_cut_off(sentences: Sequence[tuple[str, str]], path: str) -> None:
-    cut = [(name, text) for name, text in sentences if not _has_end(text)]
+    cut = [f"{text} (class {name!r})" for name, text in sentences if not _has_end(text)]
     # If most have no full stop, such as "a photo of a pug", they are not unfinished sentences.
     if cut and 2 * len(cut) <= len(sentences):
-        named = "; ".join(f"{text!r} (class {name!r})" for name, text in cut[:3])
         warn(
             f"{len(cut):,} of {len(sentences):,} sentences in {path} have no full stop; the language model probably "
-            f"did not finish them: {named}{'; ...' if len(cut) > 3 else ''}. They are used unchanged; complete or "
-            "remove them."
+            f"did not finish them: {some(cut)}. They are used unchanged; complete or remove them."
         )

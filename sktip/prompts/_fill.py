@@ -88,16 +88,7 @@ def fill_prompts(
             f"class_names is a {type(class_names).__name__}, whose names have no order; pass a list."
         )
     names = list(map(plain, class_names))
-    for index, name in enumerate(names):
-        if not isinstance(name, str):
-            raise TypeError(
-                f"class name {index} is {name!r} of type {type(name).__name__}; class names must be strings."
-            )
-        if not _is_unicode(name):
-            raise ValueError(
-                f"class name {index} is {name!r}, which is not valid Unicode: some of its bytes could not be "
-                "decoded. Rename the class, or give it another name with class_names."
-            )
+    _check_texts(names, "class name")
     keys = names if labels is None else list(map(plain, labels))
     if isinstance(templates, Mapping):
         by_label = {composed(key): own for key, own in templates.items()}
@@ -107,9 +98,9 @@ def fill_prompts(
                 f"templates is a mapping without an entry for {missing[:5]!r} ({len(missing)} in all); it needs "
                 "one for every class."
             )
-        of_class = [_as_sequence(by_label[composed(key)], f"templates[{key!r}]") for key in keys]
+        of_class = [_as_list(by_label[composed(key)], f"templates[{key!r}]") for key in keys]
     else:
-        shared = _as_sequence(templates, "templates")
+        shared = _as_list(templates, "templates")
         for template in shared:
             if "{}" not in template:
                 raise ValueError(
@@ -124,30 +115,28 @@ def fill_prompts(
     ]
 
 
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _as_sequence(templates: Any, where: str) -> list[str]:
-    if isinstance(templates, str):
-        templates = [templates]
+def _as_list(templates: Any, where: str) -> list[str]:
     if hasattr(templates, "keys"):
         raise TypeError(
             f"{where} is a {type(templates).__name__}, and its index could mean classes. Pass its to_dict() "
             "if it does, else its tolist()."
         )
-    templates = list(map(plain, templates))
-    if not templates:
-        raise ValueError(f"{where} is empty; give at least one template.")
-    for template in templates:
-        if not isinstance(template, str):
-            raise TypeError(f"{where} holds {template!r}, which is not a string.")
-        if not template.strip():
-            raise ValueError(f"{where} holds an empty template.")
-        if not _is_unicode(template):
-            raise ValueError(f"{where} holds {template!r}, which is not valid Unicode.")
+    templates = [templates] if isinstance(templates, str) else list(map(plain, templates))
+    _check_texts(templates, f"{where}: template")
+    if not templates or not all(map(str.strip, templates)):
+        raise ValueError(f"{where} is empty or has an empty template; give at least one template.")
     return templates
+
+
+def _check_texts(texts: Sequence[Any], what: str) -> None:
+    """Refuse what is not text, such as the name of a folder that could not be decoded."""
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(
+                f"{what} {index} is {text!r} of type {type(text).__name__}, not a string."
+            )
+        if text.encode("utf-8", "ignore").decode() != text:
+            raise ValueError(
+                f"{what} {index} is {text!r}, which is not valid Unicode: some of its bytes could not be decoded. "
+                "Rename the class, or give it another name with class_names."
+            )

@@ -14,8 +14,8 @@ from sktip import CLIPFeatureTransformer, FeatureMemory
 from sktip._encoding.clip import ClipModel
 from sktip._encoding.preprocessing import Preprocessing
 from sktip._encoding.session import open_encoder
-from sktip._images import pictures
-from sktip._images.pictures import to_rgb
+from sktip._images import rgb
+from sktip._images.rgb import to_rgb
 
 #: Reduced to a half, with little more than is needed: for ViT-B-32, and for "tiny".
 VIT, TINY = (1500, 1360), (1200, 1030)
@@ -212,7 +212,7 @@ class TestMemory:
     def test_other_versions_of_libraries_are_told_apart(self, encoder, monkeypatch, library):
         content = saved(photo((100, 80)), "JPEG")
         encoder.transform([content])
-        module = pictures.PIL if library == "PIL" else torch
+        module = rgb.PIL if library == "PIL" else torch
         monkeypatch.setattr(module, "__version__", "0.0")
         encoder.transform([content])
         assert len(encoder.memory) == 2
