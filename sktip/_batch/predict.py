@@ -178,9 +178,11 @@ def _blocks(
     def note(index: int, error: ImageReadError) -> None:
         errors[index] = str(error).removeprefix(describe(images[index], index) + ": ")
 
-    features = np.empty((min(BLOCK, len(images)), session.width), np.float32)
+    features = np.empty((0, 0), np.float32)
     start = 0
     for index, row in enumerate(session.rows(images, note)):
+        if index == 0:
+            features = np.empty((min(BLOCK, len(images)), len(row)), np.float32)
         features[index - start] = row
         if index not in errors and not np.isfinite(row).all():
             errors[index] = "its features are infinite; set precision='fp32' on the encoder"

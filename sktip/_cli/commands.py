@@ -11,7 +11,7 @@ import sktip
 from sktip._batch.predict import predict_images
 from sktip._cli.arguments import parser
 from sktip._cli.models import check_suffix, load_model, save_model
-from sktip._encoder import CLIPFeatureTransformer, defaults_of_the_machine
+from sktip._encoder import CLIPFeatureTransformer, set_of_the_machine
 from sktip._split_encoder import split_encoder
 from sktip._utils.output_files import check_output, is_standard_output
 from sktip.datasets import load_image_folder, load_image_table
@@ -92,7 +92,7 @@ def _fit(args: argparse.Namespace) -> tuple[int, str, list[str]]:
         classifier.set_params(templates=args.template)
     classifier.fit(data.data, data.target)
     # Settings of this run are not saved.
-    encoder.set_params(device=None, **defaults_of_the_machine())
+    set_of_the_machine(encoder, device=None)
     save_model(classifier, args.output, overwrite=args.overwrite)
     summary = f"{args.classifier} of {len(classifier.classes_):,} classes is in {args.output}"
     return DONE, summary, []
@@ -117,8 +117,7 @@ def _predict(args: argparse.Namespace) -> tuple[int, str, list[str]]:
         encoder, _ = split_encoder(estimator)
     except ValueError as error:
         raise ValueError(f"{args.model}: {error}") from error
-    own = {"device": args.device, "n_jobs": args.n_jobs}
-    encoder.set_params(**(defaults_of_the_machine() | own))
+    set_of_the_machine(encoder, device=args.device, n_jobs=args.n_jobs)
     answers = predict_images(
         estimator,
         args.photos,

@@ -51,21 +51,3 @@ def has_bf16(device: Any) -> bool:
     # AVX512-BF16 doubles the speed on AMD's CPUs, which alone have SSE4a. Intel's multiply fp32 as fast.
     on_amd = has.get("avx512_bf16", False) and has.get("sse4a", False)
     return bool(has.get("amx_bf16", False) or on_amd)
-
-
-def lower_precision(visual: Any, dtype: Any, config: dict[str, Any]) -> None:
-    """Convert the image model to 16 bits, as open_clip does; the text model stays in fp32.
-
-    Class names are few and encoded once, and a rounding error in them would affect every image.
-    """
-    from open_clip.model import convert_weights_to_lp
-    from open_clip.transformer import LayerNorm, LayerNormFp32
-
-    if "timm_model_name" in config.get("vision_cfg", {}):
-        visual.to(dtype)
-        return
-    for module in visual.modules():
-        # The same parameters, computed in 32 bits. open_clip chooses the class by the precision.
-        if type(module) is LayerNorm:
-            module.__class__ = LayerNormFp32
-    convert_weights_to_lp(visual, dtype)

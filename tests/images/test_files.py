@@ -25,7 +25,7 @@ from image_files import (
 from PIL import Image
 
 from sktip import CLIPFeatureTransformer
-from sktip._encoding.clip import MAX_RATIO
+from sktip._encoding.model import MAX_RATIO
 from sktip._encoding.session import open_encoder
 from sktip.exceptions import ImageReadError
 
@@ -317,7 +317,7 @@ def test_too_little_memory_names_the_image(good, monkeypatch):
 def test_of_a_line_only_the_middle_is_resized(clip, height, width):
     rng = np.random.default_rng(0)
     line = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
-    model = open_encoder(clip).clip
+    model = open_encoder(clip).blocks[0].model
     whole = model.preprocess(line).numpy()
     own = model.steps.normalised(model.to_input(line)[None])[0].numpy()
     assert abs(own - whole).max() < 0.01 * np.ptp(whole)

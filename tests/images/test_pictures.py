@@ -124,7 +124,7 @@ def test_features_are_unit_norm_float32_whatever_the_batch(clip, digits):
 def test_features_are_those_of_open_clip(clip, photo):
     import torch
 
-    model = open_encoder(clip).clip
+    model = open_encoder(clip).blocks[0].model
     with torch.inference_mode():
         pixels = model.preprocess(Image.fromarray(photo))[None]
         expected = model.model.encode_image(pixels, normalize=True).numpy()
