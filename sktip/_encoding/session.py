@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from sklearn.utils import check_random_state
 
 from sktip._encoding.loop import ModelLane, OnFailure, TransformerLane, encode
@@ -137,9 +138,13 @@ class TransformerBlock:
     @property
     def width(self) -> int:
         """Number of features, from those of a black picture."""
-        from PIL import Image
-
-        return np.shape(self.transformer.transform([Image.new("RGB", (64, 64))]))[1]
+        try:
+            return np.shape(self.transformer.transform([Image.new("RGB", (64, 64))]))[1]
+        except Exception as error:
+            raise ValueError(
+                f"the number of features of {self.names['model_name']} is not known, since it does not take PIL "
+                "images; let its transform take them too."
+            ) from error
 
     @property
     def has_text(self) -> bool:
