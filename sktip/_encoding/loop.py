@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from sklearn.exceptions import NotFittedError
 
 from sktip._encoding.memory import PLAIN, FeatureStore, Key
@@ -171,11 +172,11 @@ def _ready(
         error = next((one for one in errors if one is not None), None)
         if error is None:
             yield [needed.features for needed in image.needed if needed.features is not None]
-        elif on_failure is None or None in (lane.width for lane in lanes):
+        elif on_failure is None:
             raise error
         else:
             on_failure(image.index, error)
-            yield [np.full((lane.n_views, lane.width or 0), np.nan, np.float32) for lane in lanes]
+            yield [np.full((lane.n_views, lane.width), np.nan, np.float32) for lane in lanes]
 
 
 @dataclass
@@ -264,13 +265,26 @@ class TransformerLane:
 
     transformer: Any
     batch_size: int = 64
-    #: Number of features, once it is known.
-    width: int | None = None
     n_views: int = 1
     device: str = "other"
     # Others decide how a picture is decoded.
     reduced_decoding: bool = True
     min_side: int = 0
+    #: Number of the features that it has returned.
+    seen: int | None = None
+
+    @property
+    def width(self) -> int:
+        """Number of features; before the first images, from those of a black picture."""
+        if self.seen is None:
+            try:
+                self._rows([Image.new("RGB", (64, 64))])
+            except Exception as error:
+                raise ValueError(
+                    f"the number of features of {type(self.transformer).__name__} is not known, since it does not "
+                    "take PIL images; let its transform take them too."
+                ) from error
+        return self.seen or 0
 
     def run(self, inputs: dict[Key, Any]) -> dict[Key, Any]:
         """Encode one batch; if it fails, one by one, so that the image that failed is known."""
@@ -298,7 +312,7 @@ class TransformerLane:
             raise ValueError(
                 f"transform returned the shape {rows.shape} for {len(images)} images; it must return (n, d)"
             )
-        self.width = rows.shape[1]
+        self.seen = rows.shape[1]
         return rows
 
 

@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from sklearn.utils import check_random_state
 
 from sktip._encoding.loop import ModelLane, OnFailure, TransformerLane, encode
 from sktip._encoding.memory import PLAIN, FeatureMemory, FeatureStore, Space
 from sktip._encoding.model import ImageModel
-from sktip._encoding.precision import has_bf16
+from sktip._encoding.precision import hint
 from sktip._encoding.threads import count_threads
 from sktip._images.pictures import pixels_made_by
 from sktip._maths.unit import unit_norm
@@ -25,8 +24,6 @@ from sktip._utils.labels import plain
 from sktip._utils.progress import progress
 from sktip._utils.warn import warn
 from sktip.exceptions import ImageReadError
-
-FASTER = "precision='auto' of the encoder would be faster: this device has bf16 in hardware."
 
 
 def open_encoder(encoder: Any) -> "EncoderSession":
@@ -137,14 +134,8 @@ class TransformerBlock:
 
     @property
     def width(self) -> int:
-        """Number of features, from those of a black picture."""
-        try:
-            return np.shape(self.transformer.transform([Image.new("RGB", (64, 64))]))[1]
-        except Exception as error:
-            raise ValueError(
-                f"the number of features of {self.names['model_name']} is not known, since it does not take PIL "
-                "images; let its transform take them too."
-            ) from error
+        """Number of features."""
+        return TransformerLane(self.transformer).width
 
     @property
     def has_text(self) -> bool:
@@ -369,8 +360,8 @@ class EncoderSession:
         if verbose is None:
             verbose = max(block.verbose for block in self.blocks)
         models = [block.model for block in self.blocks if block.model is not None]
-        if verbose and any(own.precision == "fp32" and has_bf16(own.device) for own in models):
-            print(FASTER, file=sys.stderr)
+        if verbose and (text := hint(one.device for one in models if one.precision == "fp32")):
+            print(text, file=sys.stderr)
         stores = [lane.store for lane in lanes if isinstance(lane, ModelLane) and lane.store]
         problems: list[str] = []
 

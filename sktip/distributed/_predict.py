@@ -145,7 +145,8 @@ class PredictImages(EncodeImages):
         session = open_encoder(encoder)
         check_same_model(classifier, session, encoder)
         # Predictions for one image, so that a classifier that does not match the encoder fails now.
-        self._example: dict[str, NDArray] = self._answers(session.probe[np.newaxis])
+        unit = np.full((1, self.width), self.width**-0.5, np.float32)
+        self._example: dict[str, NDArray] = self._answers(unit)
 
     def _columns(self, features: NDArray, read: NDArray) -> dict[str, Any]:
         # If no image was read, the example gives the types of the columns.
