@@ -281,6 +281,15 @@ class EncoderSession:
             raise ValueError(f"{names} cannot encode text: it is a model of images only.")
         return self.blocks[self.text_block].encode_prompts(prompts, labels)
 
+    def across_blocks(self, text: NDArray[Any]) -> NDArray[Any]:
+        """Text features with the columns of all blocks, (C, d): zeros in those without text."""
+        if len(self.blocks) == 1:
+            return text
+        edges = np.cumsum([0, *self.widths])
+        across = np.zeros((len(text), edges[-1]), text.dtype)
+        across[:, edges[self.text_block or 0] :][:, : text.shape[1]] = text
+        return across
+
     def features(
         self, images: Sequence[Any], on_failure: OnFailure | None = None
     ) -> NDArray[np.float32]:
