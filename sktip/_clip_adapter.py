@@ -6,7 +6,6 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
@@ -15,6 +14,7 @@ from sktip._docs import with_shared_docs
 from sktip._maths.folds import content_order
 from sktip._maths.head import Head
 from sktip._maths.unit import class_means, unit_norm
+from sktip._utils.decorators import validated
 from sktip._utils.labels import codes_of
 from sktip._utils.progress import progress
 
@@ -162,7 +162,7 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
         self.random_state = random_state
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @validated
     def fit(self, X: Any, y: ArrayLike) -> Self:
         """Train the adapter on labelled shots.
 

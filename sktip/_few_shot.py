@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import _fit_context
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
@@ -30,6 +29,7 @@ from sktip._encoding.session import open_encoder
 from sktip._explanation import ExplanationMixin
 from sktip._images.folders import images_of
 from sktip._maths.unit import row_blocks, unit_norm
+from sktip._utils.decorators import validated
 from sktip._utils.labels import class_weighted, codes_of
 from sktip._utils.progress import progress
 from sktip.exceptions import ImageReadError
@@ -177,7 +177,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         self.logit_scale = logit_scale
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @validated
     def fit(
         self,
         X: Any = None,
@@ -225,7 +225,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         """
         return self._fit(X, y, sample_weight, X_unlabeled, groups, first=True)
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @validated
     def partial_fit(
         self,
         X: Any = None,

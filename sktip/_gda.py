@@ -6,13 +6,13 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sktip._base import BaseCLIPClassifier, EncodedShots, LinearPredictionMixin, Shots, Task
 from sktip._docs import with_shared_docs
 from sktip._explanation import ExplanationMixin
 from sktip._maths.unit import unit_norm
+from sktip._utils.decorators import validated
 from sktip._utils.labels import codes_of
 
 
@@ -171,7 +171,7 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier)
         self.n_views = n_views
         self.random_state = random_state
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @validated
     def fit(
         self,
         X: Any,
@@ -205,7 +205,7 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier)
         task = self._make_task(np.unique(shots.labels))
         return self._add_shots(shots, task, np.empty(0, np.intp), first=True)
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @validated
     def partial_fit(
         self,
         X: Any,

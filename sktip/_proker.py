@@ -6,7 +6,6 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sktip._base import BaseCLIPClassifier
@@ -14,6 +13,7 @@ from sktip._docs import with_shared_docs
 from sktip._explanation import ExplanationMixin
 from sktip._maths.head import Head
 from sktip._maths.unit import unit_norm
+from sktip._utils.decorators import validated
 from sktip._utils.labels import class_weighted, codes_of
 
 
@@ -200,7 +200,7 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         self.device = device
         self.random_state = random_state
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @validated
     def fit(
         self,
         X: Any,

@@ -6,10 +6,8 @@ from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sktip._base import BaseCLIPClassifier, Task
@@ -17,6 +15,7 @@ from sktip._docs import with_shared_docs
 from sktip._maths.folds import content_order
 from sktip._maths.head import Head
 from sktip._maths.unit import row_blocks, type_of, unit_norm, unit_rows
+from sktip._utils.decorators import available_if, validated
 from sktip._utils.labels import class_weighted, codes_of, joined_weights
 from sktip._utils.progress import progress
 
@@ -395,7 +394,7 @@ class TipAdapterClassifier(BaseCacheClassifier):
         self.random_state = random_state
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @validated
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Build the cache from the shots, and fine-tune its keys if ``fine_tune=True``.
 
@@ -430,7 +429,7 @@ class TipAdapterClassifier(BaseCacheClassifier):
         return self
 
     @available_if(_keeps_its_keys)
-    @_fit_context(prefer_skip_nested_validation=False)
+    @validated
     def partial_fit(
         self,
         X: Any,

@@ -5,7 +5,6 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import _fit_context
 from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.model_selection import check_cv
 from sklearn.utils._param_validation import StrOptions
@@ -18,6 +17,7 @@ from sktip._maths.folds import Split, class_balanced_weights, held_out_folds
 from sktip._maths.paper import PAPER_ALPHA, PAPER_BETA, default_betas, distance_to_paper
 from sktip._maths.unit import unit_norm
 from sktip._tip_adapter import BaseCacheClassifier, Cache
+from sktip._utils.decorators import validated
 from sktip._utils.warn import warn
 
 #: Standard deviation of the logarithms of alpha and beta around the paper's values: for untrained keys, and
@@ -227,7 +227,7 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         self.random_state = random_state
         self.verbose = verbose
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @validated
     def fit(
         self,
         X: Any,

@@ -5,12 +5,12 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.base import _fit_context
 
 from sktip._base import BaseCLIPClassifier, reads_images
 from sktip._docs import with_shared_docs
 from sktip._maths.head import Head, linear_logits
 from sktip._maths.unit import class_means
+from sktip._utils.decorators import validated
 from sktip._utils.labels import codes_of
 
 
@@ -86,7 +86,7 @@ class ZeroShotClassifier(BaseCLIPClassifier):
         self.text_features = text_features
         self.logit_scale = logit_scale
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @validated
     def fit(self, X: Any = None, y: ArrayLike | None = None) -> Self:
         """Encode the class names.
 

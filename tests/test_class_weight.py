@@ -1,6 +1,7 @@
 """Imbalanced classes: weights of classes and of shots, and groups of shots."""
 
 from contextlib import nullcontext
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -120,21 +121,21 @@ def test_a_weight_of_two_is_the_shot_given_twice(cls, unbalanced):
     )
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("size", [1e-300, 1e-30, 1e30, 1e300, np.inf, np.nan])
-@pytest.mark.parametrize("of", ["all shots", "one shot", "one class"])
 @pytest.mark.parametrize("name", WEIGHTED)
-def test_weights_of_any_size_end_in_answers_or_an_error(unbalanced, name, of, size, dtype):
+def test_weights_of_any_size_end_in_answers_or_an_error(unbalanced, name):
     X, y, W = unbalanced
-    rows = {"all shots": slice(None), "one shot": 3, "one class": y == 1}[of]
-    weights = np.ones(len(y))
-    weights[rows] = size
-    clf = make(name, text_features=W.astype(dtype))
-    refused = pytest.raises(ValueError, match="sample_weight")
-    # Tiny weights of some shots are no more than that.
-    with refused if not 1e-12 < weights.sum() < 1e12 else nullcontext():
-        clf.fit(X.astype(dtype), y, sample_weight=weights)
-        assert np.isfinite(clf.predict_proba(X.astype(dtype))).all()
+    sizes = (1e-300, 1e-30, 1e30, 1e300, np.inf, np.nan)
+    # All shots, one shot, and one class.
+    for rows, (i, size) in product((slice(None), 3, y == 1), enumerate(sizes)):
+        dtype = (np.float64, np.float32)[i % 2]
+        weights = np.ones(len(y))
+        weights[rows] = size
+        clf = make(name, text_features=W.astype(dtype))
+        refused = pytest.raises(ValueError, match="sample_weight")
+        # Tiny weights of some shots are no more than that.
+        with refused if not 1e-12 < weights.sum() < 1e12 else nullcontext():
+            clf.fit(X.astype(dtype), y, sample_weight=weights)
+            assert np.isfinite(clf.predict_proba(X.astype(dtype))).all()
 
 
 @choosing
@@ -166,12 +167,18 @@ def test_groups_are_as_many_as_the_shots(cls, unbalanced):
 
 
 @choosing
-@pytest.mark.parametrize("missing", [None, np.nan])
-@pytest.mark.parametrize("kind", [list, lambda groups: np.array(groups, object), pd.Series])
-@pytest.mark.parametrize("others", ["video", 3])
-def test_groups_have_no_missing_values(cls, unbalanced, missing, kind, others):
+@pytest.mark.parametrize(
+    "groups",
+    [
+        ["video"] * 13 + [None, "video"],
+        [3] * 13 + [np.nan, 3],
+        np.array(["video"] * 13 + [np.nan, "video"], object),
+        pd.Series([3] * 13 + [None, 3]),
+    ],
+    ids=["list of text", "list", "array of objects", "column"],
+)
+def test_groups_have_no_missing_values(cls, unbalanced, groups):
     X, y, W = unbalanced
-    groups = kind([others] * 13 + [missing, others])
     with pytest.raises(ValueError, match="groups contains NaN or None: .* at index 13 .*its own"):
         cls(text_features=W).fit(X, y, groups=groups)
 

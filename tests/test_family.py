@@ -1,6 +1,5 @@
 """All classifiers: their formulas, and the behaviour that they share."""
 
-import joblib
 import numpy as np
 import pytest
 from classifiers import make
@@ -60,14 +59,6 @@ def test_images_and_features_agree(model, clip, digits, digit_features):
     np.testing.assert_allclose(expected.sum(axis=1), 1, atol=1e-12)
 
 
-def test_saved_and_loaded(model, features, tmp_path):
-    X, y, W = features((4, 3, 5))
-    model.set_params(text_features=W).fit(X, y)
-    joblib.dump(model, tmp_path / "model.joblib")
-    loaded = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
-    np.testing.assert_array_equal(loaded.decision_function(X), model.decision_function(X))
-
-
 def test_a_failed_fit_changes_nothing(model, features):
     X, y, W = features((4, 3, 5))
     model.set_params(text_features=W).fit(X, y)
@@ -108,14 +99,14 @@ def test_works_in_a_pipeline_and_a_search(model, clip, digits, digit_features):
     assert cross_val_score(model, F[:60], labels[:60], cv=2, scoring="neg_log_loss").max() < 0
 
 
-@pytest.mark.parametrize("n_shots", [1, 2, 4])
-def test_shots_do_not_harm(model, clip, digit_features, n_shots):
+def test_shots_do_not_harm(model, clip, digit_features):
     F, labels = digit_features
-    shots, rest = balanced(labels, n_shots)
     zero_shot = ZeroShotClassifier(clip, input="features", templates=TEMPLATES)
-    bound = zero_shot.fit(F[shots], labels[shots]).score(F[rest], labels[rest])
     model.set_params(encoder=clip, input="features", templates=TEMPLATES)
-    assert model.fit(F[shots], labels[shots]).score(F[rest], labels[rest]) >= bound - 0.03
+    for n_shots in (1, 2, 4):
+        shots, rest = balanced(labels, n_shots)
+        bound = zero_shot.fit(F[shots], labels[shots]).score(F[rest], labels[rest])
+        assert model.fit(F[shots], labels[shots]).score(F[rest], labels[rest]) >= bound - 0.03
 
 
 # Zero-shot.
@@ -235,12 +226,6 @@ def test_adapter_learns_from_single_views(clip, digits, monkeypatch):
     assert seen["views"] == (30, 3, 128)
 
 
-def test_adapter_shows_its_progress(features, capsys):
-    X, y, W = features()
-    CLIPAdapterClassifier(text_features=W, n_epochs=3, verbose=1).fit(X, y)
-    assert "Training" in capsys.readouterr().err
-
-
 # Without training, shots alone choose the values: they must not do worse than the text.
 
 
@@ -249,7 +234,7 @@ def log_loss(clf, X, y):
 
 
 @pytest.mark.parametrize("cls", [GDAClassifier, ProKeRClassifier])
-@pytest.mark.parametrize("shots", [(1,) * 12, (2,) * 12, (8,) * 12, (1, 5, 2, 9) * 3])
+@pytest.mark.parametrize("shots", [(1,) * 12, (8,) * 12, (1, 5, 2, 9) * 3])
 def test_values_chosen_on_shots_suit_queries(features, cls, shots):
     X, y, W = features(shots, d=32)
     Q, qy, _ = features((40,) * len(shots), d=32)
@@ -260,10 +245,11 @@ def test_values_chosen_on_shots_suit_queries(features, cls, shots):
 
 
 @pytest.mark.parametrize("name", ["tip-f", "clip-adapter"])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("parameter", "value"), [("learning_rate", 1e30), ("weight_decay", 1e30)])
-def test_a_training_that_diverges_is_an_error(features, name, dtype, parameter, value):
+@pytest.mark.parametrize(
+    ("parameter", "dtype"), [("learning_rate", np.float32), ("weight_decay", np.float64)]
+)
+def test_a_training_that_diverges_is_an_error(features, name, dtype, parameter):
     X, y, text = features((3, 4, 2), dtype=dtype)
-    clf = make(name, text_features=text, **{parameter: value})
+    clf = make(name, text_features=text, **{parameter: 1e30})
     with pytest.raises(ValueError, match=f"diverged in epoch .*{parameter}="):
         clf.fit(X, y)

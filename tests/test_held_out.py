@@ -5,7 +5,6 @@ import pytest
 from classifiers import CLASSIFIERS, make
 from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
-from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
@@ -33,7 +32,7 @@ def codes_of(y):
     return np.searchsorted(np.unique(y), y)
 
 
-@pytest.mark.parametrize("name", ["FewShotClassifier", "tip", "tip-cv", "gda-auto", "proker-auto"])
+@pytest.mark.parametrize("name", ["FewShotClassifier", "tip-cv", "gda-auto"])
 def test_cleanlab_finds_the_wrong_labels(clip, mislabelled, name):
     X, y = mislabelled
     clf = make(name, clip, input="features", templates="the digit {}")
@@ -172,7 +171,7 @@ def test_copies_are_held_out_together(clip, digits, copied):
     once, classes = held_out_proba(clf, X, y[:40]), np.unique(y)
     if copied == "as images":
         clf = make_pipeline(FunctionTransformer(clip.transform), clf)
-        X = [*images, *map(Image.fromarray, images)]
+        X = [*images, *images]
     else:
         noise = 1e-7 * np.random.default_rng(0).normal(size=X.shape)
         X = np.concatenate([X, X + noise * (copied == "nearly")])
@@ -222,7 +221,7 @@ def test_the_order_of_the_shots_does_not_matter(clip, digit_features):
         ({"groups": [0] * 8}, "all shots of the classes .* are in one fold"),
         ({"label_noise": 1.0}, "label_noise=1.0"),
         ({"estimator": KNeighborsClassifier(), "label_noise": 0.1}, "does not take sample_weight"),
-        ({"y": [0, 1, 0]}, "the lengths"),
+        ({"y": [0, 1, 0]}, "inconsistent numbers of samples"),
         ({"y": [0] * 8}, "one class"),
         ({"cv": [(np.arange(4), np.arange(4, 8))]}, "holds out shot 0 0 times"),
         ({"cv": [(np.arange(4), np.arange(4, 8))] * 2}, "times"),

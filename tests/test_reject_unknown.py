@@ -280,7 +280,7 @@ def test_an_encoder_of_another_model(clip, digits):
         ({"quantile": 1.5}, ["a", "b"] * 5, "quantile"),
         ({"criterion": "zero_shot"}, ["a", "b"] * 5, "pass text_features"),
         ({"criterion": "best"}, ["a", "b"] * 5, "criterion"),
-        ({}, ["a", "b"] * 4, "the lengths"),
+        ({}, ["a", "b"] * 4, "inconsistent numbers"),
         ({}, ["a"] * 10, "at least two"),
     ],
 )

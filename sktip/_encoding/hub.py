@@ -58,13 +58,19 @@ def download_descriptions(
     pattern of `needed` must match a file in it.
     """
     from huggingface_hub import snapshot_download
+    from huggingface_hub.constants import HF_HUB_OFFLINE
     from huggingface_hub.utils import LocalEntryNotFoundError
 
     check_reachable(repository, ["config.json", "tokenizer_config.json"], revision)
 
     folder = Path(
         snapshot_download(
-            repository, revision=revision, allow_patterns=DESCRIPTIONS, ignore_patterns=["*/*"]
+            repository,
+            revision=revision,
+            allow_patterns=DESCRIPTIONS,
+            ignore_patterns=["*/*"],
+            # Some versions ask the hub for the list of files even when it is offline.
+            local_files_only=HF_HUB_OFFLINE,
         )
     )
     if not any(path for pattern in needed for path in folder.glob(pattern)):

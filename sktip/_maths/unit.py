@@ -56,7 +56,8 @@ def unit_rows(
     Raise ValueError if a row is not finite. The message gives the index of the first such row in X, or
     the one in `called`, (n,), the indices of the rows in the user's data.
     """
-    part = X[rows].astype(type_of(X), copy=False)
+    # In one memory layout, which sums and so rounding depend on.
+    part = np.asarray(X[rows], type_of(X), order="C")
     # Unusual rows are found by their squared lengths, in one pass and without a temporary array.
     squares = np.einsum("ij,ij->i", part, part)
     if len(squares) == 0 or (squares.min() > SHORT and squares.max() < LONG):

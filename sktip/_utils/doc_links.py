@@ -1,16 +1,14 @@
-"""The URL of the documentation, from the metadata of the package."""
+"""The address of the documentation, and the links that the HTML of estimators has to it."""
 
-import functools
 from importlib.metadata import PackageNotFoundError, metadata
 
 
-@functools.cache
 def address() -> str:
     """Return the URL "Documentation" of `pyproject.toml`. Empty if it has none."""
     try:
-        urls = metadata("sktip").get_all("Project-URL") or []
+        urls = metadata("sktip").get_all("Project-URL", [])
     except PackageNotFoundError:
-        return ""
+        urls = []
     named: dict[str, str] = dict(url.split(", ", 1) for url in urls)
     return named.get("Documentation", "").rstrip("/")
 
@@ -19,8 +17,7 @@ class DocumentedMixin:
     """Link the HTML representation of an estimator to its page in the API reference."""
 
     _doc_link_module = "sktip"
-
-    @property
-    def _doc_link_template(self) -> str:
-        page = "/api/{estimator_module}.{estimator_name}.html"
-        return address() + page if address() else ""
+    # Without an address there is no link.
+    _doc_link_template = (
+        address() and f"{address()}/api/{{estimator_module}}.{{estimator_name}}.html"
+    )

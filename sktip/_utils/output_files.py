@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import stat
 import sys
 from collections.abc import Iterable
@@ -9,32 +10,10 @@ from contextlib import suppress
 
 
 def write_file(path: str | os.PathLike[str], content: Iterable[bytes], *, overwrite: bool) -> None:
-    """Write a file; if that fails, the file that was there stays as it was.
+    """Write a file from its parts; if that fails, the file that was there stays as it was.
 
-    Links are followed, and a file that is replaced keeps its mode and, where the system allows it, its
-    owner. Devices and pipes, such as ``/dev/stdout``, are written to.
-
-    Parameters
-    ----------
-    path : str or path
-        Path of the file.
-
-    content : iterable of bytes
-        What to write, in parts.
-
-    overwrite : bool
-        Whether to replace the file if it exists.
-
-    Raises
-    ------
-    FileExistsError
-        If the file exists and `overwrite` is False, or if it is a folder.
-
-    FileNotFoundError
-        If the folder does not exist.
-
-    OSError
-        If the file cannot be written. The error names it.
+    Links are followed, and a file that is replaced keeps its mode. Devices and pipes, such as
+    ``/dev/stdout``, are written to. An OSError names the file.
     """
     whole = check_output(path, overwrite=overwrite)
     status = _status(whole)
@@ -48,7 +27,7 @@ def write_file(path: str | os.PathLike[str], content: Iterable[bytes], *, overwr
             with open(whole, "wb") as file:
                 file.writelines(content)
         else:
-            _replace(os.path.realpath(whole), content, status, overwrite=overwrite)
+            _replace(os.path.realpath(whole), content, overwrite=overwrite)
     except OSError as error:
         if error.errno is not None:
             # Not the hidden file, or no name at all.
@@ -97,21 +76,15 @@ def _status(path: str | os.PathLike[str]) -> os.stat_result | None:
         return None
 
 
-def _replace(
-    path: str, content: Iterable[bytes], before: os.stat_result | None, *, overwrite: bool
-) -> None:
+def _replace(path: str, content: Iterable[bytes], *, overwrite: bool) -> None:
     """Write a file under another name, and rename it at the end."""
     # Not from the name of the file, which may be as long as the system allows.
     beside = os.path.join(os.path.dirname(path), f".{secrets.token_hex(8)}.part")
-    # Nobody else may read it before it has the mode of the old file.
-    mode = 0o666 if before is None else 0o600
     try:
-        with open(beside, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-            if before is not None:
-                if hasattr(os, "chown"):
-                    with suppress(PermissionError):
-                        os.chown(beside, before.st_uid, before.st_gid)
-                os.chmod(beside, stat.S_IMODE(before.st_mode))
+        with open(beside, "xb") as file:
+            # Before anything is written: others may be able to read a new file.
+            with suppress(FileNotFoundError):
+                shutil.copymode(path, beside)
             file.writelines(content)
             file.flush()
             os.fsync(file.fileno())

@@ -28,28 +28,22 @@ def show_versions() -> None:
     System
     ...
     """
+    from sktip import __version__
+
+    system = {
+        "python": sys.version.replace("\n", " "),
+        "executable": sys.executable,
+        "platform": platform.platform(),
+    }
+    packages = {"sktip": __version__, **{name: _version(name) for name in PACKAGES}}
     for title, entries in (
-        ("System", _system()),
-        ("Packages", _packages()),
+        ("System", system),
+        ("Packages", packages),
         ("Devices and threads", _devices()),
     ):
         print(f"\n{title}")
         for name, value in entries.items():
             print(f"{name:>16}: {value}")
-
-
-def _system() -> dict[str, str]:
-    return {
-        "python": sys.version.replace("\n", " "),
-        "executable": sys.executable,
-        "platform": platform.platform(),
-    }
-
-
-def _packages() -> dict[str, str]:
-    from sktip import __version__
-
-    return {"sktip": __version__, **{name: _version(name) for name in PACKAGES}}
 
 
 def _version(name: str) -> str:
@@ -60,9 +54,10 @@ def _version(name: str) -> str:
 
 
 def _devices() -> dict[str, str]:
-    entries = {"CPUs": str(os.cpu_count())}
-    if variable := os.environ.get("OMP_NUM_THREADS"):
-        entries["OMP_NUM_THREADS"] = variable
+    entries = {
+        "CPUs": str(os.cpu_count()),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "not set"),
+    }
     # The report may be about a broken installation of PyTorch.
     try:
         import torch

@@ -9,21 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.model_selection import check_cv
-from sklearn.utils import _safe_indexing, check_array
+from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.validation import _num_samples, has_fit_parameter
 
 from sktip._base import BaseCLIPClassifier
-from sktip._encoder import CLIPFeatureTransformer
-from sktip._images.files import read_bytes
 from sktip._images.inputs import as_image_list, looks_like_images
-from sktip._images.rgb import to_rgb
-from sktip._images.views import content_hash
 from sktip._maths.folds import COPIES, balanced_folds
 from sktip._maths.unit import unit_norm
 from sktip._split_encoder import split_encoder, takes_images
 from sktip._utils.classes import resolve_classes
 from sktip._utils.labels import check_labels, unknown_labels
-from sktip.exceptions import ImageReadError
 
 #: Number of folds. More of them take more fits; they find no more wrong labels.
 N_FOLDS = 4
@@ -53,10 +48,7 @@ def as_samples(X: Any, estimator: Any) -> Any:
 def check_samples(X: Any, y: Any, estimator: Any) -> tuple[Any, NDArray[Any]]:
     """Check labels and X, whose rows can then be taken."""
     X, labels = as_samples(X, estimator), check_labels(y)
-    if _num_samples(X) != len(labels):
-        raise ValueError(
-            f"X and y have the lengths {[_num_samples(X), len(labels)]}; they must be equal."
-        )
+    check_consistent_length(X, labels)
     if len(np.unique(labels)) < 2:
         raise ValueError("y holds one class; a classifier needs at least two classes.")
     return X, labels
@@ -72,20 +64,8 @@ def splits_of(
 ) -> list[Split]:
     """Rows to fit on and rows to hold out, for each fold.
 
-    Parameters
-    ----------
-    estimator : classifier
-        The classifier to fit.
-
-    X, y : array-like of length m
-        The shots, checked by `check_samples`.
-
-    groups : ndarray of shape (m,) or None
-        Groups of shots that share a fold.
-
-    cv : int, splitter, iterable or None
-        Number of folds, each with as many shots of every class; None is `N_FOLDS`. Copies of a shot
-        share a fold. Or other folds, as in scikit-learn.
+    An int or None as `cv` deals the shots of each class to as many folds; copies of a shot, and the shots
+    of a group, share a fold.
     """
     if cv is not None and not isinstance(cv, Integral):
         parts = check_cv(cv, y, classifier=True).split(X, y, groups)
@@ -110,36 +90,23 @@ def splits_of(
 
 
 def _comparable(X: Any, *, normalised: bool) -> tuple[NDArray[Any], float]:
-    """Rows of a length of about 1 that are similar for copies, (m, d), and `copies` of `balanced_folds`.
+    """Rows of length 1 that are similar for copies, (m, d), and `copies` of `balanced_folds`.
 
     `normalised` says whether the classifier divides rows by their norm.
     """
     try:
-        rows = None if looks_like_images(X) else check_array(X, dtype=np.float64)
+        rows = None if looks_like_images(X) else check_array(X, dtype=np.float64, order="C")
     except (TypeError, ValueError):  # Text, for example, or missing values.
         rows = None
-    if rows is None:
-        # Unrelated rows for different contents.
-        seeds = [_content(_safe_indexing(X, i)) for i in range(_num_samples(X))]
-        return unit_norm(np.stack([np.random.default_rng(s).normal(size=64) for s in seeds])), 0
     # Rows of length 1 are features of an encoder.
-    if normalised or np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-3):
+    if rows is not None and (normalised or np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-3)):
         return unit_norm(rows), COPIES
-    # Other numbers may be similar without being copies.
-    rows = rows - rows.mean(axis=0)
-    deviations = rows.std(axis=0) * np.sqrt(rows.shape[1])
-    return rows / np.where(deviations == 0, 1, deviations), 0
-
-
-def _content(sample: Any) -> int:
-    """Hash of a sample: of an image, that of its pixels."""
-    max_pixels = CLIPFeatureTransformer().max_pixels
-    try:
-        picture = to_rgb(sample, read_bytes(sample, "", max_pixels), "", max_pixels)
-        return int.from_bytes(content_hash(None, picture))
-    except ImageReadError:
-        # A row of a table is hashed without its index.
-        return int(joblib.hash(sample.tolist() if hasattr(sample, "tolist") else sample), 16)
+    # Other samples may be similar without being copies: each content has a row unrelated to all others.
+    samples = [_safe_indexing(X if rows is None else rows, i) for i in range(_num_samples(X))]
+    # A row of a table is hashed without its index.
+    contents = [sample.tolist() if hasattr(sample, "tolist") else sample for sample in samples]
+    seeds = [int(joblib.hash(content), 16) for content in contents]
+    return unit_norm(np.stack([np.random.default_rng(s).normal(size=64) for s in seeds])), 0
 
 
 def cross_fit(
@@ -151,24 +118,7 @@ def cross_fit(
 ) -> Iterator[tuple[Any, NDArray[np.intp]]]:
     """Fit a clone without each fold in turn; yield it with the held-out rows.
 
-    Parameters
-    ----------
-    estimator : classifier
-        Classifier to clone.
-
-    X, y : array-like of length m
-        The shots, checked by `check_samples`.
-
-    splits : list of tuple
-        From `splits_of`.
-
-    **fit_params : ndarray of shape (m,) or None
-        Weights or groups of the shots, for a `fit` that takes them.
-
-    Raises
-    ------
-    ValueError
-        If all shots of a class are in one fold, and the classifier does not know its name.
+    `fit_params` are weights or groups of the shots, for a `fit` that takes them.
     """
     estimator = _with_all_classes(estimator, y)
     given = {
@@ -176,13 +126,13 @@ def cross_fit(
         for name, values in fit_params.items()
         if values is not None and has_fit_parameter(estimator, name)
     }
+    labels = np.unique(y)
     for rows, held_out in splits:
-        fitted, known = None, []
+        fitted = None
         if len(rows):
             own = {name: values[rows] for name, values in given.items()}
             fitted = clone(estimator).fit(_safe_indexing(X, rows), y[rows], **own)
-            known = fitted.classes_
-        missing = unknown_labels(y[held_out], known)
+        missing = unknown_labels(labels, [] if fitted is None else fitted.classes_)
         if missing:
             raise ValueError(
                 f"all shots of the classes {missing[:5]} ({len(missing)} in all) are in one fold, and "

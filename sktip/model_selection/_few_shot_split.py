@@ -1,13 +1,13 @@
 """Splits into k shots per class and the rest."""
 
 from collections.abc import Iterator
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.model_selection import BaseShuffleSplit
 from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils._param_validation import Interval, RealNotInt, validate_parameter_constraints
 from sklearn.utils.multiclass import check_classification_targets
 
 
@@ -55,6 +55,17 @@ class FewShotSplit(BaseShuffleSplit):
     ['cat' 'dog' 'cat' 'dog'] 6
     """
 
+    _parameter_constraints: dict = {
+        "n_shots": [Interval(Integral, 1, None, closed="left")],
+        "n_splits": [Interval(Integral, 1, None, closed="left")],
+        "test_size": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(RealNotInt, 0, 1, closed="neither"),
+            None,
+        ],
+        "random_state": ["random_state"],
+    }
+
     def __init__(
         self,
         n_shots: int = 16,
@@ -68,52 +79,31 @@ class FewShotSplit(BaseShuffleSplit):
         self.test_size = test_size
         self.random_state = random_state
 
-    def split(self, X: Any, y: Any, groups: Any = None) -> Iterator[tuple[NDArray, NDArray]]:
-        """Generate the indices of each draw.
-
-        Parameters
-        ----------
-        X : sequence of length n
-            The samples; only their number matters.
-
-        y : array-like of shape (n,)
-            Labels.
-
-        groups : Ignored
-            Not used, present for API consistency.
-
-        Yields
-        ------
-        train : ndarray of shape (C * n_shots,)
-            Indices of the shots: one shot of each class, then the next of each class.
-
-        test : ndarray
-            Indices of the test samples, ascending.
-        """
+    def _iter_indices(self, X: Any, y: Any, groups: Any = None) -> Iterator[tuple]:
         if y is None:
             raise ValueError("FewShotSplit needs y: shots are drawn from each class.")
-        return super().split(X, y, groups)
-
-    def _iter_indices(self, X: Any, y: Any, groups: Any = None) -> Iterator[tuple]:
-        for name, minimum in (("n_shots", 1), ("n_splits", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or value < minimum:
-                raise ValueError(f"{name}={value!r} is not an integer of at least {minimum}.")
+        validate_parameter_constraints(self._parameter_constraints, vars(self), "FewShotSplit")
         y = column_or_1d(y)
         check_classification_targets(y)
         classes, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
-        short = counts < self.n_shots
-        if short.any():
-            shown = [
-                f"{label!r} ({n})"
-                for label, n in zip(classes[short].tolist(), counts[short], strict=True)
-            ]
+        few = [
+            f"{label!r} ({n})"
+            for label, n in zip(classes.tolist(), counts, strict=True)
+            if n < self.n_shots
+        ]
+        if few:
             raise ValueError(
-                f"n_shots={self.n_shots}, but {short.sum()} classes have fewer samples: "
-                f"{', '.join(shown[:10])}{', ...' if len(shown) > 10 else ''}."
+                f"n_shots={self.n_shots}, but {len(few)} classes have fewer samples: {', '.join(few[:10])}."
             )
-        n_rest = len(y) - self.n_shots * len(classes)
-        n_test = self._n_test(n_rest)
+        n_test = n_rest = len(y) - self.n_shots * len(classes)
+        if n_rest == 0:
+            raise ValueError(
+                f"n_shots={self.n_shots} takes every sample, and none remains for testing; lower it."
+            )
+        if isinstance(self.test_size, Integral):
+            n_test = min(self.test_size, n_rest)
+        elif self.test_size is not None:
+            n_test = max(1, round(self.test_size * n_rest))
         rng = check_random_state(self.random_state)
         for _ in range(self.n_splits):
             order = rng.permutation(len(y))
@@ -123,19 +113,3 @@ class FewShotSplit(BaseShuffleSplit):
             if n_test < n_rest:
                 rest = rng.permutation(rest)[:n_test]
             yield train, np.sort(rest)
-
-    def _n_test(self, n_rest: int) -> int:
-        size = self.test_size
-        if n_rest == 0:
-            raise ValueError(
-                f"n_shots={self.n_shots} takes every sample, and none remains for testing; lower it."
-            )
-        if size is None:
-            return n_rest
-        if isinstance(size, Integral) and size >= 1:
-            return min(int(size), n_rest)
-        if isinstance(size, Real) and not isinstance(size, Integral) and 0 < size < 1:
-            return max(1, round(size * n_rest))
-        raise ValueError(
-            f"test_size={size!r} is not valid; pass None, a number of samples, or a share between 0 and 1."
-        )

@@ -1,6 +1,5 @@
 """Predict the probabilities of held-out shots."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,6 @@ from sklearn.utils.validation import has_fit_parameter
 from sktip._maths.text_prior import right_labels
 from sktip._utils.labels import check_groups, codes_of
 from sktip.model_selection._cross_fit import check_samples, cross_fit, encoder_and_rest, splits_of
-
-#: Smallest weight of a shot, so that no class is lost.
-LEAST_WEIGHT = 1e-3
 
 
 def held_out_proba(
@@ -114,37 +110,26 @@ def held_out_proba(
     if encoder is not None:
         X = encoder.transform(X)
     splits = splits_of(classifier, X, labels, groups, cv=cv)
-    fits = cross_fit(classifier, X, labels, splits, groups=groups)
-    probabilities, classes = _held_out(fits, X, len(labels))
-    if label_noise:
-        own = probabilities[np.arange(len(labels)), codes_of(labels, classes)]
-        weights = np.maximum(right_labels(own, label_noise, len(classes)), LEAST_WEIGHT)
-        fits = cross_fit(classifier, X, labels, splits, groups=groups, sample_weight=weights)
-        probabilities, _ = _held_out(fits, X, len(labels))
-    return probabilities
-
-
-def _held_out(
-    fits: Iterable[tuple[Any, NDArray[np.intp]]], X: Any, n_shots: int
-) -> tuple[NDArray[np.float64], NDArray[Any]]:
-    """Probabilities of each shot, (m, C), and the classes that columns follow."""
-    probabilities, classes = np.empty((0, 0)), np.empty(0)
-    times = np.zeros(n_shots, np.intp)
-    for fitted, held_out in fits:
-        if not times.any():
-            classes = fitted.classes_
-            probabilities = np.empty((n_shots, len(classes)))
-        if not np.array_equal(fitted.classes_, classes):
-            raise ValueError(
-                "the classifiers of two folds know different classes. Give each class at least two shots, pass "
-                "class_names, or pass splits whose training parts have a shot of every class."
-            )
-        probabilities[held_out] = fitted.predict_proba(_safe_indexing(X, held_out))
-        times[held_out] += 1
+    rows = np.concatenate([np.empty(0, np.intp), *(part for _, part in splits)])
+    times = np.bincount(rows, minlength=len(labels))
     odd = np.flatnonzero(times != 1)
     if len(odd):
         raise ValueError(
             f"cv holds out shot {odd[0]} {times[odd[0]]} times ({len(odd)} such shots in all); hold out each shot "
             "once."
         )
-    return probabilities, classes
+
+    def predict(**weights: Any) -> tuple[NDArray[np.float64], NDArray[Any]]:
+        found, classes = [], labels
+        for model, part in cross_fit(classifier, X, labels, splits, groups=groups, **weights):
+            found.append(model.predict_proba(_safe_indexing(X, part)))
+            classes = model.classes_
+        return np.concatenate(found)[np.argsort(rows)], classes
+
+    probabilities, classes = predict()
+    if label_noise:
+        own = probabilities[np.arange(len(labels)), codes_of(labels, classes)]
+        # Above 0, so that no class is lost.
+        weights = np.maximum(right_labels(own, label_noise, len(classes)), 1e-3)
+        probabilities, _ = predict(sample_weight=weights)
+    return probabilities

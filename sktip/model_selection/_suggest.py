@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_array, check_random_state, gen_batches
+from sklearn.utils import check_array, check_consistent_length, check_random_state, gen_batches
 
 from sktip._few_shot import FewShotClassifier
 from sktip._images.inputs import looks_like_images
 from sktip._maths.unit import unit_norm
-from sktip._utils.labels import check_labels, codes_of, unknown_labels
+from sktip._utils.labels import check_labels, unknown_labels
 
 #: Size of the random sample: 5,000 images, or 5 per chosen image if that is more.
 MOST_ROWS, ROWS_PER_SHOT = 5000, 5
@@ -71,8 +71,7 @@ def suggest_shots(
     Raises
     ------
     ValueError
-        If `n` is larger than m, if labels, images and text do not match, or if a row of features is
-        zero.
+        If `n` is larger than m, or if labels, images and text do not match.
 
     See Also
     --------
@@ -122,20 +121,23 @@ def suggest_shots(
     n_rows = max(MOST_ROWS, ROWS_PER_SHOT * int(n))
     sample = np.sort(rng.permutation(len(X))[:n_rows])
     classifier = _classifier(X[sample], labelled, y, text_features, class_names)
-    rows = _looks_and_classes(X[sample], classifier)
-    known = _looks_and_classes(labelled, classifier)
+    rows, known = (_with_classes(part, classifier) for part in (X[sample], labelled))
     return sample[_representatives(rows, known, int(n))]
+
+
+def _with_classes(X: NDArray, classifier: FewShotClassifier | None) -> NDArray[np.float32]:
+    """Append the square roots of the probabilities to unit features."""
+    if classifier is None or not len(X):
+        return X
+    return np.concatenate([X, np.sqrt(classifier.predict_proba(X), dtype=np.float32)], axis=1)
 
 
 def _features(X: Any, name: str, width: int | None = None) -> NDArray[np.float32]:
     if looks_like_images(X):
         raise ValueError(f"{name} looks like images; pass encoder.transform({name}).")
-    rows: NDArray[np.float32] = check_array(X, dtype=np.float32, input_name=name)
+    rows = check_array(X, dtype=np.float32, input_name=name)
     if width is not None and rows.shape[1] != width:
         raise ValueError(f"{name} has {rows.shape[1]} features, but X has {width}.")
-    empty = np.flatnonzero(~rows.any(axis=1))
-    if len(empty):
-        raise ValueError(f"row {empty[0]} of {name} is all zeros; remove it.")
     return unit_norm(rows)
 
 
@@ -144,10 +146,7 @@ def _classifier(
 ) -> FewShotClassifier | None:
     """Fit the classifier of the images. None if there are neither text features nor labels."""
     labels = None if y is None else check_labels(y)
-    if labels is not None and len(labels) != len(labelled):
-        raise ValueError(
-            f"X_labeled and y have the lengths {[len(labelled), len(labels)]}; they must be equal."
-        )
+    check_consistent_length(labelled if labels is not None else None, labels)
     if text_features is None:
         if class_names is not None:
             raise ValueError(
@@ -159,53 +158,30 @@ def _classifier(
             # The user knows that there is no text.
             warnings.filterwarnings("ignore", "neither `encoder` nor")
             return FewShotClassifier().fit(labelled, labels, X_unlabeled=sample)
-    if class_names is not None:
-        names = check_labels(list(class_names), "class_names")
-        order = np.argsort(names)
-        if labels is not None:
-            unknown = unknown_labels(labels, names)
-            if unknown:
-                raise ValueError(
-                    f"y holds the label {unknown[0]!r}, which is not in class_names; add it."
-                )
-            labels = order[codes_of(labels, names[order])]
-        if len(names) != len(np.asarray(text_features)):
-            raise ValueError(
-                f"class_names has {len(names)} names, but text_features has {len(np.asarray(text_features))} "
-                "rows; pass one name per row."
-            )
-    given = (None, None) if labels is None else (labelled, labels)
-    return FewShotClassifier(text_features=text_features).fit(*given, X_unlabeled=sample)
-
-
-def _looks_and_classes(X: NDArray, classifier: FewShotClassifier | None) -> NDArray[np.float32]:
-    """Append the square roots of the probabilities to unit features."""
-    if classifier is None or not len(X):
-        width = 0 if classifier is None else len(classifier.classes_)
-        return np.concatenate([X, np.empty((len(X), width), np.float32)], axis=1)
-    roots = np.sqrt(classifier.predict_proba(X))
-    return np.concatenate([X, roots.astype(np.float32)], axis=1)
+    unknown = [] if class_names is None or labels is None else unknown_labels(labels, class_names)
+    if unknown:
+        raise ValueError(f"y holds the label {unknown[0]!r}, which is not in class_names; add it.")
+    clf = FewShotClassifier(text_features=text_features, class_names=class_names)
+    return clf.fit(None if labels is None else labelled, labels, X_unlabeled=sample)
 
 
 def _representatives(
     rows: NDArray[np.float32], known: NDArray[np.float32], n: int
 ) -> NDArray[np.intp]:
     """Choose n rows greedily, so that each row has a similar one among them or the `known`."""
-    chosen: list[int] = []
-    nearest = np.full(len(rows), -np.inf, np.float32)
-    for start in range(0, len(known), BLOCK):
-        similar = known[start : start + BLOCK] @ rows.T
-        np.maximum(nearest, similar.max(axis=0), out=nearest)
-    if not len(known):
+    if len(known):
+        chosen: list[int] = []
+        blocks = gen_batches(len(known), BLOCK)
+        nearest = np.max([(known[block] @ rows.T).max(axis=0) for block in blocks], axis=0)
+    else:
         # Start with the row that is most similar to all rows.
-        chosen.append(int((rows @ rows.sum(axis=0)).argmax()))
+        chosen = [int((rows @ rows.sum(axis=0)).argmax())]
         nearest = rows @ rows[chosen[0]]
 
-    def gains_of(candidates: Any) -> NDArray[np.float32]:
+    def gains_of(candidates: Any) -> Any:
         closer = rows[candidates] @ rows.T
         closer -= nearest
-        result: NDArray[np.float32] = np.maximum(closer, 0, out=closer).sum(axis=1)
-        return result
+        return np.maximum(closer, 0, out=closer).sum(axis=1)
 
     gains = np.concatenate([gains_of(block) for block in gen_batches(len(rows), BLOCK)])
     gains[chosen] = -np.inf

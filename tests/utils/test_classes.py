@@ -263,7 +263,6 @@ def test_text_features_overrule_the_encoders_text(clip, digit_features):
             "X has 4 features, but text_features has 7",
         ),
         ([0, 1], {"class_names": "cat"}, ValueError, "class_names"),
-        ([0, 1], {"encoder": "tiny"}, ValueError, "encoder.*CLIPFeatureTransformer"),
         ([0, 1], {"alpha": -1.0}, ValueError, "alpha"),
         ([0, 1], {"logit_scale": 0.0}, ValueError, "logit_scale"),
     ],
@@ -285,23 +284,6 @@ def test_width_must_be_the_encoders(clip):
 
 class TestRows:
     """Rows of X that cannot be features."""
-
-    def test_not_finite(self):
-        for value, name in ((np.nan, "NaN"), (np.inf, "infinity")):
-            bad = X.copy()
-            bad[2, 1] = value
-            with pytest.raises(ValueError, match=f"row 2 has {name}"):
-                fitted([0, 1, 0, 1], bad, text_features=TEXT[:2])
-            with pytest.raises(ValueError, match=f"row 2 has {name}"):
-                fitted([0, 1, 0, 1], text_features=TEXT[:2]).predict(bad)
-
-    def test_zero_rows_are_no_shots_beside_a_text_prior(self):
-        bad = X.copy()
-        bad[1] = 0
-        with pytest.raises(ValueError, match="row 1 of X is all zeros"):
-            fitted([0, 1, 0, 1], bad, text_features=TEXT[:2])
-        with pytest.warns(UserWarning, match="no text prior"):
-            assert not fitted([0, 1, 0, 1], bad).cache_keys_[1].any()
 
     def test_lengths(self):
         with pytest.raises(ValueError, match=r"lengths \[4, 3\]"):
@@ -365,45 +347,18 @@ class TestImagesOfAClassifier:
             TipAdapterClassifier(clip).fit(images[:5], None)
 
 
-class TestFailedFit:
-    """Whatever stops a fit, the estimator is as it was."""
+def test_an_interrupted_fit_changes_nothing(monkeypatch):
+    clf = fitted([0, 1, 0, 1], text_features=TEXT)
+    before = dict(vars(clf.set_params(fine_tune=True)))
 
-    @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, MemoryError])
-    @pytest.mark.parametrize("method", ["fit", "partial_fit"])
-    @pytest.mark.parametrize("where", ["_shot_features", "_learn_classes"])
-    def test_state_is_restored(self, monkeypatch, error, method, where):
-        clf = fitted([0, 1, 0, 1], text_features=TEXT)
-        before, expected = dict(vars(clf)), clf.predict_proba(X)
-        unfitted = TipAdapterClassifier(text_features=np.eye(4))
-        original = getattr(TipAdapterClassifier, where)
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
 
-        def failing(self, *args, **kwargs):
-            original(self, *args, **kwargs)
-            raise error("stopped")
-
-        monkeypatch.setattr(TipAdapterClassifier, where, failing)
-        clf.text_features = np.eye(4)
-        before["text_features"] = clf.text_features
-        with pytest.raises(error):
-            getattr(clf, method)(X, [0, 1, 2, 3])
-        assert vars(clf) == before or all(vars(clf)[key] is before[key] for key in before)
-        assert vars(clf).keys() == before.keys()
-        np.testing.assert_array_equal(clf.predict_proba(X), expected)
-        with pytest.raises(error):
-            getattr(unfitted, method)(X, [0, 1, 2, 3])
-        assert vars(unfitted).keys() == TipAdapterClassifier().get_params().keys()
-
-    def test_interrupted_fine_tuning(self, monkeypatch):
-        clf = fitted([0, 1, 0, 1], text_features=TEXT)
-        keys = clf.cache_keys_
-
-        def interrupted(*args, **kwargs):
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr("sktip._maths.fine_tune.loss_and_gradient", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            clf.set_params(fine_tune=True).fit(X[::-1], [0, 1, 0, 1])
-        assert clf.cache_keys_ is keys
+    monkeypatch.setattr("sktip._maths.fine_tune.loss_and_gradient", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        clf.fit(X[::-1], [0, 1, 0, 1])
+    assert vars(clf).keys() == before.keys()
+    assert all(vars(clf)[key] is value for key, value in before.items())
 
 
 @pytest.mark.parametrize("kind", [list, lambda y: np.array(y, dtype=object)])

@@ -62,25 +62,20 @@ def test_a_new_file_has_the_mode_of_any_other(tmp_path):
 
 
 @posix
-@pytest.mark.parametrize("mode", [0o600, 0o664, 0o755])
-def test_links_are_followed_and_modes_and_owners_kept(tmp_path, mode):
+@pytest.mark.parametrize("mode", [0o600, 0o775])
+def test_links_are_followed_and_modes_kept(tmp_path, mode):
     (tmp_path / "data").mkdir()
     (tmp_path / "links").mkdir()
     target, link = tmp_path / "data" / "a.csv", tmp_path / "links" / "b.csv"
     target.write_text("old")
-    if os.geteuid() == 0:
-        os.chown(target, 1234, 2345)
     target.chmod(mode)
-    before = target.stat()
     link.symlink_to("../links/c.csv")
     (tmp_path / "links" / "c.csv").symlink_to("../data/a.csv")
     with pytest.raises(FileExistsError, match="b.csv already exists"):
         write_file(link, [b"new"], overwrite=False)
     write_file(link, [b"new"], overwrite=True)
     assert target.read_text() == "new"
-    after = target.stat()
-    assert stat.S_IMODE(after.st_mode) == mode
-    assert (after.st_uid, after.st_gid) == (before.st_uid, before.st_gid)
+    assert stat.S_IMODE(target.stat().st_mode) == mode
     assert link.is_symlink()
     assert names(tmp_path / "data") == ["a.csv"]
     assert names(tmp_path / "links") == ["b.csv", "c.csv"]

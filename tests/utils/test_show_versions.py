@@ -44,13 +44,6 @@ def test_names_what_runs_here(printed):
     assert (entries["CUDA"] == "not available") == (not torch.cuda.is_available())
 
 
-def test_threads_that_the_environment_sets(printed, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert printed()["OMP_NUM_THREADS"] == "3"
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    assert "OMP_NUM_THREADS" not in printed()
-
-
 def test_a_package_that_is_missing(printed, monkeypatch):
     def missing(name):
         raise module.PackageNotFoundError(name)
@@ -67,18 +60,17 @@ def test_a_gpu_by_name(printed, monkeypatch):
     assert printed()["CUDA"] == "12.8, A GPU"
 
 
-@pytest.mark.parametrize("error", [ImportError("libcudart.so.12"), OSError("a DLL")])
-def test_a_torch_that_is_broken(printed, monkeypatch, error):
+def test_a_torch_that_is_broken(printed, monkeypatch):
     real = builtins.__import__
 
     def broken(name, *arguments):
         if name == "torch":
-            raise error
+            raise OSError("a DLL")
         return real(name, *arguments)
 
     monkeypatch.setattr(builtins, "__import__", broken)
     entries = printed()
-    assert entries["torch fails"] == repr(error)
+    assert entries["torch fails"] == "OSError('a DLL')"
     assert entries["CPUs"] == str(os.cpu_count())
 
 

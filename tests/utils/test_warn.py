@@ -1,8 +1,5 @@
 """Every warning points at the user's line, whatever is in between."""
 
-import subprocess
-import sys
-import textwrap
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -10,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 import sktip
-from sktip import CLIPFeatureTransformer, TipAdapterClassifier, TipAdapterClassifierCV
+from sktip import CLIPFeatureTransformer, TipAdapterClassifier
 
 PACKAGE = Path(sktip.__file__).parent
 X, Y = np.eye(6, 4) + 0.1, [0, 1, 0, 1, 0, 1]
@@ -43,23 +40,16 @@ def lenient(**parameters):
 
 ROADS = {
     "fit": lambda: TipAdapterClassifier().fit(X, Y),
-    "fit of a choice": lambda: TipAdapterClassifierCV(text_features=X[:2]).fit(X[:2], Y[:2]),
-    "fit with a column": lambda: TipAdapterClassifier(text_features=X[:2]).fit(X, np.c_[Y]),
     "fit on images": lambda: on_long_prompts().fit(IMAGES, NAMES),
     "partial_fit": lambda: TipAdapterClassifier().partial_fit(X, Y),
     "Pipeline": lambda: make_pipeline(TipAdapterClassifier()).fit(X, Y),
     "GridSearchCV": lambda: GridSearchCV(TipAdapterClassifier(), {"beta": [1.0, 5.5]}, cv=2).fit(
         X, Y
     ),
-    "cross_val_score": lambda: cross_val_score(TipAdapterClassifier(), X, Y, cv=2),
     "search in a Pipeline": lambda: make_pipeline(
         GridSearchCV(TipAdapterClassifier(), {"beta": [5.5]}, cv=2)
     ).fit(X, Y),
     "transform": lambda: lenient().transform(["missing.png"]),
-    "fit_transform": lambda: lenient().fit_transform(["missing.png"]),
-    "transform in a Pipeline": lambda: make_pipeline(lenient(), "passthrough").fit_transform(
-        ["missing.png"]
-    ),
     "transform with set_output": lambda: (
         lenient().set_output(transform="pandas").transform(["missing.png"])
     ),
@@ -91,26 +81,6 @@ def test_where_there_is_no_line_of_the_user():
 
     (file,) = warned_at(run)
     assert Path(file).is_relative_to(PACKAGE)
-
-
-@pytest.mark.parametrize("backend", ["threading", "loky"])
-def test_in_workers(backend, tmp_path):
-    """Printed by a worker: a line of the package, not one in the depths of joblib."""
-    program = textwrap.dedent(f"""
-        import joblib, numpy as np
-        from sklearn.model_selection import cross_val_score
-        from sktip import TipAdapterClassifier
-        X, y = np.eye(6, 4) + 0.1, [0, 1, 0, 1, 0, 1]
-        with joblib.parallel_backend({backend!r}, n_jobs=2):
-            cross_val_score(TipAdapterClassifier(), X, y, cv=2)
-    """)
-    # In another folder, since a folder named sktip next to the program would be imported first.
-    run = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True, text=True
-    )
-    places = [line for line in run.stderr.splitlines() if "neither `encoder`" in line]
-    assert places
-    assert all(line.startswith(str(PACKAGE)) for line in places)
 
 
 def test_a_users_folder_called_sktip(tmp_path):

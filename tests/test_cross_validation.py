@@ -18,10 +18,15 @@ def masks(rows):
 
 
 @pytest.mark.parametrize(
-    "form", [masks, lambda rows: masks(rows).tolist(), list, lambda rows: rows - 12]
+    ("form", "scoring", "fine_tune"),
+    [
+        (masks, None, False),
+        (lambda rows: masks(rows).tolist(), "accuracy", True),
+        (list, "balanced_accuracy", False),
+        (lambda rows: rows - 12, None, True),
+    ],
+    ids=["mask", "list of booleans", "list", "negative"],
 )
-@pytest.mark.parametrize("scoring", [None, "accuracy", "balanced_accuracy"])
-@pytest.mark.parametrize("fine_tune", [False, True])
 def test_masks_and_positions_are_the_same(features, form, scoring, fine_tune):
     X, y, W = features((4, 4, 4))
     cv = [(form(train), form(test)) for train, test in FOLDS]
