@@ -16,7 +16,7 @@ with an underscore are not public and may change at any time.
 GROUPS = {
     "Start": (
         "Train a first classifier on your own photos (:doc:`getting_started`, :doc:`guide/own_photos`).",
-        "FewShotClassifier CLIPFeatureTransformer datasets.load_image_folder datasets.load_image_table "
+        "FewShotClassifier CLIPFeatureTransformer TimmFeatureTransformer JointEncoder datasets.load_image_folder datasets.load_image_table "
         "model_selection.FewShotSplit model_selection.suggest_shots datasets.load_digit_images datasets.load_drawings",
     ),
     "Better answers": (

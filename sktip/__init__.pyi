@@ -10,6 +10,8 @@ from . import utils as utils
 from ._back_off import BackOff as BackOff
 from ._clip_adapter import CLIPAdapterClassifier as CLIPAdapterClassifier
 from ._encoder import CLIPFeatureTransformer as CLIPFeatureTransformer
+from ._encoder import JointEncoder as JointEncoder
+from ._encoder import TimmFeatureTransformer as TimmFeatureTransformer
 from ._encoding.memory import FeatureMemory as FeatureMemory
 from ._encoding.model import clear_model_cache as clear_model_cache
 from ._few_shot import FewShotClassifier as FewShotClassifier

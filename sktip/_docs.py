@@ -98,6 +98,79 @@ feature_names_in_ : ndarray of shape (d,)
 fitted_with_ : dict
     Versions of sktip, its file format and its dependencies, and the encoder's model, at the
     time of `fit`.""",
+    "encoding": """\
+device : str, default=None
+    Torch device, such as ``"cpu"`` or ``"cuda:0"``. If None, CUDA if available, else the CPU;
+    this is decided at each use.
+
+precision : {"fp32", "fp16", "bf16", "auto"}, default="fp32"
+    Precision of the image model. ``"auto"`` is bf16 if the device lists that it has it in hardware:
+    NVIDIA GPUs from compute capability 8.0, CPUs with AMX-BF16, AMD's CPUs with AVX512-BF16, and
+    MPS from macOS 14. Else it is fp32. Features in bf16 have a cosine of at least 0.999 with those in fp32. A
+    pickle holds the precision that ``"auto"`` means where it is made, so that all workers of a
+    cluster use the same. The output is always float32, and class names are encoded in fp32.
+
+reduced_decoding : bool, default=True
+    Whether to decode large JPEG files at 1/2, 1/4 or 1/8 of their size, as long as they stay at
+    least three times as large as the model's input. The features have a cosine of at least 0.9999
+    with those of the full decoding. False gives exactly the pixels of the library's preprocessing.
+
+batch_size : int, default=64
+    Number of images, or views of images, in one forward pass. On a CPU, each thread takes 4 to 8
+    of them at a time.
+
+n_jobs : int, default=None
+    Number of threads that read and preprocess images, and on a CPU also run the model. None means
+    as many as torch would use, or one per CPU with a GPU. 1 means no additional thread.
+
+n_views : int, default=1
+    1 encodes each image once, with the model's evaluation preprocessing. A larger number encodes
+    that many random crops (50 to 100 % of the area, mirrored half of the time), and averages
+    their features before normalising, as Tip-Adapter does for its cache keys.
+
+memory : str, path-like or FeatureMemory, default=None
+    File that stores the features of images, so that the same model encodes no image twice: not in
+    the folds of a cross-validation, and not in the next run. It is created at the first use.
+    Put it on a local disk; several processes may use it at once. An image is recognised by its
+    content, so a changed file is encoded again. Random views are stored if `random_state` is
+    given. Pass a `FeatureMemory` to limit the size of the file. Pickles and copies of a fitted
+    classifier do not keep the `memory` and the `verbose` of its encoder.
+
+on_error : {"raise", "nan"}, default="raise"
+    What to do if an image cannot be read: raise an error that names it, or return a row of NaN
+    for it, with one warning per call.
+
+max_pixels : int, default=89_478_485
+    Largest number of pixels of an image, as a protection against decompression bombs. Files of
+    more than 64 MiB plus 8 bytes per allowed pixel are refused too. Pillow's own limit,
+    ``PIL.Image.MAX_IMAGE_PIXELS``, is not changed, and applies as well.
+
+random_state : int, RandomState instance or None, default=None
+    Seed of the random views. A view depends on the seed, the content of the image and the number
+    of the view, and not on the other images. None draws new views at each call.
+
+verbose : int, default=0
+    If positive, show a progress bar, and say if ``precision="auto"`` would be faster.""",
+    "encoding_raises": """\
+Raises
+------
+ImageReadError
+    In `transform`, if an image cannot be read and ``on_error="raise"``.
+
+ModelLoadError
+    At first use, if the weights cannot be loaded, for example without a network.
+
+ValueError
+    In `transform`, if `memory` is not a file of features, or was written by a newer version.
+
+Warns
+-----
+UserWarning
+    Once per call, if `memory` cannot be read or written, or if its file is removed during the
+    call. The features are returned nevertheless.""",
+    "images": """\
+X : sequence of images of length n
+    Paths, bytes, PIL images or uint8 arrays; see the notes of `CLIPFeatureTransformer`.""",
     "shots": """\
 X : sequence of images of length m, or array-like of shape (m, d)
     The shots: images if there is an `encoder` and ``input="image"``, else features.

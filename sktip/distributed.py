@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from sktip._encoder import CLIPFeatureTransformer
+from sktip._encoder import as_encoder
 from sktip._encoding.session import open_encoder
 from sktip._images.inputs import describe
 from sktip._split_encoder import split_encoder
@@ -36,9 +36,9 @@ class EncodeImages:
 
     Parameters
     ----------
-    encoder : CLIPFeatureTransformer
-        The encoder. Leave its `device` at None, to use CUDA where Ray gives the worker a GPU. Its
-        `on_error` is ignored; `on_error` below is used instead.
+    encoder : transformer or str
+        The encoder, such as ``CLIPFeatureTransformer(...)``. Leave its `device` at None, to use CUDA where
+        Ray gives the worker a GPU. Its `on_error` is ignored; `on_error` below is used instead.
 
     column : str, default="path"
         Column of the images: paths (strings or `pathlib.Path`), the bytes of image files, or
@@ -68,8 +68,8 @@ class EncodeImages:
         When called, if the column is missing, or if a column to add already exists.
 
     TypeError
-        If `encoder` is not a CLIPFeatureTransformer. When called, if a batch consists neither of NumPy
-        arrays nor of an Arrow table.
+        If `encoder` is no transformer. When called, if a batch consists neither of NumPy arrays nor of an
+        Arrow table.
 
     See Also
     --------
@@ -110,28 +110,23 @@ class EncodeImages:
 
     def __init__(
         self,
-        encoder: CLIPFeatureTransformer,
+        encoder: Any,
         column: str = "path",
         *,
         on_error: Literal["record", "raise"] = "record",
         max_errors: int | None = 100,
     ):
         _check_ray(type(self).__name__)
-        if not isinstance(encoder, CLIPFeatureTransformer):
-            raise TypeError(
-                f"encoder is a {type(encoder).__name__}, not a CLIPFeatureTransformer. For a classifier, "
-                "use PredictImages."
-            )
         if on_error not in ("record", "raise"):
             raise ValueError(f"on_error={on_error!r} is unknown; pass 'record' or 'raise'.")
         if max_errors is not None and not (isinstance(max_errors, Integral) and max_errors > 0):
             raise ValueError(f"max_errors={max_errors!r} is not a positive integer or None.")
-        self.encoder, self.column = encoder, column
+        self.encoder, self.column = as_encoder(encoder), column
         self.on_error, self.max_errors = on_error, max_errors
         self.outputs: tuple[str, ...] = ("features",)
         self._n_in_a_row = 0
         # Load the model now, so that a job without it does not start.
-        open_encoder(encoder)
+        self.width: int = open_encoder(self.encoder).width
 
     def __call__(self, batch: Any) -> Any:
         """Add the columns to one batch.
@@ -316,8 +311,9 @@ class PredictImages(EncodeImages):
         self._classifier: Any = classifier
         session = open_encoder(encoder)
         check_same_model(classifier, session, encoder)
+        unit = np.full((1, self.width), self.width**-0.5, np.float32)
         # Predictions for one image, so that a classifier that does not match the encoder fails now.
-        self._example: dict[str, NDArray] = self._answers(session.probe[np.newaxis])
+        self._example: dict[str, NDArray] = self._answers(unit)
 
     def _columns(self, features: NDArray, read: NDArray) -> dict[str, Any]:
         # If no image was read, the example gives the types of the columns.

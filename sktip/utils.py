@@ -39,7 +39,7 @@ def all_estimators(
     --------
     >>> from sktip.utils import all_estimators
     >>> [name for name, _ in all_estimators(type_filter="transformer")]
-    ['CLIPFeatureTransformer']
+    ['CLIPFeatureTransformer', 'TimmFeatureTransformer']
     """
     if type_filter not in (None, "classifier", "transformer"):
         raise ValueError(

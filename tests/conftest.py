@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
-from sktip import CLIPFeatureTransformer
+from sktip import CLIPFeatureTransformer, TimmFeatureTransformer
 from sktip.datasets import load_digit_images
 
 SMALL_VIT = {
@@ -136,3 +136,21 @@ def folder(tmp_path):
     config = {"model_cfg": SMALL_VIT, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def timm_checkpoint(tmp_path_factory):
+    """Random weights of one of timm's small ViTs."""
+    import timm
+    import torch
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("timm") / "weights.pth"
+    torch.save(timm.create_model("test_vit").state_dict(), path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def timm_encoder(timm_checkpoint):
+    """The encoder of these weights, on the CPU."""
+    return TimmFeatureTransformer("test_vit.r160_in1k", timm_checkpoint, device="cpu")

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from sktip import CLIPFeatureTransformer
-from sktip._encoding.session import open_encoder
+from sktip._encoding.session import EncoderSession, open_encoder
 
 if "forkserver" in multiprocessing.get_all_start_methods():
     # Torch is imported once, in a server that the processes are forked from.
@@ -29,8 +29,9 @@ class CountingTransformer(CLIPFeatureTransformer):
     """Writes a line for each image that goes through the model, whichever process it is in."""
 
     def __sktip_open__(self):
-        session = super().__sktip_open__()
-        return dataclasses.replace(session, clip=_Counting(session.clip, f"{self.memory}.log"))
+        (block,) = super().__sktip_open__().blocks
+        counting = _Counting(block.model, f"{self.memory}.log")
+        return EncoderSession((dataclasses.replace(block, model=counting),))
 
 
 class _Counting:

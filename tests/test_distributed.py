@@ -216,7 +216,7 @@ class TestEncodeImages:
     @pytest.mark.parametrize(
         ("parameters", "error", "message"),
         [
-            ({"encoder": "tiny"}, TypeError, "is a str, not a CLIPFeatureTransformer"),
+            ({"encoder": 3}, TypeError, "is not an encoder"),
             ({"on_error": "nan"}, ValueError, "on_error='nan' is unknown; pass 'record'"),
             ({"max_errors": 0}, ValueError, "max_errors=0"),
             ({"encoder": CLIPFeatureTransformer("tinny")}, ValueError, "unknown model_name"),

@@ -19,7 +19,7 @@ from sktip import (
     ZeroShotClassifier,
     clear_model_cache,
 )
-from sktip._encoding import model
+from sktip._encoding import clip as clip_module
 from sktip._encoding.clip import ClipModel
 from sktip.prompts import TEMPLATES, fill_prompts
 
@@ -188,7 +188,7 @@ def test_after_warm_up_nothing_is_loaded_or_run_once_more(digits, monkeypatch):
         "encode_images",
         lambda self, rows: batches.append(len(rows)) or encode(self, rows),
     )
-    monkeypatch.setattr(model, "_load", None)
+    monkeypatch.setattr(clip_module, "_load", None)
     monkeypatch.setattr(torch.nn.Module, "state_dict", None)
     np.testing.assert_array_equal(clf.predict_proba(images[:2]), expected)
     assert batches == [2]
@@ -212,8 +212,6 @@ def test_unknown_attribute():
 @pytest.mark.parametrize(
     "make",
     [
-        iter,
-        lambda names: (name for name in names),
         lambda names: dict.fromkeys(names).keys(),
         np.array,
         lambda names: map(str, names),

@@ -146,7 +146,7 @@ def test_zero_shot_keys_of_a_mapping_are_labels(clip):
 
 
 def test_zero_shot_does_not_look_at_shots(clip, monkeypatch):
-    monkeypatch.setattr("sktip._encoding.model.ClipModel.encode_images", lambda *_: 1 / 0)
+    monkeypatch.setattr("sktip._encoding.clip.ClipModel.encode_images", lambda *_: 1 / 0)
     clf = ZeroShotClassifier(clip).fit(["no such file", "nor this"], ["cat", "dog"])
     assert clf.classes_.tolist() == ["cat", "dog"]
 

@@ -15,6 +15,7 @@ LATE = {
     "torch": ("_maths",),
     "torchvision": (),
     "open_clip": (),
+    "timm": (),
     "transformers": (),
     "matplotlib": (),
     "ray": (),
@@ -26,6 +27,7 @@ LATE = {
 #: The one place that knows a library.
 ONLY = {
     "open_clip": "_encoding",
+    "timm": "_encoding",
     "transformers": "_encoding",
     "ray": "distributed",
     "onnx": "export",

@@ -249,7 +249,7 @@ def changed_tiny(folder, noise):
     """The bundled model with noise in its weights, by their deviation."""
     from safetensors.torch import load_file, save_file
 
-    for file in sktip._encoding.model.TINY_FOLDER.iterdir():
+    for file in sktip._encoding.clip.TINY_FOLDER.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
     (weights,) = folder.glob("*.safetensors")
     tensors = load_file(weights)
@@ -322,7 +322,7 @@ class TestAnotherEncoder:
 
     def test_the_same_model_may_move(self, fitted, digits, tmp_path):
         clf = fitted("tip")
-        for file in sktip._encoding.model.TINY_FOLDER.iterdir():
+        for file in sktip._encoding.clip.TINY_FOLDER.iterdir():
             (tmp_path / file.name).write_bytes(file.read_bytes())
         expected = clf.predict_proba(digits[0][60:70])
         clf.set_params(encoder__model_name=f"local-dir:{tmp_path}", encoder__batch_size=3)

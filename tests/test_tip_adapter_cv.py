@@ -16,7 +16,7 @@ from sklearn.model_selection import (
 )
 
 from sktip import TipAdapterClassifier, TipAdapterClassifierCV
-from sktip._encoding.model import ClipModel
+from sktip._encoding.clip import ClipModel
 from sktip._maths.folds import balanced_folds
 
 SCALE = 12.0

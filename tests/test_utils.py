@@ -24,7 +24,7 @@ def test_all_estimators_are_public_and_constructible():
 def test_filter():
     kinds = [all_estimators(type_filter=kind) for kind in ("classifier", "transformer")]
     assert sorted([*kinds[0], *kinds[1]]) == all_estimators()
-    assert [name for name, _ in kinds[1]] == ["CLIPFeatureTransformer"]
+    assert [name for name, _ in kinds[1]] == ["CLIPFeatureTransformer", "TimmFeatureTransformer"]
     with pytest.raises(ValueError, match="type_filter='regressor' is unknown; pass 'classifier'"):
         all_estimators(type_filter="regressor")
 

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from augment import IMAGE_SIZE, art_views, glyph_views
-from sktip._encoding.model import fitting_tokenizer
+from sktip._encoding.clip import fitting_tokenizer
 
 CONFIG = {
     "model_cfg": {

@@ -1,15 +1,13 @@
 """Download files of one revision of a repository on the model hub, without code."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 #: Files that describe a tokenizer or a text model: settings and vocabularies.
 DESCRIPTIONS = ["*.json", "*.txt", "*.model"]
 #: A tokenizer has at least one of these files.
 VOCABULARIES = ("tokenizer.json", "vocab.json", "*.txt", "*.model")
-WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-
-
 #: Timeout of the first request to the hub, in seconds, if the files are not on this machine.
 TIMEOUT = 5
 
@@ -41,14 +39,14 @@ def download(repository: str, name: str, revision: str | None = None) -> Path:
     return Path(hf_hub_download(repository, name, revision=revision))
 
 
-def download_weights(repository: str, revision: str) -> Path:
-    """Download the weights, as safetensors if available."""
+def download_first(repository: str, names: Sequence[str], revision: str | None = None) -> Path:
+    """Download the first of these files that the repository has."""
     from huggingface_hub.utils import EntryNotFoundError
 
-    try:
-        return download(repository, WEIGHTS[0], revision)
-    except EntryNotFoundError:
-        return download(repository, WEIGHTS[1], revision)
+    for name in names[:-1]:
+        with suppress(EntryNotFoundError):
+            return download(repository, name, revision)
+    return download(repository, names[-1], revision)
 
 
 def download_descriptions(

@@ -1,20 +1,22 @@
-"""Encode images in order, with a bounded number of images in memory."""
+"""Encode images in order with one or more models, with a bounded number of images in memory."""
 
 import math
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+from sklearn.exceptions import NotFittedError
 
-from sktip._encoding.clip import ClipModel
 from sktip._encoding.memory import PLAIN, FeatureStore, Key
+from sktip._encoding.model import ImageModel
 from sktip._encoding.preprocessing import contrast, to_pixels
-from sktip._encoding.threads import workers
+from sktip._encoding.threads import torch_threads, workers
 from sktip._images.files import is_jpeg, read_bytes
 from sktip._images.inputs import describe
 from sktip._images.rgb import to_rgb
@@ -23,7 +25,7 @@ from sktip.exceptions import ImageReadError
 
 #: Called for each image that cannot be read, with its index and the error.
 OnFailure = Callable[[int, ImageReadError], None]
-#: Largest number of features that wait for an earlier image; then the model runs on less than a batch.
+#: Largest number of features that wait for an earlier image; then the models run on less than a batch.
 MAX_WAITING = 4096
 #: Bytes of the latest features that are kept during a call, for copies of their images: of 512 numbers,
 #: 65,536 features.
@@ -41,166 +43,310 @@ MIN_SIDE = 512
 MIN_CONTRAST = 20
 
 
-@dataclass
-class _Encoded:
-    """The features of one image's views, and the model's inputs for missing ones."""
+def encode(
+    lanes: Sequence["ModelLane | TransformerLane"],
+    images: Sequence[Any],
+    *,
+    n_threads: int,
+    max_pixels: int,
+    on_failure: OnFailure | None = None,
+) -> Generator[list[NDArray[np.float32]], None, None]:
+    """Yield the features of each image's views, one array (n_views, d) per lane, in order.
 
-    features: NDArray[np.float32]
+    Each image is read and decoded once, by one of `n_threads` threads, which prepares the inputs of all
+    models. On the CPU, the same threads run the models, each on a few inputs. So all threads are busy
+    until the end, whether images or models take more time, and none waits for another within a matrix
+    product.
+
+    If an image cannot be read, `on_failure` is called, and its features are NaN; without `on_failure` an
+    error is raised. All earlier images are yielded first.
+    """
+    n_threads = max(1, min(n_threads, len(images)))
+    waiting: deque[_Image] = deque()
+    with workers(n_threads) as pool:
+        batches = [_Batches(lane, pool, n_threads, len(images)) for lane in lanes]
+        side = None
+        if all(lane.reduced_decoding for lane in lanes):
+            side = max(lane.min_side for lane in lanes)
+        prepare = partial(_prepare, batches, max_pixels, side)
+        most_ahead = max(own.most // own.lane.n_views for own in batches)
+        ahead = 0 if n_threads == 1 else n_threads + most_ahead
+        for image in _map_ahead(pool, prepare, images, ahead):
+            waiting.append(image)
+            for own, needed in zip(batches, image.needed, strict=True):
+                too_many = len(waiting) * own.lane.n_views >= MAX_WAITING
+                own.add(needed)
+                own.run(wait=too_many)
+            yield from _ready(waiting, lanes, on_failure)
+        for own in batches:
+            own.run(wait=True)
+        yield from _ready(waiting, lanes, on_failure)
+
+
+class _Opened:
+    """An image that is read once, and decoded once at most at each of two scales."""
+
+    def __init__(self, image: Any, index: int, max_pixels: int, side: int | None):
+        self.index, self.where = index, describe(image, index)
+        self._image, self._max_pixels, self._side = image, max_pixels, side
+        self.content = read_bytes(image, self.where, max_pixels)
+
+    @cached_property
+    def identity(self) -> bytes:
+        """Hash of the file, or of the pixels of an image without a file."""
+        return content_hash(self.content, self.full if self.content is None else None)
+
+    @cached_property
+    def full(self) -> Any:
+        """The picture in full."""
+        return to_rgb(self._image, self.content, self.where, self._max_pixels)
+
+    @cached_property
+    def reduced(self) -> Any:
+        """The picture of a large JPEG, at a reduced scale; None for other images."""
+        if self._side is None or not is_jpeg(self.content):
+            return None
+        picture = to_rgb(self._image, self.content, self.where, self._max_pixels, self._side)
+        if min(picture.size) >= self._side:
+            return picture
+        # It was decoded in full.
+        self.full = picture
+        return None
+
+
+@dataclass
+class _Needed:
+    """The features of one image in one lane, and the model's inputs for missing ones."""
+
+    features: NDArray[np.float32] | None
     inputs: dict[Key, Any] = field(default_factory=dict)
-    error: ImageReadError | None = None
     n_missing: int = 0
+    error: ImageReadError | None = None
 
-    def fill(self, view: int, feature: NDArray) -> None:
-        self.features[view] = feature
+    def fill(self, view: int, feature: Any) -> None:
         self.n_missing -= 1
+        if isinstance(feature, ImageReadError):
+            self.error = feature
+        elif self.features is None:
+            self.features = feature[np.newaxis]
+        else:
+            self.features[view] = feature
 
 
 @dataclass
-class ViewEncoder:
-    """Encode images with one model: the plain view of each, or random views.
+class _Image:
+    """One image on its way through all lanes."""
+
+    index: int
+    needed: list[_Needed]
+    error: ImageReadError | None = None
+
+
+def _prepare(
+    batches: "Sequence[_Batches]", max_pixels: int, side: int | None, index: int, image: Any
+) -> _Image:
+    """Open one image, look up its features, and prepare the inputs for missing ones."""
+    opened = None
+    try:
+        needed = []
+        for own in batches:
+            if isinstance(own.lane, TransformerLane):
+                key = (b"", index, 0)
+                needed.append(_Needed(None, {key: image}, 1))
+                continue
+            opened = opened or _Opened(image, index, max_pixels, side)
+            needed.append(own.lane.prepare(opened, own.known))
+        return _Image(index, needed)
+    except ImageReadError as error:
+        return _Image(index, [_Needed(None) for _ in batches], error)
+
+
+def _ready(
+    waiting: "deque[_Image]",
+    lanes: "Sequence[ModelLane | TransformerLane]",
+    on_failure: OnFailure | None,
+) -> Iterator[list[NDArray[np.float32]]]:
+    """Yield the features of the first images, as far as they are complete."""
+    while waiting and not any(needed.n_missing for needed in waiting[0].needed):
+        image = waiting.popleft()
+        errors = [image.error, *(needed.error for needed in image.needed)]
+        error = next((one for one in errors if one is not None), None)
+        if error is None:
+            yield [needed.features for needed in image.needed if needed.features is not None]
+        elif on_failure is None:
+            raise error
+        else:
+            on_failure(image.index, error)
+            yield [np.full((lane.n_views, lane.width), np.nan, np.float32) for lane in lanes]
+
+
+@dataclass
+class ModelLane:
+    """One model of ours: the plain view of each image, or random views.
 
     Features in the store are used without decoding the image. New features are written to the store as
-    soon as they are computed. Copies of an image get the features of the first one, since features differ
-    by rounding with their place in a batch.
-
-    Images are prepared by `n_threads` threads. On the CPU, the same threads run the model, each on a few
-    inputs. So all threads are busy until the end, whether images or the model take more time, and none
-    waits for another within a matrix product.
+    soon as they are computed.
     """
 
-    clip: ClipModel
+    model: ImageModel
     n_views: int
     seed: int
     batch_size: int
-    n_threads: int
-    max_pixels: int
-    reduced_decoding: bool = True
-    store: FeatureStore | None = None
-    on_failure: OnFailure | None = None
+    reduced_decoding: bool
+    store: FeatureStore | None
 
-    def encode(self, images: Sequence[Any]) -> Generator[NDArray[np.float32], None, None]:
-        """Yield the un-normalised features of each image's views, (n_views, d), in order.
+    @property
+    def width(self) -> int:
+        """Number of features."""
+        return self.model.width
 
-        If an image cannot be read, `on_failure` is called, or without it an error is raised. All earlier
-        images are encoded first.
-        """
-        n_threads = max(1, min(self.n_threads, len(images)))
-        with workers(n_threads) as pool:
-            run = _Run(self, pool, len(images), is_shared=self._is_shared(len(images)))
-            prepare = partial(self._prepare, run.known)
-            ahead = 0 if n_threads == 1 else n_threads + run.most // self.n_views
-            for index, image in enumerate(_map_ahead(pool, prepare, images, ahead)):
-                if image.error is not None:
-                    if self.on_failure is None:
-                        yield from run.rest()
-                        raise image.error
-                    self.on_failure(index, image.error)
-                yield from run.add(image)
-            yield from run.rest()
+    @property
+    def device(self) -> str:
+        """Type of the device that computes."""
+        return self.model.device.type
 
-    def _is_shared(self, n_images: int) -> bool:
-        """Whether there are enough inputs for every thread to run the model."""
-        enough = MIN_PIECE * self.n_threads
-        return 1 < self.n_threads <= n_images and n_images * self.n_views >= enough
+    @property
+    def min_side(self) -> int:
+        """Smallest short side of a reduced picture, in pixels."""
+        side = max(OVERSAMPLING * max(self.model.input_size), MIN_SIDE)
+        return side if self.seed == PLAIN else math.ceil(side / SMALLEST_CROP)
 
-    def run(self, inputs: dict[Key, Any]) -> dict[Key, NDArray]:
+    def prepare(self, opened: _Opened, known: dict[Key, NDArray]) -> _Needed:
+        """Look up the features of one image, and prepare the model's inputs for missing ones."""
+        features = np.empty((self.n_views, self.width), np.float32)
+        inputs = {}
+        if opened.content is None and self.store is None and self.seed == PLAIN:
+            # Nothing else needs the identity, and the model's input is hashed in less time.
+            pixels = self.model.to_input(opened.full)
+            identity = content_hash(pixels.numpy().tobytes(), None)
+            inputs = {(identity, self.seed, 0): pixels}
+        else:
+            identity = opened.identity
+        keys = [(identity, self.seed, view) for view in range(self.n_views)]
+        # Another thread drops features meanwhile, so each is looked up once.
+        found = {key: row for key in keys if (row := known.get(key)) is not None}
+        if self.store is not None:
+            found |= self.store.get(key for key in keys if key not in found)
+        for key, feature in found.items():
+            features[key[2]] = feature
+        missing = [key for key in keys if key not in found]
+        if missing and not inputs and opened.reduced is not None:
+            inputs = {key: self._input(opened.reduced, key, quickly=True) for key in missing}
+            if min(map(contrast, inputs.values())) < MIN_CONTRAST:
+                inputs = {}
+        inputs = {
+            key: inputs[key] if key in inputs else self._input(opened.full, key) for key in missing
+        }
+        return _Needed(features, inputs, len(missing))
+
+    def _input(self, picture: Any, key: Key, *, quickly: bool = False) -> Any:
+        if self.seed == PLAIN:
+            return self.model.to_input(picture, quickly=quickly)
+        identity, seed, view = key
+        rng = view_generator(seed, identity, view)
+        return to_pixels(random_view(picture, self.model.input_size, rng))
+
+    def run(self, inputs: dict[Key, Any]) -> dict[Key, Any]:
         """Encode one batch, and write its features to the store."""
         # Another process may have stored some features since their inputs were prepared.
         features: dict[Key, NDArray] = {} if self.store is None else self.store.get(inputs)
         left = [key for key in inputs if key not in features]
         if left:
-            rows = self.clip.encode_images([inputs[key] for key in left])
+            rows = self.model.encode_images([inputs[key] for key in left])
             new = dict(zip(left, rows, strict=True))
             if self.store is not None:
                 self.store.put(new)
             features |= new
         return features
 
-    def _prepare(self, known: Mapping[Key, NDArray], index: int, image: Any) -> _Encoded:
-        """Look up the features of one image, and prepare the model's inputs for missing ones."""
-        features = np.empty((self.n_views, self.clip.embed_dim), np.float32)
+
+@dataclass
+class TransformerLane:
+    """A transformer that is not ours. It gets the images as they are, and opens them itself."""
+
+    transformer: Any
+    batch_size: int = 64
+    n_views: int = 1
+    device: str = "other"
+    # Others decide how a picture is decoded.
+    reduced_decoding: bool = True
+    min_side: int = 0
+    #: Number of the features that it has returned.
+    seen: int | None = None
+
+    @property
+    def width(self) -> int:
+        """Number of features; before the first images, from those of a black picture."""
+        if self.seen is None:
+            try:
+                self._rows([Image.new("RGB", (64, 64))])
+            except Exception as error:
+                raise ValueError(
+                    f"the number of features of {type(self.transformer).__name__} is not known, since it does not "
+                    "take PIL images; let its transform take them too."
+                ) from error
+        return self.seen or 0
+
+    def run(self, inputs: dict[Key, Any]) -> dict[Key, Any]:
+        """Encode one batch; if it fails, one by one, so that the image that failed is known."""
+        images = list(inputs.values())
         try:
-            where = describe(image, index)
-            content = read_bytes(image, where, self.max_pixels)
-            # An image without a file is decoded first, since its identity is the hash of its pixels.
-            picture = None
-            if content is None:
-                picture = to_rgb(image, None, where, self.max_pixels)
-            inputs = {}
-            if picture is not None and self.store is None and self.seed == PLAIN:
-                # Nothing else needs the identity, and the model's input is hashed in less time.
-                pixels = self.clip.to_input(picture)
-                identity = content_hash(pixels.numpy().tobytes(), None)
-                inputs = {(identity, self.seed, 0): pixels}
-            else:
-                identity = content_hash(content, picture)
-            keys = [(identity, self.seed, view) for view in range(self.n_views)]
-            # Another thread drops features meanwhile, so each is looked up once.
-            found = {key: row for key in keys if (row := known.get(key)) is not None}
-            if self.store is not None:
-                found |= self.store.get(key for key in keys if key not in found)
-            for key, feature in found.items():
-                features[key[2]] = feature
-            missing = [key for key in keys if key not in found]
-            if missing and self.reduced_decoding and is_jpeg(content):
-                side = self._min_side()
-                picture = to_rgb(image, content, where, self.max_pixels, side)
-                # A smaller picture was decoded in full.
-                if min(picture.size) >= side:
-                    inputs = {key: self._input(picture, key, quickly=True) for key in missing}
-                    if min(map(contrast, inputs.values())) < MIN_CONTRAST:
-                        inputs, picture = {}, None
-            if missing and picture is None:
-                picture = to_rgb(image, content, where, self.max_pixels)
-            if not inputs:
-                inputs = {key: self._input(picture, key) for key in missing}
-            inputs = {key: inputs[key] for key in missing}
-            return _Encoded(features, inputs, n_missing=len(missing))
-        except ImageReadError as error:
-            features[:] = np.nan
-            return _Encoded(features, error=error)
+            rows = self._rows(images)
+        except (MemoryError, NotFittedError):
+            raise
+        except Exception as error:
+            if len(images) > 1:
+                pairs = (self.run({key: image}) for key, image in inputs.items())
+                return {key: row for pair in pairs for key, row in pair.items()}
+            ((key, image),) = inputs.items()
+            failed = ImageReadError(
+                f"{describe(image, key[1])}: {type(self.transformer).__name__} failed "
+                f"({type(error).__name__}: {str(error)[:200]})."
+            )
+            failed.__cause__ = error
+            return {key: failed}
+        return dict(zip(inputs, rows, strict=True))
 
-    def _min_side(self) -> int:
-        """Smallest short side of a reduced picture, in pixels."""
-        side = max(OVERSAMPLING * max(self.clip.input_size), MIN_SIDE)
-        return side if self.seed == PLAIN else math.ceil(side / SMALLEST_CROP)
-
-    def _input(self, picture: Any, key: Key, *, quickly: bool = False) -> Any:
-        if self.seed == PLAIN:
-            return self.clip.to_input(picture, quickly=quickly)
-        identity, seed, view = key
-        rng = view_generator(seed, identity, view)
-        return to_pixels(random_view(picture, self.clip.input_size, rng))
+    def _rows(self, images: list[Any]) -> NDArray[np.float32]:
+        rows = np.asarray(self.transformer.transform(images), np.float32)
+        if rows.ndim != 2 or len(rows) != len(images):
+            raise ValueError(
+                f"transform returned the shape {rows.shape} for {len(images)} images; it must return (n, d)"
+            )
+        self.seen = rows.shape[1]
+        return rows
 
 
-class _Run:
-    """One run over images: inputs that wait for the model, running batches, and ready features."""
+class _Batches:
+    """The inputs of one lane that wait for its model, and the batches that are running."""
 
-    def __init__(self, encoder: ViewEncoder, pool: Executor, n_images: int, *, is_shared: bool):
-        self.encoder, self.pool = encoder, pool
-        self.n_left = n_images * encoder.n_views
-        on_cpu = encoder.clip.device.type == "cpu"
+    def __init__(
+        self, lane: ModelLane | TransformerLane, pool: Executor, n_threads: int, n_images: int
+    ):
+        self.lane, self.pool, self.n_threads = lane, pool, n_threads
+        self.n_left = n_images * lane.n_views
+        on_cpu = lane.device == "cpu"
+        enough = MIN_PIECE * n_threads
         # Whether the threads run the model; if not, the calling thread does, with all torch threads.
-        self.is_shared = on_cpu and is_shared
+        self.is_shared = on_cpu and 1 < n_threads <= n_images and self.n_left >= enough
         # Largest number of inputs in one forward pass.
-        self.most = encoder.batch_size
+        self.most = lane.batch_size
         if self.is_shared:
             # All threads together run about one batch, but each at least an efficient number of inputs.
-            self.most = min(self.most, max(self.most // encoder.n_threads, MIN_PIECE), PIECE)
+            self.most = min(self.most, max(self.most // n_threads, MIN_PIECE), PIECE)
         elif on_cpu:
-            self.most = min(self.most, PIECE * _torch_threads())
-        self.waiting: deque[_Encoded] = deque()
-        # The latest features of this call.
+            self.most = min(self.most, PIECE * torch_threads())
+        # The latest features of this call. Copies of an image get the features of the first one, since
+        # features differ by rounding with their place in a batch.
         self.known: dict[Key, NDArray] = {}
         # Inputs by key, and the images that need each of them; equal images share one input.
         self.inputs: dict[Key, Any] = {}
-        self.wanted: dict[Key, list[_Encoded]] = {}
+        self.wanted: dict[Key, list[_Needed]] = {}
         self.running: deque[Future] = deque()
 
-    def add(self, image: _Encoded) -> Iterator[NDArray[np.float32]]:
-        """Add the next image, and yield the features that are ready."""
-        self.n_left -= self.encoder.n_views
-        self.waiting.append(image)
+    def add(self, image: _Needed) -> None:
+        """Add the inputs of the next image."""
+        self.n_left -= self.lane.n_views
         for key, value in image.inputs.items():
             if key in self.known:
                 image.fill(key[2], self.known[key])
@@ -209,54 +355,37 @@ class _Run:
                 self.inputs[key] = value
             self.wanted.setdefault(key, []).append(image)
         image.inputs = {}
-        too_many = len(self.waiting) * self.encoder.n_views >= MAX_WAITING
-        while self.inputs and (too_many or len(self.inputs) >= self._piece()):
-            self._submit()
-        yield from self._ready(n_running=0 if too_many else 2 * self.encoder.n_threads)
 
-    def rest(self) -> Iterator[NDArray[np.float32]]:
-        """Encode all remaining inputs, and yield their features."""
-        self.n_left = 0
-        while self.inputs:
-            self._submit()
-        yield from self._ready(n_running=0)
+    def run(self, *, wait: bool) -> None:
+        """Run the full batches, or with `wait` all, and wait for their features."""
+        while self.inputs and (wait or len(self.inputs) >= self._piece()):
+            keys = list(self.inputs)[: self._piece()]
+            piece = {key: self.inputs.pop(key) for key in keys}
+            if self.is_shared:
+                self.running.append(self.pool.submit(self.lane.run, piece))
+            else:
+                self._fill(self.lane.run(piece))
+        most = 0 if wait else 2 * self.n_threads
+        while self.running and (len(self.running) > most or self.running[0].done()):
+            self._fill(self.running.popleft().result())
 
     def _piece(self) -> int:
         """Return the number of inputs for one thread: fewer at the end, so that all threads finish together."""
         if not self.is_shared:
             return self.most
         left = self.n_left + len(self.inputs)
-        fair = math.ceil(left / self.encoder.n_threads)
+        fair = math.ceil(left / self.n_threads)
         return max(1, min(self.most, max(math.ceil(fair / 2), min(MIN_PIECE, fair))))
 
-    def _submit(self) -> None:
-        keys = list(self.inputs)[: self._piece()]
-        piece = {key: self.inputs.pop(key) for key in keys}
-        if self.is_shared:
-            self.running.append(self.pool.submit(self.encoder.run, piece))
-        else:
-            self._fill(self.encoder.run(piece))
-
-    def _ready(self, n_running: int) -> Iterator[NDArray[np.float32]]:
-        """Yield the complete features at the front, while up to `n_running` pieces are being encoded."""
-        while self.running and (len(self.running) > n_running or self.running[0].done()):
-            self._fill(self.running.popleft().result())
-        while self.waiting and not self.waiting[0].n_missing:
-            yield self.waiting.popleft().features
-
-    def _fill(self, features: dict[Key, NDArray]) -> None:
+    def _fill(self, features: dict[Key, Any]) -> None:
         for key, feature in features.items():
             for image in self.wanted.pop(key):
                 image.fill(key[2], feature)
+            if isinstance(feature, ImageReadError):
+                continue
             self.known[key] = feature
             if len(self.known) * feature.nbytes > MAX_KEPT:
                 del self.known[next(iter(self.known))]
-
-
-def _torch_threads() -> int:
-    import torch
-
-    return torch.get_num_threads()
 
 
 def _map_ahead(

@@ -9,7 +9,7 @@ from typing import Any
 from joblib import cpu_count, effective_n_jobs
 
 
-def count_threads(n_jobs: int | None, device: Any) -> int:
+def count_threads(n_jobs: int | None, device: str) -> int:
     """Return the number of threads: `n_jobs` by joblib's rules, or if it is None, that of the CPUs.
 
     On the CPU, None means the number of threads that torch would use. It respects ``OMP_NUM_THREADS``,
@@ -17,9 +17,14 @@ def count_threads(n_jobs: int | None, device: Any) -> int:
     """
     if n_jobs is not None:
         return effective_n_jobs(n_jobs)
+    return torch_threads() if device == "cpu" else cpu_count()
+
+
+def torch_threads() -> int:
+    """Return the number of threads that torch uses in the calling thread."""
     import torch
 
-    return torch.get_num_threads() if device.type == "cpu" else cpu_count()
+    return torch.get_num_threads()
 
 
 @contextmanager

@@ -45,6 +45,20 @@ PASSED_ON = {
         "use_fast bos_token eos_token pad_token unk_token sep_token cls_token mask_token".split()
     ),
 }
+#: Settings of timm's weights that are used: of the preprocessing, and of the first and the last layer.
+TIMM_KEYS = set(
+    "input_size fixed_input_size interpolation crop_pct crop_mode mean std num_classes pool_size "
+    "first_conv classifier global_pool".split()
+)
+#: Arguments of timm that are no settings of an architecture, besides those that begin with "pretrained".
+TIMM_RESERVED = {
+    "checkpoint_path",
+    "cache_dir",
+    "scriptable",
+    "exportable",
+    "no_jit",
+    "features_only",
+}
 #: Keys by which a transformers file requests code, from its own or another repository, or another file.
 CODE_KEYS = set(
     "auto_map trust_remote_code code_revision custom_pipelines custom_generate configuration_files "
@@ -144,6 +158,24 @@ def check_transformers(folder: Path, *, as_model: bool = False) -> None:
             isinstance(name, str) and name.removesuffix("Fast") in TOKENIZERS
         ):
             raise _refusal(path, "tokenizer_class", f"is {name!r}, not one of {sorted(TOKENIZERS)}")
+
+
+def read_timm(path: Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Read the ``config.json`` of timm: architecture, settings of the weights, and further arguments."""
+    content = read_json(path)
+    check_no_code(content, path)
+    own = content.get("pretrained_cfg", content)
+    name, arguments = content.get("architecture"), content.get("model_args") or {}
+    if not isinstance(name, str) or not isinstance(own, dict) or not isinstance(arguments, dict):
+        raise ModelLoadError(f"{path} is not a JSON object with the key architecture.")
+    # Its other keys, such as addresses of weights, are not used.
+    config = {key: value for key, value in {**own, **content}.items() if key in TIMM_KEYS}
+    for key, value in {**config, **arguments}.items():
+        _check_plain(value, path, key)
+    for key in arguments:
+        if key in TIMM_RESERVED or key.startswith("pretrained"):
+            raise _refusal(path, f"model_args.{key}", _UNKNOWN)
+    return name, config, arguments
 
 
 def check_no_code(config: Any, where: str | Path) -> None:

@@ -85,6 +85,11 @@ def list_folder(root: str | os.PathLike[str]) -> Listing:
     return listing
 
 
+def images_of(X: Any) -> Sequence[Any]:
+    """List images: those below a folder, or the items of a sequence."""
+    return list_images(X) if isinstance(X, str | os.PathLike) else as_image_list(X)
+
+
 def list_images(folder: str | os.PathLike[str]) -> list[str]:
     """List the images below a folder, with one warning about what was skipped."""
     listing = list_folder(folder)
@@ -96,11 +101,6 @@ def list_images(folder: str | os.PathLike[str]) -> list[str]:
     if reasons:
         warn(f"Skipped in {listing.root}: {reasons}.")
     return listing.images
-
-
-def images_of(X: Any) -> Sequence[Any]:
-    """List images: those in a folder and in the folders below it, or the items of a sequence."""
-    return list_images(X) if isinstance(X, str | os.PathLike) else as_image_list(X)
 
 
 def check_files(paths: Sequence[str], names: Sequence[str], source: str, folder: str) -> None:

@@ -84,7 +84,7 @@ def timed(call):
 def bench_transform(vit, images, report, precision):
     kind, files = images
     encoder = CLIPFeatureTransformer(vit, device="cpu", precision=precision)
-    clip = open_encoder(encoder).clip
+    clip = open_encoder(encoder).blocks[0].model
     n, cores = len(files), torch.get_num_threads()
     batch = torch.rand(min(n, BATCH), 3, 224, 224, dtype=clip.dtype)
     side = 2 * 224
@@ -135,7 +135,7 @@ def bench_transform(vit, images, report, precision):
 def bench_one_image(vit, images, compare, report):
     kind, files = images
     encoder = CLIPFeatureTransformer(vit, device="cpu", precision="fp32")
-    clip = open_encoder(encoder).clip
+    clip = open_encoder(encoder).blocks[0].model
 
     def plainly():
         with torch.inference_mode():

@@ -75,7 +75,7 @@ def bench_first_run(vit, photos, compare, report, tmp_path):
 
 
 def bench_weights_hash(vit, compare, report):
-    model = open_encoder(vit).clip
+    model = open_encoder(vit).blocks[0].model
 
     def anew():
         model.__dict__.pop("weights_hash", None)

@@ -8,7 +8,7 @@ import pytest
 import ray
 import torch
 
-import sktip._encoding.model
+import sktip._encoding.clip
 from sktip import CLIPFeatureTransformer, TipAdapterClassifierCV
 from sktip._encoding.session import open_encoder
 from sktip.distributed import EncodeImages, PredictImages, count_errors
@@ -30,7 +30,7 @@ class Counted(EncodeImages):
     """Writes down in which process and on which node models are loaded, and rows made."""
 
     def __init__(self, encoder, log):
-        load = sktip._encoding.model._load
+        load = sktip._encoding.clip._load
         place = f"{ray.get_runtime_context().get_node_id()} {os.getpid()}"
 
         def counted(*args):
@@ -38,7 +38,7 @@ class Counted(EncodeImages):
                 file.write(place + "\n")
             return load(*args)
 
-        sktip._encoding.model._load = counted
+        sktip._encoding.clip._load = counted
         super().__init__(encoder)
         self.place = place
 

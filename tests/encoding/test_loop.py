@@ -21,6 +21,7 @@ from sktip.exceptions import ImageReadError
 def passes(monkeypatch):
     """Note of each pass of the model: its thread, the threads torch has there, its length."""
     noted, original = [], ClipModel.encode_images
+    _ = open_encoder(encoder()).width  # The model is loaded and has run once.
 
     def noting(self, inputs):
         noted.append((threading.current_thread(), torch.get_num_threads(), len(inputs)))
@@ -116,10 +117,12 @@ def test_one_image_is_encoded_here_by_all_of_torchs_threads(digits, passes):
 
 
 def test_the_number_of_threads(monkeypatch):
-    cpu, gpu = torch.device("cpu"), torch.device("cuda")
     monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
     monkeypatch.setattr("sktip._encoding.threads.cpu_count", lambda: 7)
-    assert (count_threads(None, cpu), count_threads(None, gpu), count_threads(3, cpu)) == (5, 7, 3)
+    numbers = [
+        count_threads(n, device) for n, device in ((None, "cpu"), (None, "cuda"), (3, "cpu"))
+    ]
+    assert numbers == [5, 7, 3]
 
 
 def test_views_are_spread_over_threads_too(digits, passes):

@@ -125,15 +125,6 @@ class TestLimit:
         assert os.path.getsize(memory) <= 1_000_000
         assert 2000 in get(FeatureMemory(memory), range(2001))
 
-    def test_of_a_transformer(self, memory, paths, expected):
-        limited = FeatureMemory(memory, max_bytes=1_000_000)
-        put(limited, range(1000))
-        encoder = CLIPFeatureTransformer("tiny", device="cpu", memory=limited)
-        for _ in range(2):
-            np.testing.assert_allclose(encoder.transform(paths), expected, atol=1e-5)
-        assert set(read_rows(memory)) >= set(map(file_hash, paths))
-        assert os.path.getsize(memory) <= 1_000_000
-
     @pytest.mark.parametrize(
         ("limit", "error", "message"),
         [
@@ -193,7 +184,7 @@ class TestNotOurs:
         if before is not None:
             assert Path(memory).read_bytes() == before
 
-    @pytest.mark.parametrize("content", [b"notes", b"a,b\n1,2\n" * 1000, b"\xff\xd8\xff\xe0" * 500])
+    @pytest.mark.parametrize("content", [b"notes", b"\xff\xd8\xff\xe0" * 5000])
     def test_another_kind_of_file(self, encoder, memory, paths, content):
         Path(memory).write_bytes(content)
         self.refused(encoder, memory, "is not a file of features of sktip", paths)
@@ -292,7 +283,7 @@ class TestDamaged:
         encoder.transform(paths)
         assert len(FeatureMemory(memory)) == 30
 
-    @pytest.mark.parametrize("size", [72, 5000, 50_000])
+    @pytest.mark.parametrize("size", [72, 50_000])
     def test_truncated(self, encoder, memory, paths, expected, size):
         encoder.transform(paths)
         os.truncate(memory, size)
@@ -321,8 +312,8 @@ class TestDamaged:
 
     @pytest.mark.parametrize(
         "planted",
-        ["text", b"", b"short", np.zeros(129, "<f4"), np.full(128, np.nan, "<f4"), 7, 1.5],
-        ids=["text", "nothing", "few bytes", "long", "nan", "integer", "float"],
+        ["text", b"", np.zeros(129, "<f4"), np.full(128, np.nan, "<f4"), 1.5],
+        ids=["text", "nothing", "long", "nan", "float"],
     )
     def test_a_planted_row(self, encoder, memory, paths, expected, planted):
         """With a checksum that fits, as only who may write the file can make it."""
@@ -385,13 +376,6 @@ class TestLocked:
         features = warned_once(lambda: encoder.transform(paths), "opened", "database is locked")
         np.testing.assert_allclose(features, expected, atol=1e-5)
 
-    def test_while_it_is_made(self, encoder, memory, paths, expected):
-        db = sqlite3.connect(memory, isolation_level=None)
-        db.execute("BEGIN EXCLUSIVE")
-        features = warned_once(lambda: encoder.transform(paths), "database is locked")
-        np.testing.assert_allclose(features, expected, atol=1e-5)
-        db.close()
-
     def test_a_lock_that_comes_is_waited_for(self, encoder, memory, paths, other, monkeypatch):
         monkeypatch.setattr(memory_file, "LOCK_TIMEOUT", 60)
         other.execute("BEGIN EXCLUSIVE")
@@ -428,8 +412,7 @@ class Meanwhile(list):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a file in use cannot be removed on Windows")
 class TestRemovedMeanwhile:
-    @pytest.mark.parametrize("at", [0, 1, 15, 29])
-    @pytest.mark.parametrize("n_kept", [0, 30])
+    @pytest.mark.parametrize(("at", "n_kept"), [(0, 0), (15, 0), (29, 30)])
     def test_file(self, encoder, memory, paths, expected, at, n_kept):
         if n_kept:
             encoder.transform(paths)
@@ -442,11 +425,6 @@ class TestRemovedMeanwhile:
         for _ in range(2):
             np.testing.assert_allclose(encoder.transform(paths), expected, atol=1e-5)
             assert len(FeatureMemory(memory)) == 30
-
-    def test_moved(self, encoder, memory, paths, expected):
-        images = Meanwhile(paths, 15, lambda: os.rename(memory, f"{memory}.old"))
-        features = warned_once(lambda: encoder.transform(images), "removed, moved or replaced")
-        np.testing.assert_allclose(features, expected, atol=1e-5)
 
     def test_folder(self, encoder, tmp_path, paths, expected):
         folder = tmp_path / "kept"
@@ -469,12 +447,6 @@ class TestRemovedMeanwhile:
         features = warned_once(lambda: encoder.transform(images), "removed, moved or replaced")
         np.testing.assert_allclose(features, expected, atol=1e-5)
         assert read_rows(memory).keys() == set(map(file_hash, paths[:3]))
-
-    def test_in_a_classifier(self, encoder, memory, paths):
-        tip = TipAdapterClassifier(encoder)
-        images = Meanwhile(paths, 15, lambda: os.remove(memory))
-        warned_once(lambda: tip.fit(images, ["cat", "dog", "owl"] * 10), "removed")
-        assert len(tip.cache_keys_) == 30
 
 
 def test_a_relative_path_and_another_folder(encoder, tmp_path, paths, expected, monkeypatch):
@@ -537,12 +509,6 @@ def run_in_full(paths, expected, tmp_path):
 class TestReadOnly:
     """By mounts: permissions do not stop root, who runs many a test."""
 
-    def test_file(self, encoder, memory, paths, run_in_full):
-        encoder.transform(paths[:10])
-        mount = f"mount --bind {memory} {memory} && mount -o remount,ro,bind {memory}"
-        run_in_full(memory, "attempt to write a readonly database", 10, mount)
-        assert len(FeatureMemory(memory)) == 10
-
     def test_folder(self, encoder, tmp_path, paths, run_in_full):
         folder = tmp_path / "kept"
         folder.mkdir()
@@ -554,7 +520,7 @@ class TestReadOnly:
 
 
 class TestFullDisk:
-    @pytest.mark.parametrize(("size", "n_kept"), [("40k", 0), ("200k", 0), ("320k", 8)])
+    @pytest.mark.parametrize(("size", "n_kept"), [("40k", 0), ("320k", 8)])
     def test_real(self, tmp_path, run_in_full, size, n_kept):
         disk = tmp_path / "disk"
         disk.mkdir()

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFile, ImageFont
 from sktip import CLIPFeatureTransformer, FeatureMemory
 from sktip._encoding.clip import ClipModel
 from sktip._encoding.preprocessing import Preprocessing
-from sktip._encoding.session import open_encoder
+from sktip._encoding.session import EncoderSession, open_encoder
 from sktip._images import rgb
 from sktip._images.rgb import to_rgb
 
@@ -85,20 +85,21 @@ def vit():
     torch.manual_seed(0)
     model = open_clip.create_model("ViT-B-32").eval()
     preprocess = open_clip.image_transform(224, is_train=False)
-    return ClipModel(model, None, preprocess, torch.device("cpu"), "fp32", "")
+    return ClipModel(model, preprocess, torch.device("cpu"), "fp32", "", tokenizer=None)
 
 
 def session_of(clip=None, **parameters):
     encoder = CLIPFeatureTransformer("tiny", device="cpu", precision="fp32", **parameters)
     session = open_encoder(encoder)
-    return session if clip is None else dataclasses.replace(session, clip=clip)
+    if clip is None:
+        return session
+    return EncoderSession((dataclasses.replace(session.blocks[0], model=clip),))
 
 
 def check_almost_equal(files, clip=None):
     contents = list(files.values())
     full = session_of(clip, reduced_decoding=False)
     reduced = session_of(clip)
-    # The width of ViT-B-32, which has no tokenizer here.
     own, expected = (
         np.stack([views[0] for views in session.views(contents)]) for session in (reduced, full)
     )
@@ -116,7 +117,6 @@ def test_hard_pictures_with_the_bundled_model():
 
 
 def test_hard_pictures_with_vit_b_32(vit):
-    vit.__dict__["embed_dim"] = 512
     files = hard_files(VIT)
     names = ("checkers of 5", "text", "noise", "photo", "edges", "red and blue", "turned", "CMYK")
     check_almost_equal({name: files[name] for name in names}, vit)
@@ -140,7 +140,7 @@ def test_photos_are_decoded_at_a_reduced_scale_and_flat_pictures_are_not(monkeyp
 @pytest.mark.parametrize("size", [(64, 64), (301, 200), (200, 501), (37, 90)])
 def test_in_two_parts_the_input_is_open_clips_to_the_bit(clip, vit, size):
     image = noise(size)
-    for model in (open_encoder(clip).clip, vit):
+    for model in (open_encoder(clip).blocks[0].model, vit):
         steps = Preprocessing(model.preprocess)
         pixels = steps.pixels(image)
         assert pixels.dtype == torch.uint8
@@ -165,7 +165,6 @@ def test_an_unknown_preprocessing_is_used_as_it_is():
 
 
 def test_without_reduction_features_are_open_clips_to_the_bit(vit):
-    vit.__dict__["embed_dim"] = 512
     content = saved(photo((1600, 1400)), "JPEG")
     with torch.inference_mode():
         pixels = vit.preprocess(Image.open(io.BytesIO(content)).convert("RGB"))[None]

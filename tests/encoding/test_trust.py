@@ -13,7 +13,7 @@ from model_files import edit
 
 from sktip import CLIPFeatureTransformer, TipAdapterClassifier, clear_model_cache
 from sktip._encoding import trust
-from sktip._encoding.model import weights_of
+from sktip._encoding.clip import weights_of
 from sktip._encoding.session import open_encoder
 from sktip.exceptions import ModelLoadError
 
@@ -208,30 +208,6 @@ class TestTextTower:
         load(f"local-dir:{with_tower}")
         assert not (with_tower / "sprung").exists()
 
-    def test_transformers_is_told_not_to_trust(self, with_tower, monkeypatch):
-        import transformers
-
-        told = []
-        for factory, method in [
-            (transformers.AutoConfig, "from_pretrained"),
-            (transformers.AutoModel, "from_config"),
-            (transformers.AutoTokenizer, "from_pretrained"),
-        ]:
-            original = getattr(factory, method)
-
-            def spy(*args, original=original, **options):
-                told.append(options.get("trust_remote_code"))
-                return original(*args, **options)
-
-            monkeypatch.setattr(factory, method, spy)
-        load(f"local-dir:{with_tower}")
-        assert len(told) >= 3
-        assert told[0] is told[1] is False
-        assert not any(told)
-        from open_clip import hf_model
-
-        assert hf_model.AutoConfig is transformers.AutoConfig
-
     def test_the_models_are_those_that_open_clip_builds(self):
         from open_clip.hf_configs import arch_dict
 
@@ -419,22 +395,6 @@ class TestHub:
         with pytest.raises(ModelLoadError) as caught:
             load("hf-hub:org/model")
         assert str(folder / "config.json") in str(caught.value)
-
-    def test_arguments_that_ask_for_code(self, with_tokenizer, hub, trap):
-        trap(with_tokenizer)
-        text(with_tokenizer, tokenizer_kwargs={"trust_remote_code": True})
-        hub("org/model", with_tokenizer)
-        hub("org/tokenizer", with_tokenizer)
-        with pytest.raises(ModelLoadError, match=r"tokenizer_kwargs\.trust_remote_code"):
-            load("hf-hub:org/model")
-
-    def test_a_pickle(self, folder, hub, tmp_path):
-        weights = folder / "open_clip_pytorch_model.bin"
-        torch.save({"a": TestWeights.Trap(tmp_path / "ran")}, weights)
-        hub("org/model", folder)
-        with pytest.raises(ModelLoadError, match=r"open_clip_pytorch_model\.bin"):
-            load("hf-hub:org/model")
-        assert not (tmp_path / "ran").exists()
 
     @pytest.mark.parametrize("name", ["/tmp", "../../x", "./x"])
     def test_a_path_on_this_machine(self, with_tokenizer, hub, name):

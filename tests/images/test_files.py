@@ -15,7 +15,7 @@ from image_files import exif, picture, png, png_chunk, saved, tiff, tiled_tiff, 
 from PIL import Image
 
 from sktip import CLIPFeatureTransformer
-from sktip._encoding.clip import MAX_RATIO
+from sktip._encoding.model import MAX_RATIO
 from sktip._encoding.session import open_encoder
 from sktip._images.files import is_heif, unread_suffixes
 from sktip._images.rgb import to_rgb
@@ -232,7 +232,7 @@ def test_too_little_memory_names_the_image(clip, good, monkeypatch):
 def test_of_a_line_only_the_middle_is_resized(clip, height, width):
     rng = np.random.default_rng(0)
     line = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
-    model = open_encoder(clip).clip
+    model = open_encoder(clip).blocks[0].model
     whole = model.preprocess(line).numpy()
     own = model.steps.normalised(model.to_input(line)[None])[0].numpy()
     assert abs(own - whole).max() < 0.01 * np.ptp(whole)
