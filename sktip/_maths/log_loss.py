@@ -4,10 +4,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 #: Standard deviation of the logarithm of a weight, before held-out shots are seen.
 DEVIATION = 0.5
+#: Bounds of a weight.
+BOUNDS = (1e-5, 1e4)
+#: Newton's method in the logarithm: its longest step, the step at which it ends, and the largest number of steps.
+MAX_STEP, TOLERANCE, MAX_STEPS = 1.5, 1e-4, 60
 #: Number of logits up to which they are in double precision.
 DOUBLE = 2**16
 #: Logits are clipped this far below the largest: smaller probabilities are slow denormal numbers.
@@ -31,33 +34,72 @@ def most_probable_weights(
     codes: NDArray[Any],
     weights: NDArray[Any],
     *,
+    offset: NDArray[Any] | float = 0.0,
     deviation: float = DEVIATION,
+    start: float = 1.0,
 ) -> tuple[NDArray[Any], float]:
     """Positive weights of parts of the logits, each (m, C), and the cost of their sum.
 
     The cost is the log-loss, and a normal prior of the logarithms of the weights.
+
+    Parameters
+    ----------
+    parts : list of ndarray of shape (m, C)
+        Logits to multiply by the weights, and to add.
+
+    codes, weights : ndarray of shape (m,)
+        Classes, and weights of the log-losses.
+
+    offset : ndarray of shape (m, C), default=0
+        Logits that are added as they are.
+
+    deviation : float
+        Standard deviation of the prior. Infinity for the log-loss alone.
+
+    start : float
+        Weight of each part at which the search begins.
     """
     if not parts:
         return np.ones(0), 0.0
     if parts[0].size > DOUBLE:
         parts = [part.astype(np.float32, copy=False) for part in parts]
-    rows = np.arange(len(codes))
+    rows, n = np.arange(len(codes)), len(parts)
+    own = np.array([part[rows, codes] for part in parts])
+    low, high = np.log(BOUNDS)
 
-    def cost(logs: NDArray[Any]) -> tuple[float, NDArray[Any]]:
+    def at(logs: NDArray[Any]) -> tuple[float, NDArray[Any], NDArray[Any]]:
+        """Cost, and its first and second derivatives."""
         factors = np.exp(logs)
-        logits = sum(
-            f * part for f, part in zip(factors.astype(parts[0].dtype), parts, strict=True)
-        )
-        loss, rest = log_loss(logits, codes, weights)
-        rest[rows, codes] -= 1
-        slopes = [weights @ np.einsum("ij,ij->i", rest, part) for part in parts]
-        return loss + logs @ logs / (2 * deviation**2), factors * slopes + logs / deviation**2
+        logits: Any = offset
+        for factor, part in zip(factors.astype(parts[0].dtype), parts, strict=True):
+            logits = logits + factor * part
+        loss, p = log_loss(logits, codes, weights)
+        products = [p * part for part in parts]
+        means = np.array([product.sum(axis=1) for product in products])
+        second = np.zeros((n, n))
+        for i, j in zip(*np.triu_indices(n), strict=True):
+            square = np.einsum("ij,ij->i", products[i], parts[j]) - means[i] * means[j]
+            second[i, j] = second[j, i] = weights @ square
+        slope = factors * ((means - own) @ weights)
+        second = factors[:, None] * second * factors + np.diag(slope)
+        cost = loss + logs @ logs / (2 * deviation**2)
+        return cost, slope + logs / deviation**2, second + np.eye(n) / deviation**2
 
-    found = minimize(
-        cost,
-        np.zeros(len(parts)),
-        jac=True,
-        method="L-BFGS-B",
-        options={"ftol": 1e-12, "gtol": 1e-8},
-    )
-    return np.exp(found.x), float(found.fun)
+    logs = np.full(n, np.log(start))
+    cost, slope, second = at(logs)
+    for _ in range(MAX_STEPS):
+        # Along directions of negative curvature, Newton's method would go uphill.
+        values, axes = np.linalg.eigh(second)
+        step = -axes @ (axes.T @ slope / np.maximum(np.abs(values), 1e-12))
+        step *= min(1, MAX_STEP / np.abs(step).max(initial=1e-12))
+        step = np.clip(logs + step, low, high) - logs
+        tried = None
+        while np.abs(step).max() > TOLERANCE and (tried := at(logs + step))[0] > cost:
+            step /= 2
+        logs = logs + step
+        if tried is None or np.abs(step).max() <= TOLERANCE:
+            # The error is about the square of the last step.
+            cost += slope @ step + step @ second @ step / 2
+            break
+        cost, slope, second = tried
+    return np.exp(logs), float(cost)
