@@ -63,7 +63,7 @@ def paper_methods(prior, *, n_views=1, n_epochs=20, device=None, seed=0):
         "CLIP-Adapter": CLIPAdapterClassifier(device=device, **on_views),
         "GDA": GDAClassifier(**on_views),
         "ProKeR": ProKeRClassifier(device=device, **on_keys),
-        "FewShotClassifier": FewShotClassifier(device=device, **on_views),
+        "FewShotClassifier": FewShotClassifier(**on_keys),
         "linear probe": LinearProbe(),
     }
 
