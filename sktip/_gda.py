@@ -284,6 +284,11 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier)
 
         kept = EncodedShots(**self._shots)
         shares = contributions(
-            queries, targets, kept.features, kept.codes, kept.weights, len(self.classes_)
+            queries,
+            targets,
+            kept.features,
+            kept.codes,
+            kept.weights,
+            n_classes=len(self.classes_),
         )
         return self.alpha_ * shares, kept.codes

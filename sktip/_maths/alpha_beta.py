@@ -286,9 +286,7 @@ def zero_shot_scale(shots: HeldOutShots, n_shots: int) -> float:
     scale between 1/2 and 2 is replaced by 1.
     """
     prior, codes, weights = _arrays(shots)
-    found, _ = most_probable_weights(
-        [prior], codes, n_shots * weights, deviation=SPREAD_OF_SCALE
-    )
+    found, _ = most_probable_weights([prior], codes, n_shots * weights, deviation=SPREAD_OF_SCALE)
     factor = float(found[0])
     return factor if abs(math.log(factor)) > math.log(TRUST) else 1.0
 

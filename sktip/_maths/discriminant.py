@@ -93,6 +93,7 @@ def contributions(
     shots: NDArray[Any],
     codes: NDArray[Any],
     weights: NDArray[Any] | None,
+    *,
     n_classes: int,
 ) -> NDArray[Any]:
     """Contribution of each shot to the discriminant of one class for each query: (n, m).
@@ -154,16 +155,15 @@ def most_probable_alpha(
     """
     (m, n_views, width), n_classes = shots.shape, len(statistics.counts)
     weights = np.ones(m) if weights is None else weights
-    folds = scored_folds(
-        unit_norm(shots.mean(axis=1)), codes, weights, groups, max_folds=MAX_FOLDS
-    )
+    folds = scored_folds(unit_norm(shots.mean(axis=1)), codes, weights, groups, max_folds=MAX_FOLDS)
     coef = None if text is None else logit_scale * text.astype(np.float64)
 
     def believed(part: Statistics, scores: tuple[NDArray[Any], NDArray[Any]]) -> float:
         # The usual logit scale of CLIP is 100.
         usual = SPREAD_OF_TEXT * logit_scale / 100 if coef is None else _spread(part, coef)
         per_class = part.counts.sum() / n_views / np.count_nonzero(part.counts)
-        return SPREAD * per_class / (per_class + KAPPA) * usual / _spread(part, *scores)
+        share = per_class / (per_class + KAPPA)
+        return float(SPREAD * share * usual / _spread(part, *scores))
 
     votes = np.empty((m, n_views, n_classes))
     for fold in range(folds.max() + 1):

@@ -7,7 +7,6 @@ import torch
 from sktip._maths.alpha_beta import HeldOutShots, HeldOutVotes, accuracy_steps
 from sktip._maths.folds import Split
 
-
 SCALE = 12.0
 
 
