@@ -18,10 +18,8 @@ from sktip._maths.log_loss import most_probable_weights
 from sktip._maths.text_prior import MAX_FOLDS
 from sktip._maths.unit import unit_norm
 
-#: Published beta and lambda for 1, 2, 4, 8 and 16 shots per class (Y. Bendou et al., CVPR 2025).
-PUBLISHED_SHOTS = np.array([1, 2, 4, 8, 16])
-PUBLISHED_BETA = np.array([3, 2.6, 1.5, 1.66, 1.7])
-PUBLISHED_LAMBDA = np.array([0.05, 0.05, 0.05, 0.07, 0.1])
+#: Numbers of shots per class, and their published beta and lambda (Y. Bendou et al., CVPR 2025).
+PUBLISHED = np.array([[1, 2, 4, 8, 16], [3, 2.6, 1.5, 1.66, 1.7], [0.05, 0.05, 0.05, 0.07, 0.1]])
 #: Numbers of rows and of classes in one block.
 ROWS, CLASSES = 256, 64
 
@@ -51,8 +49,8 @@ class FittedRidge:
 
 def published_values(n_shots: float) -> tuple[float, float]:
     """Interpolate the published beta and lambda in the logarithm of the number of shots."""
-    at, shots = np.log(n_shots), np.log(PUBLISHED_SHOTS)
-    beta, lam = (np.interp(at, shots, values) for values in (PUBLISHED_BETA, PUBLISHED_LAMBDA))
+    shots, *both = PUBLISHED
+    beta, lam = (np.interp(np.log(n_shots), np.log(shots), values) for values in both)
     return float(beta), float(lam)
 
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 DEVIATION = 0.5
 #: Bounds of a weight.
 BOUNDS = (1e-5, 1e4)
-#: Newton's method in the logarithm: its longest step, the step at which it ends, and the largest number of steps.
-MAX_STEP, TOLERANCE, MAX_STEPS = 1.5, 1e-4, 60
+#: Newton's method in the logarithm: its longest step, and the step at which it ends.
+MAX_STEP, TOLERANCE = 1.5, 1e-4
 #: Number of logits up to which they are in double precision.
 DOUBLE = 2**16
 #: Logits are clipped this far below the largest: smaller probabilities are slow denormal numbers.
@@ -87,7 +87,7 @@ def most_probable_weights(
 
     logs = np.full(n, np.log(start))
     cost, slope, second = at(logs)
-    for _ in range(MAX_STEPS):
+    for _ in range(60):
         # Along directions of negative curvature, Newton's method would go uphill.
         values, axes = np.linalg.eigh(second)
         step = -axes @ (axes.T @ slope / np.maximum(np.abs(values), 1e-12))
@@ -102,4 +102,4 @@ def most_probable_weights(
             cost += slope @ step + step @ second @ step / 2
             break
         cost, slope, second = tried
-    return np.exp(logs), float(cost)
+    return np.clip(np.exp(logs), *BOUNDS), float(cost)
