@@ -238,9 +238,8 @@ class BaseCLIPClassifier(DocumentedMixin, ClassifierMixin, BaseEstimator):
 
     def _open_fitted_encoder(self) -> EncoderSession:
         """Open the encoder. It must have the model that `fit` used."""
-        encoder = as_encoder(self.encoder)
-        session = open_encoder(encoder)
-        check_same_model(self, session, encoder)
+        session = open_encoder(as_encoder(self.encoder))
+        check_same_model(self, session)
         return session
 
     def _check_shots(
@@ -362,8 +361,8 @@ class BaseCLIPClassifier(DocumentedMixin, ClassifierMixin, BaseEstimator):
             classes,
             text,
             float(scale),
-            None if used is None else used.probe.copy(),
-            record(encoder, None if used is None else used.weights),
+            None if used is None else used.probe,
+            record(used),
         )
 
     def _extended_task(
@@ -388,9 +387,7 @@ class BaseCLIPClassifier(DocumentedMixin, ClassifierMixin, BaseEstimator):
         if same:
             # The model's own scale is not read again, since the model would have to be loaded.
             scale = self.logit_scale_ if self.logit_scale is None else float(self.logit_scale)
-            made = record(as_encoder(self.encoder), self.fitted_with_.get("weights"))
-            task = self._fitted_task()._replace(logit_scale=scale, fitted_with=made)
-            return task, np.arange(len(known))
+            return self._fitted_task()._replace(logit_scale=scale), np.arange(len(known))
         task = self._make_task(seen)
         places = codes_of(known, task.classes)
         if text is not None and task.text_features is not None:

@@ -56,7 +56,7 @@ class ExplanationMixin:
               through the class means and the correction. Columns are the shots in the order given
               to `fit`, without shots of weight 0. Values that depend on all shots together, such as
               the covariance, are held fixed. None if the shots are not kept: `GDAClassifier` keeps
-              them only with ``alpha="auto"`` and a text prior.
+              them only with ``alpha="auto"``.
             - ``shot_labels``: ndarray of shape (m,), classes of the shots, or None.
             - ``prior``: ndarray of shape (n,), the part of the logit that does not come from shots:
               ``means + correction`` of that class minus the sum of ``shots``. None without ``shots``.

@@ -88,32 +88,16 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier)
     All classes have the same prior probability, whatever the number of their shots. There is no
     `class_weight`: it would only change the covariance.
 
-    A class without shots gets the mean discriminant of the other classes, so its text decides. If no
-    class has two different samples, there is no covariance, and P is the identity.
+    The mean of a class without shots is that of the other class means, so its text decides. If no class
+    has two different samples, there is no covariance, and P is the identity.
 
-    ``alpha="auto"`` is chosen on held-out shots. The shots of each class are divided into at most 4
-    folds, and about 500 shots are held out, fold by fold; copies of a shot share a fold. The most
-    probable weight minimises
+    ``alpha="auto"`` is chosen as in :class:`FewShotClassifier`: about 500 shots are held out in folds, with
+    equal weight for every class, and the weights of text and discriminants minimise their log-loss plus a
+    prior belief. alpha is the ratio of the two weights. The belief grows with the number of shots per
+    class. If too few shots can be held out, as with one shot per class, alpha follows from the belief
+    alone. Without a text prior, alpha changes no prediction, only its confidence.
 
-    .. math:: N \, \ell(\alpha, t) + \ln^2 (\alpha / \alpha_0) / 2 + \ln^2 t / 2
-
-    over alpha and t, where :math:`\ell` is the mean log-loss of N held-out shots with logits
-    multiplied by t, and with equal weight for every class. Without t, an overconfident text prior would
-    lead to a small alpha. The other two terms are prior beliefs with a standard deviation of a factor
-    of e. With six or more shots per class, the discriminants of the wrong classes are as spread at
-    :math:`\alpha_0` as their text logits; with fewer shots, less in proportion.
-    :math:`\alpha_0` is multiplied by :math:`\max(1, (3 / \sigma)^2)` if the text is unreliable.
-    :math:`\sigma` is the spread of the text logits at the temperature that fits the shots best; the
-    information in calibrated logits grows with its square.
-
-    Few shots beside strong text may do harm. So alpha is two standard deviations below the most probable
-    weight, in the logarithm: :math:`2 / \sqrt{h}`, where h is the second derivative of the cost. With
-    hundreds of held-out shots this hardly matters. If no shot can be held out, as with one shot per
-    class, alpha is :math:`\alpha_0`. Without a text prior, alpha changes no prediction, only its
-    confidence. The discriminants are then scaled to a spread of 3 % of the logit scale, the usual spread
-    of CLIP's text logits.
-
-    t is only used to choose alpha. For calibrated probabilities, use
+    The weight of the text is only used to choose alpha. For calibrated probabilities, use
     :class:`sklearn.calibration.CalibratedClassifierCV`.
 
     References
@@ -246,47 +230,32 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier)
 
     def _add_shots(self, shots: Shots, task: Task, places: NDArray, *, first: bool) -> Self:
         """Add shots to the statistics, in which the earlier classes get the codes `places`."""
-        from sktip._maths.discriminant import (
-            ClassStatistics,
-            chosen_weight,
-            views_as_samples,
-            weight_without_text,
-        )
+        from sktip._maths.discriminant import fit_discriminants, joined_statistics
+        from sktip._maths.text_prior import Statistics
 
         views = unit_norm(self._encode_shots(shots, task, self.n_views, self.random_state))
-        codes, n_classes = codes_of(shots.labels, task.classes), len(task.classes)
-        samples, sample_codes, sample_weights = views_as_samples(views, codes, shots.weights)
-        statistics = ClassStatistics.of(samples, sample_codes, n_classes, sample_weights)
+        codes = codes_of(shots.labels, task.classes)
+        statistics = Statistics.of_views(views, codes, shots.weights, len(task.classes))
+        kept = EncodedShots(views, codes, shots.weights, shots.groups)
+        auto = self.alpha == "auto"
         if not first:
-            statistics = self._statistics().spread_to(n_classes, places) + statistics
-        kept = None
-        if self.alpha == "auto" and task.text_features is not None:
-            kept = EncodedShots(views, codes, shots.weights, shots.groups)
-            kept = kept if first else kept.after(self._earlier_shots(self.n_views), places)
-        if self.alpha != "auto":
-            alpha = float(self.alpha)
-        elif kept is None:
-            alpha = weight_without_text(statistics, task.logit_scale)
-        else:
-            alpha = chosen_weight(
-                statistics,
-                kept.features,
-                kept.codes,
-                kept.weights,
-                groups=kept.groups,
-                text=task.text_features,
-                logit_scale=task.logit_scale,
-            )
-        scores, intercepts = statistics.discriminants()
-        coef = alpha * scores
-        if task.text_features is not None:
-            coef += task.logit_scale * task.text_features
+            earlier = self.class_counts_, self.means_, self.scatter_
+            statistics = joined_statistics(*earlier, places, statistics)
+            if auto:
+                kept = kept.after(self._earlier_shots(self.n_views), places)
+        fitted = fit_discriminants(
+            statistics,
+            kept,
+            alpha=None if auto else float(self.alpha),
+            text=task.text_features,
+            logit_scale=task.logit_scale,
+        )
         self._assign_task(task, shots.X if first else None, shots.feature_names)
-        self.alpha_, self._shots = alpha, None if kept is None else kept._asdict()
+        self.alpha_, self._shots = fitted.alpha, kept._asdict() if auto else None
         self.class_counts_, self.means_ = statistics.counts, statistics.means
         self.scatter_ = statistics.scatter
-        self.coef_ = coef.astype(views.dtype)
-        self.intercept_ = (alpha * intercepts).astype(views.dtype)
+        self.coef_ = fitted.coef.astype(views.dtype)
+        self.intercept_ = fitted.intercept.astype(views.dtype)
         return self
 
     def _earlier_shots(self, n_views: int) -> EncodedShots:
@@ -304,11 +273,6 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier)
             )
         return kept
 
-    def _statistics(self) -> Any:
-        from sktip._maths.discriminant import ClassStatistics
-
-        return ClassStatistics(self.class_counts_, self.means_, self.scatter_)
-
     def _parts(self, queries: NDArray, logits: NDArray) -> dict[str, NDArray]:
         text = self._text_part(queries, self.logit_scale_)
         return {"text": text, "means": logits - text}
@@ -316,8 +280,15 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier)
     def _shots_part(self, queries: NDArray, targets: NDArray) -> tuple[NDArray, NDArray] | None:
         if self._shots is None:
             return None
+        from sktip._maths.discriminant import contributions
+
         kept = EncodedShots(**self._shots)
-        moved = self._statistics().contributions(
-            queries, targets, kept.features, kept.codes, kept.weights
+        shares = contributions(
+            queries,
+            targets,
+            kept.features,
+            kept.codes,
+            kept.weights,
+            n_classes=len(self.classes_),
         )
-        return self.alpha_ * moved, kept.codes
+        return self.alpha_ * shares, kept.codes

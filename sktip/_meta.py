@@ -28,7 +28,7 @@ class BaseMetaClassifier(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, B
             return X
         encoder, _ = split_encoder(self.estimator, optional=True)
         session = open_encoder(encoder)
-        check_same_model(self.estimator_, session, encoder)
+        check_same_model(self.estimator_, session)
         return session.features(X)
 
     def _assign_columns(self, encoder: Any) -> None:

@@ -134,7 +134,7 @@ def predict_images(
     check_is_fitted(estimator)
     encoder, classifier = split_encoder(estimator)
     session = replace(open_encoder(encoder), verbose=verbose)
-    check_same_model(classifier, session, encoder)
+    check_same_model(classifier, session)
     images = images_of(images)
     n, errors = len(images), np.full(len(images), None, object)
 

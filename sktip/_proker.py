@@ -114,7 +114,7 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
 
     Notes
     -----
-    By default, beta and lambda have the published values for the mean number of different shots per class,
+    By default, beta and lambda have the published values for the mean number of shots per class,
     interpolated in the logarithm of that number:
 
     ======  ====  ====  ====  ====  ====
@@ -124,15 +124,11 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
     lambda  0.05  0.05  0.05  0.07   0.1
     ======  ====  ====  ====  ====  ====
 
-    gamma and the temperature are the most probable ones. With inverse temperature t, they minimise
-
-    .. math:: N \, \ell(\gamma, t) + \frac{\ln^2 (\gamma / \lambda) + \ln^2 (t / s)}{2 \cdot 0.7^2}
-
-    where :math:`\ell` is the mean log-loss of N held-out shots with logits multiplied by t, and with
-    equal weight for every class. One shot of every class is held out at a time, with all its views and
-    copies, until about 500 shots were held out. Their logits follow in closed form from the Cholesky
-    factor of the regression. If no shot can be held out, as with one shot per class, gamma is lambda, and
-    the temperature is that of the text prior alone.
+    gamma and the temperature are chosen as in :class:`FewShotClassifier`: about 500 shots are held out in
+    folds, with equal weight for every class, and the weights of text and correction minimise their log-loss
+    plus a prior belief in gamma = lambda and in the usual logit scale. The logits of the held-out shots follow
+    in closed form from the Cholesky factor of the regression. If too few shots can be held out, as with one
+    shot per class, gamma is lambda, and the temperature is that of the text prior alone.
 
     The targets of a class without shots are 0 for every shot, as in the formula.
 
@@ -299,9 +295,9 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
 
         keys, _ = self._tensors(self.cache_keys_, None, queries.dtype)
         similar = affinity(as_tensor(queries, queries.dtype, keys.device), keys, self.beta_)
-        moved = self.dual_coef_[:, targets].T * similar.T.cpu().numpy()
-        moved *= self.gamma_ / self.temperature_
-        of_shots = moved.reshape(len(queries), -1, self.n_views_).sum(axis=2)
+        votes = self.dual_coef_[:, targets].T * similar.T.cpu().numpy()
+        votes *= self.gamma_ / self.temperature_
+        of_shots = votes.reshape(len(queries), -1, self.n_views_).sum(axis=2)
         return of_shots, self.cache_codes_[:: self.n_views_]
 
     def _tensors(self, keys: NDArray, text: NDArray | None, dtype: Any) -> tuple:

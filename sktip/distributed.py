@@ -310,7 +310,7 @@ class PredictImages(EncodeImages):
         self.top_k: int = int(top_k)
         self._classifier: Any = classifier
         session = open_encoder(encoder)
-        check_same_model(classifier, session, encoder)
+        check_same_model(classifier, session)
         unit = np.full((1, self.width), self.width**-0.5, np.float32)
         # Predictions for one image, so that a classifier that does not match the encoder fails now.
         self._example: dict[str, NDArray] = self._answers(unit)

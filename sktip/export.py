@@ -210,7 +210,7 @@ def _module_of(encoder: Any, classifier: BaseCLIPClassifier, *, image: bool) -> 
     else:
         encoder = clone(encoder).set_params(device="cpu", precision="fp32")
         session = open_encoder(encoder)
-        check_same_model(classifier, session, encoder)
+        check_same_model(classifier, session)
         module = ClassifierModule(head, classes, session.image_tower(), session.preprocessing)
     return module.requires_grad_(False).eval()
 

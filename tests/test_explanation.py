@@ -47,7 +47,7 @@ def test_without_text(cls, features):
         clf = cls().fit(X, y)
     np.testing.assert_allclose(clf.explain(X).text, 0, atol=1e-9)
     if cls is GDAClassifier:
-        why = clf.explain(X)
+        why = clf.set_params(alpha=1.0).fit(X, y).explain(X)
         np.testing.assert_allclose(why.means, clf.decision_function(X), rtol=1e-9)
         assert (why.shots, why.shot_labels, why.prior) == (None, None, None)
     else:
@@ -80,7 +80,7 @@ def test_what_shots_of_gda_do_not_say_is_the_same_for_all_classes(features):
     clf.fit(X[given], y[given], sample_weight=weights)
     priors = [check_sums(clf, X, np.full(len(X), c)).prior for c in range(4)]
     np.testing.assert_allclose(priors, [priors[0]] * 4, rtol=1e-9)
-    assert check_sums(clf, X, np.full(len(X), 1)).shots.all()
+    assert not check_sums(clf, X, np.full(len(X), 1)).shots.any()
 
 
 def test_a_shot_of_gda_moves_the_logit_by_what_its_class_mean_says(features):

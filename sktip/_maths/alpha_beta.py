@@ -7,8 +7,8 @@ is a step function with known steps.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sktip._maths.cache import Shots, blocks
 from sktip._maths.folds import Split
-from sktip._maths.log_loss import HeldOutShots, precision
+from sktip._maths.log_loss import log_loss, most_probable_weights
 from sktip._maths.paper import PAPER_ALPHA, PAPER_BETA, distance_to_paper
 
 #: The text prior is rescaled if its best scale differs from 1 by more than this factor.
@@ -35,6 +35,14 @@ KEPT_ELEMENTS = 1 << 26
 #: Number of similarities in one block: stored ones, 1 MB of float32, which stays in the CPU's cache until it is
 #: summed; and others, for which a product with fewer queries would be slow.
 BLOCK_ELEMENTS, PRODUCT_ELEMENTS = 1 << 18, 1 << 23
+
+
+class HeldOutShots(NamedTuple):
+    """Text logits or zeros, (C, q), class codes and weights, (q,), of held-out shots."""
+
+    prior: Tensor
+    codes: Tensor
+    weights: Tensor
 
 
 class HeldOutVotes:
@@ -213,7 +221,7 @@ def most_probable_values(
         Number of different held-out shots.
     """
     scale = zero_shot_scale(held_out.shots, n_shots) if held_out.has_text else 1.0
-    scaled = replace(held_out.shots, prior=scale * held_out.shots.prior)
+    scaled = held_out.shots._replace(prior=scale * held_out.shots.prior)
     hits = []
 
     def votes_at(beta: float) -> Tensor:
@@ -222,7 +230,7 @@ def most_probable_values(
             hits.append(_hits(scaled, votes, 1.0))
         return votes.mul_(scale)
 
-    alphas, scores = _scores(LogLoss(scaled, precision(spread, n_shots)), votes_at, alphas, betas)
+    alphas, scores = _scores(LogLoss(scaled, n_shots, spread), votes_at, alphas, betas)
     costs = -n_shots * scores + _distances(alphas, betas, scores) / (2 * spread**2)
     if not held_out.has_text:
         # Without text, alpha changes no prediction, and the log-loss prefers a beta that is too small.
@@ -277,8 +285,9 @@ def zero_shot_scale(shots: HeldOutShots, n_shots: int) -> float:
     The zero-shot classifier has not seen the shots, so its loss shows whether it is overconfident. A
     scale between 1/2 and 2 is replaced by 1.
     """
-    strength = precision(SPREAD_OF_SCALE, n_shots)
-    factor = shots.inverse_temperature(shots.prior, precision=strength)
+    prior, codes, weights = _arrays(shots)
+    found, _ = most_probable_weights([prior], codes, n_shots * weights, deviation=SPREAD_OF_SCALE)
+    factor = float(found[0])
     return factor if abs(math.log(factor)) > math.log(TRUST) else 1.0
 
 
@@ -318,29 +327,47 @@ class LogLoss:
     shots : HeldOutShots
         The held-out shots.
 
-    precision : float
-        Strength of the belief in alpha 1, for the choice of the best alpha. Scores do not include it.
+    n_shots : float
+        Number of different shots, relative to the belief.
+
+    spread : float
+        Standard deviation of the belief in alpha 1, in the logarithm, for the choice of the best alpha.
+        Scores do not include it.
     """
 
-    def __init__(self, shots: HeldOutShots, precision: float = 0.0):
-        self.shots, self.precision = shots, precision
-        self._starts = [1.0, FAR_ALPHA] if precision else [1.0]
+    def __init__(self, shots: HeldOutShots, n_shots: float = 1.0, spread: float = np.inf):
+        self._prior, self._codes, weights = _arrays(shots)
+        self._weights, self._n_shots, self._spread = n_shots * weights, n_shots, spread
+        self._starts = [1.0] if np.isinf(spread) else [1.0, FAR_ALPHA]
 
     def best(self, votes: Tensor) -> tuple[float, float]:
         """Alpha with the smallest cost, and its score."""
-        found = [
-            self.shots.best_factor(votes, precision=self.precision, start=start)
+        rows = _by_shot(votes)
+        searched = [
+            most_probable_weights(
+                [rows],
+                self._codes,
+                self._weights,
+                offset=self._prior,
+                deviation=self._spread,
+                start=start,
+            )
             for start in self._starts
         ]
-        if abs(math.log(max(found[0].factor, 1e-5) / max(found[-1].factor, 1e-5))) < 0.05:
+        found = [(cost, float(alpha)) for (alpha,), cost in searched]
+        if abs(math.log(found[0][1] / found[-1][1])) < 0.05:
             found = found[:1]
-        self._starts = [max(minimum.factor, 1e-5) for minimum in found]
-        best = min(found, key=lambda minimum: minimum.cost)
-        return best.factor, -best.loss
+        self._starts = [alpha for _, alpha in found]
+        cost, alpha = min(found)
+        score = -(cost - math.log(alpha) ** 2 / (2 * self._spread**2)) / self._n_shots
+        if np.isinf(self._spread) and score <= (without := self.at(votes, 0.0)):
+            return 0.0, without
+        return alpha, score
 
     def at(self, votes: Tensor, alpha: float) -> float:
         """Score of one alpha."""
-        return -self.shots.log_loss(votes, alpha)[0]
+        logits = self._prior + self._prior.dtype.type(alpha) * _by_shot(votes)
+        return -log_loss(logits, self._codes, self._weights)[0] / self._n_shots
 
 
 class Accuracy:
@@ -388,7 +415,7 @@ class Score:
 
     def at(self, votes: Tensor, alpha: float) -> float:
         """Score of one alpha."""
-        return self.score((self.shots.prior + alpha * votes).T.double().cpu().numpy())
+        return self.score(_by_shot((self.shots.prior + alpha * votes).double()))
 
 
 def accuracy_steps(shots: HeldOutShots, votes: Tensor) -> tuple[Tensor, Tensor]:
@@ -431,6 +458,16 @@ def accuracy_steps(shots: HeldOutShots, votes: Tensor) -> tuple[Tensor, Tensor]:
     points, accuracies = points[order], torch.cumsum(changes[order], 0)
     last = torch.cat([points[1:] != points[:-1], torch.ones_like(points[:1], dtype=torch.bool)])
     return points[last], accuracies[last]
+
+
+def _by_shot(logits: Tensor) -> NDArray[Any]:
+    """Logits (C, q) as an array (q, C)."""
+    result: NDArray[Any] = logits.T.contiguous().cpu().numpy()
+    return result
+
+
+def _arrays(shots: HeldOutShots) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    return _by_shot(shots.prior), shots.codes.cpu().numpy(), shots.weights.double().cpu().numpy()
 
 
 def _hits(shots: HeldOutShots, votes: Tensor, alpha: float) -> Tensor:

@@ -1,270 +1,200 @@
-"""Gaussian discriminant analysis: class means and one covariance, from sums over the shots.
+"""Gaussian discriminant analysis from sums over the samples, and the choice of its weight. NumPy only."""
 
-All functions take and return NumPy arrays. They compute in double precision, because sums are merged
-later, and because the covariance of few shots is nearly singular.
-"""
-
-import math
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
 
-from sktip._maths.folds import class_balanced_weights, held_out_folds
-from sktip._maths.log_loss import HeldOutShots, precision
+from sktip._maths.folds import class_balanced_weights, scored_folds
+from sktip._maths.log_loss import most_probable_weights
+from sktip._maths.text_prior import KAPPA, MAX_FOLDS, SPREAD_OF_TEXT, Statistics
 from sktip._maths.unit import unit_norm
 
-#: Covariances of unit rows with a smaller trace than this are rounding errors.
-NO_SPREAD = 1e-12
-#: Largest number of folds on which alpha is chosen.
-MAX_FOLDS = 4
-#: From this number of shots per class, the prior belief gives discriminants and text the same weight.
-SHOTS_OF_FULL_BELIEF = 6
-#: Number of standard deviations that the weight is below the most probable one.
-DEVIATIONS = 2.0
-#: Spread of calibrated text logits of CLIP between wrong classes.
-SPREAD_OF_TEXT = 3.0
-#: Lower bound of the trust in uninformative text.
-LEAST_TRUST = 1e-2
+#: Prior of alpha: the ratio of the spread of the discriminants over the wrong classes to that of the text
+#: logits, with many shots. It is smaller with few.
+SPREAD = 0.3
 
 
-def views_as_samples(
-    shots: NDArray[Any], codes: NDArray[Any], weights: NDArray[Any] | None
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
-    """Return the views of the shots, (m, n_views, d), as samples with codes and weights."""
-    n_views = shots.shape[1]
-    samples = shots.reshape(-1, shots.shape[2])
-    return samples, codes.repeat(n_views), None if weights is None else weights.repeat(n_views)
+class GaussianModel(NamedTuple):
+    """The weight of the discriminants, and coefficients (C, d) and intercepts (C,) of the logits."""
+
+    alpha: float
+    coef: NDArray[Any]
+    intercept: NDArray[Any]
 
 
-@dataclass(frozen=True)
-class ClassStatistics:
-    """Sums over the samples from which the discriminants are computed.
+def fit_discriminants(
+    statistics: Statistics,
+    shots: tuple[Any, Any, Any, Any],
+    *,
+    alpha: float | None,
+    text: NDArray[Any] | None,
+    logit_scale: float,
+) -> GaussianModel:
+    """Compute the logits from the statistics of all shots.
 
-    Parameters
-    ----------
-    counts : ndarray of shape (C,)
-        Number of samples of each class, or the sum of their weights.
-
-    means : ndarray of shape (C, d)
-        Means of the samples of each class. Zeros for a class without samples.
-
-    scatter : ndarray of shape (d, d)
-        Sum over all samples of the outer products of their differences from the class means.
+    If alpha is None, it is chosen on the shots: features, codes, weights and groups, as for
+    `most_probable_alpha`.
     """
-
-    counts: NDArray[Any]
-    means: NDArray[Any]
-    scatter: NDArray[Any]
-
-    @classmethod
-    def of(
-        cls,
-        samples: NDArray[Any],
-        codes: NDArray[Any],
-        n_classes: int,
-        weights: NDArray[Any] | None = None,
-    ) -> "ClassStatistics":
-        """Compute the statistics of samples, (n, d), with class codes."""
-        weights = np.ones(len(samples)) if weights is None else weights
-        samples = samples.astype(np.float64, copy=False)
-        counts = np.bincount(codes, weights, minlength=n_classes)
-        means = np.zeros((n_classes, samples.shape[1]))
-        np.add.at(means, codes, weights[:, None] * samples)
-        means /= np.where(counts > 0, counts, 1)[:, None]
-        residuals = np.sqrt(weights)[:, None] * (samples - means[codes])
-        return cls(counts, means, residuals.T @ residuals)
-
-    def __add__(self, other: "ClassStatistics") -> "ClassStatistics":
-        """Statistics of the samples of both, for the same classes (Chan's formula)."""
-        counts = self.counts + other.counts
-        share = other.counts / np.where(counts > 0, counts, 1)
-        shift = other.means - self.means
-        between = np.sqrt(self.counts * share)[:, None] * shift
-        return ClassStatistics(
-            counts,
-            self.means + share[:, None] * shift,
-            self.scatter + other.scatter + between.T @ between,
-        )
-
-    def spread_to(self, n_classes: int, codes: NDArray[Any]) -> "ClassStatistics":
-        """Statistics with more classes, in which the present classes have the given codes."""
-        counts, means = np.zeros(n_classes), np.zeros((n_classes, self.means.shape[1]))
-        counts[codes], means[codes] = self.counts, self.means
-        return ClassStatistics(counts, means, self.scatter)
-
-    @property
-    def has_spread(self) -> bool:
-        """Whether some class has different samples."""
-        return bool(np.trace(self.scatter) > NO_SPREAD * self.counts.sum())
-
-    def discriminants(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Weights (C, d) and intercepts (C,) of ``f P mu_c - mu_c P mu_c / 2 - log C``.
-
-        P is the shrunken precision ``d inv((N - 1) Sigma + trace(Sigma) I)``, or the identity if no
-        class has two different samples. A class without samples gets the mean discriminant of the
-        other classes.
-        """
-        present = self.counts > 0
-        means = self.means[present]
-        weights = self._times_precision(means)
-        own = (means * weights).sum(axis=1) / 2
-        all_weights = np.tile(weights.mean(axis=0), (len(present), 1))
-        all_own = np.full(len(present), own.mean())
-        all_weights[present], all_own[present] = weights, own
-        return all_weights, -np.log(len(present)) - all_own
-
-    def contributions(
-        self,
-        queries: NDArray[Any],
-        targets: NDArray[Any],
-        shots: NDArray[Any],
-        codes: NDArray[Any],
-        weights: NDArray[Any] | None,
-    ) -> NDArray[Any]:
-        """Contribution of each shot to the discriminant of one class for each query: (n, m).
-
-        They add up to the discriminant, except for a term that is the same for all classes of a query.
-        P and the centre of the class means are held fixed, and means are taken relative to the centre.
-
-        Parameters
-        ----------
-        queries, targets : ndarray of shape (n, d) and (n,)
-            Unit features of the queries, and one class code per query.
-
-        shots, codes, weights : ndarray of shape (m, n_views, d), (m,) and (m,) or None
-            The shots. Their views are the samples of these statistics.
-        """
-        present = self.counts > 0
-        centre = self.means[present].mean(axis=0)
-        sharp_means = self._times_precision(self.means - centre)
-        placed = shots.mean(axis=1, dtype=np.float64) - centre
-        through_means = self._times_precision(queries - centre) @ placed.T
-        through_means -= np.einsum("ij,ij->i", sharp_means[codes], placed) / 2
-        # A class without samples has the mean discriminant of the others.
-        parts = np.eye(len(present))
-        parts[~present] = present / present.sum()
-        result: NDArray[Any] = through_means * parts[targets][:, codes]
-        result *= shots.shape[1] * (1 if weights is None else weights) / self.counts[codes]
-        return result
-
-    def _times_precision(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """Rows times P: (n, d)."""
-        if not self.has_spread:
-            return rows
-        n, d = self.counts.sum(), rows.shape[1]
-        covariance = self.scatter / n
-        ridge = np.trace(covariance) * np.eye(d)
-        shrunken = torch.from_numpy(max(n - 1, 0) * covariance + ridge)
-        # Waiting threads of SciPy keep the CPU busy, which is much slower than torch if other programs
-        # run.
-        factor = torch.linalg.cholesky(shrunken)
-        sharp: NDArray[Any] = d * torch.cholesky_solve(torch.from_numpy(rows.T), factor).numpy()
-        return sharp.T
+    scores, intercepts = discriminants(statistics)
+    if alpha is None:
+        alpha = most_probable_alpha(statistics, *shots, text=text, logit_scale=logit_scale)
+    coef = alpha * scores
+    if text is not None:
+        coef += logit_scale * text
+    return GaussianModel(alpha, coef, alpha * intercepts)
 
 
-def chosen_weight(
-    statistics: ClassStatistics,
+def joined_statistics(
+    counts: NDArray[Any],
+    means: NDArray[Any],
+    scatter: NDArray[Any],
+    codes: NDArray[Any],
+    new: Statistics,
+) -> Statistics:
+    """Statistics of earlier samples, whose classes have these codes now, and of new ones."""
+    sums = counts[:, None] * means
+    all_counts, all_sums = new.counts.copy(), new.sums.copy()
+    all_counts[codes] += counts
+    all_sums[codes] += sums
+    return Statistics(all_counts, all_sums, new.moment + scatter + sums.T @ means)
+
+
+def discriminants(statistics: Statistics) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Weights (C, d) and intercepts (C,) of ``f P mu_c - mu_c P mu_c / 2 - log C``.
+
+    The mean of a class without samples is that of the other class means.
+    """
+    means, present = statistics.means, statistics.counts > 0
+    means[~present] = means[present].mean(axis=0)
+    weights = times_precision(statistics, means)
+    return weights, -np.log(len(means)) - (means * weights).sum(axis=1) / 2
+
+
+def times_precision(statistics: Statistics, rows: NDArray[Any]) -> NDArray[Any]:
+    """Rows (n, d) times the precision ``P = d inv((N - 1) Sigma + trace(Sigma) I)``.
+
+    P is the identity if no class has two samples that differ by more than rounding.
+    """
+    n, scatter = statistics.counts.sum(), statistics.scatter
+    variance = np.trace(scatter) / n
+    if variance < 1e-12:
+        return rows
+    shrunken = max(n - 1, 0) / n * scatter
+    shrunken[np.diag_indices_from(shrunken)] += variance
+    result: NDArray[Any] = len(scatter) * cho_solve(cho_factor(shrunken, lower=True), rows.T).T
+    return result
+
+
+def contributions(
+    queries: NDArray[Any],
+    targets: NDArray[Any],
     shots: NDArray[Any],
     codes: NDArray[Any],
     weights: NDArray[Any] | None,
     *,
-    groups: NDArray[Any] | None = None,
-    text: NDArray[Any],
+    n_classes: int,
+) -> NDArray[Any]:
+    """Contribution of each shot to the discriminant of one class for each query: (n, m).
+
+    They add up to the discriminant, except for a term that is the same for all classes of a query.
+    P and the centre of the class means are held fixed, and means are taken relative to the centre.
+
+    Parameters
+    ----------
+    queries, targets : ndarray of shape (n, d) and (n,)
+        Unit features of the queries, and one class code per query.
+
+    shots, codes, weights : ndarray of shape (m, n_views, d), (m,) and (m,) or None
+        All shots.
+
+    n_classes : int
+        Number of classes C.
+    """
+    statistics = Statistics.of_views(shots, codes, weights, n_classes)
+    means, present = statistics.means, statistics.counts > 0
+    centre = means[present].mean(axis=0)
+    sharp_means = times_precision(statistics, means - centre)
+    placed = shots.mean(axis=1, dtype=np.float64) - centre
+    result: NDArray[Any] = times_precision(statistics, queries - centre) @ placed.T
+    result -= np.einsum("ij,ij->i", sharp_means[codes], placed) / 2
+    result *= targets[:, None] == codes
+    result *= shots.shape[1] * (1 if weights is None else weights) / statistics.counts[codes]
+    return result
+
+
+def most_probable_alpha(
+    statistics: Statistics,
+    shots: NDArray[Any],
+    codes: NDArray[Any],
+    weights: NDArray[Any] | None,
+    groups: NDArray[Any] | None,
+    *,
+    text: NDArray[Any] | None,
     logit_scale: float,
 ) -> float:
     """Weight of the discriminants relative to the text logits.
 
-    It is two standard deviations, in the logarithm, below the most probable weight. The more shots are
-    held out, the closer it is to that.
-
     Parameters
     ----------
-    statistics : ClassStatistics
-        Statistics of all samples, the views of the shots.
+    statistics : Statistics
+        Of the views of all shots.
 
     shots : ndarray of shape (m, n_views, d)
         Unit features.
 
-    codes, weights : ndarray of shape (m,)
-        Class codes and weights of the shots. The weights may be None.
+    codes, weights, groups : ndarray of shape (m,)
+        Class codes, weights and groups of the shots. The last two may be None.
 
-    groups : ndarray of shape (m,) or None
-        Shots of a group are held out together.
-
-    text : ndarray of shape (C, d)
+    text : ndarray of shape (C, d) or None
         Unit text features.
 
     logit_scale : float
         Scale of the text logits.
     """
-    folds, numbers = held_out_folds(
-        unit_norm(shots.mean(axis=1)), codes, weights, groups, max_folds=MAX_FOLDS
-    )
-    n_shots = numbers.max() + 1
-    belief = n_shots / len(np.unique(codes)) / SHOTS_OF_FULL_BELIEF
-    # If no shot can be held out, the text logits of all shots still show how far to trust the text.
-    has_folds = folds.max() >= 0
-    scored = folds >= 0 if has_folds else np.ones(len(folds), bool)
-    n_scored = len(np.unique(numbers[scored]))
-    samples, codes, weights = views_as_samples(shots, codes, weights)
-    folds, scored = folds.repeat(shots.shape[1]), scored.repeat(shots.shape[1])
-    own, strength = codes[scored], precision(1.0, n_scored)
-    prior = logit_scale * samples[scored].astype(np.float64) @ text.T.astype(np.float64)
-    shares = class_balanced_weights(own, None if weights is None else weights[scored])
-    held_out = HeldOutShots(
-        torch.from_numpy(prior.T), torch.from_numpy(own), torch.from_numpy(shares)
-    )
-    confidence = held_out.inverse_temperature(held_out.prior, precision=strength)
-    spread = spread_of_competing(prior, own, shares)
-    # What calibrated logits tell grows with the square of their spread.
-    trust = min(max(confidence * spread / SPREAD_OF_TEXT, LEAST_TRUST), 1.0)
-    wanted = min(belief, 1.0) * spread / trust**2
-    believed = float(wanted) / _spread_of_discriminants(statistics)
-    if not has_folds:
-        return believed
-    votes, own_folds = np.empty_like(prior), folds[scored]
-    for fold in np.unique(own_folds):
-        kept = folds != fold
-        kept_weights = None if weights is None else weights[kept]
-        part = ClassStatistics.of(samples[kept], codes[kept], len(text), kept_weights)
-        scores, intercepts = part.discriminants()
-        votes[own_folds == fold] = samples[~kept] @ scores.T + intercepts
-    # The belief in discriminants grows with the number of shots, which is smaller without a fold.
-    share = 1 - n_scored / len(np.unique(own_folds)) / n_shots
-    less = min(share * belief, 1.0) / min(belief, 1.0)
-    votes *= less * wanted / spread_of_competing(votes, own, shares)
-    best, _ = held_out.best_sum(torch.from_numpy(votes.T), precision=strength)
-    # A weight that is too large does more harm beside strong text than one that is too small, so the
-    # lower end of the interval around the most probable weight is used.
-    deviation = 1 / math.sqrt(n_scored * best.curvature)
-    return believed * best.factor * math.exp(-DEVIATIONS * deviation)
+    (m, n_views, width), n_classes = shots.shape, len(statistics.counts)
+    weights = np.ones(m) if weights is None else weights
+    folds = scored_folds(unit_norm(shots.mean(axis=1)), codes, weights, groups, max_folds=MAX_FOLDS)
+    coef = None if text is None else logit_scale * text.astype(np.float64)
+
+    def believed(part: Statistics, scores: tuple[NDArray[Any], NDArray[Any]]) -> float:
+        # The usual logit scale of CLIP is 100.
+        usual = SPREAD_OF_TEXT * logit_scale / 100 if coef is None else _spread(part, coef)
+        per_class = part.counts.sum() / n_views / np.count_nonzero(part.counts)
+        share = per_class / (per_class + KAPPA)
+        return float(SPREAD * share * usual / _spread(part, *scores))
+
+    votes = np.empty((m, n_views, n_classes))
+    for fold in range(folds.max() + 1):
+        out = folds == fold
+        rest = statistics.without(
+            Statistics.of_views(shots[out], codes[out], weights[out], n_classes)
+        )
+        scores = discriminants(rest)
+        votes[out] = believed(rest, scores) * (shots[out] @ scores[0].T + scores[1])
+    alpha, scored = believed(statistics, discriminants(statistics)), folds >= 0
+    if not scored.any():
+        return alpha
+    own = codes[scored].repeat(n_views)
+    even = class_balanced_weights(codes[scored], weights[scored]).repeat(n_views) / n_views
+    parts = [votes[scored].reshape(len(own), n_classes)]
+    if coef is not None:
+        parts.append(shots[scored].reshape(len(own), width) @ coef.T)
+    found, _ = most_probable_weights(parts, own, even)
+    return float(alpha * found[0] / (1.0 if coef is None else found[1]))
 
 
-def weight_without_text(statistics: ClassStatistics, logit_scale: float) -> float:
-    """Weight at which the discriminants have the usual spread of CLIP's text logits."""
-    # The usual logit scale of CLIP is 100.
-    return SPREAD_OF_TEXT * logit_scale / 100 / _spread_of_discriminants(statistics)
-
-
-def spread_of_competing(
-    logits: NDArray[Any], own: NDArray[Any], shares: NDArray[Any] | None = None
+def _spread(
+    statistics: Statistics, coef: NDArray[Any], intercept: NDArray[Any] | float = 0.0
 ) -> float:
-    """Root mean variance of the logits (q, C) of the classes other than each row's `own`.
+    """Deviation of logits over the wrong classes, root mean square over the class means.
 
-    The own class is included with two classes, where only the difference matters. 1 if logits are equal.
+    The right class is included with two classes, where only the difference matters. 1 if logits are equal.
     """
-    if logits.shape[1] > 2:
-        kept = np.ones_like(logits, dtype=bool)
-        kept[np.arange(len(logits)), own] = False
-        logits = logits[kept].reshape(len(logits), -1)
-    return float(np.sqrt(np.average(logits.var(axis=1, ddof=1), weights=shares))) or 1.0
-
-
-def _spread_of_discriminants(statistics: ClassStatistics) -> float:
-    """Spread of the discriminants of the wrong classes at the class means."""
     present = np.flatnonzero(statistics.counts)
-    scores, intercepts = statistics.discriminants()
-    return spread_of_competing(statistics.means[present] @ scores.T + intercepts, present)
+    logits = statistics.means[present] @ coef.T + intercept
+    if len(coef) > 2:
+        wrong = present[:, None] != np.arange(len(coef))
+        logits = logits[wrong].reshape(len(present), -1)
+    return float(np.sqrt(logits.var(axis=1).mean())) or 1.0

@@ -138,10 +138,37 @@ def held_out_folds(
     return folds, shots
 
 
+def scored_folds(
+    features: NDArray[Any],
+    codes: NDArray[Any],
+    weights: NDArray[Any],
+    groups: NDArray[Any] | None = None,
+    *,
+    max_folds: int,
+) -> NDArray[Any]:
+    """Folds of `balanced_folds` that have `ENOUGH` shots, (m,); -1 for the other shots.
+
+    The only shot of a class is held out too: it stands for the classes that have no shots. If fewer
+    shots than classes have another shot of their class in another fold, no shot is held out.
+    """
+    folds = balanced_folds(features, codes, weights, groups, max_folds=max_folds)
+    _, classes = np.unique(codes, return_inverse=True)
+    counts = np.zeros((classes.max() + 1, folds.max() + 1))
+    np.add.at(counts, (classes, folds), 1)
+    shared = counts[classes, folds] < counts.sum(axis=1)[classes]
+    if weights[shared].sum() < len(counts):
+        return np.full(len(codes), -1)
+    last = np.sort(folds)[min(ENOUGH, len(folds)) - 1]
+    return np.where(folds <= last, folds, -1)
+
+
 def class_balanced_weights(
     codes: NDArray[Any], weights: NDArray[Any] | None = None
 ) -> NDArray[Any]:
-    """Weights of held-out shots with sum 1, and the same total weight for every class.
+    """Weights of shots that give every class the same total, as queries are assumed to have.
+
+    Their sum is the size of a balanced sample with the same information. A class whose weights have a
+    sum below 1 counts in proportion.
 
     Parameters
     ----------
@@ -149,12 +176,15 @@ def class_balanced_weights(
         Class codes of the shots.
 
     weights : ndarray of shape (q,) or None
-        Weight of each shot relative to the others of its class. If None, they are equal.
+        Weight of each shot. If None, they are equal.
     """
     weights = np.ones(len(codes)) if weights is None else weights
-    balanced: NDArray[Any] = weights / np.bincount(codes, weights)[codes]
-    balanced /= balanced.sum()
-    return balanced
+    counts = np.bincount(codes, weights)
+    there = np.minimum(counts, 1)
+    shares = np.divide(there, counts, out=np.zeros(len(counts)), where=counts > 0)
+    information = there.sum() / (there * shares).sum()
+    result: NDArray[Any] = weights * information * shares[codes]
+    return result
 
 
 def content_order(features: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:

@@ -13,16 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sktip._maths.cache import affinity
-from sktip._maths.folds import class_balanced_weights, held_out_folds
-from sktip._maths.log_loss import HeldOutShots, precision
+from sktip._maths.folds import class_balanced_weights, scored_folds
+from sktip._maths.log_loss import most_probable_weights
+from sktip._maths.text_prior import MAX_FOLDS
 from sktip._maths.unit import unit_norm
 
-#: Published beta and lambda for 1, 2, 4, 8 and 16 shots per class (Y. Bendou et al., CVPR 2025).
-PUBLISHED_SHOTS = np.array([1, 2, 4, 8, 16])
-PUBLISHED_BETA = np.array([3, 2.6, 1.5, 1.66, 1.7])
-PUBLISHED_LAMBDA = np.array([0.05, 0.05, 0.05, 0.07, 0.1])
-#: Standard deviation of the prior belief in the logarithms of gamma / lambda and of the temperature.
-SPREAD = 0.7
+#: Numbers of shots per class, and their published beta and lambda (Y. Bendou et al., CVPR 2025).
+PUBLISHED = np.array([[1, 2, 4, 8, 16], [3, 2.6, 1.5, 1.66, 1.7], [0.05, 0.05, 0.05, 0.07, 0.1]])
 #: Numbers of rows and of classes in one block.
 ROWS, CLASSES = 256, 64
 
@@ -52,8 +49,8 @@ class FittedRidge:
 
 def published_values(n_shots: float) -> tuple[float, float]:
     """Interpolate the published beta and lambda in the logarithm of the number of shots."""
-    at, shots = np.log(n_shots), np.log(PUBLISHED_SHOTS)
-    beta, lam = (np.interp(at, shots, values) for values in (PUBLISHED_BETA, PUBLISHED_LAMBDA))
+    shots, *both = PUBLISHED
+    beta, lam = (np.interp(np.log(n_shots), np.log(shots), values) for values in both)
     return float(beta), float(lam)
 
 
@@ -96,50 +93,49 @@ def fit_ridge(
     beta, lam, gamma : float or None
         Given values. None is the published value, or for gamma the most probable one.
     """
+    own_weights = np.ones(len(codes)) if weights is None else weights
     shots = unit_norm(keys.view(len(codes), n_views, -1).mean(dim=1).cpu().numpy())
-    folds, numbers = held_out_folds(shots, codes, weights, groups)
-    published = published_values((numbers.max() + 1) / len(np.unique(codes)))
+    folds = scored_folds(shots, codes, own_weights, groups, max_folds=MAX_FOLDS)
+    published = published_values(own_weights.sum() / len(np.unique(codes)))
     beta, lam = (
         value if given is None else given
         for value, given in zip(published, (beta, lam), strict=True)
     )
-    # The held-out rows come last, fold by fold. If no shot can be held out, the logits of the text, which
-    # has not seen the shots, still show the temperature.
+    # The held-out rows come last, fold by fold.
     order = np.argsort(folds.repeat(n_views), kind="stable")
     sizes = np.bincount(folds.repeat(n_views) + 1)[1:].tolist()
-    n_scored = sum(sizes) or len(order)
-    rows = order // n_views
-    own, own_weights = codes[rows], None if weights is None else weights[rows]
-    ordered, targets = keys[order], torch.as_tensor(own, device=keys.device)
+    first = len(order) - sum(sizes)
+    ordered, row_codes = keys[order], codes[order // n_views]
+    targets = torch.as_tensor(row_codes, device=keys.device)
+    row_weights = own_weights[order // n_views]
     factor = ridge_factor(
         ordered.double(),
         beta,
         lam,
-        None if own_weights is None else torch.as_tensor(own_weights, device=keys.device),
+        None if weights is None else torch.as_tensor(row_weights, device=keys.device),
     )
     duals = dual_coefficients(factor, ordered, targets, text, n_classes)
-    first = len(order) - sum(sizes)
     factor = factor[first:, first:].clone()  # Frees the rest.
-    targets = targets[-n_scored:]
-    residuals = residual_targets(ordered[-n_scored:], targets, text, slice(0, n_classes))
-    prior = residuals.T.mul(-logit_scale)
-    prior[targets, torch.arange(n_scored, device=prior.device)] += logit_scale
-    shares = class_balanced_weights(
-        own[-n_scored:], None if own_weights is None else own_weights[-n_scored:]
-    )
-    held_out = HeldOutShots(prior, targets, prior.new_tensor(shares))
-    strength = precision(SPREAD, len(np.unique(numbers[rows[-n_scored:]])))
+    # Without held-out shots, the logits of the text, which has not seen the shots, show the temperature.
+    scored = slice(first if sizes else 0, None)
+    ordered, own = ordered[scored], row_codes[scored]
+    even = class_balanced_weights(own, row_weights[scored]) / n_views
+    parts = []
+    if text is not None:
+        parts.append((logit_scale * (ordered.double() @ text.double().T)).cpu().numpy())
     if sizes:
-        predictions = held_out_predictions(factor, residuals, duals[-n_scored:].double(), sizes)
-        votes = predictions.T.mul(logit_scale * lam)
-        if gamma is None:
-            gamma = lam * held_out.best_sum(votes, precision=strength)[0].factor
-        prior.add_(votes, alpha=gamma / lam)
-    inverse = held_out.inverse_temperature(prior, precision=strength)
+        residuals = residual_targets(ordered, targets[first:], text, slice(0, n_classes))
+        votes = held_out_predictions(factor, residuals, duals[first:].double(), sizes)
+        votes *= logit_scale * (lam if gamma is None else gamma)
+        parts.append(votes.cpu().numpy())
+        if gamma is not None and text is not None:
+            parts = [parts[0] + parts[1]]
+    found = most_probable_weights(parts, own, even)[0] if parts else np.ones(1)
+    if gamma is None:
+        gamma = lam * found[-1] / found[0]
     as_given = torch.empty_like(duals)
     as_given[order] = duals
-    gamma = lam if gamma is None else gamma
-    return FittedRidge(beta, lam, gamma, 1 / (inverse * logit_scale), as_given)
+    return FittedRidge(beta, lam, float(gamma), 1 / (float(found[0]) * logit_scale), as_given)
 
 
 def held_out_predictions(

@@ -1,146 +1,105 @@
-"""The log-loss of held-out shots, and the factor of logits with the smallest one."""
+"""The log-loss of labelled logits, and the weights of their parts with the smallest cost. NumPy only."""
 
-import math
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-#: Number of logits in one block, 1 MB of float32.
-CHUNK_ELEMENTS = 1 << 18
-#: Bounds of the factor.
-MIN_FACTOR, MAX_FACTOR = 1e-5, 1e4
-#: Newton's method in the logarithm: its longest step, the step at which it ends, and the largest number of
-#: steps. The error is about the square of the last step.
-MAX_STEP, TOLERANCE, MAX_STEPS = 1.5, 1e-4, 60
-#: Number of turns in which factor and temperature are minimised.
-TURNS = 3
+#: Standard deviation of the logarithm of a weight, before held-out shots are seen.
+DEVIATION = 0.5
+#: Bounds of a weight.
+BOUNDS = (1e-5, 1e4)
+#: Newton's method in the logarithm: its longest step, and the step at which it ends.
+MAX_STEP, TOLERANCE = 1.5, 1e-4
+#: Number of logits up to which they are in double precision.
+DOUBLE = 2**16
+#: Logits are clipped this far below the largest: smaller probabilities are slow denormal numbers.
+LEAST_LOGIT = -60.0
 
 
-class Minimum(NamedTuple):
-    """Factor of logits with the smallest cost.
+def log_loss(
+    logits: NDArray[Any], codes: NDArray[Any], weights: NDArray[Any]
+) -> tuple[float, NDArray[Any]]:
+    """Weighted sum of the log-losses, and the probabilities (m, C)."""
+    p = logits - logits.max(axis=1, keepdims=True)
+    own = p[np.arange(len(codes)), codes].astype(np.float64)
+    np.exp(np.maximum(p, LEAST_LOGIT, out=p), out=p)
+    totals = p.sum(axis=1, keepdims=True)
+    p /= totals
+    return float(weights @ (np.log(totals[:, 0]) - own)), p
+
+
+def most_probable_weights(
+    parts: list[NDArray[Any]],
+    codes: NDArray[Any],
+    weights: NDArray[Any],
+    *,
+    offset: NDArray[Any] | float = 0.0,
+    deviation: float = DEVIATION,
+    start: float = 1.0,
+) -> tuple[NDArray[Any], float]:
+    """Positive weights of parts of the logits, each (m, C), and the cost of their sum.
+
+    The cost is the log-loss, and a normal prior of the logarithms of the weights.
 
     Parameters
     ----------
-    factor : float
-        The factor. 0 if there is no belief and the log-loss increases from 0.
+    parts : list of ndarray of shape (m, C)
+        Logits to multiply by the weights, and to add.
 
-    loss, cost : float
-        Mean log-loss, and cost, at the minimum.
+    codes, weights : ndarray of shape (m,)
+        Classes, and weights of the log-losses.
 
-    curvature : float
-        Second derivative of the cost in the logarithm of the factor.
+    offset : ndarray of shape (m, C), default=0
+        Logits that are added as they are.
+
+    deviation : float
+        Standard deviation of the prior. Infinity for the log-loss alone.
+
+    start : float
+        Weight of each part at which the search begins.
     """
+    if not parts:
+        return np.ones(0), 0.0
+    if parts[0].size > DOUBLE:
+        parts = [part.astype(np.float32, copy=False) for part in parts]
+    rows, n = np.arange(len(codes)), len(parts)
+    own = np.array([part[rows, codes] for part in parts])
+    low, high = np.log(BOUNDS)
 
-    factor: float
-    loss: float
-    cost: float
-    curvature: float
+    def at(logs: NDArray[Any]) -> tuple[float, NDArray[Any], NDArray[Any]]:
+        """Cost, and its first and second derivatives."""
+        factors = np.exp(logs)
+        logits: Any = offset
+        for factor, part in zip(factors.astype(parts[0].dtype), parts, strict=True):
+            logits = logits + factor * part
+        loss, p = log_loss(logits, codes, weights)
+        products = [p * part for part in parts]
+        means = np.array([product.sum(axis=1) for product in products])
+        second = np.zeros((n, n))
+        for i, j in zip(*np.triu_indices(n), strict=True):
+            square = np.einsum("ij,ij->i", products[i], parts[j]) - means[i] * means[j]
+            second[i, j] = second[j, i] = weights @ square
+        slope = factors * ((means - own) @ weights)
+        second = factors[:, None] * second * factors + np.diag(slope)
+        cost = loss + logs @ logs / (2 * deviation**2)
+        return cost, slope + logs / deviation**2, second + np.eye(n) / deviation**2
 
-
-@dataclass(frozen=True)
-class HeldOutShots:
-    """Logits, classes and weights of held-out shots.
-
-    Parameters
-    ----------
-    prior : Tensor of shape (C, q)
-        Logits to add votes to, from the text or zeros.
-
-    codes : Tensor of shape (q,)
-        Class codes.
-
-    weights : Tensor of shape (q,)
-        Weights of the shots, with sum 1.
-    """
-
-    prior: Tensor
-    codes: Tensor
-    weights: Tensor
-
-    def log_loss(self, votes: Tensor, factor: float) -> tuple[float, float, float]:
-        """Mean log-loss of ``prior + factor * votes``, and its first two derivatives in the factor."""
-        n_classes, n_shots = votes.shape
-        size = max(64, CHUNK_ELEMENTS // n_classes)
-        total = torch.zeros(3, dtype=torch.float64, device=votes.device)
-        for start in range(0, n_shots, size):
-            part = slice(start, start + size)
-            own, weights, codes = votes[:, part], self.weights[part], self.codes[None, part]
-            logits = torch.add(self.prior[:, part], own, alpha=factor)
-            top = logits.amax(0)
-            right = logits.gather(0, codes)[0] - top
-            masses = logits.sub_(top).exp_()
-            mass = masses.sum(0)
-            first = masses.mul_(own).sum(0) / mass
-            second = masses.mul_(own).sum(0) / mass
-            slope = first - own.gather(0, codes)[0]
-            rows = torch.stack([mass.log() - right, slope, second - first * first])
-            total += (rows @ weights).double()
-        loss, slope, curvature = total.tolist()
-        return loss, slope, curvature
-
-    def best_factor(self, votes: Tensor, *, precision: float = 0.0, start: float = 1.0) -> Minimum:
-        """Factor of the votes with the smallest cost, by Newton's method in ``u = log(factor)``.
-
-        The cost of ``prior + factor * votes`` is the mean log-loss plus ``precision * u ** 2 / 2``.
-
-        Parameters
-        ----------
-        votes : Tensor of shape (C, q)
-            Logits to multiply by the factor and add to the prior.
-
-        precision : float
-            Strength of the belief in a factor of 1. 0 for the log-loss only.
-
-        start : float
-            Initial factor.
-        """
-        low, high = math.log(MIN_FACTOR), math.log(MAX_FACTOR)
-        u = min(max(math.log(start), low), high)
-        for _ in range(MAX_STEPS):
-            factor = math.exp(u)
-            loss, slope, curvature = self.log_loss(votes, factor)
-            first, second = factor * slope, factor * factor * curvature + factor * slope
-            pull, bend = first + precision * u, second + precision
-            low, high = (low, u) if pull > 0 else (u, high)
-            step = -pull / bend if bend > 0 else math.copysign(MAX_STEP, -pull)
-            new = u + min(max(step, -MAX_STEP), MAX_STEP)
-            if not low < new < high:
-                new = (low + high) / 2
-            change, u = new - u, new
-            if abs(change) < TOLERANCE:
-                break
-        loss += first * change + second * change**2 / 2
-        if precision == 0 and u < math.log(10 * MIN_FACTOR):
-            at_zero, slope, _ = self.log_loss(votes, 0.0)
-            if slope >= 0:
-                return Minimum(0.0, at_zero, at_zero, bend)
-        factor = min(math.exp(u), MAX_FACTOR)
-        return Minimum(factor, loss, loss + precision * u * u / 2, bend)
-
-    def inverse_temperature(self, logits: Tensor, *, precision: float, start: float = 1.0) -> float:
-        """Most probable inverse temperature of the shots' logits, (C, q), with a belief in 1."""
-        alone = replace(self, prior=torch.zeros_like(logits))
-        return alone.best_factor(logits, precision=precision, start=start).factor
-
-    def best_sum(self, votes: Tensor, *, precision: float) -> tuple[Minimum, float]:
-        """Most probable factor of the votes, and inverse temperature of the sum with the prior.
-
-        At a fixed temperature, an overconfident prior would make the factor too small, because the sum
-        would be overconfident too. Both have a belief in 1, and are minimised in turns.
-        """
-        inverse = self.inverse_temperature(self.prior, precision=precision)
-        factor = 1.0
-        for _ in range(TURNS):
-            scaled = replace(self, prior=inverse * self.prior)
-            best = scaled.best_factor(inverse * votes, precision=precision, start=factor)
-            factor = best.factor
-            logits = torch.add(self.prior, votes, alpha=factor)
-            inverse = self.inverse_temperature(logits, precision=precision, start=inverse)
-        return best, inverse
-
-
-def precision(deviation: float, n_shots: float) -> float:
-    """Weight of ``log(value / median) ** 2 / 2`` relative to the *mean* log-loss of `n_shots` shots."""
-    return 1 / (n_shots * deviation**2)
+    logs = np.full(n, np.log(start))
+    cost, slope, second = at(logs)
+    for _ in range(60):
+        # Along directions of negative curvature, Newton's method would go uphill.
+        values, axes = np.linalg.eigh(second)
+        step = -axes @ (axes.T @ slope / np.maximum(np.abs(values), 1e-12))
+        step *= min(1, MAX_STEP / np.abs(step).max(initial=1e-12))
+        step = np.clip(logs + step, low, high) - logs
+        tried = None
+        while np.abs(step).max() > TOLERANCE and (tried := at(logs + step))[0] > cost:
+            step /= 2
+        logs = logs + step
+        if tried is None or np.abs(step).max() <= TOLERANCE:
+            # The error is about the square of the last step.
+            cost += slope @ step + step @ second @ step / 2
+            break
+        cost, slope, second = tried
+    return np.clip(np.exp(logs), *BOUNDS), float(cost)

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sktip._maths.text_prior import LEAST_LOGIT, SHRINKAGE, Discriminants, Statistics
+from sktip._maths.log_loss import LEAST_LOGIT
+from sktip._maths.text_prior import SHRINKAGE, Discriminants, Statistics
 
 #: Weight of an unlabelled image in shots, and spread of the discriminants relative to that of the logits, per
 #: square root of a shot.

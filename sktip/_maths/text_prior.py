@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.optimize import minimize
 
-from sktip._maths.folds import balanced_folds
+from sktip._maths.folds import balanced_folds, class_balanced_weights
+from sktip._maths.log_loss import DOUBLE, log_loss, most_probable_weights
 
 #: Weight of the predicted mean of a class, in shots.
 KAPPA = 3.0
@@ -36,8 +37,6 @@ SHRINKAGE, SHRINKAGES = 0.5, (0.85, 0.5, 0.2)
 SPREAD = 0.4
 #: Usual spread of CLIP's text logits, which is used where there is no text.
 SPREAD_OF_TEXT = 3.0
-#: Standard deviation of the logarithm of a weight, before held-out shots are seen.
-DEVIATION = 0.5
 #: Factor of the logits where no shots can be held out, with text and without.
 UNTESTED, UNTESTED_WITHOUT_TEXT = 0.85, 0.4
 #: Prior belief that labels are right, as a number of right labels. A smaller share of wrong labels than
@@ -47,10 +46,6 @@ RIGHT_LABELS, LEAST_WRONG = 50.0, 0.01
 MAX_FOLDS, ENOUGH = 8, 4000
 #: The search for the correction ends when a step lowers the cost by less than this fraction.
 TOLERANCE = 1e-3
-#: Logits in memory up to which they are in double precision.
-DOUBLE = 2**16
-#: Logits are clipped this far below the largest: smaller probabilities are slow denormal numbers.
-LEAST_LOGIT = -60.0
 
 
 class Statistics(NamedTuple):
@@ -89,6 +84,28 @@ class Statistics(NamedTuple):
         counts[counts <= 1e-9 * self.counts] = 0
         sums = np.where(counts[:, None] > 0, self.sums - other.sums, 0)
         return Statistics(counts, sums, self.moment - other.moment)
+
+    @classmethod
+    def of_views(
+        cls, views: NDArray[Any], codes: NDArray[Any], weights: NDArray[Any] | None, n_classes: int
+    ) -> "Statistics":
+        """Sum up labelled shots, (m, n_views, d), whose views are samples."""
+        n_views, weights = views.shape[1], np.ones(len(views)) if weights is None else weights
+        samples = views.reshape(-1, views.shape[2]).astype(np.float64)
+        return cls.of(samples, codes.repeat(n_views), weights.repeat(n_views), n_classes)
+
+    @property
+    def means(self) -> NDArray[Any]:
+        """Means of the samples of each class, (C, d). Zeros for a class without samples."""
+        result: NDArray[Any] = self.sums / np.where(self.counts > 0, self.counts, 1)[:, None]
+        return result
+
+    @property
+    def scatter(self) -> NDArray[Any]:
+        """Sum of the outer products of the differences between samples and their class mean, (d, d)."""
+        means = self.means
+        result: NDArray[Any] = self.moment - (self.counts[:, None] * means).T @ means
+        return result
 
     @property
     def present(self) -> float:
@@ -208,49 +225,6 @@ def _predicted(
     return result
 
 
-def log_loss(
-    logits: NDArray[Any], codes: NDArray[Any], weights: NDArray[Any]
-) -> tuple[float, NDArray[Any]]:
-    """Weighted sum of the log-losses, and the probabilities (m, C)."""
-    p = logits - logits.max(axis=1, keepdims=True)
-    own = p[np.arange(len(codes)), codes].astype(np.float64)
-    np.exp(np.maximum(p, LEAST_LOGIT, out=p), out=p)
-    totals = p.sum(axis=1, keepdims=True)
-    p /= totals
-    return float(weights @ (np.log(totals[:, 0]) - own)), p
-
-
-def most_probable_weights(
-    parts: list[NDArray[Any]], codes: NDArray[Any], weights: NDArray[Any]
-) -> tuple[NDArray[Any], float]:
-    """Positive weights of parts of the logits, each (m, C), and the cost of their sum.
-
-    The cost is the log-loss, and a normal prior of the logarithms of the weights.
-    """
-    if not parts:
-        return np.ones(0), 0.0
-    rows = np.arange(len(codes))
-
-    def cost(logs: NDArray[Any]) -> tuple[float, NDArray[Any]]:
-        factors = np.exp(logs)
-        logits = sum(
-            f * part for f, part in zip(factors.astype(parts[0].dtype), parts, strict=True)
-        )
-        loss, rest = log_loss(logits, codes, weights)
-        rest[rows, codes] -= 1
-        slopes = [weights @ np.einsum("ij,ij->i", rest, part) for part in parts]
-        return loss + logs @ logs / (2 * DEVIATION**2), factors * slopes + logs / DEVIATION**2
-
-    found = minimize(
-        cost,
-        np.zeros(len(parts)),
-        jac=True,
-        method="L-BFGS-B",
-        options={"ftol": 1e-12, "gtol": 1e-8},
-    )
-    return np.exp(found.x), float(found.fun)
-
-
 def fit_correction(
     shots: "Shots", offset: NDArray[Any], variances: NDArray[Any], start: NDArray[Any] | None = None
 ) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -306,16 +280,8 @@ class Shots(NamedTuple):
         return Statistics.of(self.features[rows], self.codes[rows], self.weights[rows], n_classes)
 
     def even_weights(self) -> NDArray[Any]:
-        """Weights (m,) that give all classes the same total, as queries are assumed to have.
-
-        Their sum is the size of a balanced sample with the same information.
-        """
-        counts = np.bincount(self.targets, self.weights)
-        there = np.minimum(counts, 1)
-        shares = there / counts
-        information = there.sum() / (there * shares).sum()
-        result: NDArray[Any] = self.weights * information * shares[self.targets]
-        return result
+        """Weights (m,) that give all classes the same total."""
+        return class_balanced_weights(self.targets, self.weights)
 
 
 class TextPriorModel(NamedTuple):

@@ -15,16 +15,10 @@ FORMAT = 1
 SAME_MODEL = 0.99
 
 
-def record(encoder: Any, weights: dict[str, str] | None = None) -> dict[str, Any]:
-    """Record the format, the versions and the encoder's model at the time of `fit`."""
+def record(session: Any = None) -> dict[str, Any]:
+    """Record the format, the versions and the model of the encoder, if it is used, at the time of `fit`."""
     entries = {"format": FORMAT, "sktip": __version__, **_versions()}
-    if encoder is not None:
-        names = ("model_name", "pretrained", "precision")
-        entries |= {name: getattr(encoder, name) for name in names if hasattr(encoder, name)}
-    if weights is not None:
-        # The precision in use, since the parameter may be "auto".
-        entries |= {"weights": weights, "precision": weights["precision"]}
-    return entries
+    return entries if session is None else {**entries, **session.names, "weights": session.weights}
 
 
 @functools.cache
@@ -43,35 +37,26 @@ def check_format(name: str, state: dict[str, Any]) -> None:
         )
 
 
-def check_same_model(classifier: Any, session: Any, encoder: Any) -> None:
-    """Refuse an encoder with another model than in `fit`, whose features are not comparable.
+def check_same_model(classifier: Any, session: Any) -> None:
+    """Refuse an open encoder with another model than in `fit`, whose features are not comparable.
 
-    Parameters
-    ----------
-    classifier : estimator
-        A fitted classifier, or one inside of `RejectUnknown`. Those that saw no encoder pass.
-
-    session : EncoderSession
-        The encoder, open.
-
-    encoder : CLIPFeatureTransformer
-        The encoder, for the message.
+    The classifier is fitted; one that saw no encoder of sktip passes, and so does one in `RejectUnknown`
+    with such a classifier.
     """
     classifier = getattr(classifier, "estimator_", classifier)
     known: NDArray[Any] | None = getattr(classifier, "_encoder_probe", None)
     if known is None:
         return
-    probe = session.probe
-    if known.shape != probe.shape or known @ probe < SAME_MODEL:
+    probe, made = session.probe, classifier.fitted_with_
+    if probe is None or known.shape != probe.shape or known @ probe < SAME_MODEL:
         what = "features"
-    elif _have_changed(classifier.fitted_with_.get("weights"), session.weights):
+    elif _have_changed(made["weights"], session.weights):
         what = "weights"
     else:
         return
-    names = ("model_name", "pretrained")
     then, now = (
-        ", ".join(f"{name}={source[name]!r}" for name in names)
-        for source in (classifier.fitted_with_, record(encoder))
+        ", ".join(f"{name}={source[name]!r}" for name in ("model_name", "pretrained"))
+        for source in (made, session.names)
     )
     raise ValueError(
         f"the encoder is not the model that this {type(classifier).__name__} was fitted with: it was {then}, "

@@ -320,7 +320,7 @@ def _evidence(estimator: Any, query: Any) -> dict[str, Any]:
     if takes_images(estimator):
         encoder, classifier = split_encoder(estimator, optional=True)
         session = open_encoder(encoder)
-        check_same_model(classifier, session, encoder)
+        check_same_model(classifier, session)
         X = session.features([query])
     elif np.ndim(query) == 1:
         X = np.asarray(query)[np.newaxis]

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sktip._maths.alpha_beta import HeldOutVotes, accuracy_steps
+from sktip._maths.alpha_beta import HeldOutShots, HeldOutVotes, accuracy_steps
 from sktip._maths.folds import Split
-from sktip._maths.log_loss import HeldOutShots
 
 SCALE = 12.0
 

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from sktip._maths.folds import balanced_folds, class_balanced_weights, held_out_folds
+from sktip._maths.folds import (
+    balanced_folds,
+    class_balanced_weights,
+    held_out_folds,
+    scored_folds,
+)
 
 N_CLASSES, WIDTH = 6, 64
 
@@ -102,10 +107,27 @@ def test_no_more_folds_are_held_out_than_enough():
     np.testing.assert_array_equal(twice, folds.repeat(2))
 
 
+def test_only_shots_are_scored_beside_classes_with_more():
+    shots, codes = shots_of(3)
+    only = (codes > 1) | (np.arange(len(codes)) < 2)
+    folds = scored_folds(shots[only], codes[only], np.ones(only.sum()), max_folds=8)
+    np.testing.assert_array_equal(folds, balanced_folds(shots[only], codes[only]))
+    # With fewer tests than classes, nothing is held out.
+    few = np.append(np.arange(N_CLASSES), N_CLASSES)
+    assert (scored_folds(shots[few], codes[few], np.ones(len(few)), max_folds=8) == -1).all()
+
+
+def test_scored_folds_have_enough_shots():
+    shots, codes = shots_of(8, 100)
+    folds = scored_folds(shots, codes, np.ones(len(codes)), max_folds=8)
+    np.testing.assert_array_equal(np.bincount(folds + 1), [200] + 6 * [100])
+
+
 def test_every_class_has_the_same_total_weight():
     codes = np.array([2, 0, 2, 1, 2, 0])
-    shares = class_balanced_weights(codes)
-    np.testing.assert_allclose(np.bincount(codes, shares), 1 / 3)
+    even = class_balanced_weights(codes)
+    np.testing.assert_allclose(np.bincount(codes, even), even.sum() / 3)
+    assert class_balanced_weights(codes[1:4]).sum() == pytest.approx(3)
     weighted = class_balanced_weights(codes, np.array([1.0, 1, 2, 5, 1, 3]))
-    np.testing.assert_allclose(np.bincount(codes, weighted), 1 / 3)
+    np.testing.assert_allclose(np.bincount(codes, weighted), weighted.sum() / 3)
     assert weighted[2] == 2 * weighted[0]
