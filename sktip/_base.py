@@ -1,7 +1,7 @@
 """The base class of all classifiers: input, classes, text prior, probabilities."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from numbers import Real
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from sktip._images.inputs import as_image_list, describe, looks_like_images
 from sktip._maths.head import Head, linear_logits
 from sktip._maths.unit import row_blocks, type_of, unit_norm, unit_rows
 from sktip._utils.classes import resolve_classes
-from sktip._utils.doc_links import DocumentedMixin
+from sktip._utils.doc_links import DOC_LINK_TEMPLATE
 from sktip._utils.fitted_with import check_format, check_same_model, record
 from sktip._utils.labels import (
     check_groups,
@@ -112,13 +112,14 @@ class Task(NamedTuple):
     fitted_with: dict[str, Any]
 
 
-@with_shared_docs
-class BaseCLIPClassifier(DocumentedMixin, ClassifierMixin, BaseEstimator):
-    """Inputs, classes, text prior and probabilities of a classifier on CLIP features.
+class BaseCLIPEstimator(BaseEstimator):
+    """Input, names and text prior of an estimator on CLIP features, and its logits block by block.
 
     A subclass defines `fit` and `__sktip_head__`. Its `fit` computes with local values, and
     assigns the fitted attributes in its last lines.
     """
+
+    _doc_link_module, _doc_link_template = "sktip", DOC_LINK_TEMPLATE
 
     _parameter_constraints: dict = {
         "encoder": [HasMethods(["__sktip_open__"]), str, None],
@@ -135,65 +136,6 @@ class BaseCLIPClassifier(DocumentedMixin, ClassifierMixin, BaseEstimator):
 
     # How a subclass predicts without a text prior; part of the warning.
     _without_prior = "predictions come from the cached shots alone"
-
-    def decision_function(self, X: Any) -> NDArray:
-        """Compute the logits of the classes.
-
-        Parameters
-        ----------
-        {queries}
-
-        Returns
-        -------
-        logits : ndarray of shape (n, C), or (n,) for two classes
-            Columns follow `classes_`. For two classes, the logit of the second minus that of the first.
-        """
-        return self._of_logits(X, _two_as_one)
-
-    def predict(self, X: Any) -> NDArray:
-        """Predict the class of each row.
-
-        The memory beyond X and the result does not grow with the number of rows.
-
-        Parameters
-        ----------
-        {queries}
-
-        Returns
-        -------
-        labels : ndarray of shape (n,)
-            Classes with the largest logit.
-        """
-        winners = self._of_logits(X, lambda logits: logits.argmax(axis=1))
-        return self.classes_[winners]
-
-    def predict_proba(self, X: Any) -> NDArray:
-        """Predict the probability of each class.
-
-        Parameters
-        ----------
-        {queries}
-
-        Returns
-        -------
-        probabilities : ndarray of shape (n, C), float64
-            Softmax of the logits. Columns follow `classes_`.
-        """
-        return self._of_logits(X, _softmax)
-
-    def predict_log_proba(self, X: Any) -> NDArray:
-        """Predict the logarithm of the probability of each class.
-
-        Parameters
-        ----------
-        {queries}
-
-        Returns
-        -------
-        log_probabilities : ndarray of shape (n, C), float64
-            Columns follow `classes_`. Values are finite even where a probability is rounded to 0.
-        """
-        return self._of_logits(X, _log_softmax)
 
     def __sktip_head__(self) -> Head:
         """Return the formula of the logits with its arrays, which prediction and export share."""
@@ -336,34 +278,33 @@ class BaseCLIPClassifier(DocumentedMixin, ClassifierMixin, BaseEstimator):
         """
         if seen is None and self.encoder is None and self.text_features is None:
             raise ValueError(NOTHING)
-        encoder = as_encoder(self.encoder)
         text = self._given_text_features()
-        encodes = text is None and encoder is not None
         n_rows = None if text is None else len(text)
+        encodes = text is None and self.encoder is not None
         classes, names, rows = resolve_classes(seen, self.class_names, n_rows, needs_names=encodes)
-        uses_model = encodes or reads_images(self)
-        session = prompts = None
-        if encodes:
+        return self._named_task(
+            classes, names, text if rows is None or text is None else text[rows]
+        )
+
+    def _named_task(
+        self, classes: NDArray, names: Sequence[str] | None, text: NDArray | None
+    ) -> Task:
+        """Encode the names of the classes, unless there are text features already, in their order."""
+        encoder, session, prompts = as_encoder(self.encoder), None, None
+        if text is None and encoder is not None:
             prompts = fill_prompts(names or (), self.templates, labels=classes.tolist())
-        if uses_model or (encoder is not None and self.logit_scale is None):
+        scale = getattr(self, "logit_scale", None)
+        uses_model = prompts is not None or reads_images(self)
+        if uses_model or (encoder is not None and scale is None):
             session = open_encoder(encoder)
         if session is not None and prompts is not None:
             text = session.class_features(prompts, classes.tolist())
         elif text is None:
             warn(NO_PRIOR.format(consequence=self._without_prior))
-        elif rows is not None:
-            text = text[rows]
-        scale = self.logit_scale
         if scale is None:
             scale = 100.0 if session is None else session.logit_scale
         used = session if uses_model else None
-        return Task(
-            classes,
-            text,
-            float(scale),
-            None if used is None else used.probe,
-            record(used),
-        )
+        return Task(classes, text, float(scale), None if used is None else used.probe, record(used))
 
     def _extended_task(
         self, labels: NDArray, classes: ArrayLike | None, *, first: bool
@@ -492,6 +433,70 @@ class BaseCLIPClassifier(DocumentedMixin, ClassifierMixin, BaseEstimator):
         return tags
 
 
+@with_shared_docs
+class BaseCLIPClassifier(ClassifierMixin, BaseCLIPEstimator):
+    """A classifier whose probabilities are the softmax of its logits."""
+
+    def decision_function(self, X: Any) -> NDArray:
+        """Compute the logits of the classes.
+
+        Parameters
+        ----------
+        {queries}
+
+        Returns
+        -------
+        logits : ndarray of shape (n, C), or (n,) for two classes
+            Columns follow `classes_`. For two classes, the logit of the second minus that of the first.
+        """
+        return self._of_logits(X, _two_as_one)
+
+    def predict(self, X: Any) -> NDArray:
+        """Predict the class of each row.
+
+        The memory beyond X and the result does not grow with the number of rows.
+
+        Parameters
+        ----------
+        {queries}
+
+        Returns
+        -------
+        labels : ndarray of shape (n,)
+            Classes with the largest logit.
+        """
+        winners = self._of_logits(X, lambda logits: logits.argmax(axis=1))
+        return self.classes_[winners]
+
+    def predict_proba(self, X: Any) -> NDArray:
+        """Predict the probability of each class.
+
+        Parameters
+        ----------
+        {queries}
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n, C), float64
+            Softmax of the logits. Columns follow `classes_`.
+        """
+        return self._of_logits(X, _softmax)
+
+    def predict_log_proba(self, X: Any) -> NDArray:
+        """Predict the logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        {queries}
+
+        Returns
+        -------
+        log_probabilities : ndarray of shape (n, C), float64
+            Columns follow `classes_`. Values are finite even where a probability is rounded to 0.
+        """
+        return self._of_logits(X, _log_softmax)
+
+
 class LinearPredictionMixin:
     """Logits of a linear classifier with `coef_` and `intercept_`."""
 
@@ -506,8 +511,8 @@ class LinearPredictionMixin:
 
 
 def reads_images(classifier: Any) -> bool:
-    """Whether this is a classifier of sktip that takes images."""
-    is_own = isinstance(classifier, BaseCLIPClassifier)
+    """Whether this is a classifier or tagger of sktip that takes images."""
+    is_own = isinstance(classifier, BaseCLIPEstimator)
     return is_own and classifier.encoder is not None and classifier.input == "image"
 
 

@@ -21,7 +21,7 @@ from sktip._encoding.precision import precision_here
 from sktip._encoding.session import EncoderSession, ModelBlock, open_encoder
 from sktip._encoding.timm import load_timm
 from sktip._images.inputs import as_image_list
-from sktip._utils.doc_links import DocumentedMixin
+from sktip._utils.doc_links import DOC_LINK_TEMPLATE
 from sktip.prompts import fill_prompts
 
 #: Parameters of a single encoder that belong to the machine, and change no feature by more than rounding.
@@ -29,8 +29,10 @@ OF_THE_MACHINE = ("batch_size", "n_jobs", "memory", "max_pixels", "verbose")
 
 
 @with_shared_docs
-class BaseEncoder(DocumentedMixin, TransformerMixin, BaseEstimator):
+class BaseEncoder(TransformerMixin, BaseEstimator):
     """What all encoders share: they are stateless, and are used through ``__sktip_open__``."""
+
+    _doc_link_module, _doc_link_template = "sktip", DOC_LINK_TEMPLATE
 
     def fit(self, X: Any = None, y: Any = None) -> Self:
         """Check the parameters. Nothing is learned.

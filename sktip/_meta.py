@@ -9,13 +9,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from sktip._encoding.session import open_encoder
 from sktip._split_encoder import split_encoder, takes_images
-from sktip._utils.doc_links import DocumentedMixin
+from sktip._utils.doc_links import DOC_LINK_TEMPLATE
 from sktip._utils.fitted_with import check_same_model
 from sktip.model_selection._cross_fit import as_samples
 
 
-class BaseMetaClassifier(DocumentedMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class BaseMetaClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     """A classifier around `estimator`, which is fitted on features, even if it takes images."""
+
+    _doc_link_module, _doc_link_template = "sktip", DOC_LINK_TEMPLATE
 
     estimator: Any
     estimator_: Any

@@ -81,7 +81,8 @@ def predict_images(
             None for an image that could not be read.
         probability : ndarray of float64
             Largest value of `predict_proba`. NaN for an image that could not be read, and for all
-            images if the estimator has no `predict_proba`.
+            images if the estimator has no `predict_proba`. A `FewShotTagger` has, instead of the columns
+            prediction and probability, a column of 1 and 0 for each tag.
         error : ndarray of objects
             Why an image could not be read. None for all others.
 
@@ -141,7 +142,10 @@ def predict_images(
     def note(index: int, error: ImageReadError) -> None:
         errors[index] = str(error).removeprefix(describe(images[index], index) + ": ")
 
-    predictions, probabilities = np.full(n, None, object), np.full(n, np.nan)
+    tags = getattr(classifier, "tags_", None)
+    # A tagger has a column of predictions for each tag, others have one and its probability.
+    predictions = np.full(n if tags is None else (n, len(tags)), None, object)
+    probabilities = np.full(n, np.nan)
     # Closed even after an error, so that no thread outlives the call.
     with closing(session.rows(images, note)) as rows:
         for start in range(0, n, BLOCK):
@@ -154,16 +158,14 @@ def predict_images(
             read = start + np.flatnonzero(finite)
             if len(read):
                 X = with_feature_names(features[finite], classifier)
-                predictions[read] = _labels(classifier.predict(X), estimator)
-                if hasattr(classifier, "predict_proba"):
+                predictions[read] = _labels(classifier.predict(X), estimator, tags)
+                if tags is None and hasattr(classifier, "predict_proba"):
                     probabilities[read] = np.asarray(classifier.predict_proba(X)).max(axis=1)
     paths = [os.fsdecode(im) if isinstance(im, str | os.PathLike) else None for im in images]
-    answers = ShortBunch(
-        path=np.array(paths, object),
-        prediction=predictions,
-        probability=probabilities,
-        error=errors,
-    )
+    columns = {"prediction": predictions, "probability": probabilities}
+    if tags is not None:
+        columns = {str(tag): predictions[:, i] for i, tag in enumerate(tags)}
+    answers = ShortBunch(**{"path": np.array(paths, object), **columns, "error": errors})
     if output is not None:
         write_file(output, _lines(answers), overwrite=overwrite)
     failed = [index for index, error in enumerate(errors) if error is not None]
@@ -176,9 +178,9 @@ def predict_images(
     return answers
 
 
-def _labels(predictions: Any, estimator: Any) -> list[Any]:
+def _labels(predictions: Any, estimator: Any, tags: Any) -> list[Any]:
     labels = np.asarray(predictions)
-    if labels.ndim > 1:
+    if labels.ndim > 1 and tags is None:
         raise ValueError(
             f"{type(estimator).__name__} predicts {labels.shape[1]} values per image, and predict_images writes one. "
             "Encode the images once with sktip.utils.split_encoder, and predict the features."
@@ -192,6 +194,11 @@ def _lines(answers: ShortBunch) -> Iterator[bytes]:
     # `writerow` returns what `write` returns.
     writer: Any = csv.writer(SimpleNamespace(write=str.encode), lineterminator="\n")
     yield writer.writerow(answers)
-    for path, label, probability, error in zip(*answers.values(), strict=True):
-        cells = (path, label, None if np.isnan(probability) else f"{probability:.6g}", error)
-        yield writer.writerow("" if cell is None else printable(str(cell)) for cell in cells)
+    for row in zip(*answers.values(), strict=True):
+        yield writer.writerow([printable(_cell(value)) for value in row])
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if np.isnan(value) else f"{value:.6g}"
+    return "" if value is None else str(value)

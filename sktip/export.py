@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sktip import __version__
-from sktip._base import BaseCLIPClassifier
+from sktip._base import BaseCLIPEstimator
 from sktip._encoding.session import open_encoder
 from sktip._split_encoder import split_encoder
 from sktip._utils.classes import resolve_classes
@@ -189,11 +189,11 @@ def to_onnx(
     write_file(path, [content], overwrite=overwrite)
 
 
-def _parts_of(estimator: Any, *, image: bool) -> tuple[Any, BaseCLIPClassifier]:
+def _parts_of(estimator: Any, *, image: bool) -> tuple[Any, BaseCLIPEstimator]:
     """Return the encoder, which may be None without `image`, and the fitted classifier to export."""
     check_is_fitted(estimator)
     encoder, classifier = split_encoder(estimator, optional=not image)
-    if not isinstance(classifier, BaseCLIPClassifier):
+    if not isinstance(classifier, BaseCLIPEstimator):
         raise TypeError(
             f"a {type(classifier).__name__} cannot be exported; pass a classifier of sktip, or a Pipeline of an "
             "encoder and one of them."
@@ -201,7 +201,7 @@ def _parts_of(estimator: Any, *, image: bool) -> tuple[Any, BaseCLIPClassifier]:
     return encoder, classifier
 
 
-def _module_of(encoder: Any, classifier: BaseCLIPClassifier, *, image: bool) -> Any:
+def _module_of(encoder: Any, classifier: BaseCLIPEstimator, *, image: bool) -> Any:
     from sktip._maths.classifier_module import ClassifierModule
 
     head, classes = classifier.__sktip_head__(), classifier.classes_.tolist()

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, is_classifier
+from sklearn.utils import get_tags
 
 import sktip
 from sktip._split_encoder import split_encoder
@@ -16,7 +17,7 @@ def all_estimators(
     """List the estimators of sktip, for scripts that run over all of them.
 
     It works like :func:`sklearn.utils.discovery.all_estimators`. Meta-estimators, which need another
-    estimator, are not listed.
+    estimator, and `~sktip.FewShotTagger`, whose targets are a matrix, are not listed.
 
     Read more in the :ref:`User Guide <guide_family>`.
 
@@ -52,6 +53,7 @@ def all_estimators(
         if isinstance(cls, type)
         and issubclass(cls, BaseEstimator)
         and not issubclass(cls, MetaEstimatorMixin)
+        and get_tags(cls()).target_tags.single_output
         and type_filter in (None, "classifier" if is_classifier(cls()) else "transformer")
     ]
 

@@ -4,14 +4,13 @@ import pytest
 from sklearn.utils import estimator_html_repr
 
 import sktip
-from sktip._utils.doc_links import DocumentedMixin
 from sktip.utils import all_estimators
 
 
 def test_html_links_to_the_api_reference(monkeypatch):
     template = "https://docs.test/api/{estimator_module}.{estimator_name}.html"
-    monkeypatch.setattr(DocumentedMixin, "_doc_link_template", template)
     for name, estimator in all_estimators():
+        monkeypatch.setattr(estimator, "_doc_link_template", template)
         page = f"https://docs.test/api/sktip.{name}.html"
         assert f'href="{page}"' in estimator_html_repr(estimator())
         elsewhere = type(name, (estimator,), {"__module__": "elsewhere"})
@@ -19,8 +18,8 @@ def test_html_links_to_the_api_reference(monkeypatch):
 
 
 def test_no_address_no_link(monkeypatch):
-    monkeypatch.setattr(DocumentedMixin, "_doc_link_template", "")
     for name, estimator in all_estimators():
+        monkeypatch.setattr(estimator, "_doc_link_template", "")
         html = estimator_html_repr(estimator())
         assert "href" not in html
         assert name in html

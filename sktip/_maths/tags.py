@@ -1,48 +1,41 @@
 """Several tags per image: one logistic regression for each tag, with a prior from its name.
 
-The logit of tag c for a unit feature x, with centre and covariance S of all shots:
+The logit of tag c for a unit feature x, with centre m and shrunk covariance S of all shots:
 
-    a z_c(x) + B_c'(x - centre) + b_c     B_c ~ N(0, v inv(S))     b_c ~ N(mean log-odds, 1)
+    a z_c(x) + B_c'(x - m) + b_c     B_c ~ N(0, v inv(S))     b_c ~ N(mean log-odds, 1)
 
-z_c is the cosine with the text feature of the tag, centred and scaled. The weight a of the text and the
-variance v are the same for all tags, and are chosen on held-out shots. NumPy arrays only.
+z_c is the cosine with the text feature of the tag, centred and scaled. The weight a of the text, the
+variance v and the shrinkage are the same for all tags, and are chosen on held-out shots.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from sktip._maths.folds import balanced_folds
 
-#: Weights of the text, as the standard deviation of its logits over the shots, and prior variances that are
-#: tried; the first of each is used where no shot can be held out.
-TEXT_WEIGHTS, VARIANCES = (0.6, 0.3, 1.2, 2.4), (0.1, 0.03, 0.3, 1.0)
-#: Part of the covariance that is replaced by its mean variance.
-SHRINKAGE = 0.5
-#: Log-loss by which other weights than the first ones must be better, since labels of a shot are not independent.
+#: Values that are tried, one choice after another: weights of the text, as the standard deviation of its
+#: logits over the shots, prior variances, and parts of the covariance that its mean variance replaces. The
+#: first of each is used where no shot can be held out.
+CHOICES = ((0.6, 0.3, 1.2, 2.4), (0.1, 0.03, 0.3, 1.0), (0.8, 0.4, 0.1))
+#: Log-loss by which a choice must be better than the one before it, since labels of a shot are not independent.
 BELIEF = 4.0
-#: Number of folds; labels that are enough to choose the weights: no further fold is held out then.
+#: Number of folds; labels that are enough to choose the values: no further fold is held out then.
 N_FOLDS, ENOUGH = 4, 20_000
-#: Weight of the counts of all tags, relative to those of one positive, in the choice of a threshold.
+#: Weight of the counts of all tags, in positives, in the choice of a threshold.
 POOLED = 2.0
 
 
 class TagModel(NamedTuple):
-    """Linear logits ``x @ coef.T + intercept``, and a threshold of the probability of each tag.
-
-    `held_out` are logits of the shots from models without them, (n, C); rows of NaN were not held out.
-    """
+    """Linear logits ``x @ coef.T + intercept`` of the tags, (C, d) and (C,), and their thresholds, (C,)."""
 
     coef: NDArray[Any]
     intercept: NDArray[Any]
     thresholds: NDArray[Any]
     text_weight: float
-    variance: float
-    held_out: NDArray[Any]
 
 
 def fit_tags(
@@ -76,79 +69,72 @@ def fit_tags(
     shares = weights / weights.sum()
     centre = shares @ features
     centred = features - centre
-    covariance = (centred * shares[:, None]).T @ centred
-    variance = np.trace(covariance) / len(covariance) or 1.0
-    covariance *= 1 - SHRINKAGE
-    covariance.flat[:: len(covariance) + 1] += SHRINKAGE * variance
-    root = cholesky(covariance, lower=True)
-    white = solve_triangular(root, centred.T, lower=True).T
+    variances, axes = np.linalg.eigh((centred * shares[:, None]).T @ centred)
+    projected, mean_variance = centred @ axes, variances.mean() or 1.0
     directions = np.zeros((targets.shape[1], features.shape[1]))
     if text is not None:
         directions = text.astype(np.float64) - text.mean(axis=0)
     prior = centred @ directions.T
     spread = np.sqrt(shares @ prior**2).mean() or 1.0
     prior /= spread
-
     cells = np.where(np.isnan(targets), 0, weights[:, None])
     targets = np.where(np.isnan(targets), 0, targets)
-    total = cells.sum()
-    base = float(
-        logit(np.clip((cells * targets).sum() / total, 1 / (total + 2), 1 - 1 / (total + 2)))
-    )
+    base = float(logit(((cells * targets).sum() + 1) / (cells.sum() + 2)))
+
+    def regressions(values: tuple[float, ...], rows: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Coefficients in the axes, (C, d), and intercepts, (C,), of some shots."""
+        text_weight, variance, shrinkage = values
+        lengths = np.sqrt((1 - shrinkage) * np.maximum(variances, 0) + shrinkage * mean_variance)
+        coef, intercept = _regressions(
+            projected[rows] / lengths,
+            targets[rows],
+            cells[rows],
+            text_weight * prior[rows],
+            variance=variance,
+            base=base,
+        )
+        return coef / lengths, intercept
+
     folds = balanced_folds(
         features, np.zeros(len(features), np.intp), groups=groups, max_folds=N_FOLDS
     )
+    sizes = np.cumsum(np.bincount(folds)) * targets.shape[1]
+    n_tested = min(int((sizes < ENOUGH).sum()) + 1, len(sizes)) if len(sizes) > 1 else 0
+    tested = folds < n_tested
 
-    def held_out_logits(text_weight: float, variance: float) -> NDArray[Any]:
-        logits = np.full(targets.shape, np.nan)
-        for fold in range(folds.max() + 1):
-            if (~np.isnan(logits[:, 0])).sum() * targets.shape[1] > ENOUGH:
-                break
-            out, rest = folds == fold, folds != fold
-            coef, intercept = _regressions(
-                white[rest],
-                targets[rest],
-                cells[rest],
-                text_weight * prior[rest],
-                variance=variance,
-                base=base,
-            )
-            logits[out] = text_weight * prior[out] + white[out] @ coef.T + intercept
-        return logits
+    def held_out_logits(values: tuple[float, ...]) -> NDArray[Any]:
+        logits: NDArray[Any] = values[0] * prior
+        for fold in range(n_tested):
+            coef, intercept = regressions(values, folds != fold)
+            logits[folds == fold] += projected[folds == fold] @ coef.T + intercept
+        held_out: NDArray[Any] = logits[tested]
+        return held_out
 
     # Without the only shots of a tag, its logits say nothing about those of a model that has seen them.
     enough = (targets * (cells > 0)).sum(axis=0) >= N_FOLDS
 
     def loss(logits: NDArray[Any]) -> float:
-        tested = ~np.isnan(logits[:, 0])
-        z, y, w = (part[tested][:, enough] for part in (logits, targets, cells))
+        z, y, w = logits[:, enough], targets[tested][:, enough], cells[tested][:, enough]
         return float((w * (np.logaddexp(0, z) - y * z)).sum())
 
-    text_weight, variance = TEXT_WEIGHTS[0] if text is not None else 0.0, VARIANCES[0]
-    held_out = np.full(targets.shape, np.nan)
-    if folds.max() > 0:
-        held_out = held_out_logits(text_weight, variance)
-        least = loss(held_out)
-        for name, values in (("text", TEXT_WEIGHTS[1:]), ("variance", VARIANCES[1:])):
-            for value in values if text is not None or name == "variance" else ():
-                one = (value, variance) if name == "text" else (text_weight, value)
-                logits = held_out_logits(*one)
-                if loss(logits) + BELIEF < least:
-                    held_out, least = logits, loss(logits) + BELIEF
-                    text_weight, variance = one
-    coef, intercept = _regressions(
-        white, targets, cells, text_weight * prior, variance=variance, base=base
+    values = (
+        tuple(first for first, *_ in CHOICES)
+        if text is not None
+        else (0.0, *(c[0] for c in CHOICES[1:]))
     )
-    coef = solve_triangular(root, coef.T, lower=True, trans="T").T
-    coef += text_weight / spread * directions
-    return TagModel(
-        coef,
-        intercept - coef @ centre,
-        _thresholds(held_out, targets, cells),
-        text_weight,
-        variance,
-        held_out,
-    )
+    thresholds = np.full(targets.shape[1], 0.5)
+    if n_tested:
+        logits = held_out_logits(values)
+        for place, choices in enumerate(CHOICES):
+            for value in choices[1:] if place or text is not None else ():
+                other = (*values[:place], value, *values[place + 1 :])
+                others = held_out_logits(other)
+                if loss(others) + BELIEF < loss(logits):
+                    values, logits = other, others
+        thresholds = _thresholds(logits, targets[tested], cells[tested])
+    coef, intercept = regressions(values, slice(None))
+    coef = coef @ axes.T + values[0] / spread * directions
+    return TagModel(coef, intercept - coef @ centre, thresholds, values[0])
 
 
 def _regressions(
@@ -189,10 +175,7 @@ def _thresholds(
 
     Few positives show little, so the counts of all tags are added with a small weight.
     """
-    tested = ~np.isnan(logits[:, 0])
-    if not tested.any():
-        return np.full(logits.shape[1], 0.5)
-    probabilities, y, w = expit(logits[tested]), targets[tested], cells[tested]
+    probabilities, y, w = expit(logits), targets, cells
     tries = np.unique(np.quantile(probabilities, np.linspace(0, 1, 201)))
     above = probabilities[:, :, None] >= tries
     hits = np.einsum("nc,nct->ct", w * y, above)

@@ -13,11 +13,5 @@ def address() -> str:
     return named.get("Documentation", "").rstrip("/")
 
 
-class DocumentedMixin:
-    """Link the HTML representation of an estimator to its page in the API reference."""
-
-    _doc_link_module = "sktip"
-    # Without an address there is no link.
-    _doc_link_template = (
-        address() and f"{address()}/api/{{estimator_module}}.{{estimator_name}}.html"
-    )
+#: Template of the links, for `_doc_link_template` of scikit-learn's estimators. Without an address, no link.
+DOC_LINK_TEMPLATE = address() and f"{address()}/api/{{estimator_module}}.{{estimator_name}}.html"
