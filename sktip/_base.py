@@ -38,7 +38,7 @@ from sktip.prompts import fill_prompts
 NO_PRIOR = (
     "neither `encoder` nor `text_features` was given, so there is no text prior: {consequence}. To use "
     "class names, pass encoder=CLIPFeatureTransformer(...) with string labels or class_names=..., or "
-    "text_features=encoder.encode_text(names)."
+    "text_features=encoder.encode_text(names). If the names mean nothing, say so with templates=None."
 )
 
 NOTHING = "there are neither shots nor text: pass X and y, or class names with an encoder or text_features."
@@ -125,7 +125,7 @@ class BaseCLIPClassifier(DocumentedMixin, ClassifierMixin, BaseEstimator):
         "input": [StrOptions({"image", "features"})],
         "text_features": ["array-like", None],
         "class_names": ["array-like", Mapping, None],
-        "templates": [str, "array-like", Mapping],
+        "templates": [str, "array-like", Mapping, None],
         "logit_scale": [Interval(Real, 1e-6, 1e6, closed="both"), None],
     }
 
@@ -334,11 +334,12 @@ class BaseCLIPClassifier(DocumentedMixin, ClassifierMixin, BaseEstimator):
 
         If `seen`, the labels of the shots, is None, `class_names` or `text_features` define the classes.
         """
-        if seen is None and self.encoder is None and self.text_features is None:
+        says_no_text = self.templates is None
+        if seen is None and self.text_features is None and (self.encoder is None or says_no_text):
             raise ValueError(NOTHING)
         encoder = as_encoder(self.encoder)
         text = self._given_text_features()
-        encodes = text is None and encoder is not None
+        encodes = text is None and encoder is not None and not says_no_text
         n_rows = None if text is None else len(text)
         classes, names, rows = resolve_classes(seen, self.class_names, n_rows, needs_names=encodes)
         uses_model = encodes or reads_images(self)
@@ -348,10 +349,11 @@ class BaseCLIPClassifier(DocumentedMixin, ClassifierMixin, BaseEstimator):
         if uses_model or (encoder is not None and self.logit_scale is None):
             session = open_encoder(encoder)
         if session is not None and prompts is not None:
-            text = session.class_features(prompts, classes.tolist())
-        elif text is None:
+            of_names = session.class_features(prompts, classes.tolist())
+            text = self._beside_blocks(session.across_blocks(of_names))
+        elif text is None and not says_no_text:
             warn(NO_PRIOR.format(consequence=self._without_prior))
-        elif rows is not None:
+        elif text is not None and rows is not None:
             text = text[rows]
         scale = self.logit_scale
         if scale is None:
@@ -417,7 +419,11 @@ class BaseCLIPClassifier(DocumentedMixin, ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"row {empty[0]} of text_features is all zeros; pass the features of a class name."
             )
-        return unit_norm(text)
+        return self._beside_blocks(unit_norm(text))
+
+    def _beside_blocks(self, text: NDArray) -> NDArray:
+        """Give text features the columns of X, where those are blocks of several encoders."""
+        return text
 
     def _encode_shots(
         self, shots: Shots, task: Task, n_views: int = 1, random_state: Any = None
