@@ -38,7 +38,7 @@ from sktip.prompts import fill_prompts
 NO_PRIOR = (
     "neither `encoder` nor `text_features` was given, so there is no text prior: {consequence}. To use "
     "class names, pass encoder=CLIPFeatureTransformer(...) with string labels or class_names=..., or "
-    "text_features=encoder.encode_text(names)."
+    "text_features=encoder.encode_text(names). If the names mean nothing, say so with templates=None."
 )
 
 NOTHING = "there are neither shots nor text: pass X and y, or class names with an encoder or text_features."
@@ -122,11 +122,11 @@ class BaseCLIPEstimator(BaseEstimator):
     _doc_link_module, _doc_link_template = "sktip", DOC_LINK_TEMPLATE
 
     _parameter_constraints: dict = {
-        "encoder": [HasMethods(["__sktip_open__"]), str, None],
+        "encoder": [HasMethods(["transform"]), str, None],
         "input": [StrOptions({"image", "features"})],
         "text_features": ["array-like", None],
         "class_names": ["array-like", Mapping, None],
-        "templates": [str, "array-like", Mapping],
+        "templates": [str, "array-like", Mapping, None],
         "logit_scale": [Interval(Real, 1e-6, 1e6, closed="both"), None],
     }
 
@@ -276,11 +276,11 @@ class BaseCLIPEstimator(BaseEstimator):
 
         If `seen`, the labels of the shots, is None, `class_names` or `text_features` define the classes.
         """
-        if seen is None and self.encoder is None and self.text_features is None:
-            raise ValueError(NOTHING)
         text = self._given_text_features()
+        encodes = self._encodes_names(text)
+        if seen is None and text is None and not encodes:
+            raise ValueError(NOTHING)
         n_rows = None if text is None else len(text)
-        encodes = text is None and self.encoder is not None
         classes, names, rows = resolve_classes(seen, self.class_names, n_rows, needs_names=encodes)
         return self._named_task(
             classes, names, text if rows is None or text is None else text[rows]
@@ -291,20 +291,26 @@ class BaseCLIPEstimator(BaseEstimator):
     ) -> Task:
         """Encode the names of the classes, unless there are text features already, in their order."""
         encoder, session, prompts = as_encoder(self.encoder), None, None
-        if text is None and encoder is not None:
+        if self._encodes_names(text):
             prompts = fill_prompts(names or (), self.templates, labels=classes.tolist())
+        elif text is None and encoder is None and self.templates is not None:
+            warn(NO_PRIOR.format(consequence=self._without_prior))
         scale = getattr(self, "logit_scale", None)
         uses_model = prompts is not None or reads_images(self)
         if uses_model or (encoder is not None and scale is None):
             session = open_encoder(encoder)
         if session is not None and prompts is not None:
-            text = session.class_features(prompts, classes.tolist())
-        elif text is None:
-            warn(NO_PRIOR.format(consequence=self._without_prior))
+            of_names = session.class_features(prompts, classes.tolist())
+            text = self._beside_blocks(session.across_blocks(of_names))
         if scale is None:
             scale = 100.0 if session is None else session.logit_scale
         used = session if uses_model else None
         return Task(classes, text, float(scale), None if used is None else used.probe, record(used))
+
+    def _encodes_names(self, text: NDArray | None) -> bool:
+        """Whether the names of classes are encoded: without other text, by an encoder that has text."""
+        has_text = hasattr(as_encoder(self.encoder), "encode_text")
+        return text is None and has_text and self.templates is not None
 
     def _extended_task(
         self, labels: NDArray, classes: ArrayLike | None, *, first: bool
@@ -358,7 +364,11 @@ class BaseCLIPEstimator(BaseEstimator):
             raise ValueError(
                 f"row {empty[0]} of text_features is all zeros; pass the features of a class name."
             )
-        return unit_norm(text)
+        return self._beside_blocks(unit_norm(text))
+
+    def _beside_blocks(self, text: NDArray) -> NDArray:
+        """Give text features the columns of X, where those are blocks of several encoders."""
+        return text
 
     def _encode_shots(
         self, shots: Shots, task: Task, n_views: int = 1, random_state: Any = None

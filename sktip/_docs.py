@@ -21,7 +21,8 @@ class_names : mapping or sequence of str, default=None
 
 templates : str, sequence of str, or mapping, default="a photo of a {}."
     Prompt templates, with ``{}`` for the class name. The features of several templates are
-    averaged. A mapping gives each label its own templates.""",
+    averaged. A mapping gives each label its own templates. None says that the names mean
+    nothing: they are not encoded.""",
     "features": """\
 input : {"image", "features"}, default="image"
     Whether X holds images or features of the `encoder`; not used without an `encoder`. With

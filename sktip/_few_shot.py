@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -28,7 +29,8 @@ from sktip._encoder import as_encoder
 from sktip._encoding.session import open_encoder
 from sktip._explanation import ExplanationMixin
 from sktip._images.folders import images_of
-from sktip._maths.unit import row_blocks, unit_norm
+from sktip._maths.head import Head
+from sktip._maths.unit import across_blocks, columns_of, row_blocks, unit_norm
 from sktip._utils.decorators import validated
 from sktip._utils.labels import class_weighted, codes_of
 from sktip._utils.progress import progress
@@ -39,6 +41,17 @@ if TYPE_CHECKING:
 
 #: Numbers of the shots, times classes, below which threads only wait for each other.
 LARGE = 2**30
+
+
+def _unit_blocks(rows: NDArray[Any], widths: Sequence[int]) -> NDArray[Any]:
+    """Give each block of each row the length 1; without widths, all columns are one block."""
+    if len(widths) < 2:
+        return unit_norm(rows)
+    return np.hstack([unit_norm(rows[:, own]) for own in columns_of(widths)])
+
+
+def _one_or_each(numbers: list[float]) -> float | NDArray[Any]:
+    return numbers[0] if len(numbers) == 1 else np.array(numbers)
 
 
 @with_shared_docs
@@ -60,6 +73,11 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
 
     {features}
 
+    blocks : sequence of int, default=None
+        Features of several encoders side by side: the number of columns of each, such as ``[512, 768]``, the
+        better encoder first. Each block gets unit norm, and its own class means and covariance; text belongs
+        to the first block of its width. None means the blocks of a `JointEncoder`, else a single one.
+
     {class_weight}
 
     priors : {"uniform", "unlabeled"} or array-like of shape (C,), default="uniform"
@@ -79,10 +97,10 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
     text_weight_ : float
         Factor of the text logits.
 
-    means_weight_ : float
-        Factor of the discriminants of the class means; 0 without shots.
+    means_weight_ : float, or ndarray of shape (n_blocks,)
+        Factor of the discriminants of the class means; 0 without shots. One per block, if there are several.
 
-    shrinkage_ : float
+    shrinkage_ : float, or ndarray of shape (n_blocks,)
         Fraction of the covariance that is replaced by its mean variance.
 
     class_means_ : ndarray of shape (C, d) or None
@@ -143,6 +161,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
 
     _parameter_constraints: dict = {
         **BaseCLIPClassifier._parameter_constraints,
+        "blocks": ["array-like", None],
         "class_weight": [Mapping, StrOptions({"balanced"}), None],
         "priors": [StrOptions({"uniform", "unlabeled"}), "array-like"],
         "verbose": ["verbose"],
@@ -150,6 +169,8 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
 
     predicted_means_: Any
     _shots: dict[str, Any]
+    #: Numbers of columns of several blocks.
+    _widths: tuple[int, ...] = ()
     _evidence: dict[str, Any]
 
     _without_prior = "predictions come from the shots alone"
@@ -162,6 +183,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",
         input: str = "image",
         text_features: ArrayLike | None = None,
+        blocks: Sequence[int] | None = None,
         class_weight: Mapping | str | None = None,
         priors: str | ArrayLike = "uniform",
         logit_scale: float | None = None,
@@ -172,6 +194,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         self.templates = templates
         self.input = input
         self.text_features = text_features
+        self.blocks = blocks
         self.class_weight = class_weight
         self.priors = priors
         self.logit_scale = logit_scale
@@ -289,7 +312,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         # Everything is checked before anything is encoded.
         shots = self._check_optional_shots(X, y, sample_weight, groups, first=first)
         pool = self._check_unlabeled(X_unlabeled, shots, first=first)
-        task, kept, unlabeled = self._encode(shots, pool, classes, first=first)
+        task, widths, kept, unlabeled = self._encode(shots, pool, classes, first=first)
         n_classes = len(task.classes)
         priors = self._prior_offsets(n_classes, has_pool=unlabeled is not None)
         weights = class_weighted(self.class_weight, kept.codes, kept.weights, task.classes)
@@ -308,12 +331,22 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
                     text=task.text_features,
                     logit_scale=task.logit_scale,
                     n_classes=n_classes,
+                    widths=widths,
                 )
-            on_step(text=model.text_weight, means=model.means_weight, shrinkage=model.shrinkage)
+            means_weight = _one_or_each(model.means_weights)
+            shrinkage = _one_or_each(model.shrinkages)
+            on_step(text=model.text_weight, means=means_weight, shrinkage=shrinkage)
             coef, intercept, means = model.coef, model.intercept, model.means
             shares = errors = unknown = None
             if unlabeled is not None:
-                answer = add_pool(coef, intercept, model.statistics, unlabeled, task.text_features)
+                answer = add_pool(
+                    coef,
+                    intercept,
+                    model.statistics,
+                    unlabeled,
+                    task.text_features,
+                    weights_of_blocks=model.relative_weights,
+                )
                 coef, intercept = answer.coef, answer.intercept
                 means = means if answer.means is None else answer.means
                 shares, errors, unknown = answer.shares, answer.errors, answer.unknown
@@ -328,15 +361,15 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
             self._assign_task(task)
         dtype = kept.features.dtype
         self.coef_, self.intercept_ = coef.astype(dtype), (intercept + priors).astype(dtype)
-        self.text_weight_, self.means_weight_ = model.text_weight, model.means_weight
-        self.shrinkage_ = model.shrinkage
+        self.text_weight_, self.means_weight_ = model.text_weight, means_weight
+        self.shrinkage_ = shrinkage
         self.class_means_, self.predicted_means_ = means, model.prior
         self.label_beliefs_ = np.divide(
             model.weights, weights, out=np.ones(len(weights)), where=weights > 0
         )
         self.class_shares_, self.class_share_errors_ = shares, errors
         self.unknown_share_ = unknown
-        self._shots, self._unlabeled = kept._asdict(), unlabeled
+        self._shots, self._unlabeled, self._widths = kept._asdict(), unlabeled, widths
         # What `explain` needs.
         self._evidence = {
             **model.evidence,
@@ -349,8 +382,16 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
 
     def _encode(
         self, shots: Shots | None, pool: Shots | None, classes: ArrayLike | None, *, first: bool
-    ) -> tuple[Task, EncodedShots, NDArray[Any] | None]:
-        """Encode names, shots and unlabelled images, and append them to the earlier ones."""
+    ) -> tuple[Task, tuple[int, ...], EncodedShots, NDArray[Any] | None]:
+        """Encode names, shots and unlabelled images, and append them to the earlier ones.
+
+        The second result are the widths of the blocks, if there are several.
+        """
+        if first:
+            given = shots or pool
+            widths = self._given_widths(None if given is None else given.X)
+        else:
+            widths = self._widths
         if first and shots is None and _is_empty(classes):
             task, places = self._make_task(None), np.empty(0, np.intp)
         else:
@@ -362,7 +403,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
             len(task.classes), has_pool=pool is not None or not (first or self._unlabeled is None)
         )
         if shots is not None:
-            features = unit_norm(self._encode_shots(shots, task)[:, 0])
+            features = _unit_blocks(self._encode_shots(shots, task)[:, 0], widths)
             codes = codes_of(shots.labels, task.classes)
             kept = EncodedShots(features, codes, shots.weights, shots.groups)
         else:
@@ -374,13 +415,48 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
                 if reads_images(self):
                     unlabeled = encode_readable(open_encoder(as_encoder(self.encoder)), pool.X)
                 else:
-                    unlabeled = unit_norm(self._encode_shots(pool, task)[:, 0])
+                    unlabeled = self._encode_shots(pool, task)[:, 0]
+            unlabeled = _unit_blocks(unlabeled, widths)
             unlabeled = unlabeled.astype(np.float32, copy=False)
         if first:
-            return task, kept, unlabeled
+            return task, widths, kept, unlabeled
         kept = kept.after(self._kept_shots(), places)
         parts = [part for part in (self._unlabeled, unlabeled) if part is not None]
-        return task, kept, np.concatenate(parts) if parts else None
+        return task, widths, kept, np.concatenate(parts) if parts else None
+
+    def _given_widths(self, X: Any = None) -> tuple[int, ...]:
+        """Widths of the blocks of the features, X or the encoder's; empty for a single block."""
+        encoder = as_encoder(self.encoder)
+        joint = hasattr(encoder, "encoders")
+        width = X.shape[1] if isinstance(X, np.ndarray) else None
+        if self.blocks is None:
+            widths = tuple(open_encoder(encoder).widths) if joint else ()
+        else:
+            widths = tuple(np.asarray(self.blocks).tolist())
+            if not widths or not all(type(n) is int and n > 0 for n in widths):
+                raise ValueError(
+                    f"blocks={self.blocks!r} must be a sequence of positive integers: the number of columns of "
+                    "each block, such as [512, 768]."
+                )
+            if width is None and reads_images(self):
+                width = open_encoder(encoder).width
+        if widths and width is not None and sum(widths) != width:
+            raise ValueError(
+                f"the blocks {list(widths)} have {sum(widths)} columns, but X has {width} features; blocks needs the "
+                "width of each encoder's features, in the order of the columns."
+            )
+        return widths if len(widths) > 1 else ()
+
+    def _beside_blocks(self, text: NDArray[Any]) -> NDArray[Any]:
+        widths = self._given_widths()
+        if not widths or text.shape[1] == sum(widths):
+            return text
+        if text.shape[1] not in widths:
+            raise ValueError(
+                f"text_features has {text.shape[1]} columns, but the blocks have {list(widths)}; the text must come "
+                "from the same CLIP as one of them."
+            )
+        return across_blocks(text, widths, widths.index(text.shape[1]))
 
     def _check_optional_shots(
         self,
@@ -478,14 +554,24 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
             blocks.append(csr_array(np.where(p >= smallest, p, 0)))
         return vstack(blocks, format="csr")
 
+    def __sktip_head__(self) -> Head:
+        head = super().__sktip_head__()
+        return replace(head, numbers={"widths": self._widths}) if self._widths else head
+
     def _parts(self, queries: NDArray[Any], logits: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        parts = {"text": self._text_part(queries, self.text_weight_ * self.logit_scale_)}
-        if self.means_weight_:
-            e = self._evidence
-            centred = queries - e["centre"]
-            coef = self.means_weight_ * (e["means"] - e["centre"]) @ e["precision"]
-            parts["means"] = queries @ coef.T + e["means_intercept"]
-            parts["correction"] = centred @ e["correction"].T
+        queries = _unit_blocks(queries, self._widths) if self._widths else queries
+        scale, e = self.text_weight_ * self.logit_scale_, self._evidence
+        parts = {"text": self._text_part(queries, scale)}
+        if len(self._shots["codes"]):
+            parts["means"] = e["means_intercept"] + np.zeros_like(logits)
+            parts["correction"] = np.zeros_like(logits)
+            widths = [len(block["centre"]) for block in e["blocks"]]
+            for own, block in zip(columns_of(widths), e["blocks"], strict=True):
+                coef = block["weight"] * (e["means"][:, own] - block["centre"]) @ block["precision"]
+                parts["means"] += queries[:, own] @ coef.T
+                parts["correction"] += (queries[:, own] - block["centre"]) @ e["correction"][
+                    :, own
+                ].T
         # What the unlabelled images and `priors` have changed. Without them, the rest is rounding.
         plain = self._unlabeled is None and isinstance(self.priors, str)
         last = "text" if plain else "unlabeled"
@@ -498,6 +584,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         from sktip._maths.text_prior import shot_contributions
 
         shots = self._kept_shots()
+        queries = _unit_blocks(queries, self._widths) if self._widths else queries
         contributions = np.zeros((len(queries), len(shots.codes)))
         if len(shots.codes):
             rows = self._evidence["rows"]
@@ -510,7 +597,6 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
                 weights=self._evidence["weights"][rows],
                 prior=self.predicted_means_,
                 means=self._evidence["means"],
-                means_weight=self.means_weight_,
             )
         return contributions, shots.codes
 

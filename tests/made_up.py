@@ -30,16 +30,24 @@ class World:
         noise = self.noise * self.rng.normal(size=(len(codes), WIDTH))
         return unit(self.offset + self.truth[codes] + 1.5 * noise), codes
 
-    def fit(self, shots, codes, weights=None, *, text=True, groups=None):
+    def fit(self, shots, codes, weights=None, *, text=True, groups=None, widths=None):
+        zeros = np.zeros((self.n_classes, shots.shape[1] - WIDTH))
         return fit_text_prior(
             shots,
             codes,
             weights,
             groups=groups,
-            text=self.text if text else None,
+            text=np.hstack([self.text, zeros]) if text else None,
             logit_scale=SCALE,
             n_classes=self.n_classes,
+            widths=widths,
         )
+
+    def second(self, codes):
+        """The same images through another encoder, which has its own directions and noise."""
+        turned = np.linalg.qr(np.random.default_rng(1).normal(size=(WIDTH, WIDTH)))[0]
+        noise = self.noise * self.rng.normal(size=(len(codes), WIDTH))
+        return unit((self.offset + self.truth[codes]) @ turned + 1.5 * noise)
 
     def score(self, model):
         return (self.logits(model).argmax(axis=1) == self.asked).mean()

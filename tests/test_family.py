@@ -86,6 +86,17 @@ def test_without_text_the_shots_alone_answer(model, features):
     assert model.score(X, y) > 0.9
     proba = model.predict_proba(X)
     assert np.isfinite(proba).all()
+    # Said on purpose, it is no reason to warn.
+    np.testing.assert_array_equal(
+        model.set_params(templates=None).fit(X, y).predict_proba(X), proba
+    )
+
+
+def test_names_without_meaning_are_not_encoded(model, clip, digits):
+    images, labels = digits
+    model.set_params(encoder=clip, templates=None).fit(images[:40], labels[:40])
+    assert model.text_features_ is None
+    assert model.score(images[40:60], labels[40:60]) > 0.3
 
 
 def test_works_in_a_pipeline_and_a_search(model, clip, digits, digit_features):

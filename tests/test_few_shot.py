@@ -5,6 +5,7 @@ from contextlib import nullcontext
 import joblib
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -13,9 +14,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from sktip import FewShotClassifier, ZeroShotClassifier
+from sktip import FewShotClassifier, JointEncoder, RejectUnknown, ZeroShotClassifier
 from sktip.datasets import load_digit_images
 from sktip.exceptions import ImageReadError
+from sktip.export import to_module
 
 SCALE = 30.0
 TEMPLATES = ["a picture of the number {}", "the digit {}"]
@@ -543,3 +545,90 @@ def test_responsibilities_are_the_answers_of_unlabelled_images(problem):
     assert found.nnz == (told >= 0.01).sum()
     with pytest.raises(ValueError, match="no unlabelled images"):
         make(W).fit(X, y).responsibilities()
+
+
+# Several encoders.
+
+
+@pytest.fixture
+def two_encoders(problem):
+    """Shots, labels, text of the second block, a pool, and a classifier of blocks of 8 and 16 columns."""
+    X, y, W, pool = problem
+    rng = np.random.default_rng(0)
+
+    def both(rows):
+        return np.hstack([5 * rows[:, :8] + 0.1 * rng.normal(size=(len(rows), 8)), rows])
+
+    return both(X), y, W, both(pool), make(W, blocks=[8, 16])
+
+
+@pytest.mark.parametrize("shots", [False, True])
+@pytest.mark.parametrize("pool", [False, True])
+def test_blocks_have_unit_norm_and_parts_that_add_up(two_encoders, shots, pool):
+    X, y, W, P, clf = two_encoders
+    given = (X, y) if shots else ()
+    clf.fit(*given, X_unlabeled=P if pool else None)
+    assert (clf.n_features_in_, clf.coef_.shape, clf.text_features_.shape) == (24, (6, 24), (6, 24))
+    expected = clf.decision_function(P)
+    scaled = P * np.repeat([0.1, 7.0], [8, 16])
+    np.testing.assert_allclose(clf.decision_function(scaled), expected, atol=1e-9)
+    why = clf.explain(P)
+    parts = why.text + why.means + why.correction + why.unlabeled
+    np.testing.assert_allclose(parts, expected, atol=1e-9)
+    cosines = (
+        P[:, 8:] / np.linalg.norm(P[:, 8:], axis=1, keepdims=True) @ W.T / np.linalg.norm(W, axis=1)
+    )
+    np.testing.assert_allclose(why.text, clf.text_weight_ * SCALE * cosines, atol=1e-9)
+    assert (why.unlabeled != 0).any() == pool
+
+
+def test_blocks_in_partial_fit_export_and_beside_unknown_images(two_encoders):
+    X, y, _, P, clf = two_encoders
+    whole = clone(clf).fit(X, y, X_unlabeled=P)
+    clf.partial_fit(X[::2], y[::2], X_unlabeled=P).partial_fit(X[1::2], y[1::2])
+    np.testing.assert_allclose(clf.predict_proba(P), whole.predict_proba(P), atol=1e-5)
+    rows = P.astype(np.float32)
+    logits = to_module(clf)(torch.from_numpy(rows)).numpy()
+    np.testing.assert_allclose(logits, clf.decision_function(rows), rtol=1e-3, atol=1e-3)
+    assert RejectUnknown(clone(clf)).fit(X[y != 1], y[y != 1]).predict(P).shape == (len(P),)
+
+
+def test_one_block_is_as_without(problem):
+    X, y, W, pool = problem
+    plain = make(W).fit(X, y, X_unlabeled=pool)
+    blocks = make(W, blocks=[16]).fit(X, y, X_unlabeled=pool)
+    for name in ("coef_", "intercept_", "means_weight_", "class_means_"):
+        np.testing.assert_array_equal(getattr(plain, name), getattr(blocks, name))
+    np.testing.assert_array_equal(plain.explain(pool).shots, blocks.explain(pool).shots)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "message"),
+    [
+        ([8, 8], r"the blocks \[8, 8\] have 16 columns, but X has 24 features"),
+        ([12, 12], r"text_features has 16 columns, but the blocks have \[12, 12\]"),
+        ([], "must be a sequence of positive integers"),
+        ([24.0], "must be a sequence of positive integers"),
+        ([25, -1], "must be a sequence of positive integers"),
+    ],
+)
+def test_bad_blocks(two_encoders, blocks, message):
+    X, y, _, _, clf = two_encoders
+    with pytest.raises(ValueError, match=message):
+        clf.set_params(blocks=blocks).fit(X, y)
+
+
+def test_photos_through_two_encoders_are_blocks(clip, digits):
+    images, labels = digits
+    joint = JointEncoder([clip, clone(clip).set_params(reduced_decoding=False)])
+    of_photos = FewShotClassifier(joint, templates=TEMPLATES).fit(images[:40], labels[:40])
+    widths = [of_photos.coef_.shape[1] // 2] * 2
+    F = joint.transform(images[:60])
+    of_features = FewShotClassifier(clip, input="features", templates=TEMPLATES, blocks=widths)
+    of_features.fit(F[:40], labels[:40])
+    assert len(of_photos.means_weight_) == 2
+    np.testing.assert_allclose(
+        of_photos.predict_proba(images[40:60]), of_features.predict_proba(F[40:60]), atol=1e-4
+    )
+    silent = FewShotClassifier(joint, templates=None).fit(images[:40], labels[:40])
+    assert silent.text_features_ is None

@@ -19,7 +19,7 @@ from sktip._encoding.model import ImageModel
 from sktip._encoding.precision import hint
 from sktip._encoding.threads import count_threads
 from sktip._images.rgb import pixels_made_by
-from sktip._maths.unit import unit_norm
+from sktip._maths.unit import across_blocks, unit_norm
 from sktip._utils.labels import plain
 from sktip._utils.progress import progress
 from sktip._utils.warn import warn
@@ -278,17 +278,16 @@ class EncoderSession:
         """
         if self.text_block is None:
             names = " and ".join(block.names["model_name"] for block in self.blocks)
-            raise ValueError(f"{names} cannot encode text: it is a model of images only.")
+            raise ValueError(
+                f"{names} cannot encode text: it is a model of images only. To learn without class names, set templates=None."
+            )
         return self.blocks[self.text_block].encode_prompts(prompts, labels)
 
     def across_blocks(self, text: NDArray[Any]) -> NDArray[Any]:
         """Text features with the columns of all blocks, (C, d): zeros in those without text."""
         if len(self.blocks) == 1:
             return text
-        edges = np.cumsum([0, *self.widths])
-        across = np.zeros((len(text), edges[-1]), text.dtype)
-        across[:, edges[self.text_block or 0] :][:, : text.shape[1]] = text
-        return across
+        return across_blocks(text, self.widths, self.text_block or 0)
 
     def features(
         self, images: Sequence[Any], on_failure: OnFailure | None = None

@@ -192,6 +192,11 @@ def content_order(features: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:
     return np.lexsort((_content_keys(features), codes))
 
 
+def distinct_rows(features: NDArray[Any]) -> NDArray[np.intp]:
+    """Rows of which no two are equal, in an order that does not depend on that of `features`."""
+    return np.unique(_content_keys(features), return_index=True)[1]
+
+
 def _content_keys(features: NDArray[Any]) -> NDArray[Any]:
     """Return a number for each row, (m,), by which they can be sorted."""
     # Digits of a projection are an order that no property of the features decides. Later digits would

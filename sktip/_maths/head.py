@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sktip._maths.unit import columns_of
+
 
 @dataclass(frozen=True)
 class Head:
@@ -66,9 +68,21 @@ class Head:
         return logits_of
 
 
-def linear_logits(rows: Any, coef: Any, intercept: Any, *, scale: float = 1.0) -> Any:
-    """Logits ``s f A' + b`` of NumPy rows or tensors f: (b, C). The intercepts b may be None."""
-    logits = (rows if scale == 1 else scale * rows) @ coef.T
+def linear_logits(
+    rows: Any, coef: Any, intercept: Any, *, scale: float = 1.0, widths: tuple[int, ...] = ()
+) -> Any:
+    """Logits ``s f A' + b`` of NumPy rows or tensors f: (b, C). The intercepts b may be None.
+
+    Each block of columns of these widths gets unit norm.
+    """
+    if widths:
+        logits = 0
+        for own in columns_of(widths):
+            block = rows[:, own]
+            squares = (block**2).sum(1)[:, None]
+            logits = logits + (block @ coef[:, own].T) / (squares + (squares == 0)) ** 0.5
+    else:
+        logits = (rows if scale == 1 else scale * rows) @ coef.T
     if intercept is not None:
         logits += intercept
     return logits

@@ -13,6 +13,7 @@ images in the pool keeps its offset and its mean. Images of no class are found b
 with the texts.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from sktip._maths.log_loss import LEAST_LOGIT
 from sktip._maths.text_prior import SHRINKAGE, Discriminants, Statistics
+from sktip._maths.unit import columns_of
 
 #: Weight of an unlabelled image in shots, and spread of the discriminants relative to that of the logits, per
 #: square root of a shot.
@@ -59,9 +61,11 @@ class PoolAnswer(NamedTuple):
 def add_pool(
     coef: NDArray[Any],
     intercept: NDArray[Any],
-    statistics: Statistics,
+    statistics: Sequence[Statistics],
     pool: NDArray[Any],
     text: NDArray[Any] | None,
+    *,
+    weights_of_blocks: Sequence[float],
 ) -> PoolAnswer:
     """Add unlabelled images to a fitted classifier.
 
@@ -70,14 +74,18 @@ def add_pool(
     coef, intercept : ndarray of shape (C, d) and (C,)
         The classifier without them; its probabilities are calibrated.
 
-    statistics : Statistics
-        Of the shots.
+    statistics : sequence of Statistics
+        Of the shots, for each block of columns.
 
     pool : ndarray of shape (n, d), float32
-        Unit features of the images; n may be 0. Their order and exact repetitions change nothing.
+        Features of the images, of which each block has unit rows; n may be 0. Their order and exact repetitions
+        change nothing.
 
     text : ndarray of shape (C, d) or None
-        Unit text features.
+        Unit text features, and zeros in the columns of blocks without text.
+
+    weights_of_blocks : sequence of float
+        Relative weights of the discriminants of the blocks.
     """
     n_classes = len(intercept)
     even = np.full(n_classes, 1 / n_classes)
@@ -89,10 +97,12 @@ def add_pool(
         rows = np.linspace(0, len(images) - 1, max(1, CELLS // n_classes)).astype(int)
         images, copies = images[rows], copies[rows]
     p = probabilities(images, coef, intercept)
-    weights = _shared_weights(images, coef, p)
+    columns = columns_of([block.sums.shape[1] for block in statistics])
+    weights = _shared_weights(images, coef, p, len(columns))
     if text is None:
-        lengths = np.linalg.norm(statistics.sums, axis=1, keepdims=True)
-        text_or_means = statistics.sums / np.maximum(lengths, 1e-12)
+        sums = np.hstack([block.sums for block in statistics])
+        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+        text_or_means = sums / np.maximum(lengths, 1e-12)
     else:
         text_or_means = text
     cosines = (images @ text_or_means.T.astype(np.float32)).max(axis=1)
@@ -101,27 +111,29 @@ def add_pool(
     n = float(weights.sum(dtype=np.float64))
     if n < 1e-6:
         return PoolAnswer(*nothing, 1.0, None)
-    moment = (images * weights[:, None]).T @ images
-    mean = weights @ images / n
+    moment, mean = (images * weights[:, None]).T @ images, weights @ images / n
     spread = _spread(coef, intercept, mean, moment / n)
     shares, variance, worth = _class_shares(p, weights)
-    shots = float(statistics.counts.mean())
+    shots = float(statistics[0].counts.mean())
     after, offsets, means = (coef, intercept), _offsets(p, weights, shares, variance), None
     for _ in range(ROUNDS):
         q = _responsibilities(p, shares * np.exp(offsets))
         soft = weights @ q
-        both = Statistics(
-            statistics.counts + soft,
-            statistics.sums + (q * weights[:, None]).T @ images,
-            statistics.moment + moment,
-        )
-        model = Discriminants(both, text, SHRINKAGE, images.shape[1])
+        seen = Statistics(soft, (q * weights[:, None]).T @ images, moment)
+        models = [
+            _with_pool(block, seen, own, text)
+            for block, own in zip(statistics, columns, strict=True)
+        ]
+        pairs = list(zip(weights_of_blocks, models, strict=True))
+        own_coef = np.hstack([weight * model.coef for weight, model in pairs])
+        own_intercept = np.sum([weight * model.intercept for weight, model in pairs], axis=0)
         # A pool that lacks most classes has a median of 0, and changes nothing.
         typical = WORTH * float(np.median(soft))
-        own = _spread(model.coef, model.intercept, mean, moment / n)
+        own = _spread(own_coef, own_intercept, mean, moment / n)
         alpha = SPREAD * typical / np.sqrt(typical + shots + 1e-12) * spread
-        alpha = alpha / own if own > 1e-9 * max(1.0, float(np.abs(model.intercept).max())) else 0.0
-        after, means = (coef + alpha * model.coef, intercept + alpha * model.intercept), model.means
+        alpha = alpha / own if own > 1e-9 * max(1.0, float(np.abs(own_intercept).max())) else 0.0
+        after = coef + alpha * own_coef, intercept + alpha * own_intercept
+        means = np.hstack([model.means for model in models])
         p = probabilities(images, *after)
         offsets = _offsets(p, weights, shares, variance)
     q = _responsibilities(p, shares * np.exp(offsets))
@@ -143,6 +155,19 @@ def add_pool(
         float(1 - counts.sum() / copies.sum()),
         means,
     )
+
+
+def _with_pool(
+    shots: Statistics, pool: Statistics, own: slice, text: NDArray[Any] | None
+) -> Discriminants:
+    """Discriminants of a block of columns, with the shots and the unlabelled images."""
+    both = Statistics(
+        shots.counts + pool.counts,
+        shots.sums + pool.sums[:, own],
+        shots.moment + pool.moment[own, own],
+    )
+    own_text = None if text is None or not text[:, own].any() else text[:, own]
+    return Discriminants(both, own_text, SHRINKAGE, own.stop - own.start)
 
 
 def probabilities(
@@ -171,7 +196,9 @@ def _distinct(pool: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     return pool[rows], counts
 
 
-def _shared_weights(images: NDArray[Any], coef: NDArray[Any], p: NDArray[Any]) -> NDArray[Any]:
+def _shared_weights(
+    images: NDArray[Any], coef: NDArray[Any], p: NDArray[Any], n_blocks: int
+) -> NDArray[Any]:
     """Let near copies share the weight of one image.
 
     Only neighbours along the coefficients of the predicted class are compared, so that the work grows
@@ -184,7 +211,7 @@ def _shared_weights(images: NDArray[Any], coef: NDArray[Any], p: NDArray[Any]) -
         for start in range(0, len(own), NEIGHBOURS):
             part = own[start : start + NEIGHBOURS]
             window = own[max(0, start - NEIGHBOURS) : start + 2 * NEIGHBOURS]
-            alike = (images[part] @ images[window].T > COPY).sum(axis=1)
+            alike = (images[part] @ images[window].T > COPY * n_blocks).sum(axis=1)
             weights[part] = 1 / np.maximum(alike, 1)
     return weights
 

@@ -9,8 +9,14 @@ g is the discriminant of the posterior means, and B a multinomial logistic regre
 first two terms. Every weight is chosen on held-out shots: from statistics of all shots, those of a fold
 are subtracted. The steps of `fit_text_prior`, in order: statistics, class means, covariance, weights,
 wrong labels, correction, confidence. NumPy arrays only.
+
+Features of several encoders are blocks of columns, with a discriminant each: covariances between blocks are
+taken to be 0. The weights of the text and of all discriminants are chosen together, and one correction
+learns from all columns what they miss. Without text, the class means of a block are those of the shots, drawn
+to their common mean.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,8 +24,9 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.optimize import minimize
 
-from sktip._maths.folds import balanced_folds, class_balanced_weights
+from sktip._maths.folds import balanced_folds, class_balanced_weights, distinct_rows
 from sktip._maths.log_loss import DOUBLE, log_loss, most_probable_weights
+from sktip._maths.unit import columns_of
 
 #: Weight of the predicted mean of a class, in shots.
 KAPPA = 3.0
@@ -32,6 +39,10 @@ MEANS_IN_COVARIANCE = 0.03
 #: Shrinkage of the covariance: with held-out shots and text; and those that are tried without text, of
 #: which the first is used where no shots can be held out.
 SHRINKAGE, SHRINKAGES = 0.5, (0.85, 0.5, 0.2)
+#: The same for a block without text beside others, with held-out shots.
+SHRINKAGES_BESIDE_OTHERS = (0.75, 0.5, 0.25)
+#: Shots of which two blocks are compared.
+COMPARED = 1024
 #: Prior of the discriminants' weight: the ratio of their spread over the wrong classes to that of the text
 #: logits, at one shot per class. It grows with the square root of the shots.
 SPREAD = 0.4
@@ -183,6 +194,18 @@ class Discriminants:
         result: NDArray[Any] = cho_solve(self.factor, rows.T).T
         return result
 
+    def whitened(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Centre rows (n, d), and map them to coordinates in which the covariance is 1."""
+        triangle = np.tril(self.factor[0])
+        result: NDArray[Any] = solve_triangular(triangle, (rows - self.centre).T, lower=True).T
+        return result
+
+    def unwhitened(self, coef: NDArray[Any]) -> NDArray[Any]:
+        """Coefficients (p, d) of centred rows with the same logits as `coef` on whitened rows."""
+        triangle = np.tril(self.factor[0])
+        result: NDArray[Any] = solve_triangular(triangle, coef.T, lower=True, trans=1).T
+        return result
+
     def weight_for(self, spread: float) -> float:
         """Weight at which the discriminants have this spread; 0 if the means are equal but for rounding."""
         own = self.spread(self.coef, self.intercept)
@@ -231,12 +254,12 @@ def fit_correction(
     """Most probable coefficients B (p, r) of ``offset + features @ B.T``, and the residuals (m, p).
 
     Multinomial logistic regression on whitened, centred features, whose `offset` (m, p) are logits from
-    models without the shot. The coefficients of a class have prior mean 0 and the given variance, (p,).
+    models without the shot. The coefficients have prior mean 0 and the given variances, (p, r) or (p, 1).
     """
     features, codes = shots.features.astype(offset.dtype), shots.targets
     weights = shots.weights.astype(offset.dtype)
     rows, shape = np.arange(len(codes)), (len(variances), features.shape[1])
-    precisions = 1 / variances[:, None]
+    precisions = 1 / variances
     # Units in which all classes have about the same posterior variance; they only change the speed.
     units = 1 / np.sqrt(float(weights.sum()) / 25 + precisions)
 
@@ -290,20 +313,30 @@ class TextPriorModel(NamedTuple):
     Each part is a pair of coefficients (C, d) and intercepts (C,). The text part is `text_weight` times the
     text logits. `prior` and `means` (C, d) are the class means as predicted from the text, and with the
     shots; None without shots. `weights` (m,) are those of the shots, times the probabilities that their
-    labels are right. `evidence` is what `shot_contributions` needs; empty without shots.
+    labels are right. `evidence` is what `shot_contributions` needs; empty without shots. `means_weights`,
+    `shrinkages` and `statistics` have an item for each block.
     """
 
     text_weight: float
-    means_weight: float
-    shrinkage: float
+    means_weights: list[float]
+    shrinkages: list[float]
     text_part: tuple[NDArray[Any], NDArray[Any]]
     means_part: tuple[NDArray[Any], NDArray[Any]]
     correction_part: tuple[NDArray[Any], NDArray[Any]]
-    statistics: Statistics
+    statistics: list[Statistics]
     prior: NDArray[Any] | None
     means: NDArray[Any] | None
     weights: NDArray[Any]
-    evidence: dict[str, NDArray[Any]]
+    evidence: dict[str, Any]
+
+    @property
+    def relative_weights(self) -> list[float]:
+        """Weights of the blocks' discriminants, the largest of which is 1; without shots, the text's block has 1."""
+        largest = max(self.means_weights)
+        if largest > 0:
+            return [weight / largest for weight in self.means_weights]
+        columns = columns_of([block.sums.shape[1] for block in self.statistics])
+        return [float(len(columns) == 1 or self.text_part[0][:, own].any()) for own in columns]
 
     @property
     def coef(self) -> NDArray[Any]:
@@ -327,13 +360,14 @@ def fit_text_prior(
     text: NDArray[Any] | None,
     logit_scale: float,
     n_classes: int,
+    widths: Sequence[int] | None = None,
 ) -> TextPriorModel:
     """Fit the classifier.
 
     Parameters
     ----------
     features : ndarray of shape (m, d)
-        Unit features of the shots; m may be 0.
+        Unit features of the shots; m may be 0. Of several blocks, each has unit rows.
 
     codes : ndarray of shape (m,)
         Their class codes.
@@ -345,26 +379,44 @@ def fit_text_prior(
         Group of each; shots of a group are held out together.
 
     text : ndarray of shape (C, d) or None
-        Unit text features.
+        Unit text features, and zeros in the columns of blocks without text.
 
     logit_scale : float
         Scale of the text logits.
 
     n_classes : int
         Number of classes C.
+
+    widths : sequence of int or None
+        Numbers of columns of the blocks. If None or empty, all columns are one block.
     """
+    widths = list(widths or [features.shape[1]])
+    columns = columns_of(widths)
     all_weights = np.ones(len(features)) if weights is None else weights.astype(np.float64)
-    rows, width, zeros = np.flatnonzero(all_weights), features.shape[1], np.zeros(n_classes)
+    rows, zeros = np.flatnonzero(all_weights), np.zeros(n_classes)
     features, codes = features[rows].astype(np.float64), codes[rows]
-    text_coef = np.zeros((n_classes, width))
+    text_coef = np.zeros((n_classes, features.shape[1]))
     if text is not None:
         text = text.astype(np.float64)
         text_coef = logit_scale * text
     if not len(rows):
-        empty, text_part = (np.zeros_like(text_coef), zeros), (text_coef, zeros)
-        statistics = Statistics.of(features, codes, all_weights[rows], n_classes)
-        parts = text_part, empty, empty, statistics
-        return TextPriorModel(1.0, 0.0, SHRINKAGES[0], *parts, None, None, all_weights, {})
+        empty = np.zeros_like(text_coef), zeros
+        return TextPriorModel(
+            text_weight=1.0,
+            means_weights=[0.0] * len(widths),
+            shrinkages=[SHRINKAGES[0]] * len(widths),
+            text_part=(text_coef, zeros),
+            means_part=empty,
+            correction_part=empty,
+            statistics=[
+                Statistics.of(features[:, own], codes, all_weights[rows], n_classes)
+                for own in columns
+            ],
+            prior=None,
+            means=None,
+            weights=all_weights,
+            evidence={},
+        )
     folds = balanced_folds(
         features,
         codes,
@@ -372,57 +424,97 @@ def fit_text_prior(
         None if groups is None else groups[rows],
         max_folds=MAX_FOLDS,
     )
-    # Few shots and classes span few directions, and nothing is learnt about the others.
-    basis = _basis(features, text)
-    if text is not None:
-        text = text @ basis
     classes = np.unique(codes, return_inverse=True)
-    shots = Shots(features @ basis, codes, all_weights[rows], folds, *classes)
-    chosen = _choose_weights(shots, text, logit_scale, n_classes, width)
+    shots = Shots(features, codes, all_weights[rows], folds, *classes)
+    blocks = [Block.of(features[:, own], None if text is None else text[:, own]) for own in columns]
+    chosen = _choose_weights(shots, blocks, logit_scale, n_classes)
     beliefs = _label_beliefs(chosen, shots)
     if beliefs is not None:
         all_weights[rows] *= beliefs
         shots = shots._replace(weights=all_weights[rows])
-        chosen = _choose_weights(shots, text, logit_scale, n_classes, width)
-    alpha, model, counts = chosen.means, chosen.model, chosen.counts
-    triangle = np.tril(model.factor[0])
+        chosen = _choose_weights(shots, blocks, logit_scale, n_classes)
+    alphas, models, counts = chosen.means, chosen.models, chosen.counts
+    pairs = list(zip(models, blocks, strict=True))
     white = shots._replace(
-        features=solve_triangular(triangle, (shots.features - model.centre).T, lower=True).T
+        features=np.hstack([model.whitened(block.features) for model, block in pairs])
     )
-    # The uncertainty of the class means, and the error of one covariance for all classes.
-    variances = np.maximum(alpha / (KAPPA + counts[shots.present]) + alpha**2, 1e-12)
-    correction, residuals = fit_correction(white, chosen.logits, variances)
+    # The uncertainty of the class means, and the error of one covariance for all classes. Blocks that agree
+    # share it.
+    variances = [
+        np.maximum(alpha / (KAPPA + counts[shots.present]) + alpha**2, 1e-12)[:, None]
+        / chosen.agreeing
+        for alpha in alphas
+    ]
+    ranks = [block.features.shape[1] for block in blocks]
+    by_column = variances[0] if len(blocks) == 1 else np.repeat(np.hstack(variances), ranks, 1)
+    correction, residuals = fit_correction(white, chosen.logits, by_column)
     # A class with few shots fits its images less well: by the squared error of its mean.
-    offsets = alpha * model.error / 2 * KAPPA / (KAPPA + counts)
+    error = sum(alpha * model.error for alpha, model in zip(alphas, models, strict=True))
+    offsets = error / 2 * KAPPA / (KAPPA + counts)
     scale = UNTESTED_WITHOUT_TEXT if text is None else UNTESTED
     if chosen.tested:
-        scale = _confidence(white, chosen, offsets[shots.present], variances, correction)
+        scale = _confidence(white, chosen, offsets[shots.present], by_column, correction)
     offsets *= scale
     if text is None:
         # Without text, a class with less than one shot must not win by its prior mean.
         offsets += np.log(np.clip(counts, 1e-6, 1))
-    coef = np.zeros_like(model.coef)
-    coef[shots.present] = scale * solve_triangular(triangle, correction.T, lower=True, trans=1).T
+    means_intercept, means_coef = offsets, []
+    intercept, coef = zeros, []
+    evidence = []
+    for (model, block), alpha, own, variance in zip(
+        pairs, alphas, columns_of(ranks), variances, strict=True
+    ):
+        learnt = np.zeros_like(model.coef)
+        learnt[shots.present] = scale * model.unwhitened(correction[:, own])
+        coef.append(learnt @ block.basis.T)
+        intercept = intercept - learnt @ model.centre
+        means_coef.append(scale * alpha * model.coef @ block.basis.T)
+        means_intercept = means_intercept + scale * alpha * model.intercept
+        evidence.append(
+            {
+                "centre": block.basis @ model.centre,
+                "precision": model.solve(block.basis) @ block.basis.T,
+                "weight": scale * alpha,
+                "variances": scale * variance[:, 0],
+            }
+        )
     return TextPriorModel(
-        scale * chosen.text,
-        scale * alpha,
-        chosen.shrinkage,
-        (scale * chosen.text * text_coef, zeros),
-        (scale * alpha * model.coef @ basis.T, scale * alpha * model.intercept + offsets),
-        (coef @ basis.T, -coef @ model.centre),
-        Statistics.of(features, codes, shots.weights, n_classes),
-        model.prior @ basis.T,
-        model.means @ basis.T,
-        all_weights,
-        {
-            "centre": basis @ model.centre,
-            "precision": model.solve(basis) @ basis.T,
+        text_weight=scale * chosen.text,
+        means_weights=[scale * alpha for alpha in alphas],
+        shrinkages=chosen.shrinkages,
+        text_part=(scale * chosen.text * text_coef, zeros),
+        means_part=(np.hstack(means_coef), means_intercept),
+        correction_part=(np.hstack(coef), intercept),
+        statistics=[
+            Statistics.of(features[:, own], codes, shots.weights, n_classes) for own in columns
+        ],
+        prior=np.hstack([model.prior @ block.basis.T for model, block in pairs]),
+        means=np.hstack([model.means @ block.basis.T for model, block in pairs]),
+        weights=all_weights,
+        evidence={
             "rows": rows,
             "present": shots.present,
-            "variances": scale * variances,
             **_sparse(residuals),
+            "blocks": evidence,
         },
     )
+
+
+class Block(NamedTuple):
+    """Shots and text of one block of columns, in coordinates of a basis (d, r) of what they span."""
+
+    features: NDArray[Any]
+    text: NDArray[Any] | None
+    basis: NDArray[Any]
+    width: int
+
+    @classmethod
+    def of(cls, features: NDArray[Any], text: NDArray[Any] | None) -> "Block":
+        """Project unit features (m, d) and text (C, d), which is None or 0 if the block has none."""
+        text = None if text is None or not text.any() else text
+        # Few shots and classes span few directions, and nothing is learnt about the others.
+        basis = _basis(features, text)
+        return cls(features @ basis, text if text is None else text @ basis, basis, len(basis))
 
 
 def _basis(shots: NDArray[Any], text: NDArray[Any] | None) -> NDArray[Any]:
@@ -437,71 +529,198 @@ class _Chosen(NamedTuple):
     """What is chosen on held-out shots.
 
     `logits` (m, p) are the text and the discriminants from models without the shot, for the p classes
-    that have shots; `tested` says whether there are enough of them. `model` has all shots.
+    that have shots; `tested` says whether there are enough of them. `models` have all shots. `means`,
+    `shrinkages` and `models` have an item for each block; `agreeing` is the number of blocks, of which each
+    counts as much as it is trusted.
     """
 
     text: float
-    means: float
-    shrinkage: float
+    means: list[float]
+    shrinkages: list[float]
     logits: NDArray[Any]
     tested: bool
-    model: Discriminants
+    models: list[Discriminants]
     counts: NDArray[Any]
+    agreeing: float
 
 
 def _choose_weights(
-    shots: Shots, text: NDArray[Any] | None, logit_scale: float, n_classes: int, width: int
+    shots: Shots, blocks: list[Block], logit_scale: float, n_classes: int
 ) -> _Chosen:
-    """Choose weights and shrinkage by the log-loss of each fold under models without it.
+    """Choose weights and shrinkages by the log-loss of each fold under models without it.
 
     Only classes that have shots compete: queries may show the others just as often.
     """
-    features, folds, present = shots.features, shots.folds, shots.present
-    whole = shots.statistics(n_classes)
-    dtype = np.float64 if len(folds) * len(present) <= DOUBLE else np.float32
-    outs = [folds == fold for fold in range(folds.max() + 1)]
-    rests = [whole.without(shots.statistics(n_classes, out)) for out in outs]
-    # A shot tests a model that has other shots of its class. If there are fewer of these shots than
-    # classes, they would decide too much.
-    tests = np.array([rest.counts for rest in rests])[folds, shots.codes] > 0
-    tested = float(shots.weights[tests].sum()) >= len(present)
-    rows = np.arange(len(folds))
-    if len(rows) > ENOUGH:
-        rows = rows[folds[rows] <= np.sort(folds[rows])[ENOUGH]]
-    even = shots.even_weights()[rows]
-    kept = [rest for rest in rests if tested and rest.counts.any()] or [whole]
-    per_class = np.mean([rest.counts.sum() / rest.present for rest in kept])
-    candidates: tuple[float, ...] = SHRINKAGES[:1]
-    if tested:
-        candidates = SHRINKAGES if text is None else (SHRINKAGE,)
-    best: Any = None
-    for shrinkage in candidates:
-        model = Discriminants(whole, text, shrinkage, width)
-        usual = SPREAD_OF_TEXT if text is None else model.spread(logit_scale * text)
-        spread = SPREAD * np.sqrt(per_class) * usual
-        parts, units = [], [model.weight_for(spread)]
-        if text is not None:
-            parts.append((features @ (logit_scale * text[present].T)).astype(dtype))
-        if tested:
-            parts.append(np.zeros((len(folds), len(present)), dtype))
-            for out, rest in zip(outs, rests, strict=True):
-                if rest.counts.any():
-                    part = Discriminants(rest, text, shrinkage, width)
-                    units.append(part.weight_for(spread))
-                    logits = features[out] @ part.coef[present].T + part.intercept[present]
-                    parts[-1][out] = units[-1] * logits
-        found, cost = most_probable_weights([p[rows] for p in parts], shots.targets[rows], even)
-        if best is None or cost < best[0]:
-            logits = np.zeros((len(folds), len(present)), dtype)
-            for factor, part_logits in zip(found, parts, strict=True):
-                logits += dtype(factor) * part_logits
+    trial = _Trial.of(shots, blocks, n_classes, logit_scale)
+    with_text = [block.text is not None for block in blocks]
+    found: dict[int, _Part] = {}
+    usual = SPREAD_OF_TEXT
+    # The block with text comes first: it tells the spread of the text logits.
+    for i in np.argsort(np.logical_not(with_text), kind="stable").tolist():
+        candidates: tuple[float, ...] = SHRINKAGES[:1]
+        if trial.tested:
+            without = SHRINKAGES if len(blocks) == 1 else SHRINKAGES_BESIDE_OTHERS
+            candidates = (SHRINKAGE,) if with_text[i] else without
+        tried = [trial.part(i, shrinkage, usual) for shrinkage in candidates]
+        if len(tried) > 1:
+            tried = [part._replace(cost=trial.most_probable([part.logits])[1]) for part in tried]
+        found[i] = min(tried, key=lambda part: part.cost)
+        usual = found[i].usual
+    parts = [found[i] for i in range(len(blocks))]
+    main = with_text.index(True) if any(with_text) else int(np.argmin([p.cost for p in parts]))
+    trust = np.array([_agreement(shots, blocks[main], block) for block in blocks])
+    if any(with_text):
+        # The text tells the means of the main block, but those of the others are only as certain as the shots.
+        certainty = trial.per_class / (trial.per_class + KAPPA)
+        trust = np.where(with_text, trust, trust * certainty**2)
+    agreeing = float(trust.sum())
+    if not any(with_text):
+        trust /= agreeing
+    terms = [part.text_logits for part in parts if part.text_logits is not None]
+    if trial.tested:
+        terms += [trial.dtype(own) * part.logits for own, part in zip(trust, parts, strict=True)]
+    factors, _ = trial.most_probable(terms)
+    logits = np.zeros((len(shots.codes), len(shots.present)), trial.dtype)
+    for factor, term in zip(factors, terms, strict=True):
+        logits += trial.dtype(factor) * term
+    alphas = [own * part.weight for own, part in zip(trust.tolist(), parts, strict=True)]
+    if trial.tested:
+        alphas = (factors[-len(parts) :] * alphas).tolist()
+    return _Chosen(
+        float(factors[0]) if any(with_text) else 1.0,
+        alphas,
+        [part.shrinkage for part in parts],
+        logits,
+        trial.tested,
+        [part.model for part in parts],
+        trial.sums[0][0].counts,
+        agreeing,
+    )
+
+
+class _Part(NamedTuple):
+    """The discriminants of one block.
+
+    `weight` gives those of all shots, `model`, the usual spread. `logits` (m, p) are from models without the shot, at
+    their weights, and `cost` is their log-loss. `text_logits` (m, p) are those of the block's text, or None, and
+    `usual` is their spread.
+    """
+
+    shrinkage: float
+    model: Discriminants
+    weight: float
+    logits: NDArray[Any]
+    text_logits: NDArray[Any] | None
+    usual: float
+    cost: float = 0.0
+
+
+class _Trial(NamedTuple):
+    """How shots are held out.
+
+    `sums` has the statistics of each block: of all shots, and without each of the folds. `rows` of the shots are asked, with
+    weights `even`. `per_class` is the mean number of shots of a class in the models that are asked.
+    """
+
+    shots: Shots
+    blocks: list[Block]
+    sums: list[tuple[Statistics, list[Statistics]]]
+    logit_scale: float
+    dtype: Any
+    tested: bool
+    rows: NDArray[Any]
+    even: NDArray[Any]
+    per_class: float
+
+    @classmethod
+    def of(cls, shots: Shots, blocks: list[Block], n_classes: int, logit_scale: float) -> "_Trial":
+        """Sum up the shots, and decide which of them are asked."""
+        folds, present = shots.folds, shots.present
+        sums = []
+        for block in blocks:
+            own = shots._replace(features=block.features)
+            whole = own.statistics(n_classes)
+            outs = [folds == fold for fold in range(folds.max() + 1)]
+            sums.append((whole, [whole.without(own.statistics(n_classes, out)) for out in outs]))
+        whole, rests = sums[0]
+        # A shot tests a model that has other shots of its class. If there are fewer of these shots than
+        # classes, they would decide too much.
+        tests = np.array([rest.counts for rest in rests])[folds, shots.codes] > 0
+        tested = float(shots.weights[tests].sum()) >= len(present)
+        rows = np.arange(len(folds))
+        if len(rows) > ENOUGH:
+            rows = rows[folds[rows] <= np.sort(folds[rows])[ENOUGH]]
+        kept = [rest for rest in rests if tested and rest.counts.any()] or [whole]
+        return cls(
+            shots,
+            blocks,
+            sums,
+            logit_scale,
+            np.float64 if len(folds) * len(present) <= DOUBLE else np.float32,
+            tested,
+            rows,
+            shots.even_weights()[rows],
+            float(np.mean([rest.counts.sum() / rest.present for rest in kept])),
+        )
+
+    def most_probable(self, terms: list[NDArray[Any]]) -> tuple[NDArray[Any], float]:
+        """Weights of terms of the logits, and the cost of their sum."""
+        asked = self.shots.targets[self.rows], self.even
+        return most_probable_weights([term[self.rows] for term in terms], *asked)
+
+    def part(self, number: int, shrinkage: float, usual: float) -> _Part:
+        """Fit the discriminants of a block, with all shots and without each fold."""
+        block, (whole, rests) = self.blocks[number], self.sums[number]
+        folds, present, text_logits = self.shots.folds, self.shots.present, None
+        model = Discriminants(whole, block.text, shrinkage, block.width)
+        if block.text is not None:
+            text_coef = self.logit_scale * block.text
+            usual = model.spread(text_coef)
+            text_logits = (block.features @ text_coef[present].T).astype(self.dtype)
+        spread = SPREAD * np.sqrt(self.per_class) * usual
+        weight, weights = model.weight_for(spread), []
+        logits = np.zeros((len(folds), len(present)), self.dtype)
+        for fold, rest in enumerate(rests):
+            if self.tested and rest.counts.any():
+                held = Discriminants(rest, block.text, shrinkage, block.width)
+                weights.append(held.weight_for(spread))
+                out = folds == fold
+                part = block.features[out] @ held.coef[present].T + held.intercept[present]
+                logits[out] = weights[-1] * part
+        if self.tested:
             # The covariance of all shots may be smaller than those of the folds, and its discriminants larger.
-            alpha = min(units[0], np.mean(units[1:])) * found[-1] if tested else units[0]
-            text_weight = float(found[0]) if text is not None else 1.0
-            chosen = text_weight, float(alpha), shrinkage, logits, tested, model, whole.counts
-            best = cost, _Chosen(*chosen)
-    result: _Chosen = best[1]
-    return result
+            weight = min(weight, float(np.mean(weights)))
+        return _Part(shrinkage, model, weight, logits, text_logits, usual)
+
+
+def _agreement(shots: Shots, main: Block, other: Block) -> float:
+    """How far two blocks agree on which shots are alike, from 0 to 1, which is also that of a block with itself.
+
+    A lower bound, by two standard errors, of the correlation of the products of centred features: the
+    bias-corrected distance correlation of Szekely and Rizzo (2013), Journal of Multivariate Analysis 117. A
+    block of noise has 0, however many columns it has. Labels are not used, so that one shot per class is enough.
+    """
+    if other is main:
+        return 1.0
+    rows = distinct_rows(shots.features)[:COMPARED]
+    n = len(rows)
+    if n < 4:
+        return 0.0
+    first, second = (_centred_products(block.features[rows]) for block in (main, other))
+    size = np.sqrt((first**2).sum() * (second**2).sum())
+    bound = (first * second).sum() / max(size, 1e-30) - 2 * np.sqrt(2 / (n * (n - 3)))
+    return float(np.clip(bound, 0, 1))
+
+
+def _centred_products(features: NDArray[Any]) -> NDArray[Any]:
+    """Products of different rows, (n, n), minus their means by row and column such that noise has mean 0."""
+    n = len(features)
+    products: NDArray[Any] = features @ features.T
+    np.fill_diagonal(products, 0)
+    rows = products.sum(axis=1) / (n - 2)
+    products += products.sum() / ((n - 1) * (n - 2)) - rows - rows[:, None]
+    np.fill_diagonal(products, 0)
+    return products
 
 
 def _label_beliefs(chosen: _Chosen, shots: Shots) -> NDArray[Any] | None:
@@ -593,7 +812,7 @@ def _sparse(residuals: NDArray[Any]) -> dict[str, NDArray[Any]]:
 
 
 def shot_contributions(
-    model_evidence: dict[str, NDArray[Any]],
+    evidence: dict[str, Any],
     queries: NDArray[Any],
     targets: NDArray[Any],
     *,
@@ -602,16 +821,15 @@ def shot_contributions(
     weights: NDArray[Any],
     prior: NDArray[Any],
     means: NDArray[Any],
-    means_weight: float,
 ) -> NDArray[Any]:
     """How much each shot changed the logit of one class for each query, (n, m).
 
-    With the predicted means, the covariance, the weights and the residuals of the correction fixed, a
+    With the predicted means, the covariances, the weights and the residuals of the correction fixed, a
     logit is a sum over shots plus a remainder.
 
     Parameters
     ----------
-    model_evidence : dict of ndarray
+    evidence : dict
         `TextPriorModel.evidence`.
 
     queries, targets : ndarray of shape (n, d) and (n,)
@@ -622,29 +840,33 @@ def shot_contributions(
 
     prior, means : ndarray of shape (C, d)
         Class means as predicted from the text, and with the shots.
-
-    means_weight : float
-        Factor of the discriminants.
     """
     from scipy.sparse import csc_array
 
-    e = model_evidence
+    e = evidence
     residuals = csc_array(
         (e["data"], e["indices"], e["indptr"]), shape=(len(shots), len(e["present"]))
     )
-    weighted = queries @ e["precision"]
     # A shot moves the mean of its class by w (x - prior) / (kappa + n), and the correction, in whitened
     # features, by variance times residual times x.
     counts = np.bincount(codes, weights, len(means))
-    places = (means + prior)[targets] / 2
-    result = np.zeros((len(queries), len(shots)))
-    correcting = (weighted - e["centre"] @ e["precision"]) @ (shots - e["centre"]).T
     columns = np.searchsorted(e["present"], targets)
-    for row, code in enumerate(targets):
-        own = codes == code
-        moves = (shots[own] - prior[code]) * (weights[own] / (KAPPA + counts[code]))[:, None]
-        result[row, own] = means_weight * moves @ (weighted[row] - places[row] @ e["precision"])
-        if counts[code]:
-            column = residuals[:, [columns[row]]].toarray()[:, 0]
-            result[row] += e["variances"][columns[row]] * column * correcting[row]
+    result = np.zeros((len(queries), len(shots)))
+    for block, part in zip(
+        e["blocks"], columns_of([len(block["centre"]) for block in e["blocks"]]), strict=True
+    ):
+        own_shots, own_prior = shots[:, part], prior[:, part]
+        centre, precision = block["centre"], block["precision"]
+        weighted = queries[:, part] @ precision
+        places = (means[:, part] + own_prior)[targets] / 2
+        correcting = (weighted - centre @ precision) @ (own_shots - centre).T
+        for row, code in enumerate(targets):
+            own = codes == code
+            moves = (own_shots[own] - own_prior[code]) * (weights[own] / (KAPPA + counts[code]))[
+                :, None
+            ]
+            result[row, own] += block["weight"] * moves @ (weighted[row] - places[row] @ precision)
+            if counts[code]:
+                column = residuals[:, [columns[row]]].toarray()[:, 0]
+                result[row] += block["variances"][columns[row]] * column * correcting[row]
     return result

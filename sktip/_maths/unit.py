@@ -1,5 +1,6 @@
 """Normalise rows to length 1, block by block where there are many."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,19 @@ def class_means(features: NDArray[Any], codes: NDArray[Any], n_classes: int) -> 
     sums = np.zeros((n_classes, features.shape[1]), features.dtype)
     np.add.at(sums, codes, features)
     return unit_norm(sums)
+
+
+def columns_of(widths: Sequence[int]) -> list[slice]:
+    """Columns of blocks that stand side by side."""
+    ends = np.cumsum(widths).tolist()
+    return [slice(end - width, end) for end, width in zip(ends, widths, strict=True)]
+
+
+def across_blocks(text: NDArray[Any], widths: Sequence[int], number: int) -> NDArray[Any]:
+    """Text features of one block with the columns of all, (C, d): zeros in those of the others."""
+    across = np.zeros((len(text), sum(widths)), text.dtype)
+    across[:, columns_of(widths)[number]] = text
+    return across
 
 
 def row_blocks(n_rows: int, width: int, dtype: np.dtype) -> list[slice]:

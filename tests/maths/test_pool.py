@@ -8,8 +8,14 @@ from sktip._maths.pool import _class_shares, add_pool
 
 
 def answer(world, model, pool):
+    zeros = np.zeros((world.n_classes, pool.shape[1] - WIDTH))
     return add_pool(
-        model.coef, model.intercept, model.statistics, pool.astype(np.float32), world.text
+        model.coef,
+        model.intercept,
+        model.statistics,
+        pool.astype(np.float32),
+        np.hstack([world.text, zeros]),
+        weights_of_blocks=model.relative_weights,
     )
 
 
@@ -137,3 +143,16 @@ def test_shares_of_sharp_answers_are_their_counts():
     shares, variance, _ = _class_shares(p, np.ones(400, np.float32))
     np.testing.assert_allclose(shares, [0.75, 0.25, 0, 0], atol=0.02)
     assert variance == pytest.approx(1.5, rel=0.2)
+
+
+def test_two_blocks_gain_from_a_pool():
+    found = []
+    for seed in range(4):
+        world = World(seed=seed, noise=1.2)
+        shots, codes = world.images(np.full(12, 2))
+        model = world.fit(np.hstack([shots, world.second(codes)]), codes, widths=[WIDTH, WIDTH])
+        pool, shown = world.images(np.full(12, 15))
+        world.queries = np.hstack([world.queries, world.second(world.asked)])
+        pooled = answer(world, model, np.hstack([pool, world.second(shown)]))
+        found.append(world.score(pooled) - world.score(model))
+    assert np.mean(found) > 0.02

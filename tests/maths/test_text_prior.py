@@ -11,6 +11,7 @@ from sktip._maths.text_prior import (
     most_probable_weights,
     shot_contributions,
 )
+from sktip._maths.unit import columns_of
 
 
 def mean_gain(counts, seeds=8, *, text=True, **world):
@@ -99,30 +100,39 @@ def test_fewer_shots_than_columns_change_nothing_but_the_time(text):
     np.testing.assert_allclose(models[0].coef, models[1].coef, atol=1e-9)
 
 
-@pytest.mark.parametrize("text", [False, True])
-@pytest.mark.parametrize("n_shots", [1, 2, 5])
-def test_contributions_of_shots_are_what_the_means_gain_by_them(n_shots, text):
+@pytest.mark.parametrize(
+    ("n_shots", "text", "n_blocks"),
+    [(1, False, 1), (2, True, 1), (5, True, 1), (3, True, 2), (4, False, 2)],
+)
+def test_contributions_of_shots_are_what_the_means_gain_by_them(n_shots, text, n_blocks):
     world = World()
     shots, codes = world.images(np.full(12, n_shots))
-    model = world.fit(shots, codes, text=text)
-    targets = np.arange(len(world.queries)) % 12
+    queries, widths = world.queries, [WIDTH] * n_blocks
+    if n_blocks == 2:
+        shots = np.hstack([shots, world.second(codes)])
+        queries = np.hstack([queries, world.second(world.asked)])
+    model = world.fit(shots, codes, text=text, widths=widths)
+    targets = np.arange(len(queries)) % 12
+    blocks = model.evidence["blocks"]
     found = shot_contributions(
-        {**model.evidence, "variances": np.zeros(12)},
-        world.queries,
+        {**model.evidence, "blocks": [{**block, "variances": np.zeros(12)} for block in blocks]},
+        queries,
         targets,
         shots=shots,
         codes=codes,
         weights=model.weights,
         prior=model.prior,
         means=model.means,
-        means_weight=model.means_weight,
     )
 
     def logits(means):
-        centred = world.queries - model.evidence["centre"]
-        means = means - model.evidence["centre"]
-        coef = means @ model.evidence["precision"]
-        return model.means_weight * (centred @ coef.T - (means * coef).sum(axis=1) / 2)
+        total = 0
+        for block, own in zip(blocks, columns_of(widths), strict=True):
+            apart = means[:, own] - block["centre"]
+            coef = apart @ block["precision"]
+            squares = (apart * coef).sum(axis=1)
+            total += block["weight"] * ((queries[:, own] - block["centre"]) @ coef.T - squares / 2)
+        return total
 
     gained = (logits(model.means) - logits(model.prior))[np.arange(len(targets)), targets]
     np.testing.assert_allclose(found.sum(axis=1), gained, atol=1e-9)
@@ -227,3 +237,50 @@ def test_a_useless_text_is_not_trusted():
     model = world.fit(*world.images(np.full(12, 8)))
     without = world.fit(*world.images(np.full(12, 8)), text=False)
     assert world.score(model) > world.score(without) - 0.03
+
+
+# Several blocks.
+
+
+def side_by_side(world, shots, codes, second, queries, *, text):
+    """Logits of the queries with a second block of shots and queries."""
+    widths = [shots.shape[1], second.shape[1]]
+    model = world.fit(np.hstack([shots, second]), codes, text=text, widths=widths)
+    return np.hstack([world.queries, queries]) @ model.coef.T + model.intercept
+
+
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("n_shots", [1, 3])
+@pytest.mark.parametrize("kind", ["noise", "copy", "of other images"])
+def test_a_useless_block_costs_nothing(n_shots, text, kind):
+    losses = []
+    for seed in range(6):
+        world = World(seed=seed, n_classes=20)
+        shots, codes = world.images(np.full(20, n_shots))
+
+        def second(rows, rng=world.rng):
+            if kind == "noise":
+                return unit(rng.normal(size=(len(rows), 50)))
+            return rows if kind == "copy" else rng.permutation(rows)
+
+        alone = world.score(world.fit(shots, codes, text=text))
+        both = side_by_side(world, shots, codes, second(shots), second(world.queries), text=text)
+        losses.append(alone - (both.argmax(axis=1) == world.asked).mean())
+    assert np.mean(losses) < 0.01
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_a_second_encoder_helps_and_is_calibrated(text):
+    gains, probabilities, codes = [], [], []
+    for seed in range(6):
+        world = World(seed=seed, n_classes=20)
+        shots, own = world.images(np.full(20, 4))
+        alone = world.score(world.fit(shots, own, text=text))
+        second, queries = world.second(own), world.second(world.asked)
+        logits = side_by_side(world, shots, own, second, queries, text=text)
+        gains.append((logits.argmax(axis=1) == world.asked).mean() - alone)
+        p = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities.append(p / p.sum(axis=1, keepdims=True))
+        codes.append(world.asked)
+    assert np.mean(gains) > 0.05
+    assert calibration_error(np.concatenate(probabilities), np.concatenate(codes)) < 0.06
