@@ -207,7 +207,7 @@ class ModelEncoder(BaseEncoder):
 
     def __init__(
         self,
-        model_name: str,
+        model_name: str = "ViT-B-32",
         pretrained: str | None = None,
         *,
         device: str | None = None,
@@ -241,9 +241,7 @@ class ModelEncoder(BaseEncoder):
 
     def __sktip_open__(self) -> EncoderSession:
         self.fit()
-        params = self.get_params()
-        del params["device"], params["precision"]
-        return EncoderSession((ModelBlock(self._load(), **params),))
+        return EncoderSession((ModelBlock(self._load(), self),))
 
     def _state(self) -> dict[str, Any]:
         # Resolved now, since another process may have another device.
@@ -329,39 +327,6 @@ class CLIPFeatureTransformer(TextMixin, ModelEncoder):
     >>> clip.encode_text(["cat", "dog"], templates="a picture of a {}").shape
     (2, 128)
     """
-
-    def __init__(
-        self,
-        model_name: str = "ViT-B-32",
-        pretrained: str | None = None,
-        *,
-        device: str | None = None,
-        precision: Literal["fp32", "fp16", "bf16", "auto"] = "fp32",
-        reduced_decoding: bool = True,
-        batch_size: int = 64,
-        n_jobs: int | None = None,
-        n_views: int = 1,
-        memory: str | os.PathLike | FeatureMemory | None = None,
-        on_error: Literal["raise", "nan"] = "raise",
-        max_pixels: int = 89_478_485,
-        random_state: int | np.random.RandomState | None = None,
-        verbose: int = 0,
-    ):
-        super().__init__(
-            model_name,
-            pretrained,
-            device=device,
-            precision=precision,
-            reduced_decoding=reduced_decoding,
-            batch_size=batch_size,
-            n_jobs=n_jobs,
-            n_views=n_views,
-            memory=memory,
-            on_error=on_error,
-            max_pixels=max_pixels,
-            random_state=random_state,
-            verbose=verbose,
-        )
 
     def _load(self) -> ImageModel:
         return load_clip(self.model_name, self.pretrained, self.device, self.precision)

@@ -96,7 +96,6 @@ def test_underscores_become_spaces(clip):
         (["cat"], "a photo", ValueError, "no {} where the class name goes"),
         (["cat"], [], ValueError, "templates is empty"),
         (["cat"], ["a {}", " "], ValueError, "empty template"),
-        (["cat"], [3], TypeError, "not a string"),
         (["cat", "dog"], {"cat": ["a {}"]}, ValueError, r"without an entry for \['dog'\]"),
     ],
 )
@@ -120,7 +119,6 @@ def test_prompts_of_the_papers_data_sets():
     "parameters",
     [
         {"batch_size": 0},
-        {"n_views": 0},
         {"precision": "fp8"},
         {"on_error": "skip"},
         {"n_jobs": "2"},
@@ -136,13 +134,6 @@ def test_missing_device_says_what_to_do(digits):
         CLIPFeatureTransformer("tiny", device="cuda:7").transform(digits[0][:1])
     with pytest.raises(ValueError, match="not a torch device"):
         CLIPFeatureTransformer("tiny", device="gpu").transform(digits[0][:1])
-
-
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_lower_precision_is_close(clip, digits, precision):
-    low = CLIPFeatureTransformer("tiny", device="cpu", precision=precision).transform(digits[0][:8])
-    assert low.dtype == np.float32
-    assert (low * clip.transform(digits[0][:8])).sum(axis=1).min() > 0.99
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

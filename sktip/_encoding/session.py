@@ -45,20 +45,10 @@ def open_encoder(encoder: Any) -> "EncoderSession":
 
 @dataclass(frozen=True)
 class ModelBlock:
-    """A loaded model and the parameters of its encoder: one block of the features."""
+    """A loaded model and its encoder, `ModelEncoder`, for the parameters: one block of the features."""
 
     model: ImageModel
-    model_name: str
-    pretrained: str | None
-    reduced_decoding: bool
-    batch_size: int
-    n_jobs: int | None
-    n_views: int
-    memory: Any
-    on_error: str
-    max_pixels: int
-    random_state: Any
-    verbose: int
+    encoder: Any
 
     @property
     def width(self) -> int:
@@ -78,7 +68,7 @@ class ModelBlock:
     @property
     def names(self) -> dict[str, Any]:
         """Names of the model, the weights and the precision."""
-        own = {"model_name": self.model_name, "pretrained": self.pretrained}
+        own = {"model_name": self.encoder.model_name, "pretrained": self.encoder.pretrained}
         return {**own, "precision": self.model.precision}
 
     def encode_prompts(
@@ -94,26 +84,32 @@ class ModelBlock:
         ]
         if cut:
             warn(
-                f"Prompts longer than the context of {self.model_name!r} were cut off ({len(cut)} in all): "
+                f"Prompts longer than the context of {self.encoder.model_name!r} were cut off ({len(cut)} in all): "
                 f"{'; '.join(cut[:3])}{'; ...' if len(cut) > 3 else ''}. Shorten class name or template.",
             )
         return clip.encode_classes(prompts)
 
-    def lane(self, n_views: int, random_state: Any) -> ModelLane:
-        """Open the memory, and return what the loop over images needs."""
+    def lane(self, views: tuple[int, Any] | None = None) -> ModelLane:
+        """Open the memory, and return what the loop over images needs.
+
+        `views` are the number and the seed of the views, instead of those of the encoder.
+        """
+        n_views, random_state = views or (self.encoder.n_views, self.encoder.random_state)
         seed = int(check_random_state(random_state).randint(2**31)) if n_views > 1 else PLAIN
         fresh = n_views > 1 and random_state is None
         store = None if fresh else self._open_memory()
-        return ModelLane(self.model, n_views, seed, self.batch_size, self.reduced_decoding, store)
+        return ModelLane(
+            self.model, n_views, seed, self.encoder.batch_size, self.encoder.reduced_decoding, store
+        )
 
     def _open_memory(self) -> FeatureStore | None:
-        if self.memory is None:
+        if self.encoder.memory is None:
             return None
-        memory, model = self.memory, self.model
+        memory, model = self.encoder.memory, self.model
         if not isinstance(memory, FeatureMemory):
             memory = FeatureMemory(memory)
         made_by = pixels_made_by()
-        if self.reduced_decoding:
+        if self.encoder.reduced_decoding:
             made_by |= model.steps.quick_pixels_made_by()
         preprocessing = json.dumps({**model.preprocessing, "pixels": made_by}, sort_keys=True)
         space = Space(model.architecture, model.weights_hash, preprocessing, model.precision)
@@ -124,33 +120,28 @@ class ModelBlock:
 class TransformerBlock:
     """A transformer that is not ours: one block of the features."""
 
-    transformer: Any
-    n_views: int = 1
-    on_error: str = "raise"
-    max_pixels: int = sys.maxsize
-    random_state: Any = None
-    verbose: int = 0
+    encoder: Any
     model: None = None
 
     @property
     def width(self) -> int:
         """Number of features."""
-        return TransformerLane(self.transformer).width
+        return TransformerLane(self.encoder).width
 
     @property
     def has_text(self) -> bool:
         """Whether the transformer encodes text."""
-        return hasattr(self.transformer, "encode_text")
+        return hasattr(self.encoder, "encode_text")
 
     @property
     def logit_scale(self) -> float:
         """The transformer's own scale from cosines to logits."""
-        return float(getattr(self.transformer, "logit_scale", 100.0))
+        return float(getattr(self.encoder, "logit_scale", 100.0))
 
     @property
     def names(self) -> dict[str, Any]:
         """The name of the class; it has no weights of ours."""
-        name = type(self.transformer).__name__
+        name = type(self.encoder).__name__
         return {"model_name": name, "pretrained": None, "precision": None}
 
     def encode_prompts(
@@ -158,7 +149,7 @@ class TransformerBlock:
     ) -> NDArray[np.float32]:
         """Unit-norm features of classes, each the mean of its prompts' unit features."""
         flat = [prompt for own in prompts for prompt in own]
-        encode_text = self.transformer.encode_text
+        encode_text = self.encoder.encode_text
         # As in CLIPFeatureTransformer, whose default template would be filled with prompts.
         fills = "templates" in inspect.signature(encode_text).parameters
         rows = unit_norm(
@@ -168,14 +159,14 @@ class TransformerBlock:
         means = [part.mean(axis=0) for part in np.split(rows, ends)]
         return unit_norm(np.stack(means)).astype(np.float32)
 
-    def lane(self, n_views: int, random_state: Any) -> TransformerLane:
+    def lane(self, views: tuple[int, Any] | None = None) -> TransformerLane:
         """Return what the loop over images needs."""
-        if n_views > 1:
+        if views is not None and views[0] > 1:
             raise ValueError(
-                f"n_views={n_views} needs an encoder of sktip; {type(self.transformer).__name__} opens the images "
+                f"n_views={views[0]} needs an encoder of sktip; {type(self.encoder).__name__} opens the images "
                 "itself. Set n_views=1."
             )
-        return TransformerLane(self.transformer)
+        return TransformerLane(self.encoder)
 
 
 @dataclass(frozen=True)
@@ -325,7 +316,7 @@ class EncoderSession:
         self, images: Sequence[Any], on_failure: OnFailure | None = None
     ) -> Generator[NDArray[np.float32], None, None]:
         """Yield the rows of `features` one by one, (d,), for any number of images."""
-        lanes = [block.lane(block.n_views, block.random_state) for block in self.blocks]
+        lanes = [block.lane() for block in self.blocks]
         with closing(self._encode(lanes, images, on_failure)) as encoded:
             for parts in encoded:
                 yield np.concatenate([unit_norm(views.mean(axis=0)) for views in parts])
@@ -344,7 +335,7 @@ class EncoderSession:
 
         Without `on_failure`, images that cannot be read are treated according to `on_error`.
         """
-        lanes = [block.lane(n_views, random_state) for block in self.blocks]
+        lanes = [block.lane((n_views, random_state)) for block in self.blocks]
         with closing(self._encode(lanes, images, on_failure)) as encoded:
             for parts in encoded:
                 if len(parts) == 1:
@@ -362,11 +353,16 @@ class EncoderSession:
         def remember(index: int, error: ImageReadError) -> None:
             failures.append(str(error))
 
-        if on_failure is None and all(block.on_error == "nan" for block in self.blocks):
+        own = [block.encoder for block in self.blocks if block.model is not None]
+        if (
+            on_failure is None
+            and len(own) == len(self.blocks)
+            and all(one.on_error == "nan" for one in own)
+        ):
             on_failure = remember
         verbose = self.verbose
         if verbose is None:
-            verbose = max(block.verbose for block in self.blocks)
+            verbose = max((one.verbose for one in own), default=0)
         models = [block.model for block in self.blocks if block.model is not None]
         if verbose and (text := hint(one.device for one in models if one.precision == "fp32")):
             print(text, file=sys.stderr)
@@ -383,16 +379,15 @@ class EncoderSession:
                     )
 
         n_threads = [
-            count_threads(block.n_jobs, lane.device)
-            for block, lane in zip(self.blocks, lanes, strict=True)
-            if isinstance(lane, ModelLane)
+            count_threads(one.n_jobs, model.device.type)
+            for one, model in zip(own, models, strict=True)
         ]
-        max_pixels = min(block.max_pixels for block in self.blocks)
         encoded = encode(
             lanes,
             images,
             n_threads=max(n_threads, default=1),
-            max_pixels=max_pixels,
+            # Transformers of others open the images themselves.
+            max_pixels=min((one.max_pixels for one in own), default=0),
             on_failure=on_failure,
         )
         try:

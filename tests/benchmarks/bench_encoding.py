@@ -7,14 +7,16 @@ open_clip's own preprocessing; the model alone is a batch on all of torch's thre
 
 import json
 import time
+from functools import partial
 
 import numpy as np
 import open_clip
 import pytest
+import timm
 import torch
 from PIL import Image
 
-from sktip import CLIPFeatureTransformer
+from sktip import CLIPFeatureTransformer, JointEncoder, TimmFeatureTransformer
 from sktip._encoding.session import open_encoder
 
 BATCH = 64
@@ -154,3 +156,27 @@ def bench_views(vit, images, compare, report):
         lambda: encoder.transform(files[:8]), lambda: plain.transform(files[:8]), rounds=2
     )
     report(f"10 views, {kind}", "one thread, full decoding", f"{alone / ours:.2f}x faster", ">= 1x")
+
+
+def bench_joint(vit, images, compare, report, tmp_path):
+    kind, files = images
+    torch.save(timm.create_model("vit_small_patch16_224").state_dict(), tmp_path / "weights.pth")
+    clip = CLIPFeatureTransformer(vit, device="cpu")
+    other = TimmFeatureTransformer(
+        "vit_small_patch16_224.augreg_in1k", str(tmp_path / "weights.pth"), device="cpu"
+    )
+    joint = JointEncoder([clip, other]).warm_up()
+
+    def decode():
+        for file in files:
+            image = opened(file)
+            if getattr(image, "format", None) == "JPEG":
+                image.draft("RGB", (3 * 224, 3 * 224))
+            image.convert("RGB")
+
+    ways = (joint.transform, clip.transform, other.transform)
+    together, first, second, once = compare(
+        *(partial(way, files) for way in ways), decode, rounds=4
+    )
+    ratio = together / (first + second - once / torch.get_num_threads())
+    report(f"two encoders, {kind}", "both alone, decoding once", f"{ratio:.2f}x", "<= 1.05x")

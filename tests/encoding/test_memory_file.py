@@ -515,17 +515,15 @@ class TestReadOnly:
         encoder.set_params(memory=folder / "features.sqlite").transform(paths[:10])
         mount = f"mount --bind {folder} {folder} && mount -o remount,ro,bind {folder}"
         run_in_full(folder / "features.sqlite", "attempt to write a readonly database", 10, mount)
-        run_in_full(folder / "new.sqlite", "unable to open database file", 0, mount)
         assert os.listdir(folder) == ["features.sqlite"]
 
 
 class TestFullDisk:
-    @pytest.mark.parametrize(("size", "n_kept"), [("40k", 0), ("320k", 8)])
-    def test_real(self, tmp_path, run_in_full, size, n_kept):
+    def test_real(self, tmp_path, run_in_full):
         disk = tmp_path / "disk"
         disk.mkdir()
-        mount = f"mount -t tmpfs -o size={size} none {disk}"
-        run_in_full(disk / "features.sqlite", "disk", n_kept, mount)
+        mount = f"mount -t tmpfs -o size=320k none {disk}"
+        run_in_full(disk / "features.sqlite", "disk", 8, mount)
 
     @pytest.mark.skipif(sys.platform == "win32", reason="processes have no such limit on Windows")
     def test_limit_of_a_process(self, memory, paths, expected):

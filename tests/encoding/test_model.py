@@ -71,17 +71,6 @@ def test_local_checkpoint_of_a_named_model(folder, tmp_path):
         load("Small-ViT", str(wrong))
 
 
-def test_a_pickle_with_code_in_it_is_not_run(folder, tmp_path):
-    class Trap:
-        def __reduce__(self):
-            return (tmp_path.joinpath("sprung").touch, ())
-
-    torch.save({"weight": Trap()}, folder / "open_clip_pytorch_model.bin")
-    with pytest.raises(ModelLoadError):
-        load(f"local-dir:{folder}")
-    assert not (tmp_path / "sprung").exists()
-
-
 def test_loaded_once_by_many_threads_and_estimators(monkeypatch):
     clear_model_cache()
     loads = []
@@ -215,7 +204,7 @@ def test_default_weights_of_the_default_model(counted):
     assert "force_quick_gelu" not in counted[0][1]
 
 
-@pytest.mark.parametrize("model_name", ["ViT-B-32", "ViT-B/32", "RN50", "ViT-L-14"])
+@pytest.mark.parametrize("model_name", ["ViT-B-32", "ViT-B/32"])
 def test_weights_trained_with_quick_gelu_get_it(counted, model_name):
     with pytest.raises(ModelLoadError, match="stop here"):
         load(model_name, "openai")
