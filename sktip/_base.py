@@ -2,19 +2,18 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags, check_array
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import _get_feature_names, check_is_fitted, validate_data
 
 from sktip._docs import with_shared_docs
-from sktip._encoder import as_encoder
+from sktip._encoder import as_encoder, without_memory
 from sktip._encoding.session import EncoderSession, open_encoder
 from sktip._images.inputs import as_image_list, describe, looks_like_images
 from sktip._maths.head import Head, linear_logits
@@ -421,13 +420,9 @@ class BaseCLIPEstimator(BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
-        encoder = self.encoder
-        of_the_run = getattr(encoder, "memory", None) is not None or bool(
-            getattr(encoder, "verbose", 0)
-        )
-        if of_the_run and self.__sklearn_is_fitted__():
+        if self.__sklearn_is_fitted__():
             # Settings of the machine that fitted; a server should not write features, or show a bar.
-            state = {**state, "encoder": clone(encoder).set_params(memory=None, verbose=0)}
+            state = {**state, "encoder": without_memory(self.encoder)}
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -540,15 +535,11 @@ def encode_views(
     Messages number the images by `rows`, their indices in the user's data. With `on_failure`, which is called
     with the index and the error, images that cannot be read are rows of NaN.
     """
-    features = np.empty((len(images), n_views, session.width), np.float32)
     skips = on_failure is not None
     if rows is not None:
         on_failure = _numbered_by(rows, images)
     seed = random_state if n_views > 1 else None
-    # Closed even after an error, so that no thread outlives the call.
-    with closing(session.views(images, n_views, seed, on_failure)) as encoded:
-        for row, views in enumerate(encoded):
-            features[row] = views
+    features = session.view_features(images, n_views, seed, on_failure)
     unread = np.flatnonzero(np.isnan(features).any(axis=(1, 2)))
     if len(unread) and not skips:
         raise ImageReadError(
