@@ -133,6 +133,8 @@ class BaseCLIPEstimator(BaseEstimator):
     text_features_: Any
     logit_scale_: float
 
+    #: Whether each block of the features of several encoders has unit norm, not the whole row.
+    _unit_blocks = False
     # How a subclass predicts without a text prior; part of the warning.
     _without_prior = "predictions come from the cached shots alone"
 
@@ -303,6 +305,9 @@ class BaseCLIPEstimator(BaseEstimator):
             text = self._beside_blocks(session.across_blocks(of_names))
         if scale is None:
             scale = 100.0 if session is None else session.logit_scale
+            if session is not None and not self._unit_blocks:
+                # In rows of k unit blocks, divided by their norm, cosines with text are smaller by sqrt(k).
+                scale *= len(session.blocks) ** 0.5
         used = session if uses_model else None
         return Task(classes, text, float(scale), None if used is None else used.probe, record(used))
 
