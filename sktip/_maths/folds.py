@@ -158,8 +158,9 @@ def scored_folds(
     shared = counts[classes, folds] < counts.sum(axis=1)[classes]
     if weights[shared].sum() < len(counts):
         return np.full(len(codes), -1)
-    last = np.sort(folds)[min(ENOUGH, len(folds)) - 1]
-    return np.where(folds <= last, folds, -1)
+    # By weight, since a shot of weight 2 counts like one that is given twice.
+    before = np.cumsum(np.bincount(folds, weights)) - np.bincount(folds, weights)
+    return np.where(before[folds] < ENOUGH, folds, -1)
 
 
 def class_balanced_weights(

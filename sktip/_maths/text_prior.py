@@ -86,7 +86,9 @@ class Statistics(NamedTuple):
         weighted = features * weights[:, None]
         sums = np.zeros((n_classes, features.shape[1]))
         np.add.at(sums, codes, weighted)
-        return cls(np.bincount(codes, weights, n_classes), sums, weighted.T @ features)
+        # NumPy counts no samples in integers.
+        counts = np.bincount(codes, weights, n_classes).astype(np.float64)
+        return cls(counts, sums, weighted.T @ features)
 
     def without(self, other: "Statistics") -> "Statistics":
         """Subtract the samples of a fold."""

@@ -50,7 +50,7 @@ def check_same_model(classifier: Any, session: Any) -> None:
     probe, made = session.probe, classifier.fitted_with_
     if probe is None or known.shape != probe.shape or known @ probe < SAME_MODEL:
         what = "features"
-    elif _have_changed(made["weights"], session.weights):
+    elif _have_changed(made.get("weights"), session.weights):
         what = "weights"
     else:
         return
