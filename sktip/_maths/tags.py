@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from sktip._maths.folds import balanced_folds
+from sktip._maths.folds import ENOUGH, balanced_folds
 
 #: Values that are tried, one choice after another: weights of the text, as the standard deviation of its
 #: logits over the shots, prior variances, and parts of the covariance that its mean variance replaces. The
@@ -23,8 +23,8 @@ from sktip._maths.folds import balanced_folds
 CHOICES = ((0.6, 0.3, 1.2, 2.4), (0.1, 0.03, 0.3, 1.0), (0.8, 0.4, 0.1))
 #: Log-loss by which a choice must be better than the one before it, since labels of a shot are not independent.
 BELIEF = 4.0
-#: Number of folds; labels that are enough to choose the values: no further fold is held out then.
-N_FOLDS, ENOUGH = 4, 20_000
+#: Number of folds, of which no further one is held out when `ENOUGH` shots are.
+N_FOLDS = 4
 #: Weight of the counts of all tags, in positives, in the choice of a threshold.
 POOLED = 2.0
 
@@ -98,8 +98,8 @@ def fit_tags(
     folds = balanced_folds(
         features, np.zeros(len(features), np.intp), groups=groups, max_folds=N_FOLDS
     )
-    sizes = np.cumsum(np.bincount(folds)) * targets.shape[1]
-    n_tested = min(int((sizes < ENOUGH).sum()) + 1, len(sizes)) if len(sizes) > 1 else 0
+    before = np.cumsum(np.bincount(folds, weights)) - np.bincount(folds, weights)
+    n_tested = int((before < ENOUGH).sum()) if len(before) > 1 else 0
     tested = folds < n_tested
 
     def held_out_logits(values: tuple[float, ...]) -> NDArray[Any]:
