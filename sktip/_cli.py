@@ -118,16 +118,8 @@ def _fit(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
     data = _photos(args)
     _note(data.DESCR)
     with tempfile.TemporaryDirectory() as folder:
-        encoder = sktip.CLIPFeatureTransformer(
-            args.model,
-            args.pretrained,
-            device=args.device,
-            precision=args.precision,
-            n_jobs=args.n_jobs,
-            # The photos are encoded once, and used in several fits.
-            memory=args.memory or os.path.join(folder, "features.sqlite"),
-            verbose=int(not args.quiet),
-        )
+        # The photos are encoded once, and used in several fits.
+        encoder = _encoder(args, args.memory or os.path.join(folder, "features.sqlite"))
         classifier = estimator = getattr(sktip, args.classifier)(encoder)
         if args.descriptions:
             classifier.set_params(templates=read_descriptions(args.descriptions, data.target_names))
@@ -151,6 +143,24 @@ def _fit(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
     summary = f"{args.classifier} of {len(estimator.classes_):,} classes is in {args.output}"
     predicted = estimator.classes_[probabilities.argmax(axis=1)]
     return DONE, [summary, _accuracy(data.target, predicted)], []
+
+
+def _encoder(args: argparse.Namespace, memory: str) -> Any:
+    """Make the encoder that the models name, or several of them side by side."""
+    options = {
+        "device": args.device,
+        "precision": args.precision,
+        "n_jobs": args.n_jobs,
+        "memory": memory,
+        "verbose": int(not args.quiet),
+    }
+    encoders = [
+        sktip.TimmFeatureTransformer(name.removeprefix("timm:"), **options)
+        if name.startswith("timm:")
+        else sktip.CLIPFeatureTransformer(name, args.pretrained, **options)
+        for name in args.model or ["ViT-B-32"]
+    ]
+    return encoders[0] if len(encoders) == 1 else sktip.JointEncoder(encoders)
 
 
 def _accuracy(labels: Any, predicted: Any) -> str:
@@ -322,8 +332,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--model",
-        default="ViT-B-32",
-        help="CLIP model: a name of open_clip, hf-hub:... or tiny (default: ViT-B-32)",
+        action="append",
+        help="CLIP model: a name of open_clip, hf-hub:... or tiny; timm:NAME is an image model of timm; repeat it to "
+        "use several side by side (default: ViT-B-32)",
     )
     add("--pretrained", metavar="TAG", help="weights of the CLIP model: a tag of open_clip")
     add(

@@ -427,3 +427,14 @@ def test_an_interrupt_of_the_imports(tmp_path):
     done = run(*arguments, env=os.environ | {"PYTHONPATH": path})
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == "interrupted; nothing was written\n"
+
+
+def test_two_models_side_by_side(home, tmp_path, capsys):
+    """With one CLIP twice, since no weights of timm are at hand here."""
+    fit = ["fit", f"{home}/photos", "--output", f"{tmp_path}/model.skops", *TINY]
+    assert main([*fit, "--model", "tiny"]) == 0
+    assert "held-out accuracy" in capsys.readouterr().out
+    predict = ["predict", f"{tmp_path}/model.skops", f"{home}/new", "--output"]
+    assert main([*predict, f"{tmp_path}/a.csv"]) == 0
+    assert main([*fit[: -len(TINY)], "--model", "timm:no_such_model", "--overwrite"]) == 1
+    assert "no_such_model" in capsys.readouterr().err
