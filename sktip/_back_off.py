@@ -170,8 +170,7 @@ class BackOff(BaseMetaClassifier):
 
         Parameters
         ----------
-        X : sequence of images, or array-like of shape (n, d)
-            Images, or feature rows, as in `fit`.
+        {rows}
 
         within : str or int, default=None
             A node that is known to hold the true class. The answer is this node or one below it.
@@ -190,8 +189,7 @@ class BackOff(BaseMetaClassifier):
 
         Parameters
         ----------
-        X : sequence of images, or array-like of shape (n, d)
-            Images, or feature rows, as in `fit`.
+        {rows}
 
         within : str or int, default=None
             A node that is known to hold the true class. Classes that are not below it get the
@@ -213,8 +211,7 @@ class BackOff(BaseMetaClassifier):
 
         Parameters
         ----------
-        X : sequence of images, or array-like of shape (n, d)
-            Images, or feature rows, as in `fit`.
+        {rows}
 
         Returns
         -------

@@ -187,6 +187,16 @@ y : array-like of shape (m,)
 
 classes : array-like of shape (n,), default=None
     Further classes, which need not occur in `y`.""",
+    "sample_weight": """\
+sample_weight : array-like of shape (m,), default=None
+    Non-negative weight of each shot: one of weight 2 counts like a shot that is given twice. Shots of
+    weight 0 are ignored: they are not encoded, and add no class.""",
+    "new_weight": """\
+sample_weight : array-like of shape (m,), default=None
+    Non-negative weight of each new shot. Shots of weight 0 are ignored.""",
+    "rows": """\
+X : sequence of images, or array-like of shape (n, d)
+    Images, or feature rows, as in `fit`.""",
     "groups": """\
 groups : array-like of shape (m,), default=None
     Group of each shot, for example the video that a frame is from. Shots of a group are

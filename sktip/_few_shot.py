@@ -222,9 +222,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         y : array-like of shape (m,), default=None
             Their labels. Classes may have any number of shots, including none.
 
-        sample_weight : array-like of shape (m,), default=None
-            Non-negative weight of each shot: a weight of 2 is the shot given twice. A shot of
-            weight 0 is no shot: it is neither encoded nor kept, and makes no class.
+        {sample_weight}
 
         X_unlabeled : sequence of images of length n, or array-like of shape (n, d), default=None
             Images without labels; features if X is features. Some may show none of the classes. A folder
@@ -273,8 +271,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         classes : array-like of shape (n,), default=None
             Further classes, which may be missing from `y`.
 
-        sample_weight : array-like of shape (m,), default=None
-            Non-negative weight of each new shot; one of weight 0 is no shot.
+        {new_weight}
 
         X_unlabeled : sequence of images of length n, or array-like of shape (n, d), default=None
             More images without labels.

@@ -170,9 +170,7 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier)
         ----------
         {shots}
 
-        sample_weight : array-like of shape (m,), default=None
-            Non-negative weight of each shot. A weight of 2 counts a shot twice; its copies are held
-            out together. Shots of weight 0 are ignored: they are not encoded, and add no class.
+        {sample_weight}
 
         {groups}
 
@@ -205,8 +203,7 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier)
         ----------
         {more_shots}
 
-        sample_weight : array-like of shape (m,), default=None
-            Non-negative weight of each new shot. Shots of weight 0 are ignored.
+        {new_weight}
 
         groups : array-like of shape (m,), default=None
             Group of each new shot, if the earlier shots have groups.

@@ -211,9 +211,7 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         ----------
         {shots}
 
-        sample_weight : array-like of shape (m,), default=None
-            Non-negative weight of each shot's error. A weight of 2 counts a shot twice. Shots of
-            weight 0 are ignored: they are not encoded, and add no class.
+        {sample_weight}
 
         {groups}
 

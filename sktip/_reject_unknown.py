@@ -14,6 +14,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, has_fit_parameter
 
 from sktip._base import BaseCLIPClassifier, encode_readable
+from sktip._docs import with_shared_docs
 from sktip._encoding.session import open_encoder
 from sktip._images.folders import images_of
 from sktip._images.inputs import looks_like_images
@@ -40,6 +41,7 @@ def _estimator_has(name: str) -> Any:
     return lambda self: hasattr(getattr(self, "estimator_", self.estimator), name)
 
 
+@with_shared_docs
 class RejectUnknown(BaseMetaClassifier):
     r"""Reject images that show none of the known classes.
 
@@ -278,8 +280,7 @@ class RejectUnknown(BaseMetaClassifier):
 
         Parameters
         ----------
-        X : sequence of images, or array-like of shape (n, d)
-            Images, or feature rows, as in `fit`.
+        {rows}
 
         Returns
         -------
@@ -297,8 +298,7 @@ class RejectUnknown(BaseMetaClassifier):
 
         Parameters
         ----------
-        X : sequence of images, or array-like of shape (n, d)
-            Images, or feature rows, as in `fit`.
+        {rows}
 
         Returns
         -------
@@ -312,8 +312,7 @@ class RejectUnknown(BaseMetaClassifier):
 
         Parameters
         ----------
-        X : sequence of images, or array-like of shape (n, d)
-            Images, or feature rows, as in `fit`.
+        {rows}
 
         Returns
         -------
@@ -328,8 +327,7 @@ class RejectUnknown(BaseMetaClassifier):
 
         Parameters
         ----------
-        X : sequence of images, or array-like of shape (n, d)
-            Images, or feature rows, as in `fit`.
+        {rows}
 
         Returns
         -------
@@ -345,8 +343,7 @@ class RejectUnknown(BaseMetaClassifier):
 
         Parameters
         ----------
-        X : sequence of images, or array-like of shape (n, d)
-            Images, or feature rows, as in `fit`.
+        {rows}
 
         Returns
         -------

@@ -402,10 +402,7 @@ class TipAdapterClassifier(BaseCacheClassifier):
         ----------
         {shots}
 
-        sample_weight : array-like of shape (m,), default=None
-            Non-negative weight of each shot in the cache and in the loss of fine-tuning. A weight
-            of 2 counts a shot twice. Shots of weight 0 are ignored: they are not encoded, and add no
-            class.
+        {sample_weight}
 
         Returns
         -------
@@ -443,8 +440,7 @@ class TipAdapterClassifier(BaseCacheClassifier):
         ----------
         {more_shots}
 
-        sample_weight : array-like of shape (m,), default=None
-            Non-negative weight of each new shot. Shots of weight 0 are ignored.
+        {new_weight}
 
         Returns
         -------

@@ -242,9 +242,7 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         ----------
         {shots}
 
-        sample_weight : array-like of shape (m,), default=None
-            Non-negative weight of each shot in the cache. A weight of 2 counts a shot twice. Shots of
-            weight 0 are ignored: they are not encoded, and add no class.
+        {sample_weight}
 
         {groups}
             The groups are also passed to `cv`, such as ``GroupKFold()``.
