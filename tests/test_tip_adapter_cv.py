@@ -135,7 +135,6 @@ class TestScores:
         cv = StratifiedKFold(2)  # With cv=None, fewer shots are held out instead.
         expected = search(W, scoring="neg_log_loss", cv=cv).fit(X, y).scores_
         monkeypatch.setattr(alpha_beta, "KEPT_ELEMENTS", 0)
-        monkeypatch.setattr(alpha_beta, "PRODUCT_ELEMENTS", 1)
         np.testing.assert_allclose(
             search(W, scoring="neg_log_loss", cv=cv).fit(X, y).scores_, expected
         )
@@ -146,10 +145,10 @@ class TestScores:
 
         X, y, W = noisy(features, (12, 12, 12))
         seen = []
-        original = alpha_beta.HeldOutVotes.at
+        original = alpha_beta.HeldOutShots.votes
         monkeypatch.setattr(
-            alpha_beta.HeldOutVotes, "at",
-            lambda self, beta: seen.append(len(self.shots.codes)) or original(self, beta),
+            alpha_beta.HeldOutShots, "votes",
+            lambda self, beta: seen.append(len(self.codes)) or original(self, beta),
         )  # fmt: skip
         for n_held_out in (36, 9):
             monkeypatch.setattr(alpha_beta, "KEPT_ELEMENTS", n_held_out * len(y))
