@@ -239,7 +239,7 @@ class LogLoss:
 
     def __init__(self, shots: HeldOutShots, scale: float = 1.0, spread: float = np.inf):
         self._shots, self._scale, self._spread = shots, scale, spread
-        self._starts = [1.0] if np.isinf(spread) else [1.0, 150.0]
+        self._starts, self._n = ([1.0], 1) if np.isinf(spread) else ([1.0, 150.0], shots.n_shots)
 
     def score(self, logits: NDArray[Any]) -> float:
         return -log_loss(self._scale * logits, self._shots.codes, self._shots.shares)[0]
@@ -250,7 +250,7 @@ class LogLoss:
             (alpha,), cost = most_probable_weights(
                 [self._scale * votes],
                 shots.codes,
-                shots.n_shots * shots.shares,
+                self._n * shots.shares,
                 offset=self._scale * shots.text_logits,
                 deviation=self._spread,
                 start=start,
@@ -260,7 +260,7 @@ class LogLoss:
             found = found[:1]
         self._starts = [alpha for _, alpha in found]
         cost, alpha = min(found)
-        score = (math.log(alpha) ** 2 / (2 * self._spread**2) - cost) / shots.n_shots
+        score = (math.log(alpha) ** 2 / (2 * self._spread**2) - cost) / self._n
         if np.isinf(self._spread) and score <= (without := self.score(shots.text_logits)):
             return 0.0, without
         return alpha, score
