@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sktip._maths.cache import Shots, query_blocks
+from sktip._maths.cache import Shots
 from sktip._maths.folds import Split
 from sktip._maths.log_loss import log_loss, most_probable_weights
 from sktip._maths.paper import PAPER_ALPHA, distance_to_paper
+from sktip._maths.unit import row_blocks
 
 #: Standard deviation of the prior beliefs in alpha 1, beta 5.5 and a scale of 1 of the text logits, in the
 #: logarithm; and of the first two for keys that were trained at these values. Measured on Cars and ImageNet.
@@ -124,7 +125,7 @@ class HeldOutShots:
         """Yield blocks of cosines minus 1, (v, b), with the number of their split."""
         for number, (split, keys) in enumerate(zip(self._splits, self._keys, strict=True)):
             queries = self._queries[split.held_out]
-            for rows in query_blocks(queries, keys):
+            for rows in row_blocks(len(queries), len(keys), self.text_logits.dtype):
                 exponents = torch.mm(keys, queries[rows].T).sub_(1)
                 if self._numbers is not None:
                     own = self._numbers[split.held_out[rows]]
@@ -363,7 +364,8 @@ def _search(
 
     Without text, the third array, (n_betas, q), is 1 where the votes are right.
     """
-    found, hits = [], []
+    found: list[Any] = []
+    hits = []
     for beta in betas:
         votes = shots.votes(beta)
         if alphas is None:
