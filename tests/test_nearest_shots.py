@@ -33,7 +33,7 @@ def test_adds_up_to_the_caches_part_of_the_logits(features, shots):
 
 
 def test_many_queries_come_in_blocks(features, shots, monkeypatch):
-    from sktip._maths import unit
+    from sktip._maths import cache, unit
 
     X, y, W = shots
     Q = features((40,) * 5, seed=1)[0]
