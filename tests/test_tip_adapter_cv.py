@@ -92,15 +92,12 @@ class TestScores:
         np.testing.assert_allclose(clf.scores_[0], expected, atol=1e-9)
 
     @pytest.mark.parametrize(
-        "scoring", ["accuracy", "neg_log_loss", "balanced_accuracy", "f1_macro"]
-    )
-    @pytest.mark.parametrize(
-        "cv",
+        ("cv", "scoring"),
         [
-            StratifiedKFold(3),
-            KFold(4, shuffle=True, random_state=0),
-            PredefinedSplit([-1, 0, 0, 0] * 4),
-            3,
+            (StratifiedKFold(3), "balanced_accuracy"),
+            (KFold(4, shuffle=True, random_state=0), "neg_log_loss"),
+            (PredefinedSplit([-1, 0, 0, 0] * 4), "f1_macro"),
+            (3, "accuracy"),
         ],
         ids=["stratified", "k-fold", "held out", "number"],
     )
