@@ -129,9 +129,10 @@ class TestScores:
         from sktip._maths import alpha_beta
 
         X, y, W = shots
-        cv = StratifiedKFold(2)  # With cv=None, fewer shots are held out instead.
+        cv = StratifiedKFold(4)  # With cv=None, fewer shots are held out instead.
         expected = search(W, scoring="neg_log_loss", cv=cv).fit(X, y).scores_
-        monkeypatch.setattr(alpha_beta, "KEPT_ELEMENTS", 0)
+        # Not enough for the similarities, but for the votes of two betas.
+        monkeypatch.setattr(alpha_beta, "KEPT_ELEMENTS", 130)
         np.testing.assert_allclose(
             search(W, scoring="neg_log_loss", cv=cv).fit(X, y).scores_, expected
         )
@@ -145,7 +146,7 @@ class TestScores:
         original = alpha_beta.HeldOutShots.votes
         monkeypatch.setattr(
             alpha_beta.HeldOutShots, "votes",
-            lambda self, beta: seen.append(len(self.codes)) or original(self, beta),
+            lambda self, betas: seen.append(len(self.codes)) or original(self, betas),
         )  # fmt: skip
         for n_held_out in (36, 9):
             monkeypatch.setattr(alpha_beta, "KEPT_ELEMENTS", n_held_out * len(y))

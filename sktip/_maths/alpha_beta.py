@@ -105,21 +105,26 @@ class HeldOutShots:
         n_pairs = sum(len(split.cached) * len(split.held_out) for split in splits)
         self._kept = list(self._blocks()) if n_pairs <= KEPT_ELEMENTS else None
 
-    def votes(self, beta: float) -> NDArray[Any]:
-        """Votes for all held-out shots at one beta: (q, C)."""
-        votes, start = np.empty_like(self.text_logits), 0
-        buffer = self._queries.new_empty(0)
-        # Hidden shots have the exponent -inf, and 0 times it would be NaN.
-        beta = max(beta, 1e-30)
-        for number, exponents in self._kept or self._blocks():
-            if buffer.numel() < exponents.numel():
-                buffer = torch.empty_like(exponents).view(-1)
-            affinities = buffer[: exponents.numel()].view_as(exponents)
-            torch.mul(exponents, beta, out=affinities).exp_()
-            sums = self._values[number].sums(affinities).mul_(self._scales[number])
-            votes[start : (start := start + sums.shape[1])] = sums.T.cpu().numpy()
-        votes[np.arange(len(votes)), self.codes] *= self._own_scale
-        return votes
+    def votes(self, betas: NDArray[Any]) -> Iterator[NDArray[Any]]:
+        """Yield the votes for all held-out shots at each beta, (q, C)."""
+        # Similarities that are not stored are computed once for several betas, whose votes are stored instead.
+        n = 1 if self._kept else max(1, KEPT_ELEMENTS // self.text_logits.size)
+        for first in range(0, len(betas), n):
+            # Hidden shots have the exponent -inf, and 0 times it would be NaN.
+            own = np.maximum(betas[first : first + n], 1e-30).tolist()
+            votes = np.empty((len(own), *self.text_logits.shape), self.text_logits.dtype)
+            start, buffer = 0, self._queries.new_empty(0)
+            for number, exponents in self._kept or self._blocks():
+                if buffer.numel() < exponents.numel():
+                    buffer = torch.empty_like(exponents).view(-1)
+                affinities = buffer[: exponents.numel()].view_as(exponents)
+                rows = slice(start, start := start + exponents.shape[1])
+                for part, beta in zip(votes, own, strict=True):
+                    torch.mul(exponents, beta, out=affinities).exp_()
+                    sums = self._values[number].sums(affinities).mul_(self._scales[number])
+                    part[rows] = sums.T.cpu().numpy()
+            votes[:, np.arange(len(self.codes)), self.codes] *= self._own_scale
+            yield from votes
 
     def _blocks(self) -> Iterator[tuple[int, Tensor]]:
         """Yield blocks of cosines minus 1, (v, b), with the number of their split."""
@@ -366,8 +371,7 @@ def _search(
     """
     found: list[Any] = []
     hits = []
-    for beta in betas:
-        votes = shots.votes(beta)
+    for votes in shots.votes(betas):
         if alphas is None:
             found.append(criterion.best(votes))
         else:

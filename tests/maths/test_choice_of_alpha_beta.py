@@ -21,7 +21,7 @@ def votes_of(splits, X, y, beta, **parameters):
         n_shots=n_held_out,
         **parameters,
     )
-    return shots.votes(beta)
+    return next(shots.votes(np.array([beta])))
 
 
 def plain_votes(X, y, query, cached, beta):
