@@ -36,9 +36,9 @@ RIDGE = 3.0
 SCALE, SCALE_CLASSES = 0.3, 2.0
 #: Weight, in the covariance, of the deviations of class means from the predicted ones.
 MEANS_IN_COVARIANCE = 0.03
-#: Shrinkage of the covariance: with held-out shots and text; and those that are tried without text, of
-#: which the first is used where no shots can be held out.
-SHRINKAGE, SHRINKAGES = 0.5, (0.85, 0.5, 0.2)
+#: Shrinkages of the covariance that are tried on held-out shots: of a block with text, of the only block without,
+#: and of a block without text beside others. Where no shots can be held out, it is the first without text.
+SHRINKAGES = {"text": (0.5,), "no text": (0.85, 0.5, 0.2), "beside": (0.75, 0.5, 0.25)}
 #: Prior of the discriminants' weight: the ratio of their spread over the wrong classes to that of the text
 #: logits, at one shot per class. It grows with the square root of the shots.
 SPREAD = 0.4
@@ -348,7 +348,7 @@ def fit_text_prior(
         return TextPriorModel(
             text_weight=1.0,
             means_weights=[0.0] * len(widths),
-            shrinkages=[SHRINKAGES[0]] * len(widths),
+            shrinkages=[SHRINKAGES["no text"][0]] * len(widths),
             text_part=(text_coef, zeros),
             means_part=empty,
             correction_part=empty,
@@ -493,9 +493,10 @@ def _choose_weights(
     usual = SPREAD_OF_TEXT
     # The block with text comes first: it tells the spread of the text logits.
     for i in np.argsort(np.logical_not(with_text), kind="stable").tolist():
-        candidates: tuple[float, ...] = SHRINKAGES[:1]
+        candidates = SHRINKAGES["no text"][:1]
         if trial.tested:
-            candidates = (SHRINKAGE,) if with_text[i] else SHRINKAGES
+            without = "no text" if len(blocks) == 1 else "beside"
+            candidates = SHRINKAGES["text" if with_text[i] else without]
         tried = [trial.part(i, shrinkage, usual) for shrinkage in candidates]
         if len(tried) > 1:
             tried = [part._replace(cost=trial.most_probable([part.logits])[1]) for part in tried]
@@ -750,9 +751,8 @@ def shot_contributions(
     counts = np.bincount(codes, weights, len(means))
     columns = np.searchsorted(e["present"], targets)
     result = np.zeros((len(queries), len(shots)))
-    for block, part in zip(
-        e["blocks"], columns_of([len(block["centre"]) for block in e["blocks"]]), strict=True
-    ):
+    widths = [len(block["centre"]) for block in e["blocks"]]
+    for block, part in zip(e["blocks"], columns_of(widths), strict=True):
         own_shots, own_prior = shots[:, part], prior[:, part]
         centre, precision = block["centre"], block["precision"]
         weighted = queries[:, part] @ precision
@@ -760,10 +760,9 @@ def shot_contributions(
         correcting = (weighted - centre @ precision) @ (own_shots - centre).T
         for row, code in enumerate(targets):
             own = codes == code
-            moves = (own_shots[own] - own_prior[code]) * (weights[own] / (KAPPA + counts[code]))[
-                :, None
-            ]
-            result[row, own] += block["weight"] * moves @ (weighted[row] - places[row] @ precision)
+            share = block["weight"] * weights[own] / (KAPPA + counts[code])
+            moves = (own_shots[own] - own_prior[code]) @ (weighted[row] - places[row] @ precision)
+            result[row, own] += share * moves
             if counts[code]:
                 column = residuals[:, [columns[row]]].toarray()[:, 0]
                 result[row] += block["variances"][columns[row]] * column * correcting[row]
