@@ -32,35 +32,11 @@ KEPT_ELEMENTS = 1 << 26
 class HeldOutShots:
     """Held-out shots, split by split, with their text logits; and the votes for them, for any beta.
 
-    Parameters
-    ----------
-    splits : sequence of Split
-        Cached and held-out rows of the shots.
-
-    queries : Tensor of shape (m, d)
-        Unit features of all shots as queries.
-
-    keys : sequence of Tensor of shape (v, d)
-        Keys of the cached shots of each split.
-
-    values : Shots
-        Classes and weights of all shots.
-
-    text_logits : ndarray of shape (q, C) or None
-        Logits of the text prior.
-
-    shares : ndarray of shape (q,)
-        Weight of each held-out shot in the scores, with sum 1.
-
-    n_shots : int
-        Number of different held-out shots.
-
-    balanced : bool
-        Whether the votes of each class are scaled up to all of its shots.
-
-    numbers : Tensor of shape (m,), int, or None
-        With numbers, each held-out shot is also hidden from the cached shots with its number, which are its
-        copies in its class. The votes for its class are scaled up to all of its shots.
+    `queries`, (m, d), are unit features of all shots, `values` their classes and weights, and `keys` those of
+    the cached shots of each split, (v, d). `text_logits` of the held-out shots are (q, C) or None, and `shares`,
+    (q,), their weights in the scores, with sum 1; `n_shots` of them are different. With `balanced`, the votes of
+    each class are scaled up to all of its shots. With `numbers`, (m,), each held-out shot is also hidden from the
+    cached shots with its number, which are its copies in its class, and the votes for its class are scaled up.
     """
 
     def __init__(
@@ -156,19 +132,8 @@ def most_probable_values(
 ) -> AlphaBeta:
     """Choose by the log-loss of the held-out shots plus a prior belief in the paper's values.
 
-    Parameters
-    ----------
-    shots : HeldOutShots
-        The held-out shots.
-
-    alphas : ndarray of shape (n_alphas,) or None
-        Residual ratios to try. None considers all.
-
-    betas : ndarray of shape (n_betas,)
-        Values of the sharpness to try.
-
-    spread : float
-        Standard deviation of the belief, in the logarithm of each value.
+    `alphas`, (n_alphas,), and `betas`, (n_betas,), are tried; None considers all alphas. `spread` is the standard
+    deviation of the belief, in the logarithm of each value.
     """
     scale = _text_scale(shots) if shots.has_text else 1.0
     alphas, scores, hits = _search(shots, LogLoss(shots, scale, spread), alphas, betas)
@@ -317,18 +282,10 @@ class Score:
 def accuracy_steps(
     text_logits: NDArray[Any], votes: NDArray[Any], codes: NDArray[Any], shares: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Accuracy as an exact step function of alpha >= 0.
+    """Alphas >= 0 at which the accuracy changes, (p,), from 0 on; and the accuracy from each to the next, (p,).
 
     A shot is classified correctly for the alphas in one open interval, between the points at which
     another class overtakes its own class (F. J. Och, "Minimum error rate training", ACL 2003).
-
-    Returns
-    -------
-    points : ndarray of shape (p,)
-        Values of alpha at which the accuracy changes, ascending, starting with 0.
-
-    accuracies : ndarray of shape (p,)
-        Accuracy from each point to the next; the last one holds up to infinity.
     """
     own = np.arange(len(codes)), codes
     behind = text_logits - text_logits[own][:, None]

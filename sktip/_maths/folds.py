@@ -37,30 +37,11 @@ def balanced_folds(
     the order of the rows, and hardly on rounding. Copies of a shot share a fold, and so do the shots
     of a group.
 
-    Parameters
-    ----------
-    features : ndarray of shape (m, d)
-        Features of the shots, of a length of about 1.
-
-    codes : ndarray of shape (m,), int
-        Their classes.
-
-    weights : ndarray of shape (m,) or None
-        Their weights: a shot of weight 2 is dealt like one that is given twice.
-
-    groups : ndarray of shape (m,), int, or None
-        Group of each shot.
-
-    max_folds : int or None
-        Largest number of folds. If None, a class of k different shots makes k folds.
-
-    staggered : bool
-        Whether each class begins in the fold after that of the class before. Classes of one shot are
-        then held out in `max_folds` parts instead of all together.
-
-    copies : float
-        Two shots of a class are copies if their squared distance is below this fraction of the mean
-        squared distance between shots; with 0, only shots that are equal but for rounding.
+    Features, (m, d), have a length of about 1; codes, weights and groups are (m,). A shot of weight 2 is dealt like
+    one that is given twice. Without `max_folds`, a class of k different shots makes k folds. With `staggered`, each
+    class begins in the fold after that of the class before, so that classes of one shot are held out in `max_folds`
+    parts. Two shots of a class are copies if their squared distance is below the fraction `copies` of the mean
+    squared distance between shots; with 0, only shots that are equal but for rounding.
     """
     if not len(codes):
         return np.zeros(0, np.intp)
