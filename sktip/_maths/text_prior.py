@@ -275,8 +275,8 @@ class Shots(NamedTuple):
 class TextPriorModel(NamedTuple):
     """A fitted classifier: its logits are the sum of three linear parts.
 
-    Each part is a pair of coefficients (C, d) and intercepts (C,). The text part is `text_weight` times the
-    text logits. `prior` and `means` (C, d) are the class means as predicted from the text, and with the
+    `text_coef` (C, d) is `text_weight` times the text logits; the other parts have coefficients (C, d) and
+    intercepts (C,). `prior` and `means` (C, d) are the class means as predicted from the text, and with the
     shots; None without shots. `weights` (m,) are those of the shots, times the probabilities that their
     labels are right. `evidence` is what `shot_contributions` needs; empty without shots. `means_weights`,
     `shrinkages` and `statistics` have an item for each block.
@@ -285,7 +285,7 @@ class TextPriorModel(NamedTuple):
     text_weight: float
     means_weights: list[float]
     shrinkages: list[float]
-    text_part: tuple[NDArray[Any], NDArray[Any]]
+    text_coef: NDArray[Any]
     means_part: tuple[NDArray[Any], NDArray[Any]]
     correction_part: tuple[NDArray[Any], NDArray[Any]]
     statistics: list[Statistics]
@@ -301,12 +301,12 @@ class TextPriorModel(NamedTuple):
         if largest > 0:
             return [weight / largest for weight in self.means_weights]
         columns = columns_of([block.sums.shape[1] for block in self.statistics])
-        return [float(len(columns) == 1 or self.text_part[0][:, own].any()) for own in columns]
+        return [float(len(columns) == 1 or self.text_coef[:, own].any()) for own in columns]
 
     @property
     def coef(self) -> NDArray[Any]:
         """Coefficients (C, d) of the logits."""
-        result: NDArray[Any] = self.text_part[0] + self.means_part[0] + self.correction_part[0]
+        result: NDArray[Any] = self.text_coef + self.means_part[0] + self.correction_part[0]
         return result
 
     @property
@@ -349,7 +349,7 @@ def fit_text_prior(
             text_weight=1.0,
             means_weights=[0.0] * len(widths),
             shrinkages=[SHRINKAGES["no text"][0]] * len(widths),
-            text_part=(text_coef, zeros),
+            text_coef=text_coef,
             means_part=empty,
             correction_part=empty,
             statistics=[
@@ -423,7 +423,7 @@ def fit_text_prior(
         text_weight=scale * chosen.text,
         means_weights=[scale * alpha for alpha in alphas],
         shrinkages=chosen.shrinkages,
-        text_part=(scale * chosen.text * text_coef, zeros),
+        text_coef=scale * chosen.text * text_coef,
         means_part=(np.hstack(means_coef), means_intercept),
         correction_part=(np.hstack(coef), intercept),
         statistics=[
