@@ -218,7 +218,7 @@ class BaseCacheClassifier(BaseCLIPClassifier):
         keys, _, _, weights = self._tensors(self._cache(), self._fitted_task(), dtype)
         alpha, beta = self._alpha_beta()
         indices, votes = np.empty((len(X), n), np.int64), np.empty((len(X), n), dtype)
-        for rows in row_blocks(len(X), max(X.shape[1], n), dtype):
+        for rows in row_blocks(len(X), max(X.shape[1], len(keys)), dtype):
             queries = torch.as_tensor(unit_rows(X, rows), device=keys.device)
             found = nearest_shots(queries, keys, weights, alpha=alpha, beta=beta, n=n)
             indices[rows], votes[rows] = (part.cpu().numpy() for part in found)

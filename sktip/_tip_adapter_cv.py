@@ -14,17 +14,20 @@ from sktip._docs import with_shared_docs
 from sktip._encoder import as_encoder
 from sktip._encoding.session import open_encoder
 from sktip._maths.folds import Split, class_balanced_weights, held_out_folds
-from sktip._maths.paper import PAPER_ALPHA, PAPER_BETA, default_betas, distance_to_paper
+from sktip._maths.paper import PAPER_ALPHA, PAPER_BETA, default_betas
 from sktip._maths.unit import unit_norm
 from sktip._tip_adapter import BaseCacheClassifier, Cache
 from sktip._utils.decorators import validated
 from sktip._utils.warn import warn
 
-#: Standard deviation of the logarithms of alpha and beta around the paper's values: for untrained keys, and
-#: for keys that were trained at those values. Measured on Cars and ImageNet.
-SPREAD, SPREAD_LEARNED = 1.5, 0.5
 #: Number of folds for trained keys, which are trained again for each fold.
 LEARNED_FOLDS = 4
+
+ONE_SHOT = (
+    "every class has one shot (copies count once), so no shot can be held out to choose alpha and beta. "
+    "alpha={alpha:g} and beta={beta:g} are used: the paper's values, or the nearest values to try. Add a second "
+    "shot to some class, or pass a held-out set with cv=PredefinedSplit(...)."
+)
 
 
 @with_shared_docs
@@ -257,13 +260,11 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         {fit_raises}
         """
         alphas, betas = search_values(self.alphas, "alphas"), search_values(self.betas, "betas")
+        betas = default_betas() if betas is None else betas
         given = self._check_shots(X, y, groups, n_views=self.n_views)
-        shots, splits = given.weighted(sample_weight), None
-        if self.cv is not None:
-            # A splitter numbers all rows, including those of weight 0.
-            splits = splits_of(self.cv, given.X, given.labels, given.groups)
-            if shots.rows is not None:
-                splits = without_rows(splits, shots.rows, len(given.labels))
+        shots = given.weighted(sample_weight)
+        # A splitter numbers all rows, including those of weight 0.
+        splits = None if self.cv is None else splits_of(self.cv, given, shots.rows)
         task = self._make_task(np.unique(shots.labels))
         views = self._encode_shots(shots, task, self.n_views, self.random_state)
         queries = views[:, 0]
@@ -272,9 +273,8 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
             queries = encode_views(session, shots.X, rows=shots.rows)[:, 0]
         cache = self._make_cache(views, shots.labels, shots.weights, task)
         views, queries = unit_norm(views), unit_norm(queries)
-        betas = default_betas() if betas is None else betas
         chosen = self._choose(
-            cache, views, queries, task, shots, alphas=alphas, betas=betas, splits=splits
+            cache, views, queries, task, shots, splits=splits, alphas=alphas, betas=betas
         )
         losses = None
         if self.fine_tune:
@@ -294,26 +294,28 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         task: Task,
         shots: Shots,
         *,
+        splits: list[Split] | None,
         alphas: NDArray | None,
         betas: NDArray,
-        splits: list[Split] | None,
     ) -> Any:
         """Values with the smallest cost, or the best score, on held-out shots."""
         import torch
 
         from sktip._maths import alpha_beta
 
-        codes, weights, balanced = cache.codes, shots.weights, splits is None
+        codes, balanced = cache.codes, splits is None
         folds, numbers = held_out_folds(
             queries,
             codes,
-            weights,
+            shots.weights,
             shots.groups,
             max_folds=LEARNED_FOLDS if self.fine_tune else None,
             enough=alpha_beta.KEPT_ELEMENTS / len(codes),
         )
         if balanced and folds.max() < 0:
-            return _values_of_the_paper(alphas, betas)
+            chosen = alpha_beta.nearest_values(alphas, betas)
+            warn(ONE_SHOT.format(alpha=chosen.alpha, beta=chosen.beta))
+            return chosen
         # One split in which each shot is hidden from itself is the mean over all ways to pair the shots of
         # the classes; folds are one way.
         alone = balanced and self.scoring is None and not self.fine_tune and shots.groups is None
@@ -325,152 +327,100 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
                 for fold in range(folds.max() + 1)
             ]
         held_out = np.concatenate([split.held_out for split in splits])
-        n_shots = len(np.unique(numbers[held_out]))
-        own_weights = None if weights is None else weights[held_out]
         sizes = [len(split.held_out) for split in splits]
+        weights = np.ones(len(held_out)) if shots.weights is None else shots.weights[held_out]
         if self.scoring is None:
-            shares = class_balanced_weights(codes[held_out], own_weights)
+            weights = class_balanced_weights(codes[held_out], weights)
         elif balanced:
-            shares = np.ones(len(held_out)) if own_weights is None else own_weights
             sizes = [len(held_out)]
         else:
             # The mean over the splits, as in GridSearchCV.
-            shares = np.concatenate([np.full(size, 1 / size) for size in sizes])
-        keys, values, text, key_weights = self._tensors(cache, task, queries.dtype)
-        own_keys = keys
+            weights = 1 / np.repeat(sizes, sizes)
+        keys, values, text, _ = self._tensors(cache, task, queries.dtype)
         if self.fine_tune:
-            # A larger alpha compensates for the smaller cache, so that training starts at similar logits.
-            own_keys = [
-                self._train_keys(
-                    cache,
-                    views,
-                    task,
-                    alpha=PAPER_ALPHA * len(keys) / len(split.cached),
-                    beta=PAPER_BETA,
-                    cached=split.cached,
-                    examples=np.setdiff1d(split.cached, split.held_out),
-                )[0]
-                for split in splits
+            split_keys = [
+                keys.new_tensor(self._keys_without(split, cache, views, task)) for split in splits
             ]
-            own_keys = [keys.new_tensor(learned) for learned in own_keys]
-        votes = alpha_beta.HeldOutVotes(
+        else:
+            split_keys = [keys[split.cached] for split in splits]
+        text_logits = None
+        if text is not None:
+            text_logits = task.logit_scale * queries[held_out] @ text.cpu().numpy().T
+        tried = alpha_beta.HeldOutShots(
             splits,
             torch.as_tensor(queries, device=keys.device),
-            own_keys,
-            values.codes,
-            text=text,
-            shares=shares / shares.sum(),
-            logit_scale=task.logit_scale,
-            n_classes=len(task.classes),
+            split_keys,
+            values,
+            text_logits=text_logits,
+            shares=weights / weights.sum(),
+            n_shots=len(np.unique(numbers[held_out])),
             balanced=balanced,
-            weights=key_weights,
             numbers=torch.as_tensor(numbers, device=keys.device) if alone else None,
         )
-        tried: dict = {"alphas": alphas, "betas": betas, "n_shots": n_shots}
         if self.scoring is None:
-            spread = SPREAD_LEARNED if self.fine_tune else SPREAD
-            return alpha_beta.most_probable_values(votes, spread=spread, **tried)
+            spread = alpha_beta.SPREAD_LEARNED if self.fine_tune else alpha_beta.SPREAD
+            return alpha_beta.most_probable_values(tried, alphas=alphas, betas=betas, spread=spread)
         scoring = self.scoring
         if scoring not in ("accuracy", "neg_log_loss"):
             scoring = score_of_logits(scoring, task.classes, codes[held_out], sizes)
-        return alpha_beta.best_values(votes, scoring, **tried)
+        return alpha_beta.best_values(tried, scoring, alphas=alphas, betas=betas)
+
+    def _keys_without(self, split: Split, cache: Cache, views: NDArray, task: Task) -> NDArray:
+        """Keys of the cached shots of a split, (v, d), trained without its held-out shots."""
+        return self._train_keys(
+            cache,
+            views,
+            task,
+            # A larger alpha compensates for the smaller cache, so that training starts at similar logits.
+            alpha=PAPER_ALPHA * len(cache.keys) / len(split.cached),
+            beta=PAPER_BETA,
+            cached=split.cached,
+            examples=np.setdiff1d(split.cached, split.held_out),
+        )[0]
 
     def _alpha_beta(self) -> tuple[float, float]:
         return self.alpha_, self.beta_
 
 
-def _values_of_the_paper(alphas: NDArray | None, betas: NDArray) -> Any:
-    """Return the paper's values, or the nearest values to try, because no shot can be held out."""
-    from sktip._maths.alpha_beta import AlphaBeta
-
-    tried = np.array([PAPER_ALPHA]) if alphas is None else alphas
-    shape = betas.shape if alphas is None else (len(alphas), len(betas))
-    alpha = float(tried[distance_to_paper(tried, PAPER_BETA).argmin()])
-    beta = float(betas[distance_to_paper(PAPER_ALPHA, betas).argmin()])
-    warn(
-        "every class has one shot (copies count once), so no shot can be held out to choose alpha and beta. "
-        f"alpha={alpha:g} and beta={beta:g} are used: the paper's values, or the nearest values "
-        "to try. Add a second shot to some class, or pass a held-out set with cv=PredefinedSplit(...).",
-    )
-    alphas = np.full(shape, PAPER_ALPHA) if alphas is None else alphas
-    return AlphaBeta(alpha, beta, np.nan, alphas, np.full(shape, np.nan))
-
-
-def splits_of(cv: Any, X: Any, y: NDArray[Any], groups: NDArray[Any] | None = None) -> list[Split]:
-    """Return the splits of a scikit-learn splitter, which may yield indices or boolean masks."""
-    splits = [
-        Split(
-            _rows(train, len(y), f"train part of split {i}"),
-            _rows(test, len(y), f"test part of split {i}"),
-        )
-        for i, (train, test) in enumerate(check_cv(cv, y, classifier=True).split(X, y, groups))
-    ]
+def splits_of(cv: Any, shots: Shots, kept: NDArray[Any] | None = None) -> list[Split]:
+    """Return the splits of a scikit-learn splitter, among the `kept` rows, which are numbered anew."""
+    n_rows = len(shots.labels)
+    kept = np.arange(n_rows) if kept is None else kept
+    places = np.full(n_rows, -1)
+    places[kept] = np.arange(len(kept))
+    splitter = check_cv(cv, shots.labels, classifier=True)
+    splits = []
+    for i, split in enumerate(splitter.split(shots.X, shots.labels, shots.groups)):
+        parts = []
+        for part, name in zip(map(np.asarray, split), ("train", "test"), strict=True):
+            try:
+                rows = places[part if part.size else []]
+            except IndexError as error:
+                raise ValueError(
+                    f"cv: the {name} part of split {i} does not index {n_rows} shots ({error}). Pass indices, or a "
+                    "boolean mask of that length."
+                ) from error
+            if not (rows >= 0).any():
+                raise ValueError(
+                    f"cv: the {name} part of split {i} is empty, not counting shots of weight 0; every split needs "
+                    "training shots and held-out shots."
+                )
+            parts.append(rows[rows >= 0])
+        splits.append(Split(*parts))
     if not splits:
         raise ValueError("cv has no splits; it must hold out some shots.")
     return splits
 
 
-def without_rows(splits: list[Split], kept: NDArray[Any], n_rows: int) -> list[Split]:
-    """Return the splits without the rows that are not `kept`, and number the others anew."""
-    places = np.full(n_rows, -1)
-    places[kept] = np.arange(len(kept))
-    renumbered = []
-    for i, split in enumerate(splits):
-        cached, held_out = (part[part >= 0] for part in (places[rows] for rows in split))
-        if not len(held_out) or not len(cached):
-            raise ValueError(
-                f"cv: split {i} has no training or no test shot with positive sample_weight; change the splits."
-            )
-        renumbered.append(Split(cached, held_out))
-    return renumbered
-
-
-def _rows(part: Any, n_shots: int, what: str) -> NDArray[np.intp]:
-    """Return the row indices of one part of a split."""
-    part = np.asarray(part)
-    try:
-        rows = np.arange(n_shots)[part] if part.size else np.empty(0, np.intp)
-    except IndexError as error:
-        raise ValueError(
-            f"cv: the {what} does not index {n_shots} shots ({error}). Pass indices, or a boolean "
-            "mask of that length."
-        ) from error
-    if not len(rows):
-        raise ValueError(
-            f"cv: the {what} is empty; every split needs training shots and held-out shots."
-        )
-    return rows
-
-
 def score_of_logits(
     scoring: Any, classes: NDArray[Any], codes: NDArray[Any], sizes: Sequence[int]
 ) -> Callable[[NDArray[Any]], float]:
-    """Convert a scorer to a function of logits: the mean of its scores over the folds.
-
-    Parameters
-    ----------
-    scoring : str or callable
-        The scorer.
-
-    classes : ndarray of shape (C,)
-        The classes.
-
-    codes : ndarray of shape (q,)
-        Class codes of the held-out shots, fold by fold.
-
-    sizes : sequence of int
-        Number of held-out shots of each fold.
-
-    Returns
-    -------
-    score : callable
-        Function from logits of the held-out shots, (q, C), to their score.
-    """
+    """Convert a scorer to a function of logits, (q, C): the mean of its scores over parts of these sizes."""
     scorer, ends = get_scorer(scoring), np.cumsum(sizes)[:-1]
     labels = np.split(classes[codes], ends)
 
     def score(logits: NDArray[Any]) -> float:
-        parts = zip(np.split(logits, ends), labels, strict=True)
+        parts = zip(np.split(logits.astype(np.float64), ends), labels, strict=True)
         return float(np.mean([scorer(KnownLogits(z, classes), z, own) for z, own in parts]))
 
     return score

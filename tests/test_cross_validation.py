@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from sktip import TipAdapterClassifierCV
-from sktip._tip_adapter_cv import splits_of
 
 Y = np.repeat([0, 1, 2], 4)
 FOLDS = [
@@ -57,8 +56,6 @@ def test_masks_and_positions_are_the_same(features, form, scoring, fine_tune):
 )
 def test_what_cannot_be_used(features, cv, message):
     X, _, W = features((4, 4, 4))
-    with pytest.raises(ValueError, match=message):
-        splits_of(cv, X, Y)
     clf = TipAdapterClassifierCV(text_features=W, cv=cv)
     with pytest.raises(ValueError, match=message):
         clf.fit(X, Y)

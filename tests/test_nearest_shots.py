@@ -33,13 +33,13 @@ def test_adds_up_to_the_caches_part_of_the_logits(features, shots):
 
 
 def test_many_queries_come_in_blocks(features, shots, monkeypatch):
-    from sktip._maths import cache
+    from sktip._maths import cache, unit
 
     X, y, W = shots
     Q = features((40,) * 5, seed=1)[0]
     clf = classifier(W).fit(X, y)
     whole = clf.nearest_shots(Q, 3)
-    monkeypatch.setattr(cache, "BLOCK_BYTES", 8 * 16 * len(X))
+    monkeypatch.setattr(unit, "BLOCK_BYTES", 8 * 16 * len(X))
     sizes = []
     affinity = cache.affinity
 

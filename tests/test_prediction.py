@@ -30,9 +30,8 @@ def fitted(name, features, prior="text", dtype=np.float64, **parameters):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    """Blocks of 64 queries."""
-    monkeypatch.setattr(unit, "BLOCK_BYTES", 1)
-    monkeypatch.setattr(unit, "MIN_ROWS", 64)
+    """Blocks of at most 128 queries."""
+    monkeypatch.setattr(unit, "BLOCK_BYTES", 1 << 12)
 
 
 @pytest.mark.parametrize(("name", "dtype"), NAMES_AND_TYPES)

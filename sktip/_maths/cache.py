@@ -2,35 +2,19 @@
 
 All functions take and return torch tensors. Affinities have one row per key and one column per query, so
 that the votes of a class are a sum of rows. An embedding bag computes these sums for shots in any order
-and number, with or without weights. Queries are processed in blocks whose affinities fit into the CPU's
-cache, so memory does not grow with n x m.
+and number, with or without weights. The callers pass queries in blocks, so memory does not grow with
+n x m.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-#: Size of the affinities in one block.
-BLOCK_BYTES = 1 << 24
-
 
 @dataclass(frozen=True)
 class Shots:
-    """The values L of the cache: the class of each key, without the one-hot matrix.
-
-    Parameters
-    ----------
-    codes : Tensor of shape (m,), int64
-        Class code of each key.
-
-    n_classes : int
-        Number of classes C.
-
-    weights : Tensor of shape (m,) or None
-        Weight of each key's vote.
-    """
+    """The values L of the cache: class codes and weights of the keys, (m,), without the one-hot matrix."""
 
     codes: Tensor
     n_classes: int
@@ -50,21 +34,6 @@ def affinity(queries: Tensor, keys: Tensor, beta: float) -> Tensor:
     return torch.mm(keys, (beta * queries).T).sub_(beta).exp_()
 
 
-def blocks(n_queries: int, n_keys: int, n_elements: int) -> Iterator[slice]:
-    """Yield blocks of the queries, each with about `n_elements` affinities."""
-    size = max(16, min(1024, n_elements // max(1, n_keys)))
-    if size > 64:
-        # On some CPUs, products with 262 columns take a third longer than with 256.
-        size -= size % 64
-    for start in range(0, n_queries, size):
-        yield slice(start, start + size)
-
-
-def query_blocks(queries: Tensor, keys: Tensor) -> Iterator[slice]:
-    """Yield blocks of the queries whose affinities take at most about `BLOCK_BYTES`."""
-    return blocks(len(queries), len(keys), BLOCK_BYTES // queries.element_size())
-
-
 def cache_logits(
     rows: Tensor,
     keys: Tensor,
@@ -79,25 +48,8 @@ def cache_logits(
 ) -> Tensor:
     """Tip-Adapter's logits ``s f W' + alpha exp(-beta (1 - f K')) L`` of unit rows f: (b, C).
 
-    Parameters
-    ----------
-    rows : Tensor of shape (b, d)
-        Unit-norm image features f of one block of queries.
-
-    keys : Tensor of shape (m, d)
-        Cache keys K.
-
-    codes, weights : Tensor of shape (m,)
-        Class codes and weights of the keys, which stand for L. The weights may be None.
-
-    text : Tensor of shape (C, d) or None
-        Text features W, None for the cache only.
-
-    n_classes : int
-        Number of classes C.
-
-    logit_scale, alpha, beta : float
-        CLIP's logit scale s, residual ratio and sharpness.
+    K are the keys, (m, d); their class codes and weights, (m,), stand for L; W is the text, (C, d). Weights and
+    text may be None.
     """
     votes = affinity(rows, keys, beta)
     if weights is not None:
@@ -111,46 +63,16 @@ def cache_logits(
 def nearest_shots(
     queries: Tensor, keys: Tensor, weights: Tensor | None, *, alpha: float, beta: float, n: int
 ) -> tuple[Tensor, Tensor]:
-    """Shots with the largest votes ``alpha w exp(-beta (1 - f K'))`` for unit queries.
+    """Rows and votes of the n shots with the largest ``alpha w exp(-beta (1 - f K'))``: (q, n) both.
 
-    Parameters
-    ----------
-    queries : Tensor of shape (q, d)
-        Unit-norm image features f.
-
-    keys : Tensor of shape (m, d)
-        Cache keys K.
-
-    weights : Tensor of shape (m,) or None
-        Weight w of each key's vote. None if the shots are not weighted.
-
-    alpha : float
-        Residual ratio. It scales the votes after they are sorted, so that 0 has an order too.
-
-    beta : float
-        Sharpness.
-
-    n : int
-        Number of shots to find, at most m.
-
-    Returns
-    -------
-    rows : Tensor of shape (q, n)
-        Rows of the keys with the largest votes, in descending order. Ties are in the order of rows.
-
-    votes : Tensor of shape (q, n)
-        Their votes, in the type of the queries.
+    The queries are f, (q, d), the keys K, (m, d), and their weights w, (m,) or None. Rows are in descending
+    order of the votes, and ties in their own. Alpha scales sorted votes, so that 0 has an order too.
     """
-    found = torch.empty((len(queries), n), dtype=torch.int64, device=queries.device)
-    votes = queries.new_empty((len(queries), n))
-    for block in query_blocks(queries, keys):
-        values = affinity(queries[block], keys, beta)
-        if weights is not None:
-            values.mul_(weights[:, None])
-        rows = _largest(values, n)
-        found[block] = rows.T
-        votes[block] = values.gather(0, rows).T.mul_(alpha)
-    return found, votes
+    values = affinity(queries, keys, beta)
+    if weights is not None:
+        values.mul_(weights[:, None])
+    rows = _largest(values, n)
+    return rows.T, values.gather(0, rows).T.mul_(alpha)
 
 
 def _largest(values: Tensor, n: int) -> Tensor:

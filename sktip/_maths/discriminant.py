@@ -99,18 +99,8 @@ def contributions(
     """Contribution of each shot to the discriminant of one class for each query: (n, m).
 
     They add up to the discriminant, except for a term that is the same for all classes of a query.
-    P and the centre of the class means are held fixed, and means are taken relative to the centre.
-
-    Parameters
-    ----------
-    queries, targets : ndarray of shape (n, d) and (n,)
-        Unit features of the queries, and one class code per query.
-
-    shots, codes, weights : ndarray of shape (m, n_views, d), (m,) and (m,) or None
-        All shots.
-
-    n_classes : int
-        Number of classes C.
+    P and the centre of the class means are held fixed, and means are taken relative to the centre. Queries are
+    (n, d) with one class code each, (n,); shots are (m, n_views, d), their codes and weights (m,).
     """
     statistics = Statistics.of_views(shots, codes, weights, n_classes)
     means, present = statistics.means, statistics.counts > 0
@@ -134,24 +124,9 @@ def most_probable_alpha(
     text: NDArray[Any] | None,
     logit_scale: float,
 ) -> float:
-    """Weight of the discriminants relative to the text logits.
+    """Weight of the discriminants relative to the text logits, chosen on unit shots (m, n_views, d).
 
-    Parameters
-    ----------
-    statistics : Statistics
-        Of the views of all shots.
-
-    shots : ndarray of shape (m, n_views, d)
-        Unit features.
-
-    codes, weights, groups : ndarray of shape (m,)
-        Class codes, weights and groups of the shots. The last two may be None.
-
-    text : ndarray of shape (C, d) or None
-        Unit text features.
-
-    logit_scale : float
-        Scale of the text logits.
+    `statistics` are those of the views of all shots. Codes, weights and groups are (m,), and text is (C, d) or None.
     """
     (m, n_views, width), n_classes = shots.shape, len(statistics.counts)
     weights = np.ones(m) if weights is None else weights

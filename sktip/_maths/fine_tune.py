@@ -9,8 +9,6 @@ from torch.nn import functional
 
 from sktip._maths.cache import Shots, affinity
 
-EPSILON = 1e-4
-
 
 def loss_and_gradient(
     queries: Tensor,
@@ -23,42 +21,11 @@ def loss_and_gradient(
     beta: float,
     weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of the logits, and its gradient with respect to the keys, without autograd.
+    """Mean cross-entropy of queries (b, d) with class codes (b,), and its gradient by the keys, (m, d).
 
-    Parameters
-    ----------
-    queries : Tensor of shape (b, d)
-        Unit-norm training features.
-
-    target : Tensor of shape (b,)
-        Class codes of the queries.
-
-    keys : Tensor of shape (m, d)
-        Cache keys, which are trained.
-
-    shots : Shots
-        Cache values.
-
-    prior : Tensor of shape (C, b)
-        Logits of the text prior for the queries.
-
-    alpha : float
-        Residual ratio.
-
-    beta : float
-        Sharpness.
-
-    weights : Tensor of shape (b,) or None
-        Weights of the queries, with mean 1 over the training set.
-
-    Returns
-    -------
-    loss : Tensor of shape ()
-        Mean cross-entropy.
-
-    gradient : Tensor of shape (m, d)
-        Gradient with respect to the keys, divided by their weights. So a key of weight 2 learns as each of
-        two copies of it would.
+    `prior` are the text logits of the queries, (C, b), and `weights` (b,) their weights, with mean 1 over the
+    training set. The gradient is divided by the weights of the keys, so that a key of weight 2 learns as each
+    of two copies of it would. Without autograd, which takes longer.
     """
     weights = queries.new_ones(len(queries)) if weights is None else weights
     weights = weights / len(queries)
@@ -90,67 +57,12 @@ def fine_tune_keys(
     weights: Tensor | None = None,
     on_epoch: Callable[..., None] = lambda loss: None,
 ) -> tuple[Tensor, list[float]]:
-    """Train the cache keys by AdamW with a learning rate that decreases to 0 along a cosine.
+    """Train the cache keys, (m, d), by AdamW with a learning rate that decreases to 0 along a cosine.
 
-    Parameters
-    ----------
-    views : Tensor of shape (n, v, d)
-        Unit-norm features of the views of each training image. An epoch draws one view per image.
-
-    target : Tensor of shape (n,)
-        Class codes of the images.
-
-    keys : Tensor of shape (m, d)
-        Initial keys, which are not changed.
-
-    shots : Shots
-        Cache values.
-
-    text : Tensor of shape (C, d) or None
-        Text features of the prior.
-
-    logit_scale : float
-        CLIP's logit scale.
-
-    alpha : float
-        Residual ratio.
-
-    beta : float
-        Sharpness.
-
-    n_epochs : int
-        Number of passes over the images.
-
-    learning_rate : float
-        Initial learning rate of AdamW.
-
-    weight_decay : float
-        Weight decay of AdamW.
-
-    batch_size : int
-        Number of images per step.
-
-    generator : torch.Generator
-        Draws the order of the images and their views, on the CPU.
-
-    weights : Tensor of shape (n,) or None
-        Weights of the images in the loss. They are divided by their mean.
-
-    on_epoch : callable
-        Called with the mean `loss` after each epoch.
-
-    Returns
-    -------
-    keys : Tensor of shape (m, d)
-        Trained keys, not normalised.
-
-    losses : list of float
-        Mean loss of each epoch.
-
-    Raises
-    ------
-    ValueError
-        If the loss is not finite, or if a trained key is so long that its votes overflow.
+    An epoch draws one of the unit views, (n, v, d), of each image. `target` (n,) are class codes, `weights` (n,)
+    weights in the loss, and `text` (C, d) the features of the prior. The generator, on the CPU, draws the order
+    and the views. Return the trained keys, not normalised, and the mean loss of each epoch; raise ValueError
+    if training diverges.
     """
     n, n_views, _ = views.shape
     weights = None if weights is None else weights / weights.mean()
@@ -158,7 +70,7 @@ def fine_tune_keys(
     optimizer = torch.optim.AdamW(
         [parameter],
         lr=learning_rate,
-        eps=EPSILON,
+        eps=1e-4,
         weight_decay=weight_decay,
         # Fused, for one pass over the keys instead of eight. Memory access dominates a step.
         fused=keys.device.type in ("cpu", "cuda"),

@@ -12,21 +12,10 @@ from scipy.sparse.csgraph import connected_components
 COPIES = 0.04
 #: Number of held-out shots on which one or two numbers can be chosen.
 ENOUGH = 512
-#: Features that are compared at once.
-BLOCK = 1024
 
 
 class Split(NamedTuple):
-    """Shots that are held out together, and the cached shots that they query.
-
-    Parameters
-    ----------
-    cached : ndarray of shape (v,)
-        Rows of the shots in the cache.
-
-    held_out : ndarray of shape (q,)
-        Rows of the held-out shots.
-    """
+    """Rows of the cached shots, (v,), and of those that are held out together and query them, (q,)."""
 
     cached: NDArray[Any]
     held_out: NDArray[Any]
@@ -48,30 +37,11 @@ def balanced_folds(
     the order of the rows, and hardly on rounding. Copies of a shot share a fold, and so do the shots
     of a group.
 
-    Parameters
-    ----------
-    features : ndarray of shape (m, d)
-        Features of the shots, of a length of about 1.
-
-    codes : ndarray of shape (m,), int
-        Their classes.
-
-    weights : ndarray of shape (m,) or None
-        Their weights: a shot of weight 2 is dealt like one that is given twice.
-
-    groups : ndarray of shape (m,), int, or None
-        Group of each shot.
-
-    max_folds : int or None
-        Largest number of folds. If None, a class of k different shots makes k folds.
-
-    staggered : bool
-        Whether each class begins in the fold after that of the class before. Classes of one shot are
-        then held out in `max_folds` parts instead of all together.
-
-    copies : float
-        Two shots of a class are copies if their squared distance is below this fraction of the mean
-        squared distance between shots; with 0, only shots that are equal but for rounding.
+    Features, (m, d), have a length of about 1; codes, weights and groups are (m,). A shot of weight 2 is dealt like
+    one that is given twice. Without `max_folds`, a class of k different shots makes k folds. With `staggered`, each
+    class begins in the fold after that of the class before, so that classes of one shot are held out in `max_folds`
+    parts. Two shots of a class are copies if their squared distance is below the fraction `copies` of the mean
+    squared distance between shots; with 0, only shots that are equal but for rounding.
     """
     if not len(codes):
         return np.zeros(0, np.intp)
@@ -106,24 +76,11 @@ def held_out_folds(
     max_folds: int | None = None,
     enough: float = ENOUGH,
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Folds of `balanced_folds` to hold out one after another, and the number of each shot.
+    """Folds of `balanced_folds` to hold out one after another, and the number of each shot, (m,) both.
 
-    Parameters
-    ----------
-    features, codes, weights, groups, max_folds
-        As in `balanced_folds`.
-
-    enough : float
-        Number of different shots above which no further fold is held out.
-
-    Returns
-    -------
-    folds : ndarray of shape (m,)
-        Fold of each shot. -1 for shots that are never held out: those of further folds, and those of
-        a class that would be left without a shot.
-
-    shots : ndarray of shape (m,)
-        Number of each shot, from 0. Copies, and shots of a class and group, have the same number.
+    The fold is -1 for shots that are never held out: those of a class that would be left without a shot, and
+    those of further folds once `enough` different shots are held out. Copies, and shots of a class and group,
+    have the same number.
     """
     places = balanced_folds(features, codes, weights, groups)
     pairs = np.stack([codes, places])
@@ -168,16 +125,8 @@ def class_balanced_weights(
 ) -> NDArray[Any]:
     """Weights of shots that give every class the same total, as queries are assumed to have.
 
-    Their sum is the size of a balanced sample with the same information. A class whose weights have a
-    sum below 1 counts in proportion.
-
-    Parameters
-    ----------
-    codes : ndarray of shape (q,)
-        Class codes of the shots.
-
-    weights : ndarray of shape (q,) or None
-        Weight of each shot. If None, they are equal.
+    Codes and weights are (q,); without weights, the shots count alike. The sum is the size of a balanced sample
+    with the same information. A class whose weights have a sum below 1 counts in proportion.
     """
     weights = np.ones(len(codes)) if weights is None else weights
     counts = np.bincount(codes, weights)
@@ -224,10 +173,11 @@ def _copies(
     order = np.lexsort((keys, codes))
     for rows in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
         own, free = features[rows], np.ones(len(rows), bool)
-        for start in range(0, len(rows), BLOCK):
-            products = own[start : start + BLOCK] @ own.T
+        for start in range(0, len(rows), 1024):
+            block = rows[start : start + 1024]
+            products = features[block] @ own.T
             products -= halves[rows]
-            near = products > halves[rows[start : start + BLOCK], np.newaxis] - largest
+            near = products > halves[block, np.newaxis] - largest
             for i in np.flatnonzero(near.sum(axis=1) > 1):
                 if free[start + i]:
                     taken = near[i] & free

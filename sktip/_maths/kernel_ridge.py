@@ -4,8 +4,7 @@ All functions take and return torch tensors. Systems are solved in double precis
 of the kernel are all positive and its largest eigenvalue grows with the number of rows.
 """
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,25 +19,12 @@ from sktip._maths.unit import unit_norm
 
 #: Numbers of shots per class, and their published beta and lambda (Y. Bendou et al., CVPR 2025).
 PUBLISHED = np.array([[1, 2, 4, 8, 16], [3, 2.6, 1.5, 1.66, 1.7], [0.05, 0.05, 0.05, 0.07, 0.1]])
-#: Numbers of rows and of classes in one block.
-ROWS, CLASSES = 256, 64
+#: Number of rows, or of classes, in one block.
+BLOCK = 256
 
 
-@dataclass(frozen=True)
-class FittedRidge:
-    """The solution of a regression, and its parameters.
-
-    Parameters
-    ----------
-    beta, lam, gamma : float
-        Sharpness, regularisation strength, and weight of the correction.
-
-    temperature : float
-        Temperature that the logits are divided by.
-
-    duals : Tensor of shape (m, C)
-        Dual coefficients.
-    """
+class FittedRidge(NamedTuple):
+    """Sharpness, regularisation, weight of the correction, temperature, and dual coefficients (m, C)."""
 
     beta: float
     lam: float
@@ -70,28 +56,9 @@ def fit_ridge(
 ) -> FittedRidge:
     """Solve the regression, and choose gamma and the temperature on held-out shots.
 
-    Parameters
-    ----------
-    keys : Tensor of shape (m * n_views, d)
-        Unit features of the shots' views, in the type of the dual coefficients.
-
-    codes, weights, groups : ndarray of shape (m,)
-        Class codes, weights and groups of the shots. The last two may be None.
-
-    text : Tensor of shape (C, d) or None
-        Text features.
-
-    n_views : int
-        Number of views of each shot. They are held out together.
-
-    n_classes : int
-        Number of classes C.
-
-    logit_scale : float
-        Scale of the logits in the softmax.
-
-    beta, lam, gamma : float or None
-        Given values. None is the published value, or for gamma the most probable one.
+    The keys, (m * n_views, d), are unit features of the shots' views, in the type of the dual coefficients; the
+    views of a shot are held out together. Codes, weights and groups are (m,), and text is (C, d) or None. A
+    beta, lambda or gamma of None is the published value, or for gamma the most probable one.
     """
     own_weights = np.ones(len(codes)) if weights is None else weights
     shots = unit_norm(keys.view(len(codes), n_views, -1).mean(dim=1).cpu().numpy())
@@ -144,18 +111,8 @@ def held_out_predictions(
     """Predict the rows of each fold from all other rows: (q, C), fold by fold, in place of `targets`.
 
     With ``A = inv(k(K, K) + lambda I)``, the prediction for a fold F is ``R_F - inv(A_FF) (A R)_F``. The
-    last block of A is the inverse of ``L L'``, where L is the last block of the Cholesky factor.
-
-    Parameters
-    ----------
-    factor : Tensor of shape (q, q)
-        Last block of the Cholesky factor.
-
-    targets, duals : Tensor of shape (q, C)
-        Residual targets R and dual coefficients A R of the last rows.
-
-    sizes : list of int
-        Number of rows of each fold, in order.
+    last block of A is the inverse of ``L L'``, where `factor`, (q, q), is the last block L of the Cholesky factor.
+    Residual targets R and dual coefficients A R are (q, C), and `sizes` are those of the folds.
     """
     if len(sizes) == 1:
         return targets.sub_(factor @ (factor.T @ duals))
@@ -174,7 +131,7 @@ def residual_targets(keys: Tensor, codes: Tensor, text: Tensor | None, classes: 
     else:
         # Keys in single precision are converted by blocks, to save memory.
         wanted = text[classes].double().T
-        targets = torch.cat([-part.double() @ wanted for part in keys.split(ROWS)])
+        targets = torch.cat([-part.double() @ wanted for part in keys.split(BLOCK)])
     own = torch.nonzero((codes >= classes.start) & (codes < classes.stop))[:, 0]
     targets[own, codes[own] - classes.start] += 1
     return targets
@@ -183,25 +140,12 @@ def residual_targets(keys: Tensor, codes: Tensor, text: Tensor | None, classes: 
 def ridge_factor(keys: Tensor, beta: float, lam: float, weights: Tensor | None = None) -> Tensor:
     """Cholesky factor of ``k(K, K) + lambda I``, (m, m). No other matrix of this size is allocated.
 
-    Parameters
-    ----------
-    keys : Tensor of shape (m, d)
-        Unit features, in double precision.
-
-    beta, lam : float
-        Sharpness and regularisation strength.
-
-    weights : Tensor of shape (m,) or None
-        Weights of the errors at the keys. The diagonal gets lambda divided by the weight.
-
-    Raises
-    ------
-    ValueError
-        If the matrix is singular in double precision.
+    The keys, (m, d), are in double precision. The weights, (m,) or None, are those of the errors at the keys: the
+    diagonal gets lambda divided by the weight. Raise ValueError if the matrix is singular.
     """
     kernel = keys.new_empty((len(keys), len(keys)))
-    for start in range(0, len(keys), ROWS):
-        rows = slice(start, start + ROWS)
+    for start in range(0, len(keys), BLOCK):
+        rows = slice(start, start + BLOCK)
         torch.mm(beta * keys[rows], keys.T, out=kernel[rows])
         kernel[rows].sub_(beta).exp_()
     ridge = keys.new_full((len(keys),), lam) if weights is None else lam / weights
@@ -234,8 +178,8 @@ def dual_coefficients(
     It is computed in double precision, by blocks, and returned in the type of the keys.
     """
     duals = keys.new_empty((len(keys), n_classes))
-    for start in range(0, n_classes, CLASSES):
-        classes = slice(start, min(start + CLASSES, n_classes))
+    for start in range(0, n_classes, BLOCK):
+        classes = slice(start, min(start + BLOCK, n_classes))
         targets = residual_targets(keys, codes, text, classes)
         # `cholesky_solve` would copy the factor.
         half = torch.linalg.solve_triangular(factor, targets, upper=False)

@@ -7,10 +7,6 @@ from numpy.typing import NDArray
 
 #: Standard deviation of the logarithm of a weight, before held-out shots are seen.
 DEVIATION = 0.5
-#: Bounds of a weight.
-BOUNDS = (1e-5, 1e4)
-#: Newton's method in the logarithm: its longest step, and the step at which it ends.
-MAX_STEP, TOLERANCE = 1.5, 1e-4
 #: Number of logits up to which they are in double precision.
 DOUBLE = 2**16
 #: Logits are clipped this far below the largest: smaller probabilities are slow denormal numbers.
@@ -38,7 +34,7 @@ def most_probable_weights(
     deviation: float = DEVIATION,
     start: float = 1.0,
 ) -> tuple[NDArray[Any], float]:
-    """Positive weights of parts of the logits, each (m, C), and the cost of their sum.
+    """Weights, from 1e-5 to 1e4, of parts of the logits, each (m, C), and the cost of their sum.
 
     The cost is the log-loss, and a normal prior of the logarithms of the weights.
 
@@ -65,7 +61,7 @@ def most_probable_weights(
         parts = [part.astype(np.float32, copy=False) for part in parts]
     rows, n = np.arange(len(codes)), len(parts)
     own = np.array([part[rows, codes] for part in parts])
-    low, high = np.log(BOUNDS)
+    low, high = np.log([1e-5, 1e4])
 
     def at(logs: NDArray[Any]) -> tuple[float, NDArray[Any], NDArray[Any]]:
         """Cost, and its first and second derivatives."""
@@ -85,21 +81,22 @@ def most_probable_weights(
         cost = loss + logs @ logs / (2 * deviation**2)
         return cost, slope + logs / deviation**2, second + np.eye(n) / deviation**2
 
+    tolerance = 1e-4
     logs = np.full(n, np.log(start))
     cost, slope, second = at(logs)
     for _ in range(60):
         # Along directions of negative curvature, Newton's method would go uphill.
         values, axes = np.linalg.eigh(second)
         step = -axes @ (axes.T @ slope / np.maximum(np.abs(values), 1e-12))
-        step *= min(1, MAX_STEP / np.abs(step).max(initial=1e-12))
+        step *= min(1, 1.5 / np.abs(step).max(initial=1e-12))
         step = np.clip(logs + step, low, high) - logs
         tried = None
-        while np.abs(step).max() > TOLERANCE and (tried := at(logs + step))[0] > cost:
+        while np.abs(step).max() > tolerance and (tried := at(logs + step))[0] > cost:
             step /= 2
         logs = logs + step
-        if tried is None or np.abs(step).max() <= TOLERANCE:
+        if tried is None or np.abs(step).max() <= tolerance:
             # The error is about the square of the last step.
             cost += slope @ step + step @ second @ step / 2
             break
         cost, slope, second = tried
-    return np.clip(np.exp(logs), *BOUNDS), float(cost)
+    return np.clip(np.exp(logs), 1e-5, 1e4), float(cost)

@@ -20,22 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sktip._maths.log_loss import LEAST_LOGIT
-from sktip._maths.text_prior import SHRINKAGE, Discriminants, Statistics
+from sktip._maths.text_prior import SHRINKAGES, Discriminants, Statistics
 from sktip._maths.unit import columns_of
 
 #: Weight of an unlabelled image in shots, and spread of the discriminants relative to that of the logits, per
 #: square root of a shot.
 WORTH, SPREAD = 0.3, 0.3
-#: Variance of the bias of a classifier, in the logarithm: before the pool is seen, and what is corrected.
-BIAS, CORRECTABLE = 1.0, 0.1
-#: Least relative variance of the class shares.
-LEAST_VARIANCE = 0.01
-#: Images with a cosine above this share the weight of one. So many neighbours are compared.
-COPY, NEIGHBOURS = 0.98, 256
-#: Images whose weight draws the variances of known and of unknown images to a common one.
-COMMON = 20
-#: Rounds of expectation-maximisation.
-ROUNDS = 2
+#: Variance of the bias of a classifier, in the logarithm, that is corrected. It is 1 before the pool is seen.
+CORRECTABLE = 0.1
+#: Images with a cosine above this share the weight of one.
+COPY = 0.98
 #: Probabilities in memory at once. Of a larger pool, evenly spaced images are used.
 CELLS = 2**24
 
@@ -69,23 +63,11 @@ def add_pool(
 ) -> PoolAnswer:
     """Add unlabelled images to a fitted classifier.
 
-    Parameters
-    ----------
-    coef, intercept : ndarray of shape (C, d) and (C,)
-        The classifier without them; its probabilities are calibrated.
-
-    statistics : sequence of Statistics
-        Of the shots, for each block of columns.
-
-    pool : ndarray of shape (n, d), float32
-        Features of the images, of which each block has unit rows; n may be 0. Their order and exact repetitions
-        change nothing.
-
-    text : ndarray of shape (C, d) or None
-        Unit text features, and zeros in the columns of blocks without text.
-
-    weights_of_blocks : sequence of float
-        Relative weights of the discriminants of the blocks.
+    `coef` (C, d) and `intercept` (C,) are the classifier without them; its probabilities are calibrated.
+    `statistics` are those of the shots, and `weights_of_blocks` the relative weights of the discriminants, for
+    each block of columns. The pool, (n, d), float32, has unit rows in each block; n may be 0. The order of its
+    rows and exact repetitions change nothing. The text, (C, d) or None, has unit rows, and zeros in the columns
+    of blocks without text.
     """
     n_classes = len(intercept)
     even = np.full(n_classes, 1 / n_classes)
@@ -116,7 +98,7 @@ def add_pool(
     shares, variance, worth = _class_shares(p, weights)
     shots = float(statistics[0].counts.mean())
     after, offsets, means = (coef, intercept), _offsets(p, weights, shares, variance), None
-    for _ in range(ROUNDS):
+    for _ in range(2):
         q = _responsibilities(p, shares * np.exp(offsets))
         soft = weights @ q
         seen = Statistics(soft, (q * weights[:, None]).T @ images, moment)
@@ -167,7 +149,7 @@ def _with_pool(
         shots.moment + pool.moment[own, own],
     )
     own_text = None if text is None or not text[:, own].any() else text[:, own]
-    return Discriminants(both, own_text, SHRINKAGE, own.stop - own.start)
+    return Discriminants(both, own_text, SHRINKAGES["text"][0], own.stop - own.start)
 
 
 def probabilities(
@@ -208,9 +190,8 @@ def _shared_weights(
     along = np.einsum("ij,ij->i", images, coef.astype(np.float32)[predicted])
     order = np.lexsort((along, predicted))
     for own in np.split(order, np.flatnonzero(np.diff(predicted[order])) + 1):
-        for start in range(0, len(own), NEIGHBOURS):
-            part = own[start : start + NEIGHBOURS]
-            window = own[max(0, start - NEIGHBOURS) : start + 2 * NEIGHBOURS]
+        for start in range(0, len(own), 256):
+            part, window = own[start : start + 256], own[max(0, start - 256) : start + 512]
             alike = (images[part] @ images[window].T > COPY * n_blocks).sum(axis=1)
             weights[part] = 1 / np.maximum(alike, 1)
     return weights
@@ -238,7 +219,8 @@ def _upper_of_two(scores: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
         mass = weights @ own + 1e-9
         parts, means = mass / mass.sum(), (weights * scores) @ own / mass
         squares = weights @ (own * (scores[:, None] - means) ** 2)
-        variances = (squares + COMMON * squares.sum() / n) / (mass + COMMON) + 1e-9
+        # A common variance counts as much as 20 images.
+        variances = (squares + 20 * squares.sum() / n) / (mass + 20) + 1e-9
     better = weights @ total + n * (0.5 * np.log(variance) + 0.5) > 1.5 * np.log(n)
     if not better or means[1] - means[0] < 2 * np.sqrt(variances.mean()):
         return ones
@@ -255,12 +237,12 @@ def _class_shares(p: NDArray[Any], weights: NDArray[Any]) -> tuple[NDArray[Any],
     n_classes, w = p.shape[1], weights.astype(np.float64)
     n, squares = w.sum(), np.einsum("ij,ij->i", p, p, dtype=np.float64)
     mean, purity = w @ p / n, w @ squares / n
-    bias, pairs = BIAS * (1 - purity) ** 2, n**2 - w @ w
+    bias, pairs = (1 - purity) ** 2, n**2 - w @ w
     # Only pairs of different images, so that noise adds nothing; a single image shows nothing.
     uneven = 0.0
     if pairs > 1e-6 * n**2:
         uneven = n_classes * (n**2 * (mean @ mean) - w**2 @ squares) / pairs - 1
-    variance = max((uneven - bias) / purity**2, LEAST_VARIANCE)
+    variance = max((uneven - bias) / purity**2, 0.01)
     worth = 1 / (1 + n * bias / (n_classes * purity))
     counts = worth * n * mean
     for _ in range(5):

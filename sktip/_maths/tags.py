@@ -48,22 +48,8 @@ def fit_tags(
 ) -> TagModel:
     """Fit the logits of all tags.
 
-    Parameters
-    ----------
-    features : ndarray of shape (n, d)
-        Unit features of the shots.
-
-    targets : ndarray of shape (n, C)
-        1 where a shot has the tag, 0 where it does not, NaN where that is not known.
-
-    weights : ndarray of shape (n,)
-        Weights of the shots.
-
-    groups : ndarray of shape (n,) or None
-        Shots of a group are held out together.
-
-    text : ndarray of shape (C, d) or None
-        Unit features of the names of the tags.
+    Unit features are (n, d), weights and groups (n,), and unit features of the names (C, d). `targets`, (n, C),
+    are 1 where a shot has the tag, 0 where it does not, and NaN where that is not known.
     """
     features = features.astype(np.float64)
     shares = weights / weights.sum()

@@ -36,13 +36,9 @@ RIDGE = 3.0
 SCALE, SCALE_CLASSES = 0.3, 2.0
 #: Weight, in the covariance, of the deviations of class means from the predicted ones.
 MEANS_IN_COVARIANCE = 0.03
-#: Shrinkage of the covariance: with held-out shots and text; and those that are tried without text, of
-#: which the first is used where no shots can be held out.
-SHRINKAGE, SHRINKAGES = 0.5, (0.85, 0.5, 0.2)
-#: The same for a block without text beside others, with held-out shots.
-SHRINKAGES_BESIDE_OTHERS = (0.75, 0.5, 0.25)
-#: Shots of which two blocks are compared.
-COMPARED = 1024
+#: Shrinkages of the covariance that are tried on held-out shots: of a block with text, of the only block without,
+#: and of a block without text beside others. Where no shots can be held out, it is the first without text.
+SHRINKAGES = {"text": (0.5,), "no text": (0.85, 0.5, 0.2), "beside": (0.75, 0.5, 0.25)}
 #: Prior of the discriminants' weight: the ratio of their spread over the wrong classes to that of the text
 #: logits, at one shot per class. It grows with the square root of the shots.
 SPREAD = 0.4
@@ -55,23 +51,13 @@ UNTESTED, UNTESTED_WITHOUT_TEXT = 0.85, 0.4
 RIGHT_LABELS, LEAST_WRONG = 50.0, 0.01
 #: Folds at most, and held-out shots that are enough to choose a few numbers.
 MAX_FOLDS, ENOUGH = 8, 4000
-#: The search for the correction ends when a step lowers the cost by less than this fraction.
-TOLERANCE = 1e-3
 
 
 class Statistics(NamedTuple):
     """Sums over samples, from which those of a fold can be subtracted.
 
-    Parameters
-    ----------
-    counts : ndarray of shape (C,)
-        Sum of the weights of each class.
-
-    sums : ndarray of shape (C, d)
-        Weighted sum of the features of each class.
-
-    moment : ndarray of shape (d, d)
-        Weighted sum of the outer products of all features.
+    Sum of the weights of each class, (C,); weighted sums of its features, (C, d), and of the outer products of
+    all features, (d, d).
     """
 
     counts: NDArray[Any]
@@ -129,34 +115,11 @@ class Statistics(NamedTuple):
 class Discriminants:
     """Class means with a prior from the text, one covariance, and the discriminants of both.
 
-    Parameters
-    ----------
-    statistics : Statistics
-        At least one sample.
-
-    text : ndarray of shape (C, d) or None
-        Text features of the classes.
-
-    shrinkage : float
-        Fraction of the covariance that is replaced by its mean variance.
-
-    width : int
-        Number of columns that the mean variance is taken over.
-
-    Attributes
-    ----------
-    prior, means : ndarray of shape (C, d)
-        Class means as predicted from the text, and with the samples.
-
-    centre : ndarray of shape (d,)
-        Mean of all classes.
-
-    covariance : ndarray of shape (d, d)
-        Covariance within classes, shrunken.
-
-    coef, intercept : ndarray of shape (C, d) and (C,)
-        ``coef @ x + intercept`` is half the squared distance of x to `centre`, less that to the class
-        mean, in units of the covariance.
+    `statistics` have at least one sample, `text` is (C, d) or None, `shrinkage` is the fraction of the covariance
+    that is replaced by its mean variance over `width` columns. `prior` and `means`, (C, d), are the class means
+    as predicted from the text and with the samples, and `centre`, (d,), is the mean of all classes. The
+    `covariance` within classes, (d, d), is shrunken. ``coef @ x + intercept`` is half the squared distance of x to
+    the centre, less that to the class mean, in units of the covariance.
     """
 
     def __init__(
@@ -284,7 +247,7 @@ def fit_correction(
         np.zeros(shape[0] * shape[1]) if start is None else (start / units).ravel(),
         jac=True,
         method="L-BFGS-B",
-        options={"ftol": TOLERANCE, "gtol": 1e-8, "maxcor": 6},
+        options={"ftol": 1e-3, "gtol": 1e-8, "maxcor": 6},
     )
     coef = units * found.x.reshape(shape)
     return coef, -residuals(coef)[1]
@@ -312,8 +275,8 @@ class Shots(NamedTuple):
 class TextPriorModel(NamedTuple):
     """A fitted classifier: its logits are the sum of three linear parts.
 
-    Each part is a pair of coefficients (C, d) and intercepts (C,). The text part is `text_weight` times the
-    text logits. `prior` and `means` (C, d) are the class means as predicted from the text, and with the
+    `text_coef` (C, d) is `text_weight` times the text logits; the other parts have coefficients (C, d) and
+    intercepts (C,). `prior` and `means` (C, d) are the class means as predicted from the text, and with the
     shots; None without shots. `weights` (m,) are those of the shots, times the probabilities that their
     labels are right. `evidence` is what `shot_contributions` needs; empty without shots. `means_weights`,
     `shrinkages` and `statistics` have an item for each block.
@@ -322,7 +285,7 @@ class TextPriorModel(NamedTuple):
     text_weight: float
     means_weights: list[float]
     shrinkages: list[float]
-    text_part: tuple[NDArray[Any], NDArray[Any]]
+    text_coef: NDArray[Any]
     means_part: tuple[NDArray[Any], NDArray[Any]]
     correction_part: tuple[NDArray[Any], NDArray[Any]]
     statistics: list[Statistics]
@@ -338,12 +301,12 @@ class TextPriorModel(NamedTuple):
         if largest > 0:
             return [weight / largest for weight in self.means_weights]
         columns = columns_of([block.sums.shape[1] for block in self.statistics])
-        return [float(len(columns) == 1 or self.text_part[0][:, own].any()) for own in columns]
+        return [float(len(columns) == 1 or self.text_coef[:, own].any()) for own in columns]
 
     @property
     def coef(self) -> NDArray[Any]:
         """Coefficients (C, d) of the logits."""
-        result: NDArray[Any] = self.text_part[0] + self.means_part[0] + self.correction_part[0]
+        result: NDArray[Any] = self.text_coef + self.means_part[0] + self.correction_part[0]
         return result
 
     @property
@@ -366,31 +329,10 @@ def fit_text_prior(
 ) -> TextPriorModel:
     """Fit the classifier.
 
-    Parameters
-    ----------
-    features : ndarray of shape (m, d)
-        Unit features of the shots; m may be 0. Of several blocks, each has unit rows.
-
-    codes : ndarray of shape (m,)
-        Their class codes.
-
-    weights : ndarray of shape (m,) or None
-        Weight of each: a weight of 2 is the shot given twice, 0 is no shot.
-
-    groups : ndarray of shape (m,) or None
-        Group of each; shots of a group are held out together.
-
-    text : ndarray of shape (C, d) or None
-        Unit text features, and zeros in the columns of blocks without text.
-
-    logit_scale : float
-        Scale of the text logits.
-
-    n_classes : int
-        Number of classes C.
-
-    widths : sequence of int or None
-        Numbers of columns of the blocks. If None or empty, all columns are one block.
+    Unit features of the shots are (m, d), and m may be 0; class codes, weights and groups are (m,). A weight of 2
+    is the shot given twice, 0 is no shot, and shots of a group are held out together. `widths` are those of the
+    blocks, of which each has unit rows; None or empty for a single one. The text, (C, d) or None, has unit rows,
+    and zeros in the columns of blocks without text.
     """
     widths = list(widths or [features.shape[1]])
     columns = columns_of(widths)
@@ -406,8 +348,8 @@ def fit_text_prior(
         return TextPriorModel(
             text_weight=1.0,
             means_weights=[0.0] * len(widths),
-            shrinkages=[SHRINKAGES[0]] * len(widths),
-            text_part=(text_coef, zeros),
+            shrinkages=[SHRINKAGES["no text"][0]] * len(widths),
+            text_coef=text_coef,
             means_part=empty,
             correction_part=empty,
             statistics=[
@@ -460,31 +402,28 @@ def fit_text_prior(
     if text is None:
         # Without text, a class with less than one shot must not win by its prior mean.
         offsets += np.log(np.clip(counts, 1e-6, 1))
-    means_intercept, means_coef = offsets, []
-    intercept, coef = zeros, []
-    evidence = []
-    for (model, block), alpha, own, variance in zip(
-        pairs, alphas, columns_of(ranks), variances, strict=True
-    ):
+    means_intercept, intercept = offsets, zeros
+    means_coef, coef, evidence = [], [], []
+    for i, (model, block) in enumerate(pairs):
+        weight = scale * alphas[i]
         learnt = np.zeros_like(model.coef)
-        learnt[shots.present] = scale * model.unwhitened(correction[:, own])
+        learnt[shots.present] = scale * model.unwhitened(correction[:, columns_of(ranks)[i]])
         coef.append(learnt @ block.basis.T)
         intercept = intercept - learnt @ model.centre
-        means_coef.append(scale * alpha * model.coef @ block.basis.T)
-        means_intercept = means_intercept + scale * alpha * model.intercept
-        evidence.append(
-            {
-                "centre": block.basis @ model.centre,
-                "precision": model.solve(block.basis) @ block.basis.T,
-                "weight": scale * alpha,
-                "variances": scale * variance[:, 0],
-            }
-        )
+        means_coef.append(weight * model.coef @ block.basis.T)
+        means_intercept = means_intercept + weight * model.intercept
+        own = {
+            "centre": block.basis @ model.centre,
+            "precision": model.solve(block.basis) @ block.basis.T,
+            "weight": weight,
+            "variances": scale * variances[i][:, 0],
+        }
+        evidence.append(own)
     return TextPriorModel(
         text_weight=scale * chosen.text,
         means_weights=[scale * alpha for alpha in alphas],
         shrinkages=chosen.shrinkages,
-        text_part=(scale * chosen.text * text_coef, zeros),
+        text_coef=scale * chosen.text * text_coef,
         means_part=(np.hstack(means_coef), means_intercept),
         correction_part=(np.hstack(coef), intercept),
         statistics=[
@@ -515,16 +454,11 @@ class Block(NamedTuple):
         """Project unit features (m, d) and text (C, d), which is None or 0 if the block has none."""
         text = None if text is None or not text.any() else text
         # Few shots and classes span few directions, and nothing is learnt about the others.
-        basis = _basis(features, text)
+        rows = features if text is None else np.vstack([features, text])
+        basis = np.eye(rows.shape[1])
+        if len(rows) < rows.shape[1]:
+            basis = np.linalg.qr(rows.T)[0]
         return cls(features @ basis, text if text is None else text @ basis, basis, len(basis))
-
-
-def _basis(shots: NDArray[Any], text: NDArray[Any] | None) -> NDArray[Any]:
-    """Orthonormal basis (d, r) of the span of shots and text, or of the whole space."""
-    rows = shots if text is None else np.vstack([shots, text])
-    if len(rows) >= rows.shape[1]:
-        return np.eye(rows.shape[1])
-    return np.linalg.qr(rows.T)[0]
 
 
 class _Chosen(NamedTuple):
@@ -553,16 +487,16 @@ def _choose_weights(
 
     Only classes that have shots compete: queries may show the others just as often.
     """
-    trial = _Trial.of(shots, blocks, n_classes, logit_scale)
+    trial = _Trial(shots, blocks, n_classes, logit_scale)
     with_text = [block.text is not None for block in blocks]
     found: dict[int, _Part] = {}
     usual = SPREAD_OF_TEXT
     # The block with text comes first: it tells the spread of the text logits.
     for i in np.argsort(np.logical_not(with_text), kind="stable").tolist():
-        candidates: tuple[float, ...] = SHRINKAGES[:1]
+        candidates = SHRINKAGES["no text"][:1]
         if trial.tested:
-            without = SHRINKAGES if len(blocks) == 1 else SHRINKAGES_BESIDE_OTHERS
-            candidates = (SHRINKAGE,) if with_text[i] else without
+            without = "no text" if len(blocks) == 1 else "beside"
+            candidates = SHRINKAGES["text" if with_text[i] else without]
         tried = [trial.part(i, shrinkage, usual) for shrinkage in candidates]
         if len(tried) > 1:
             tried = [part._replace(cost=trial.most_probable([part.logits])[1]) for part in tried]
@@ -617,58 +551,40 @@ class _Part(NamedTuple):
     cost: float = 0.0
 
 
-class _Trial(NamedTuple):
-    """How shots are held out.
+class _Trial:
+    """How shots are held out: sums over all shots and without each fold for each block, and the scored shots.
 
-    `sums` has the statistics of each block: of all shots, and without each of the folds. `rows` of the shots are asked, with
-    weights `even`. `per_class` is the mean number of shots of a class in the models that are asked.
+    `tested` says whether there are enough of them; `per_class` is the mean number of shots of a class in the
+    models that are tested.
     """
 
-    shots: Shots
-    blocks: list[Block]
-    sums: list[tuple[Statistics, list[Statistics]]]
-    logit_scale: float
-    dtype: Any
-    tested: bool
-    rows: NDArray[Any]
-    even: NDArray[Any]
-    per_class: float
-
-    @classmethod
-    def of(cls, shots: Shots, blocks: list[Block], n_classes: int, logit_scale: float) -> "_Trial":
-        """Sum up the shots, and decide which of them are asked."""
+    def __init__(self, shots: Shots, blocks: list[Block], n_classes: int, logit_scale: float):
+        self.shots, self.blocks, self.logit_scale = shots, blocks, logit_scale
         folds, present = shots.folds, shots.present
-        sums = []
+        self.dtype: Any = np.float64 if len(folds) * len(present) <= DOUBLE else np.float32
+        self.sums = []
         for block in blocks:
             own = shots._replace(features=block.features)
             whole = own.statistics(n_classes)
-            outs = [folds == fold for fold in range(folds.max() + 1)]
-            sums.append((whole, [whole.without(own.statistics(n_classes, out)) for out in outs]))
-        whole, rests = sums[0]
+            outs = [own.statistics(n_classes, folds == fold) for fold in range(folds.max() + 1)]
+            self.sums.append((whole, [whole.without(out) for out in outs]))
+        whole, rests = self.sums[0]
         # A shot tests a model that has other shots of its class. If there are fewer of these shots than
         # classes, they would decide too much.
         tests = np.array([rest.counts for rest in rests])[folds, shots.codes] > 0
-        tested = float(shots.weights[tests].sum()) >= len(present)
+        self.tested = float(shots.weights[tests].sum()) >= len(present)
         rows = np.arange(len(folds))
         if len(rows) > ENOUGH:
-            rows = rows[folds[rows] <= np.sort(folds[rows])[ENOUGH]]
-        kept = [rest for rest in rests if tested and rest.counts.any()] or [whole]
-        return cls(
-            shots,
-            blocks,
-            sums,
-            logit_scale,
-            np.float64 if len(folds) * len(present) <= DOUBLE else np.float32,
-            tested,
-            rows,
-            shots.even_weights()[rows],
-            float(np.mean([rest.counts.sum() / rest.present for rest in kept])),
-        )
+            rows = rows[folds <= np.sort(folds)[ENOUGH]]
+        self.scored = rows
+        kept = [rest for rest in rests if self.tested and rest.counts.any()] or [whole]
+        self.per_class = float(np.mean([rest.counts.sum() / rest.present for rest in kept]))
 
     def most_probable(self, terms: list[NDArray[Any]]) -> tuple[NDArray[Any], float]:
         """Weights of terms of the logits, and the cost of their sum."""
-        asked = self.shots.targets[self.rows], self.even
-        return most_probable_weights([term[self.rows] for term in terms], *asked)
+        even = self.shots.even_weights()[self.scored]
+        scored = [term[self.scored] for term in terms]
+        return most_probable_weights(scored, self.shots.targets[self.scored], even)
 
     def part(self, number: int, shrinkage: float, usual: float) -> _Part:
         """Fit the discriminants of a block, with all shots and without each fold."""
@@ -704,7 +620,7 @@ def _agreement(shots: Shots, main: Block, other: Block) -> float:
     """
     if other is main:
         return 1.0
-    rows = distinct_rows(shots.features)[:COMPARED]
+    rows = distinct_rows(shots.features)[:1024]
     n = len(rows)
     if n < 4:
         return 0.0
@@ -747,18 +663,9 @@ def _label_beliefs(chosen: _Chosen, shots: Shots) -> NDArray[Any] | None:
 
 
 def right_labels(held_out: NDArray[Any], wrong: float, n_classes: int) -> NDArray[Any]:
-    """Probability that a label is right, (m,), if a share of the labels is random.
+    """Probability that a label is right, (m,), from its held-out probability, (m,).
 
-    Parameters
-    ----------
-    held_out : ndarray of shape (m,)
-        Held-out probability of the label.
-
-    wrong : float
-        Share of labels that are drawn at random from all classes.
-
-    n_classes : int
-        Number of classes.
+    The share `wrong` of the labels is drawn at random from all classes.
     """
     kept = (1 - wrong) * held_out
     result: NDArray[Any] = kept / (kept + wrong / n_classes) if wrong else np.ones(len(held_out))
@@ -829,19 +736,9 @@ def shot_contributions(
     With the predicted means, the covariances, the weights and the residuals of the correction fixed, a
     logit is a sum over shots plus a remainder.
 
-    Parameters
-    ----------
-    evidence : dict
-        `TextPriorModel.evidence`.
-
-    queries, targets : ndarray of shape (n, d) and (n,)
-        Unit features of the queries, and the class code to explain for each.
-
-    shots, codes, weights : ndarray of shape (m, d), (m,) and (m,)
-        The shots of positive weight.
-
-    prior, means : ndarray of shape (C, d)
-        Class means as predicted from the text, and with the shots.
+    `evidence` is that of the `TextPriorModel`. Unit features of queries are (n, d), and the class codes to explain
+    (n,). The shots of positive weight are (m, d), their codes and weights (m,). `prior` and `means`, (C, d), are
+    the class means as predicted from the text, and with the shots.
     """
     from scipy.sparse import csc_array
 
@@ -854,9 +751,8 @@ def shot_contributions(
     counts = np.bincount(codes, weights, len(means))
     columns = np.searchsorted(e["present"], targets)
     result = np.zeros((len(queries), len(shots)))
-    for block, part in zip(
-        e["blocks"], columns_of([len(block["centre"]) for block in e["blocks"]]), strict=True
-    ):
+    widths = [len(block["centre"]) for block in e["blocks"]]
+    for block, part in zip(e["blocks"], columns_of(widths), strict=True):
         own_shots, own_prior = shots[:, part], prior[:, part]
         centre, precision = block["centre"], block["precision"]
         weighted = queries[:, part] @ precision
@@ -864,10 +760,9 @@ def shot_contributions(
         correcting = (weighted - centre @ precision) @ (own_shots - centre).T
         for row, code in enumerate(targets):
             own = codes == code
-            moves = (own_shots[own] - own_prior[code]) * (weights[own] / (KAPPA + counts[code]))[
-                :, None
-            ]
-            result[row, own] += block["weight"] * moves @ (weighted[row] - places[row] @ precision)
+            share = block["weight"] * weights[own] / (KAPPA + counts[code])
+            moves = (own_shots[own] - own_prior[code]) @ (weighted[row] - places[row] @ precision)
+            result[row, own] += share * moves
             if counts[code]:
                 column = residuals[:, [columns[row]]].toarray()[:, 0]
                 result[row] += block["variances"][columns[row]] * column * correcting[row]

@@ -6,10 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Rows whose squared length is between these limits can be divided by their length in any float type.
-SHORT, LONG = 1e-20, 1e20
-#: Size of one block of rows, and its smallest number of rows.
-BLOCK_BYTES, MIN_ROWS = 1 << 23, 16
+#: Size of one block of rows.
+BLOCK_BYTES = 1 << 23
 
 
 def unit_norm(features: NDArray[Any]) -> NDArray[Any]:
@@ -50,7 +48,7 @@ def across_blocks(text: NDArray[Any], widths: Sequence[int], number: int) -> NDA
 
 def row_blocks(n_rows: int, width: int, dtype: np.dtype) -> list[slice]:
     """Slices of the rows of each block, for matrices of that type with `width` columns."""
-    size = max(MIN_ROWS, BLOCK_BYTES // (width * dtype.itemsize))
+    size = max(16, BLOCK_BYTES // (width * dtype.itemsize))
     if size > 64:
         # On some CPUs, products with 262 rows take a third longer than with 256.
         size -= size % 64
@@ -72,14 +70,15 @@ def unit_rows(
     """
     # In one memory layout, which sums and so rounding depend on.
     part = np.asarray(X[rows], type_of(X), order="C")
-    # Unusual rows are found by their squared lengths, in one pass and without a temporary array.
+    # Rows that cannot be divided by their length in every float type are found by their squared lengths, in
+    # one pass and without a temporary array.
     squares = np.einsum("ij,ij->i", part, part)
-    if len(squares) == 0 or (squares.min() > SHORT and squares.max() < LONG):
+    if len(squares) == 0 or (squares.min() > 1e-20 and squares.max() < 1e20):
         unit: NDArray[Any] = part / np.sqrt(squares)[:, np.newaxis]
         return unit
     if not np.isfinite(part).all():
         raise ValueError(_what_is_not_finite(X, called))
-    usual = (squares > SHORT) & (squares < LONG)
+    usual = (squares > 1e-20) & (squares < 1e20)
     # The results of usual rows must not depend on the other rows.
     unit = part / np.sqrt(np.where(usual, squares, 1))[:, np.newaxis]
     unit[~usual] = unit_norm(part[~usual])

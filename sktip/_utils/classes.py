@@ -76,24 +76,9 @@ def resolve_classes(
 ) -> Classes:
     """Return the sorted classes, their names if they are known, and the order of the text features.
 
-    Parameters
-    ----------
-    labels : ndarray of shape (n_labels,), or None
-        The distinct labels seen, sorted. None if the parameters alone define the classes.
-
-    class_names : mapping, sequence of str or None
-        The estimator's parameter.
-
-    n_text_rows : int or None
-        Number of rows of the `text_features` parameter. None without it.
-
-    needs_names : bool
-        Whether names will be encoded as text.
-
-    Returns
-    -------
-    classes : Classes
-        Labels, names, and the row of `text_features` of each class.
+    `labels` are the distinct labels seen, sorted; None if the parameters alone define the classes. `class_names` is
+    the parameter, `n_text_rows` the length of `text_features` or None, and `needs_names` says whether names will
+    be encoded.
     """
     given = given_names(class_names)
     if labels is None:
@@ -177,8 +162,7 @@ def _own_name(label: Any, of_label: dict[Any, str]) -> str:
     if composed(label) in of_label:
         return of_label[composed(label)]
     if isinstance(label, str):
-        own: str = label
-        return own
+        return str(label)
     raise ValueError(f"class_names has no name for the label {label!r}; add one.")
 
 

@@ -23,28 +23,12 @@ MOST_WEIGHT = 1e12
 
 
 def check_labels(y: Any, name: str = "y") -> NDArray[Any]:
-    """Check labels, and return them as an array without changing their type.
+    """Check labels, and return them as an array, (n,), without changing their type.
 
-    Parameters
-    ----------
-    y : array-like of shape (n,)
-        Labels: a list, an array or a column of a table. A table with one column is accepted with a
-        warning, as in scikit-learn.
-
-    name : str, default="y"
-        Name of the labels in messages.
-
-    Returns
-    -------
-    labels : ndarray of shape (n,)
-        Text (of dtype str, or object if it was given so), booleans, integers, or whole
-        floating-point numbers. A text that occurs in several Unicode spellings gets the composed one.
-
-    Raises
-    ------
-    ValueError
-        If the labels are of several kinds, if some are missing or longer than 1,000 characters, or if
-        they are not class labels.
+    They are text (of dtype str, or object if it was given so), booleans, integers, or whole floating-point
+    numbers: a list, an array or a column of a table. A text that occurs in several Unicode spellings gets the
+    composed one. ValueError if some are missing, of another kind than the others, or longer than 1,000
+    characters, or if they are not class labels.
     """
     labels = _as_array(y, name)
     if not len(labels):
@@ -57,7 +41,12 @@ def check_labels(y: Any, name: str = "y") -> NDArray[Any]:
             f"Unknown label type: {found}. Labels must be strings or integers; {name} looks like the target "
             "of a regression."
         )
-    return _with_one_spelling(labels) if kind_of(labels) == TEXT else labels
+    if not _is_ascii(labels):
+        distinct = set(labels.tolist())
+        if len(set(map(composed, distinct))) < len(distinct):
+            # Two Unicode forms of a text are one class.
+            return _replaced(labels, composed)
+    return labels
 
 
 def composed(label: Any) -> Any:
@@ -101,28 +90,9 @@ def kind_of(labels: NDArray[Any]) -> str:
 
 
 def join_labels(known: NDArray[Any], new: NDArray[Any], name: str = "y") -> NDArray[Any]:
-    """Return the sorted union of labels of the same kind, in a type that holds all of them.
+    """Return the sorted union of labels; ValueError if the new ones are of another kind.
 
-    Parameters
-    ----------
-    known : ndarray of shape (n_known,)
-        The classes so far. Their type is kept if it holds the new ones.
-
-    new : ndarray of shape (n_new,)
-        More labels.
-
-    name : str, default="y"
-        Name of the new labels in messages.
-
-    Returns
-    -------
-    joined : ndarray
-        The sorted union.
-
-    Raises
-    ------
-    ValueError
-        If the new labels are of another kind.
+    The type of the known labels is kept if it holds the new ones.
     """
     if not len(new) or not len(known):
         return np.unique(known if len(known) else new)
@@ -209,12 +179,7 @@ def class_weighted(
         of_classes = check_weights(given, len(given), "class_weight")
     else:
         counts = np.bincount(codes, own, minlength=len(classes))
-        of_classes = np.divide(
-            counts.sum() / np.count_nonzero(counts),
-            counts,
-            out=np.ones(len(counts)),
-            where=counts > 0,
-        )
+        of_classes = counts.sum() / np.count_nonzero(counts) / np.where(counts > 0, counts, 1)
     weighted: NDArray[np.float64] = own * of_classes[codes]
     return weighted
 
@@ -250,9 +215,8 @@ def joined_weights(
     """Join the weights of old and new shots. None means a weight of 1 for all."""
     if old is None and new is None:
         return None
-    return np.concatenate(
-        [np.ones(n) if own is None else own for own, n in ((old, n_old), (new, n_new))]
-    )
+    old, new = np.ones(n_old) if old is None else old, np.ones(n_new) if new is None else new
+    return np.concatenate([old, new])
 
 
 def label_of_unknown(given: Any, classes: NDArray[Any]) -> Any:
@@ -347,11 +311,9 @@ def _kinds(items: list[Any], name: str) -> set[str]:
 def _check_present(items: list[Any], name: str) -> None:
     missing = [index for index, item in enumerate(items) if _is_missing(item)]
     if missing:
-        advice = (
-            "is not a group. Give each of these shots a group of its own"
-            if name == "groups"
-            else "is not a label. Remove these rows"
-        )
+        advice = "is not a label. Remove these rows"
+        if name == "groups":
+            advice = "is not a group. Give each of these shots a group of its own"
         raise ValueError(
             f"{name} contains NaN or None: {plain(items[missing[0]])!r} at index {missing[0]} ({len(missing)} in "
             f"all) {advice}."
@@ -367,23 +329,13 @@ def _check_lengths(items: list[str], name: str) -> None:
         )
 
 
-def _with_one_spelling(labels: NDArray[Any]) -> NDArray[Any]:
-    """Replace texts that occur in two Unicode forms by the composed one, so that they are one class."""
-    if _is_ascii(labels):
-        return labels
-    distinct = set(labels.tolist())
-    if len(set(map(composed, distinct))) == len(distinct):
-        return labels
-    return _replaced(labels, composed)
-
-
 def _is_ascii(labels: NDArray[Any]) -> bool:
     return kind_of(labels) != TEXT or "".join(labels.tolist()).isascii()
 
 
 def _replaced(labels: NDArray[Any], replace: Callable[[Any], Any]) -> NDArray[Any]:
-    kept = object if labels.dtype == object else None
-    return np.array(list(map(replace, labels.tolist())), kept)
+    dtype = object if labels.dtype == object else None
+    return np.array(list(map(replace, labels.tolist())), dtype)
 
 
 def _kind_of_type(kind: type) -> str:

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from sktip import TipAdapterClassifier
 from sktip._maths.cache import Shots
-from sktip._maths.fine_tune import EPSILON, fine_tune_keys
+from sktip._maths.fine_tune import fine_tune_keys
 
 ALPHA, BETA, SCALE = 1.0, 5.5, 100.0
 
@@ -72,7 +72,7 @@ def plain_epoch(views, codes, K, W, L):
     """One epoch of Tip-Adapter-F by autograd, in the order that `fine_tune_keys` draws."""
     generator = torch.Generator().manual_seed(0)
     keys = torch.nn.Parameter(K.clone())
-    optimizer = torch.optim.AdamW([keys], lr=1e-3, eps=EPSILON, weight_decay=0.01)
+    optimizer = torch.optim.AdamW([keys], lr=1e-3, eps=1e-4, weight_decay=0.01)
     batches = torch.randperm(len(K), generator=generator).split(256)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, len(batches))
     for rows in batches:

@@ -7,8 +7,6 @@ from made_up import SCALE, WIDTH, World, unit
 from sktip._maths.text_prior import (
     Statistics,
     fit_text_prior,
-    log_loss,
-    most_probable_weights,
     shot_contributions,
 )
 from sktip._maths.unit import columns_of
@@ -54,26 +52,6 @@ def test_statistics_without_a_fold_are_those_of_the_others():
     for found, expected in zip(whole.without(part), rest, strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-12)
     assert whole.without(part).counts[2] == 0
-
-
-def test_log_loss_is_the_mean_of_logs():
-    rng = np.random.default_rng(0)
-    logits, codes, weights = 5 * rng.normal(size=(20, 4)), rng.integers(4, size=20), rng.random(20)
-    loss, p = log_loss(logits, codes, weights)
-    np.testing.assert_allclose(p.sum(axis=1), 1)
-    assert loss == pytest.approx(-(weights * np.log(p[np.arange(20), codes])).sum())
-
-
-def test_weights_of_parts_are_the_most_probable():
-    rng = np.random.default_rng(0)
-    parts, codes = [rng.normal(size=(40, 3)) for _ in range(2)], rng.integers(3, size=40)
-    found, cost = most_probable_weights(parts, codes, np.ones(40))
-    for change in ([1.01, 1], [0.99, 1], [1, 1.01], [1, 0.99]):
-        moved = np.log(found * change)
-        loss, _ = log_loss(
-            sum(np.exp(m) * p for m, p in zip(moved, parts, strict=True)), codes, np.ones(40)
-        )
-        assert loss + moved @ moved / (2 * 0.5**2) > cost
 
 
 @pytest.mark.parametrize("text", [False, True])

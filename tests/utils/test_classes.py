@@ -4,7 +4,7 @@ import unicodedata
 
 import numpy as np
 import pytest
-from classifiers import CLASSIFIERS, EXTENDABLE, make
+from classifiers import EXTENDABLE, make
 from sklearn.base import clone
 
 from sktip import FewShotClassifier, RejectUnknown, TipAdapterClassifier, ZeroShotClassifier
@@ -79,8 +79,8 @@ class TestNamesThatAreTheLabels:
         X, y, W = features((5, 5, 5, 5))
         return X, np.array(sorted(self.NAMES))[y], W[np.argsort(np.argsort(self.NAMES))], W
 
-    @pytest.mark.parametrize("name", CLASSIFIERS)
-    def test_in_every_classifier(self, name, problem):
+    @pytest.mark.parametrize("name", ["zero-shot", "tip-cv", "clip-adapter", "gda-auto"])
+    def test_in_classifiers(self, name, problem):
         X, labels, rows, sorted_rows = problem
         clf = make(name, text_features=rows, class_names=self.NAMES, logit_scale=20.0)
         expected = make(name, text_features=sorted_rows, logit_scale=20.0).fit(X, labels)
