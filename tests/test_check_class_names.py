@@ -69,7 +69,11 @@ def digits():
 def test_of_images_and_features(clip, digits):
     images, labels = digits
     names = {label: str(label) for label in labels} | {"six": "motorcycle"}
-    kwargs = {"class_names": names, "templates": "the digit {}", "candidates": {"six": ["6", "six"]}}
+    kwargs = {
+        "class_names": names,
+        "templates": "the digit {}",
+        "candidates": {"six": ["6", "six"]},
+    }
     result = check_class_names(clip, images, labels, **kwargs)
     assert result.names[0] == "motorcycle"
     assert result.suggestion[0] in ("6", "six")

@@ -7,7 +7,14 @@ from sktip.model_selection._forecast import forecast_accuracy
 from sktip.model_selection._held_out import held_out_proba
 from sktip.model_selection._suggest import suggest_shots
 
-__all__ = ["FewShotSplit", "check_class_names", "estimate_accuracy", "forecast_accuracy", "held_out_proba", "suggest_shots"]
+__all__ = [
+    "FewShotSplit",
+    "check_class_names",
+    "estimate_accuracy",
+    "forecast_accuracy",
+    "held_out_proba",
+    "suggest_shots",
+]
 
 
 def __dir__() -> list[str]:

@@ -128,7 +128,8 @@ def check_class_names(
     nearest = cosines.argmax(axis=1)
     given = _candidates_of(candidates, keys, names, templates)
     # Each prompt is encoded once, also if it is tried for several classes.
-    places = {prompt: i for i, prompt in enumerate(dict.fromkeys(p for _, p in sum(given, [])))}
+    prompts = dict.fromkeys(prompt for own in given for _, prompt in own)
+    places = {prompt: i for i, prompt in enumerate(prompts)}
     others = None
     if places:
         text = session.across_blocks(session.class_features(list(places), list(places)))

@@ -93,7 +93,7 @@ def estimate_accuracy(classifier: Any, X_unlabeled: Any) -> ShortBunch:
         raise ValueError(
             f"estimate_accuracy needs a FewShotClassifier, whose probabilities are calibrated; got {type(model).__name__}."
         )
-    shots = model._kept_shots()
+    shots = model.__sktip_shots__()
     if len(shots.codes) < 2:
         raise ValueError(
             "the classifier was fitted without shots, so that there is nothing to compare with."
@@ -152,15 +152,15 @@ def _held_out(
             probabilities = np.zeros((len(y), own.shape[1]))
         probabilities[part] = own
         scores = zip(_scores(model, shots.features[part]), _scores(model, features), strict=True)
-        for row, (mine, others) in zip(ranks, scores, strict=True):
-            others = np.sort(others)
+        for row, (mine, new) in zip(ranks, scores, strict=True):
+            others = np.sort(new)
             places = np.searchsorted(others, mine) + np.searchsorted(others, mine, "right")
             row[part] = places / (2 * len(others))
     return probabilities, list(ranks)
 
 
 def _scores(model: FewShotClassifier, X: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The largest logit, and the cosine to the nearest class mean."""
+    """Return the largest logit, and the cosine to the nearest class mean."""
     logits = X @ model.coef_.T + model.intercept_
     return logits.max(axis=1), (X @ unit_norm(model.class_means_).T).max(axis=1)
 

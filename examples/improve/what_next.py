@@ -1,9 +1,9 @@
 """
-How many more photos?
-=====================
+What to do next
+===============
 
-Before you label more photos, forecast what they bring. Here a classifier of handwritten digits has eight photos per class.
-:func:`~sktip.model_selection.forecast_accuracy` forecasts its accuracy with more, and all other digits tell the truth.
+Label more photos, mend class names, or use the classifier as it is? Here it has eight photos of each handwritten digit.
+:func:`~sktip.model_selection.forecast_accuracy` forecasts what more photos bring, and all other digits tell the truth.
 """
 
 # %%
@@ -71,8 +71,8 @@ assert {"six", "two"} <= set(result.classes[:3])
 # do not resemble the shots, such as photos that are upside down.
 
 clf.fit(features[shots], labels[shots])
-for kind, new in (("upright", images[test]), ("upside down", images[test][:, ::-1, ::-1])):
-    new = clip.transform(new)
+for kind, pixels in (("upright", images[test]), ("upside down", images[test][:, ::-1, ::-1])):
+    new = clip.transform(pixels)
     estimate = estimate_accuracy(clf, new)
     true = clf.score(new, labels[test])
     print(
