@@ -101,11 +101,12 @@ def estimate_accuracy(classifier: Any, X_unlabeled: Any) -> ShortBunch:
     X = encoder.transform(X_unlabeled) if takes_images(classifier) else X_unlabeled
     classes, n_classes = model.classes_, len(model.classes_)
     probabilities, y = model.predict_proba(X), model.classes_[shots.codes]
-    features = unit_norm(np.asarray(X, np.float32))
+    features = np.asarray(X, np.float32)
     text = model.text_features_
     # The same classifier without encoder, for photos of equally frequent classes.
     plain = clone(model).set_params(
         encoder=None,
+        blocks=model.__sktip_head__().numbers.get("widths"),
         text_features=text,
         class_names=None if text is None else {label: str(label) for label in classes.tolist()},
         logit_scale=model.logit_scale_,
@@ -161,7 +162,8 @@ def _held_out(
 
 def _scores(model: FewShotClassifier, X: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the largest logit, and the cosine to the nearest class mean."""
-    logits = X @ model.coef_.T + model.intercept_
+    X = unit_norm(X)
+    logits = model.__sktip_head__().prepared(X.dtype)(X)
     return logits.max(axis=1), (X @ unit_norm(model.class_means_).T).max(axis=1)
 
 
