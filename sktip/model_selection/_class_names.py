@@ -128,9 +128,9 @@ def check_class_names(
     nearest = cosines.argmax(axis=1)
     given = _candidates_of(candidates, keys, names, templates)
     # Each prompt is encoded once, also if it is tried for several classes.
-    prompts = dict.fromkeys(prompt for own in given for _, prompt in own)
-    places = {prompt: i for i, prompt in enumerate(prompts)}
-    others = None
+    tried = dict.fromkeys(prompt for own in given for _, prompt in own)
+    places = {prompt: i for i, prompt in enumerate(tried)}
+    others: Any = None
     if places:
         text = session.across_blocks(session.class_features(list(places), list(places)))
         others = rows @ text.T
@@ -141,15 +141,15 @@ def check_class_names(
         own = _standardised(cosines[:, [code]], mine)
         better, gain = None, 0.0
         if given[code] and mine.sum() > 1:
-            columns = [places[prompt] for _, prompt in given[code]]
-            best, gain = _judge(own, _standardised(others[:, columns], mine))
+            tested = others[:, [places[prompt] for _, prompt in given[code]]]
+            best, gain = _judge(own, _standardised(tested, mine))
             better = None if best is None else given[code][best][0]
         name = names[np.bincount(taken).argmax()] if len(taken) else None
         share = (nearest[mine] == code).mean()
         found.append((known.labels[code], names[code], own.mean(), share, name, better, gain))
     found.sort(key=lambda entry: entry[2])
     columns = [np.array(column, object) for column in zip(*found, strict=True)]
-    kinds = [known.labels.dtype, object, float, float, object, object, float]
+    kinds: list[Any] = [known.labels.dtype, object, float, float, object, object, float]
     keys = ["classes", "names", "fit", "found", "taken_by", "suggestion", "gain"]
     return ShortBunch(
         **{key: column.astype(kind) for key, column, kind in zip(keys, columns, kinds, strict=True)}

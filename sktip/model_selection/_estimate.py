@@ -162,9 +162,9 @@ def _held_out(
 
 def _scores(model: FewShotClassifier, X: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the largest logit, and the cosine to the nearest class mean."""
-    X = unit_norm(X)
+    X, means = unit_norm(X), unit_norm(np.asarray(model.class_means_))
     logits = model.__sktip_head__().prepared(X.dtype)(X)
-    return logits.max(axis=1), (X @ unit_norm(model.class_means_).T).max(axis=1)
+    return logits.max(axis=1), (X @ means.T).max(axis=1)
 
 
 def _p_value(ranks: NDArray[Any], weights: NDArray[Any], n_others: int) -> float:
