@@ -17,7 +17,7 @@ GROUPS = {
     "Start": (
         "Train a first classifier on your own photos (:doc:`getting_started`, :doc:`guide/own_photos`).",
         "FewShotClassifier CLIPFeatureTransformer TimmFeatureTransformer JointEncoder datasets.load_image_folder datasets.load_image_table "
-        "model_selection.FewShotSplit model_selection.suggest_shots datasets.load_digit_images datasets.load_drawings",
+        "model_selection.FewShotSplit model_selection.suggest_shots model_selection.forecast_accuracy datasets.load_digit_images datasets.load_drawings",
     ),
     "Better answers": (
         "Choose another classifier (:doc:`guide/which_classifier`), and improve prompts (:doc:`guide/class_names`).",
@@ -27,7 +27,8 @@ GROUPS = {
     "Trust": (
         "See answers and why they were given (:doc:`guide/evidence`) and how scores depend on parameters (:doc:`guide/alpha_beta`), "
         "reject unknown classes (:doc:`guide/unknown`), find wrong labels (:doc:`guide/wrong_labels`).",
-        "inspection.PredictionsDisplay inspection.CacheEvidenceDisplay RejectUnknown model_selection.held_out_proba",
+        "inspection.PredictionsDisplay inspection.CacheEvidenceDisplay RejectUnknown model_selection.held_out_proba "
+        "model_selection.estimate_accuracy model_selection.check_class_names inspection.ForecastDisplay",
     ),
     "Work": (
         "Encode once (:doc:`guide/encoding_once`), predict many images (:doc:`guide/many_images`), export (:doc:`guide/export`).",

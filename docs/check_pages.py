@@ -42,6 +42,8 @@ WORDS = {
     "ONNX": "guide/export",
     "HEIC": "guide/own_photos",
     "active learning": "guide/what_to_label",
+    "learning curve": "guide/forecast",
+    "drift": "guide/estimate",
     "semi-supervised": "guide/unlabelled",
     "unlabelled": "guide/unlabelled",
     "zero-shot": "guide/few_shot",

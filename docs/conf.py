@@ -149,6 +149,7 @@ sphinx_gallery_conf = {
             "shots_curve_openmoji.py",
             "few_shot.py",
             "what_to_label.py",
+            "what_next.py",
             "wrong_labels.py",
             "unknown.py",
             "many_photos.py",

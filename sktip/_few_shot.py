@@ -418,7 +418,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
             unlabeled = unlabeled.astype(np.float32, copy=False)
         if first:
             return task, widths, kept, unlabeled
-        kept = kept.after(self._kept_shots(), places)
+        kept = kept.after(self.__sktip_shots__(), places)
         parts = [part for part in (self._unlabeled, unlabeled) if part is not None]
         return task, widths, kept, np.concatenate(parts) if parts else None
 
@@ -497,7 +497,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
                     )
         return Shots(X, np.empty(0), None, None, names)
 
-    def _kept_shots(self) -> EncodedShots:
+    def __sktip_shots__(self) -> EncodedShots:
         return EncodedShots(**self._shots)
 
     def _prior_offsets(self, n_classes: int, *, has_pool: bool) -> NDArray[Any] | None:
@@ -581,7 +581,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         from sktip._maths.text_prior import shot_contributions
 
-        shots = self._kept_shots()
+        shots = self.__sktip_shots__()
         queries = _unit_blocks(queries, self._widths) if self._widths else queries
         contributions = np.zeros((len(queries), len(shots.codes)))
         if len(shots.codes):

@@ -75,7 +75,7 @@ def splits_of(
         raise ValueError(f"cv={cv!r} must be at least 2 folds.")
     if takes_images(estimator):
         X = split_encoder(estimator)[0].transform(X)
-    rows, copies = _comparable(X, normalised=isinstance(estimator, BaseCLIPClassifier))
+    rows, copies = comparable(X, normalised=isinstance(estimator, BaseCLIPClassifier))
     numbers = balanced_folds(
         rows,
         np.unique(y, return_inverse=True)[1],
@@ -89,7 +89,7 @@ def splits_of(
     ]
 
 
-def _comparable(X: Any, *, normalised: bool) -> tuple[NDArray[Any], float]:
+def comparable(X: Any, *, normalised: bool) -> tuple[NDArray[Any], float]:
     """Rows of length 1 that are similar for copies, (m, d), and `copies` of `balanced_folds`.
 
     `normalised` says whether the classifier divides rows by their norm.
@@ -120,7 +120,7 @@ def cross_fit(
 
     `fit_params` are weights or groups of the shots, for a `fit` that takes them.
     """
-    estimator = _with_all_classes(estimator, y)
+    estimator = with_all_classes(estimator, y)
     given = {
         name: values
         for name, values in fit_params.items()
@@ -142,7 +142,7 @@ def cross_fit(
         yield fitted, held_out
 
 
-def _with_all_classes(estimator: Any, y: NDArray[Any]) -> Any:
+def with_all_classes(estimator: Any, y: NDArray[Any]) -> Any:
     """Pass all classes to a classifier with text, including those whose shots are all held out."""
     if not isinstance(estimator, BaseCLIPClassifier):
         return estimator

@@ -71,6 +71,8 @@ def held_out_proba(
     See Also
     --------
     sklearn.model_selection.cross_val_predict : Predict held-out samples with stratified folds.
+    check_class_names : Find class names that CLIP misreads.
+    suggest_shots : Choose which photos to label next.
 
     Notes
     -----

@@ -76,6 +76,8 @@ def suggest_shots(
     See Also
     --------
     held_out_proba : Find wrong labels among labelled images.
+    check_class_names : Find class names that CLIP misreads.
+    forecast_accuracy : Forecast the accuracy with more photos.
 
     Notes
     -----

@@ -1,0 +1,177 @@
+"""How accurate a classifier is on photos without labels, and whether they resemble the shots."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import kstwo, norm
+from sklearn.base import clone
+from sklearn.utils.validation import check_is_fitted
+
+from sktip._few_shot import FewShotClassifier
+from sktip._maths.learning_curve import COVERAGE
+from sktip._maths.unit import unit_norm
+from sktip._split_encoder import split_encoder, takes_images
+from sktip._utils.bunch import ShortBunch
+from sktip.model_selection._cross_fit import cross_fit, splits_of
+
+#: Share of alarms if nothing changed.
+FALSE_ALARMS = 0.05
+#: Error of the estimate that neither the photos nor the held-out shots show: the same on all data sets.
+MODEL_ERROR = 0.02
+
+
+def estimate_accuracy(classifier: Any, X_unlabeled: Any) -> ShortBunch:
+    r"""Estimate the accuracy on photos without labels, and test whether they resemble the shots.
+
+    Read more in the :ref:`User Guide <guide_estimate>`.
+
+    Parameters
+    ----------
+    classifier : FewShotClassifier or Pipeline
+        A fitted `~sktip.FewShotClassifier`, or a Pipeline of an encoder and one.
+
+    X_unlabeled : sequence of images of length n, or array-like of shape (n, d)
+        Photos that show the classes, as the classifier takes them.
+
+    Returns
+    -------
+    estimate : Bunch
+        Dictionary-like object, with the attributes:
+
+        accuracy : float
+            Expected share of right predictions among the photos that show one of the classes.
+        lower, upper : float
+            Interval of 80 %.
+        drift : bool
+            Whether the photos differ from the shots: alarm. Then do not rely on the accuracy. If
+            nothing changed, at most one set of photos in twenty raises it.
+        p_value : float
+            Of the test. `drift` is ``p_value < 0.05``.
+        class_shares : ndarray of shape (C,)
+            Estimated share of each class, in the order of ``classifier.classes_``.
+
+    Raises
+    ------
+    ValueError
+        If the classifier is not a `~sktip.FewShotClassifier`, or was fitted without shots.
+
+    See Also
+    --------
+    forecast_accuracy : Forecast the accuracy with more shots.
+    sktip.RejectUnknown : Find the photos that show none of the classes.
+
+    Notes
+    -----
+    The accuracy is the mean probability of the predicted classes, where the probabilities are those of
+    the classifier, times the class shares. Its error has three parts: which photos they are, the
+    calibration as measured on held-out shots, and a standard error of 2 points that these do not show.
+
+    The test compares held-out shots with the photos, in two scores that no label enters: the largest
+    logit, and the cosine to the nearest class mean. Each shot is ranked among the photos by the classifier that
+    has not seen it, and counts as much as the share of its class, so that other class shares raise no alarm. The
+    smaller p-value of two Kolmogorov-Smirnov tests is doubled.
+
+    Examples
+    --------
+    >>> from sktip import FewShotClassifier
+    >>> from sktip.datasets import load_digit_images
+    >>> from sktip.model_selection import estimate_accuracy
+    >>> images, labels = load_digit_images(return_X_y=True)
+    >>> clf = FewShotClassifier("tiny", templates="the digit {}").fit(images[:100], labels[:100])
+    >>> new = images[100:300]
+    >>> estimate = estimate_accuracy(clf, new)
+    >>> bool(estimate.lower < clf.score(new, labels[100:300]) < estimate.upper), estimate.drift
+    (True, False)
+    >>> estimate_accuracy(clf, 255 - new).drift
+    True
+    """
+    check_is_fitted(classifier)
+    encoder, model = split_encoder(classifier, optional=True)
+    if not isinstance(model, FewShotClassifier):
+        raise ValueError(
+            f"estimate_accuracy needs a FewShotClassifier, whose probabilities are calibrated; got {type(model).__name__}."
+        )
+    shots = model.__sktip_shots__()
+    if len(shots.codes) < 2:
+        raise ValueError(
+            "the classifier was fitted without shots, so that there is nothing to compare with."
+        )
+    X = encoder.transform(X_unlabeled) if takes_images(classifier) else X_unlabeled
+    classes, n_classes = model.classes_, len(model.classes_)
+    probabilities, y = model.predict_proba(X), model.classes_[shots.codes]
+    features = np.asarray(X, np.float32)
+    text = model.text_features_
+    # The same classifier without encoder, for photos of equally frequent classes.
+    plain = clone(model).set_params(
+        encoder=None,
+        blocks=model.__sktip_head__().numbers.get("widths"),
+        text_features=text,
+        class_names=None if text is None else {label: str(label) for label in classes.tolist()},
+        logit_scale=model.logit_scale_,
+        priors="uniform",
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "neither `encoder` nor")
+        shares = clone(plain).fit(
+            shots.features, y, shots.weights, X_unlabeled=features, groups=shots.groups
+        )
+        held_out, ranks = _held_out(plain, shots, y, features)
+        even = clone(plain).fit(shots.features, y, shots.weights, groups=shots.groups)
+    adapted = even.predict_proba(features) * shares.class_shares_
+    adapted /= adapted.sum(axis=1, keepdims=True)
+    right = adapted[np.arange(len(adapted)), probabilities.argmax(axis=1)]
+    errors = (held_out.argmax(axis=1) == shots.codes) - held_out.max(axis=1)
+    variance = errors.var() / len(errors) + np.mean(right * (1 - right)) / len(right)
+    variance += MODEL_ERROR**2
+    accuracy, reach = right.mean(), norm.ppf((1 + COVERAGE) / 2) * np.sqrt(variance)
+    counts = np.bincount(shots.codes, minlength=n_classes)
+    weights = (shares.class_shares_ / np.maximum(counts, 1))[shots.codes]
+    p_value = min(1.0, len(ranks) * min(_p_value(r, weights, len(features)) for r in ranks))
+    return ShortBunch(
+        accuracy=float(accuracy),
+        lower=float(max(accuracy - reach, 0)),
+        upper=float(min(accuracy + reach, 1)),
+        drift=p_value < FALSE_ALARMS,
+        p_value=p_value,
+        class_shares=shares.class_shares_,
+    )
+
+
+def _held_out(
+    plain: FewShotClassifier, shots: Any, y: NDArray[Any], features: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
+    """Probabilities of held-out shots, and the rank of each among the photos, for both scores."""
+    splits = splits_of(plain, shots.features, y, shots.groups)
+    weights = {"sample_weight": shots.weights, "groups": shots.groups}
+    probabilities: Any = None
+    ranks = np.zeros((2, len(y)))
+    for model, part in cross_fit(plain, shots.features, y, splits, **weights):
+        own = model.predict_proba(shots.features[part])
+        if probabilities is None:
+            probabilities = np.zeros((len(y), own.shape[1]))
+        probabilities[part] = own
+        scores = zip(_scores(model, shots.features[part]), _scores(model, features), strict=True)
+        for row, (mine, new) in zip(ranks, scores, strict=True):
+            others = np.sort(new)
+            places = np.searchsorted(others, mine) + np.searchsorted(others, mine, "right")
+            row[part] = places / (2 * len(others))
+    return probabilities, list(ranks)
+
+
+def _scores(model: FewShotClassifier, X: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the largest logit, and the cosine to the nearest class mean."""
+    X, means = unit_norm(X), unit_norm(np.asarray(model.class_means_))
+    logits = model.__sktip_head__().prepared(X.dtype)(X)
+    return logits.max(axis=1), (X @ means.T).max(axis=1)
+
+
+def _p_value(ranks: NDArray[Any], weights: NDArray[Any], n_others: int) -> float:
+    """Two-sample Kolmogorov-Smirnov test from the ranks, in (0, 1), of weighted samples among others."""
+    order = np.argsort(ranks, kind="stable")
+    share = weights[order] / weights.sum()
+    steps = np.cumsum(share)
+    distance = np.maximum(steps - ranks[order], ranks[order] - steps + share).max()
+    size = 1 / (share @ share + 1 / n_others)
+    return float(kstwo.sf(distance, max(1, round(size))))
