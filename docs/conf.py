@@ -8,6 +8,8 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from docutils import nodes
+from sphinx import addnodes
 from sphinx_gallery.sorting import ExplicitOrder
 
 import sktip
@@ -230,10 +232,8 @@ ogp_social_cards = {"enable": False}
 
 # -- Pages that GitHub shows, too ---------------------------------------------------------------
 # GitHub shows the sources of pages without Sphinx. So they have plain links and names, and tested code is
-# ``code:: python``; the build reads something else instead.
+# ``code:: python``; the build reads roles and directives of Sphinx instead.
 
-#: The full names of public objects, by the names that pages write. Method names are not among them.
-PUBLIC = {name.rpartition(".")[2]: f"sktip.{name}" for name in api_page.public_names()[0]}
 #: What pages write, and what the build reads.
 READ_AS = (
     (r"^( *)\.\. code:: python$", r"\1.. testcode::"),
@@ -242,13 +242,14 @@ READ_AS = (
     (r"`([^`<]+) <((?:\.\./)?[\w/]+)\.rst>`__", r":doc:`\1 <\2>`"),
     (
         r"`([^`<]+) <[\w./]*\.rst#([\w-]+)>`__",
-        lambda found: f":ref:`{found[1]} <{found[2].replace('guide-', 'guide_')}>`",
-    ),
-    (
-        rf"(?<![`\w])``({'|'.join(sorted(PUBLIC, key=len, reverse=True))})``(?!`)",
-        lambda found: f":py:obj:`~{PUBLIC[found[1]]}`",
+        lambda found: f":ref:`{found[1]} <{label_of(found[2])}>`",
     ),
 )
+
+
+def label_of(place):
+    """The label of a place on a page, whose dashes docutils has made of underscores."""
+    return place.replace("-", "_") if place.startswith("guide-") else place
 
 
 def read_as(text):
@@ -258,8 +259,32 @@ def read_as(text):
     return text
 
 
+#: The full names of public objects, by the names that pages write as code.
+PUBLIC = {name.rpartition(".")[2]: f"sktip.{name}" for name in api_page.public_names()[0]}
+
+
+def link_names(app, doctree):
+    """Make links of the names of public objects that pages write as code."""
+    linked = nodes.reference | nodes.title | addnodes.pending_xref
+    for node in list(doctree.findall(nodes.literal)):
+        name = node.astext()
+        if name in PUBLIC and not isinstance(node.parent, linked):
+            link = addnodes.pending_xref(
+                "",
+                refdomain="py",
+                reftype="obj",
+                reftarget=PUBLIC[name],
+                refexplicit=True,
+                refwarn=False,
+                refdoc=app.env.docname,
+            )
+            node.replace_self(link)
+            link += node
+
+
 def setup(app):
     app.connect("source-read", lambda app, docname, source: source.insert(0, read_as(source.pop())))
     app.connect(
         "include-read", lambda app, path, docname, source: source.insert(0, read_as(source.pop()))
     )
+    app.connect("doctree-read", link_names)

@@ -29,7 +29,9 @@ class BaseFewShotClassifier(BaseCLIPClassifier):
 
     Parameters
     ----------
-    {encoder}
+    encoder : transformer, str or None, default=None
+        Encoder of the images and the class names, such as `~sktip.CLIPFeatureTransformer`, or the name
+        of a CLIP. If None, X is a feature matrix.
 
     {names}
 
@@ -50,7 +52,7 @@ class BaseFewShotClassifier(BaseCLIPClassifier):
 
     See Also
     --------
-    FewShotClassifier : The classifier to start with, and to compare with.
+    sktip.FewShotClassifier : The classifier to start with, and to compare with.
 
     Examples
     --------
