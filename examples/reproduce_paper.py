@@ -53,7 +53,9 @@ def run(data, results, arguments):
                 device=arguments.device,
                 seed=seed,
             )
-            methods |= {name: own(input="features", **data.prior) for name, own in arguments.own.items()}
+            methods |= {
+                name: own(input="features", **data.prior) for name, own in arguments.own.items()
+            }
             for name in missing:
                 accuracy, chosen, seconds = fit_and_score(
                     methods[name], shots, labels, *data.queries, images=images
