@@ -249,7 +249,7 @@ READ_AS = (
 
 def label_of(place):
     """The label of a place on a page, whose dashes docutils has made of underscores."""
-    return place.replace("-", "_") if place.startswith("guide-") else place
+    return place.replace("-", "_") if place.startswith(("guide-", "research-")) else place
 
 
 def read_as(text):
