@@ -23,9 +23,12 @@ def test_images_names_and_features_give_the_same_answers(clip, digits):
     of_images = MeansAndNames(clip, templates="the digit {}").fit(images[:40], labels[:40])
     of_features = clone(of_images).set_params(input="features")
     of_features.fit(clip.transform(images[:40]), labels[:40])
-    assert of_images.predict(images[40:]).tolist() == of_images.classes_[
-        of_features.predict_proba(clip.transform(images[40:])).argmax(axis=1)
-    ].tolist()
+    assert (
+        of_images.predict(images[40:]).tolist()
+        == of_images.classes_[
+            of_features.predict_proba(clip.transform(images[40:])).argmax(axis=1)
+        ].tolist()
+    )
     assert of_images.score(images[40:], labels[40:]) > 0.7
 
 

@@ -132,10 +132,7 @@ def plot(results, name, cells, with_published):
     """Plot the curves of one data set, and the published ones if they are for the same model."""
     shots = sorted({k for _, k in cells})
     seeds = sorted({row["seed"] for row in results.rows if row["dataset"] == name})
-    scores = {
-        method: np.full((len(shots), len(seeds)), np.nan)
-        for method in methods_of(cells)
-    }
+    scores = {method: np.full((len(shots), len(seeds)), np.nan) for method in methods_of(cells)}
     for row in results.rows:
         if row["dataset"] == name:
             place = shots.index(row["shots"]), seeds.index(row["seed"])
