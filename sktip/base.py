@@ -75,6 +75,8 @@ class BaseFewShotClassifier(BaseCLIPClassifier):
     array(['cat'], dtype='<U3')
     """
 
+    learned_: dict[str, NDArray | None]
+
     _without_prior = "`learn` gets None as text"
 
     def __init__(
