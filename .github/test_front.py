@@ -51,3 +51,12 @@ def test_github_shows_the_code_of_pages():
     pages = [page.read_text("utf-8") for page in (ROOT / "docs").glob("**/*.rst")]
     assert any(".. code:: python\n" in page for page in pages)
     assert not [page for page in pages if "testcode::" in page]
+
+
+def test_github_shows_links_and_names_of_pages():
+    """GitHub shows roles of Sphinx as they are, so pages have plain links, of which the build makes roles."""
+    pages = [*(ROOT / "docs/guide").glob("*.rst"), *(ROOT / "docs").glob("[gm]*.rst")]
+    roles = r":(?:doc|ref|term|arxiv|class|func|meth|py:obj):`[^`]*`|(?<![`\w])`~?sktip\.[^`]*`"
+    found = {page.name: re.findall(roles, page.read_text("utf-8")) for page in pages}
+    # The index has cards, which GitHub does not show.
+    assert not {name: roles for name, roles in found.items() if roles and name != "index.rst"}

@@ -82,7 +82,7 @@ def ruff(source):
 @pytest.mark.parametrize(
     ("schema", "pattern", "n_files"),
     [
-        ("github-workflows", ".github/workflows/*.yml", 4),
+        ("github-workflows", ".github/workflows/*.yml", 5),
         ("github-issue-forms", ".github/ISSUE_TEMPLATE/[!c]*.yml", 3),
         ("github-issue-config", ".github/ISSUE_TEMPLATE/config.yml", 1),
         ("dependabot", ".github/dependabot.yml", 1),

@@ -35,7 +35,7 @@ GROUPS = {
         "FeatureMemory clear_model_cache",
     ),
     "Reference": (
-        "Find errors (:doc:`guide/errors`), and load the paper's data sets (:doc:`guide/paper_table`).",
+        "Find errors (:doc:`guide/faq`), load the paper's data sets and write a new method (:doc:`guide/paper_table`).",
         "exceptions.ImageReadError exceptions.ModelLoadError show_versions utils.all_estimators datasets.load_dataset",
     ),
 }
@@ -43,6 +43,7 @@ GROUPS = {
 GROUP_OF = {
     "prompts": "Better answers",
     "inspection": "Trust",
+    "base": "Reference",
     "datasets": "Reference",
     "exceptions": "Reference",
     "utils": "Reference",

@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from docutils.nodes import SkipNode
-from docutils.utils.math.latex2mathml import tex2mathml
+from docutils import nodes
+from sphinx import addnodes
 from sphinx_gallery.sorting import ExplicitOrder
 
 import sktip
@@ -34,12 +34,24 @@ author = "The sktip developers"
 copyright = f"{date.today().year}, {author}"
 version = release = sktip.__version__
 
+# The workflow that publishes the site knows its address and that of the repository.
+REPOSITORY = os.environ.get("REPOSITORY", "")
+# The first line of each notebook installs sktip.
+NOTEBOOK = (
+    f'%pip install -q "sktip[examples] @ git+{REPOSITORY}"'
+    if REPOSITORY
+    else '# Needs sktip with its extra "examples".'
+)
+
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.doctest",
     "sphinx.ext.extlinks",
     "sphinx.ext.intersphinx",
+    "sphinx.ext.mathjax",
+    # With its files among those of the site, so that reading a formula needs no network.
+    "sphinx-mathjax-offline",
     "matplotlib.sphinxext.plot_directive",
     "numpydoc",
     "sphinx_copybutton",
@@ -173,7 +185,7 @@ sphinx_gallery_conf = {
     "doc_module": ("sktip",),
     "backreferences_dir": "_backreferences",
     "inspect_global_variables": False,
-    "first_notebook_cell": '# Needs sktip with its extra "examples".\n%matplotlib inline',
+    "first_notebook_cell": NOTEBOOK,
 }
 
 # -- Figures --------------------------------------------------------------------------------
@@ -192,16 +204,17 @@ doctest_test_doctest_blocks = ""  # pytest runs those of docstrings
 
 html_theme = "pydata_sphinx_theme"
 html_title = "sktip"
-html_baseurl = address() and f"{address()}/"
+html_baseurl = os.environ.get("SITE") or address()
+html_baseurl = html_baseurl and f"{html_baseurl.rstrip('/')}/"
 html_static_path = ["_static"]
 html_css_files = ["sktip.css"]
 html_copy_source = False
 html_show_sourcelink = False
-html_math_renderer = "mathml"
 html_theme_options = {
     "logo": {"text": "sktip"},
+    "github_url": REPOSITORY,
     "navbar_align": "left",
-    "header_links_before_dropdown": 5,
+    "header_links_before_dropdown": 6,
     "show_prev_next": True,
     "show_toc_level": 2,
     "secondary_sidebar_items": {"**": ["page-toc"], "index": []},
@@ -210,7 +223,7 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-html_sidebars = {"index": [], "changelog": [], "contributing": []}
+html_sidebars = {"index": [], "getting_started": []}
 
 # -- Previews of links ----------------------------------------------------------------------
 
@@ -220,40 +233,61 @@ ogp_image = "_static/preview.png"
 ogp_image_alt = "Three labelled pictures per class, and new ones with their answers"
 ogp_social_cards = {"enable": False}
 
-# -- Formulae -------------------------------------------------------------------------------
-# As MathML, which browsers draw themselves: no script, and nothing is fetched when a page is read.
+# -- Pages that GitHub shows, too ---------------------------------------------------------------
+# GitHub shows the sources of pages without Sphinx. So they have plain links and names, and tested code is
+# ``code:: python``; the build reads roles and directives of Sphinx instead.
+
+#: What pages write, and what the build reads.
+READ_AS = (
+    (r"^( *)\.\. code:: python$", r"\1.. testcode::"),
+    (r"^( *)\.\. code:: text$", r"\1.. testoutput::"),
+    (r"`([^`<]+) <(?:\.\./)*examples/(\w+/\w+)\.py>`__", r":doc:`\1 </auto_examples/\2>`"),
+    (r"`([^`<]+) <((?:\.\./)?[\w/]+)\.rst>`__", r":doc:`\1 <\2>`"),
+    (
+        r"`([^`<]+) <[\w./]*\.rst#([\w-]+)>`__",
+        lambda found: f":ref:`{found[1]} <{label_of(found[2])}>`",
+    ),
+)
 
 
-def visit_math(translator, node):
-    translator.body.append(tex2mathml(node.astext()))
-    raise SkipNode
+def label_of(place):
+    """The label of a place on a page, whose dashes docutils has made of underscores."""
+    return place.replace("-", "_") if place.startswith(("guide-", "research-")) else place
 
 
-def visit_math_block(translator, node):
-    formula = tex2mathml(node.astext(), as_block=True)
-    translator.body.append(f'<div class="formula" tabindex="0">{formula}</div>')
-    raise SkipNode
+def read_as(text):
+    """Make plain links, names and code those of Sphinx."""
+    for pattern, instead in READ_AS:
+        text = re.sub(pattern, instead, text, flags=re.MULTILINE)
+    return text
 
 
-# -- Code that is tested ----------------------------------------------------------------------
-
-#: Directives that GitHub shows, which hides those of Sphinx, and what the build reads instead.
-TESTED = {"code:: python": "testcode::", "code:: text": "testoutput::"}
+#: The full names of public objects, by the names that pages write as code.
+PUBLIC = {name.rpartition(".")[2]: f"sktip.{name}" for name in api_page.public_names()[0]}
 
 
-def test_the_code(app, docname, source):
-    """Make ``code:: python`` on a page tested code, and ``code:: text`` its output."""
-    for shown, tested in TESTED.items():
-        pattern = rf"^( *)\.\. {shown}$"
-        source[0] = re.sub(pattern, rf"\1.. {tested}", source[0], flags=re.MULTILINE)
-
-
-def test_the_included_code(app, path, docname, source):
-    """Do the same for files that pages include."""
-    test_the_code(app, docname, source)
+def link_names(app, doctree):
+    """Make links of the names of public objects that pages write as code."""
+    linked = nodes.reference | nodes.title | addnodes.pending_xref
+    for node in list(doctree.findall(nodes.literal)):
+        name = node.astext()
+        if name in PUBLIC and not isinstance(node.parent, linked):
+            link = addnodes.pending_xref(
+                "",
+                refdomain="py",
+                reftype="obj",
+                reftarget=PUBLIC[name],
+                refexplicit=True,
+                refwarn=False,
+                refdoc=app.env.docname,
+            )
+            node.replace_self(link)
+            link += node
 
 
 def setup(app):
-    app.connect("source-read", test_the_code)
-    app.connect("include-read", test_the_included_code)
-    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
+    app.connect("source-read", lambda app, docname, source: source.insert(0, read_as(source.pop())))
+    app.connect(
+        "include-read", lambda app, path, docname, source: source.insert(0, read_as(source.pop()))
+    )
+    app.connect("doctree-read", link_names)

@@ -121,7 +121,7 @@ def strip(example, colour):
     ax.text(0.06, 1.22, "It names new ones", **titles)
     shots = load_drawings(example.drawings, size=288).data
     new = load_drawings(example.new.target, size=288).data
-    for column, name in enumerate(example.labels[::3]):
+    for column, name in enumerate(example.drawings):
         x = 0.05 + 2.01 * column
         card(ax, name, x, 1.68)
         ax.text(x + 0.93, 2.4, name, ha="center", fontsize=15)

@@ -18,9 +18,14 @@ does the same from existing features. A file has the arrays `text` (C, d), `quer
 shots per class in `support{k}_x` and `support{k}_y`. Labels are row indices of `text`. Shots are drawn from
 those of the largest k; for the largest k itself, there is only one draw. A file whose name begins with the
 name of a data set of the paper is compared with the published numbers.
+
+    python examples/reproduce_paper.py --own mine.py:MyMethod ...
+
+adds a method of your own: a classifier of features, such as a subclass of sktip.base.BaseFewShotClassifier.
 """
 
 import argparse
+import runpy
 import sys
 
 from paper.data import FeatureData, ImageData
@@ -36,7 +41,8 @@ def run(data, results, arguments):
     results.check_settings(data.name, data.settings)
     for seed in range(data.n_seeds):
         for n_shots in data.all_shots:
-            missing = results.missing(data.name, n_shots, seed, arguments.methods)
+            names = (*arguments.methods, *arguments.own)
+            missing = results.missing(data.name, n_shots, seed, names)
             if not missing or not data.has_draw(n_shots, seed):
                 continue
             shots, labels, images = data.shots(n_shots, seed)
@@ -47,6 +53,9 @@ def run(data, results, arguments):
                 device=arguments.device,
                 seed=seed,
             )
+            methods |= {
+                name: own(input="features", **data.prior) for name, own in arguments.own.items()
+            }
             for name in missing:
                 accuracy, chosen, seconds = fit_and_score(
                     methods[name], shots, labels, *data.queries, images=images
@@ -73,6 +82,9 @@ def parse(arguments):
     parser.add_argument("--seeds", type=positive, default=3, help="draws of shots")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument(
+        "--own", type=own_method, default={}, metavar="FILE.py:CLASS", help="a method of your own"
+    )
+    parser.add_argument(
         "--model", help="default RN50-quickgelu; with --features, the model that they are from"
     )
     parser.add_argument("--pretrained", help="weights of the model, such as openai")
@@ -81,6 +93,14 @@ def parse(arguments):
     parser.add_argument("--jobs", type=int, default=2, help="threads that read images")
     parser.add_argument("--out", default="paper_results", help="folder of results and features")
     return parser.parse_args(arguments)
+
+
+def own_method(text):
+    file, _, name = text.rpartition(":")
+    try:
+        return {name: runpy.run_path(file)[name]}
+    except (OSError, KeyError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not FILE.py:CLASS: {error}") from error
 
 
 def positive(text):

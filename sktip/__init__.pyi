@@ -1,4 +1,5 @@
 # The public names of sktip and their modules: read by type checkers, and by __init__.py.
+from . import base as base
 from . import datasets as datasets
 from . import distributed as distributed
 from . import exceptions as exceptions

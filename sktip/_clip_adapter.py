@@ -103,13 +103,12 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
 
     Examples
     --------
-    >>> import numpy as np
     >>> from sktip import CLIPAdapterClassifier
-    >>> text = np.eye(2, 3)
-    >>> X = [[1, 0, 0.5], [0.9, 0, 0.1], [0, 1, 0.4], [0.1, 0.8, 0]]
-    >>> clf = CLIPAdapterClassifier(text_features=text, random_state=0).fit(X, [0, 0, 1, 1])
-    >>> clf.predict([[0.8, 0.1, 0.3]])
-    array([0])
+    >>> from sktip.datasets import load_digit_images
+    >>> photos, labels = load_digit_images(return_X_y=True)
+    >>> clf = CLIPAdapterClassifier("tiny", templates="the digit {}", n_epochs=5, random_state=0)
+    >>> clf.fit(photos[:60], labels[:60]).predict(photos[62:65]).tolist()
+    ['three', 'three', 'four']
     """
 
     _parameter_constraints: dict = {

@@ -265,6 +265,10 @@ def _check_targets(y: Any, names: Any) -> tuple[NDArray[np.float64], NDArray]:
     """Return the indicator matrix, (n, C), with NaN for unknown entries, and the tags."""
     if names is None and hasattr(y, "columns"):
         names = list(y.columns)
+    if np.ndim(y) == 1 and not isinstance(y, list):
+        raise ValueError(
+            "y has one label per photo; pass an indicator matrix, (n, C), or use FewShotClassifier."
+        )
     if (
         isinstance(y, list)
         and y

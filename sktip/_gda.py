@@ -107,16 +107,12 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier)
 
     Examples
     --------
-    >>> import numpy as np
     >>> from sktip import GDAClassifier
-    >>> rng = np.random.default_rng(0)
-    >>> y = np.arange(40) % 4
-    >>> X = np.eye(4, 8)[y] + 0.4 * rng.normal(size=(40, 8))
-    >>> clf = GDAClassifier(text_features=np.eye(4, 8), logit_scale=5).fit(X, y)
-    >>> clf.alpha_ > 0
-    True
-    >>> clf.predict(np.eye(4, 8))
-    array([0, 1, 2, 3])
+    >>> from sktip.datasets import load_digit_images
+    >>> photos, labels = load_digit_images(return_X_y=True)
+    >>> clf = GDAClassifier("tiny", templates="the digit {}")
+    >>> clf.fit(photos[:60], labels[:60]).predict(photos[62:65]).tolist()
+    ['three', 'three', 'four']
     """
 
     _parameter_constraints: dict = {

@@ -139,14 +139,12 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
 
     Examples
     --------
-    >>> import numpy as np
     >>> from sktip import ProKeRClassifier
-    >>> rng = np.random.default_rng(0)
-    >>> y = np.arange(40) % 4
-    >>> X = np.eye(4, 8)[y] + 0.4 * rng.normal(size=(40, 8))
-    >>> clf = ProKeRClassifier(text_features=np.eye(4, 8), logit_scale=5).fit(X, y)
-    >>> clf.predict(np.eye(4, 8))
-    array([0, 1, 2, 3])
+    >>> from sktip.datasets import load_digit_images
+    >>> photos, labels = load_digit_images(return_X_y=True)
+    >>> clf = ProKeRClassifier("tiny", templates="the digit {}")
+    >>> clf.fit(photos[:60], labels[:60]).predict(photos[62:65]).tolist()
+    ['three', 'three', 'four']
     """
 
     _parameter_constraints: dict = {

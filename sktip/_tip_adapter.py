@@ -327,6 +327,13 @@ class TipAdapterClassifier(BaseCacheClassifier):
 
     Examples
     --------
+    >>> from sktip import TipAdapterClassifier
+    >>> from sktip.datasets import load_digit_images
+    >>> photos, labels = load_digit_images(return_X_y=True)
+    >>> clf = TipAdapterClassifier("tiny", templates="the digit {}")
+    >>> clf.fit(photos[:60], labels[:60]).predict(photos[62:65]).tolist()
+    ['three', 'three', 'four']
+
     On features, with the text features of two classes:
 
     >>> import numpy as np
@@ -336,15 +343,6 @@ class TipAdapterClassifier(BaseCacheClassifier):
     >>> clf = TipAdapterClassifier(text_features=text, alpha=1.0, beta=5.5).fit(X, [0, 0, 1, 1])
     >>> clf.predict([[0.8, 0.1, 0.3]])
     array([0])
-
-    On images, with the bundled model and the class names as labels:
-
-    >>> from sktip import CLIPFeatureTransformer
-    >>> from sktip.datasets import load_digit_images
-    >>> images, names = load_digit_images(return_X_y=True)
-    >>> clf = TipAdapterClassifier(CLIPFeatureTransformer("tiny"), templates="the digit {}")
-    >>> clf.fit(images[:30], names[:30]).predict_proba(images[30:40]).shape
-    (10, 10)
     """
 
     _parameter_constraints: dict = {

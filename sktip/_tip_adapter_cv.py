@@ -165,16 +165,12 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
 
     Examples
     --------
-    >>> import numpy as np
     >>> from sktip import TipAdapterClassifierCV
-    >>> rng = np.random.default_rng(0)
-    >>> y = np.arange(40) % 4
-    >>> X = np.eye(4, 8)[y] + 0.4 * rng.normal(size=(40, 8))
-    >>> clf = TipAdapterClassifierCV(text_features=np.eye(4, 8), logit_scale=5).fit(X, y)
-    >>> clf.alphas_.shape == clf.betas_.shape
-    True
-    >>> clf.predict(np.eye(4, 8))
-    array([0, 1, 2, 3])
+    >>> from sktip.datasets import load_digit_images
+    >>> photos, labels = load_digit_images(return_X_y=True)
+    >>> clf = TipAdapterClassifierCV("tiny", templates="the digit {}")
+    >>> clf.fit(photos[:60], labels[:60]).predict(photos[62:65]).tolist()
+    ['three', 'three', 'four']
     """
 
     _parameter_constraints: dict = {

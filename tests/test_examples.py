@@ -219,3 +219,14 @@ def test_published_means(monkeypatch):
         "Tip-Adapter-F": pytest.approx([64.60, 66.65, 69.67, 72.45, 75.83], abs=0.006),
         "CLIP-Adapter": pytest.approx([62.67, 65.55, 68.61, 71.40, 74.44], abs=0.006),
     }
+
+
+def test_a_method_of_ones_own(tmp_path, features, reproduce):
+    file, out = feature_file(tmp_path / "birds.npz", features), tmp_path / "out"
+    (tmp_path / "mine.py").write_text("from sktip import ZeroShotClassifier as Mine")
+    own = ["--own", f"{tmp_path / 'mine.py'}:Mine"]
+    run = ["--features", file, "--out", out, "--shots", 4, "--methods", "zero-shot"]
+    assert reproduce(*run, *own)[1] is None
+    zero_shot, mine = rows_of(out)
+    assert (mine["method"], mine["accuracy"]) == ("Mine", zero_shot["accuracy"])
+    assert reproduce(*run, "--own", "mine.py:Mine")[1] == "2"

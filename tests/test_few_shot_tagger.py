@@ -150,6 +150,7 @@ def test_images_names_and_files(clip, digits, tmp_path):
     ("y", "parameters", "message"),
     [
         ([["a"], ["b"]], {}, "MultiLabelBinarizer"),
+        (np.array(["a", "b"]), {}, "one label per photo.*use FewShotClassifier"),
         ([[0, 2], [1, 0]], {}, "y holds 2"),
         ([[1, 1], [1, np.nan]], {}, "some 1 and some 0"),
         ([[1, 0], [0, 1]], {"class_names": ["a"]}, "class_names has 1 names for 2 columns"),

@@ -3,7 +3,7 @@ Reject images of unknown classes
 ================================
 
 Reject images that show none of the known classes. Here a classifier knows five digits and gets images of all
-ten. :class:`~sktip.RejectUnknown` computes a score of each image, and rejects images with a score below a
+ten. ``RejectUnknown`` computes a score of each image, and rejects images with a score below a
 threshold. The threshold is chosen on the shots.
 """
 

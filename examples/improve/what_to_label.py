@@ -3,7 +3,7 @@ What to label next
 ==================
 
 Choose which images to label if you can only label a few of them. Here
-:func:`~sktip.model_selection.suggest_shots` chooses ten of 300 unlabelled digits, and then ten more.
+``suggest_shots`` chooses ten of 300 unlabelled digits, and then ten more.
 """
 
 # %%

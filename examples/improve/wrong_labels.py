@@ -3,7 +3,7 @@ Find wrong labels
 =================
 
 Find images whose label is probably wrong, and look at them. Here ten of 200 handwritten digits get a wrong
-label. :func:`~sktip.model_selection.held_out_proba` predicts the probabilities of each image with a
+label. ``held_out_proba`` predicts the probabilities of each image with a
 classifier that was fitted without it. From these, `cleanlab <https://docs.cleanlab.ai>`_ finds the suspects.
 """
 

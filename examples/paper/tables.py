@@ -101,6 +101,12 @@ def is_published_model(settings):
     return rn50 and settings.get("pretrained", "openai") == "openai"
 
 
+def methods_of(cells):
+    """Names of the methods: those of the paper's table, then those of one's own."""
+    there = dict.fromkeys(method for method, _ in cells)
+    return sorted(there, key=lambda name: METHODS.index(name) if name in METHODS else len(METHODS))
+
+
 def text_table(cells):
     """Lines of one data set: our accuracies, and below them the published ones."""
     shots = sorted({k for _, k in cells})
@@ -110,9 +116,7 @@ def text_table(cells):
         row = [cells.get((method, k), {}).get(column, np.nan) for k in shots]
         rows.append([label, *("-" if np.isnan(value) else form.format(value) for value in row)])
 
-    for method in METHODS:
-        if not any((method, k) in cells for k in shots):
-            continue
+    for method in methods_of(cells):
         add(method, method, "mean", "{:.1f}")
         for column, k in enumerate(shots, 1):
             if (method, k) in cells:
@@ -128,11 +132,7 @@ def plot(results, name, cells, with_published):
     """Plot the curves of one data set, and the published ones if they are for the same model."""
     shots = sorted({k for _, k in cells})
     seeds = sorted({row["seed"] for row in results.rows if row["dataset"] == name})
-    scores = {
-        method: np.full((len(shots), len(seeds)), np.nan)
-        for method in METHODS
-        if any(method == key[0] for key in cells)
-    }
+    scores = {method: np.full((len(shots), len(seeds)), np.nan) for method in methods_of(cells)}
     for row in results.rows:
         if row["dataset"] == name:
             place = shots.index(row["shots"]), seeds.index(row["seed"])

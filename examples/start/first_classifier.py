@@ -21,8 +21,8 @@ drawings = {
     "vehicle": ["car", "bus", "bike"],
     "clothing": ["shirt", "dress", "socks"],
 }
-photos, labels = load_drawings(drawings, return_X_y=True)
-clf = FewShotClassifier("tiny").fit(photos, labels)  # for photos: "ViT-B-32"
+X, y = load_drawings(drawings, return_X_y=True)
+clf = FewShotClassifier("tiny").fit(X, y)  # for photos: "ViT-B-32"
 new = load_drawings(["tractor", "peacock", "coat", "kiwifruit"])
 print(clf.predict(new.data))
 

@@ -2,7 +2,7 @@
 A Pipeline: any classifier after the encoder
 ============================================
 
-:class:`~sktip.CLIPFeatureTransformer` is a scikit-learn transformer, so any scikit-learn classifier can
+``CLIPFeatureTransformer`` is a scikit-learn transformer, so any scikit-learn classifier can
 follow it in a ``Pipeline``. This example fits the "linear probe", a logistic regression on CLIP's features,
 and compares it with two classifiers that also use the class names: Tip-Adapter and Gaussian discriminant
 analysis.

@@ -5,7 +5,7 @@ Calibration and the reliability diagram
 Are predictions with a probability of 80 % right eight times in ten? The probabilities are the softmax of
 the logits, and the scale of the logits comes from CLIP, not from your images. This example draws a
 reliability diagram, and calibrates the probabilities with scikit-learn's
-:class:`~sklearn.calibration.CalibratedClassifierCV`.
+``CalibratedClassifierCV``.
 """
 
 # %%

@@ -4,8 +4,8 @@ Choosing alpha and beta: grid search and held-out shots
 
 Tip-Adapter has two parameters: alpha, the weight of the cache, and beta, its sharpness. This example
 chooses them on the same eight shots per class in two ways. Scikit-learn's
-:class:`~sklearn.model_selection.GridSearchCV` cross-validates a grid.
-:class:`~sktip.TipAdapterClassifierCV` holds out shots, and considers every alpha.
+``GridSearchCV`` cross-validates a grid.
+``TipAdapterClassifierCV`` holds out shots, and considers every alpha.
 """
 
 # %%

@@ -13,7 +13,7 @@ trained on these drawings.
 # %%
 # The drawings
 # ------------
-# `~sktip.datasets.load_drawings` loads all drawings of eighteen groups. Each group is an everyday word for some of
+# ``load_drawings`` loads all drawings of eighteen groups. Each group is an everyday word for some of
 # Unicode's subgroups, with more than sixteen drawings. We crop each drawing to what it shows.
 
 import argparse

@@ -194,6 +194,15 @@ def is_tag(model_name: str, pretrained: str) -> bool:
     return open_clip.pretrained.is_pretrained_cfg(model_name.replace("/", "-"), pretrained)
 
 
+def _near(model_name: str, known: list[str]) -> str:
+    """Sentence that suggests similar names, also for OpenAI's names in transformers."""
+    found = re.fullmatch(r"openai/clip-vit-(base|large)-patch(\d+)(-336)?", model_name)
+    if found is None:
+        return near(model_name.replace("/", "-"), known)
+    name = f"ViT-{found[1][0].upper()}-{found[2]}{found[3] or ''}"
+    return f" These weights are model_name={name!r}, pretrained='openai'."
+
+
 def _check_names(model_name: str, pretrained: str | None) -> str | None:
     """Return the name of the weights, or raise an error that lists the possible ones."""
     import open_clip
@@ -206,7 +215,7 @@ def _check_names(model_name: str, pretrained: str | None) -> str | None:
     name = model_name.replace("/", "-")
     if name not in open_clip.list_models():
         raise ValueError(
-            f"unknown model_name {model_name!r}.{near(name, open_clip.list_models())} Pass 'tiny', a name in "
+            f"unknown model_name {model_name!r}.{_near(model_name, open_clip.list_models())} Pass 'tiny', a name in "
             "open_clip.list_models(), 'hf-hub:ORG/REPO' or 'local-dir:FOLDER'. Image models without text are "
             "those of TimmFeatureTransformer."
         )

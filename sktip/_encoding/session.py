@@ -2,11 +2,14 @@
 
 import inspect
 import json
+import os
 import sys
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,6 +44,23 @@ def open_encoder(encoder: Any) -> "EncoderSession":
             "images to features."
         )
     return EncoderSession((TransformerBlock(encoder),))
+
+
+def _is_photograph(image: Any) -> bool:
+    """Whether this is the path of a photo as cameras write them: a large JPEG or HEIC file."""
+    if not isinstance(image, str | os.PathLike) or not Path(image).is_file():
+        return False
+    path = Path(image)
+    return path.suffix.lower() in (".jpg", ".jpeg", ".heic") and path.stat().st_size > 100_000
+
+
+@cache
+def _say_what_tiny_is_for() -> None:
+    """Warn once per process."""
+    warn(
+        "the model 'tiny' is for examples and tests, and has seen no photographs: take 'ViT-B-32' or another CLIP "
+        "for photos."
+    )
 
 
 @dataclass(frozen=True)
@@ -360,6 +380,8 @@ class EncoderSession:
             and all(one.on_error == "nan" for one in own)
         ):
             on_failure = remember
+        if any(one.model_name == "tiny" for one in own) and any(map(_is_photograph, images[:1])):
+            _say_what_tiny_is_for()
         verbose = self.verbose
         if verbose is None:
             verbose = max((one.verbose for one in own), default=0)

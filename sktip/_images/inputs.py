@@ -17,6 +17,11 @@ def as_image_list(X: Any) -> Sequence[Any]:
     ``np.asarray`` is not used, since a list of images of equal size would become one array.
     """
     if isinstance(X, str | bytes | os.PathLike | Image.Image):
+        if isinstance(X, str | os.PathLike) and os.path.isdir(X):
+            raise TypeError(
+                f"X is the folder {os.fspath(X)!r}, not a list of images: sktip.predict_images takes a folder, and "
+                "sktip.datasets.load_image_folder lists the photos and labels of one."
+            )
         raise TypeError(
             f"X is a single {type(X).__name__}, not a list of images; wrap it in a list: [x]."
         )

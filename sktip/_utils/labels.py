@@ -265,7 +265,8 @@ def _as_array(y: Any, name: str) -> NDArray[Any]:
             given = given[:, 0]
         if given.ndim != 1:
             raise ValueError(
-                f"{name} should be a 1d array, got an array of shape {given.shape} instead."
+                f"{name} should be a 1d array, got an array of shape {given.shape} instead. Several tags per photo are for "
+                "FewShotTagger."
             )
         if given.dtype.kind not in "OT":
             if given.dtype.kind == "U" and given.dtype.itemsize > 4 * LONGEST_LABEL:
@@ -273,6 +274,11 @@ def _as_array(y: Any, name: str) -> NDArray[Any]:
             return given
     # Checked one by one: NumPy would convert [3, "cat"] to strings, and [True, 2] to integers.
     items = list(given)
+    if any(isinstance(item, list | tuple | set) for item in items):
+        raise ValueError(
+            f"{name} should be a 1d array, and has several labels per item. For several tags per photo use FewShotTagger, with "
+            f"the matrix of sklearn.preprocessing.MultiLabelBinarizer().fit_transform({name})."
+        )
     kinds = _kinds(items, name)
     if kinds == {TEXT}:
         _check_lengths(items, name)

@@ -7,15 +7,17 @@ import socket
 import sys
 import threading
 import time
+import warnings
 
 import numpy as np
 import open_clip
 import pytest
 import torch
+from PIL import Image
 
 from sktip import CLIPFeatureTransformer, clear_model_cache
 from sktip._encoding import clip as clip_module
-from sktip._encoding import hub, model, trust
+from sktip._encoding import hub, model, session, trust
 from sktip._encoding.session import open_encoder
 from sktip.exceptions import ModelLoadError
 
@@ -146,6 +148,11 @@ def test_a_class_is_encoded_once(clip, monkeypatch):
     ("model_name", "pretrained", "message"),
     [
         ("ViT-B32", None, "unknown model_name 'ViT-B32'. Did you mean 'ViT-B-32'"),
+        (
+            "openai/clip-vit-large-patch14-336",
+            None,
+            "model_name='ViT-L-14-336', pretrained='openai'",
+        ),
         ("nothing like it", None, "unknown model_name 'nothing like it'. Pass 'tiny'"),
         ("ViT-B-16", None, "Pass one of its tags, openai, laion400m_e31"),
         ("ViT-B-32", "opnai", "Did you mean 'openai'"),
@@ -302,3 +309,17 @@ def test_without_a_network_one_attempt(model_name, pretrained, monkeypatch, tmp_
     with pytest.raises(ModelLoadError, match="no connection to the model hub"):
         load(model_name, pretrained)
     assert len(hosts) == 1, hosts
+
+
+def test_tiny_says_once_what_it_is_for_when_it_gets_a_photo(clip, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (600, 600, 3), np.uint8)
+    for suffix in ("jpg", "png"):
+        Image.fromarray(pixels).save(tmp_path / f"photo.{suffix}")
+    session._say_what_tiny_is_for.cache_clear()
+    with pytest.warns(UserWarning, match="'tiny' is for examples.*take 'ViT-B-32'"):
+        clip.transform([tmp_path / "photo.jpg"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clip.transform([tmp_path / "photo.jpg"])
+        session._say_what_tiny_is_for.cache_clear()
+        clip.transform([tmp_path / "photo.png"])

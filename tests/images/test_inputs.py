@@ -108,6 +108,7 @@ def test_frames_one_after_another_are_no_list(clip):
     ("X", "error", "message"),
     [
         ("photo.png", TypeError, "single str.*wrap it in a list"),
+        (".", TypeError, "the folder '.'.*predict_images takes a folder"),
         (Image.new("RGB", (4, 4)), TypeError, "single Image"),
         (None, TypeError, "X is None"),
         (5, TypeError, "X is a int"),
