@@ -60,10 +60,9 @@ class Head:
         }
 
         def logits_of(rows: NDArray[Any]) -> NDArray[Any]:
-            logits: torch.Tensor = self.formula(
-                torch.as_tensor(rows, device=on), **tensors, **self.numbers
-            )
-            return logits.cpu().numpy()
+            tensor: Any = self.formula(torch.as_tensor(rows, device=on), **tensors, **self.numbers)
+            logits: NDArray[Any] = tensor.cpu().numpy()
+            return logits
 
         return logits_of
 
