@@ -158,8 +158,7 @@ class BaseCLIPEstimator(BaseEstimator):
                 )
             return answer(logits)
 
-        # Larger products are faster, so an intermediate result may be twice as large as the others.
-        width = max(X.shape[1], len(self.classes_), head.n_columns // 2)
+        width = max(X.shape[1], len(self.classes_), head.n_columns)
         first, *others = row_blocks(len(X), width, dtype)
         part = of_block(first)
         if not others:

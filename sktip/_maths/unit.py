@@ -48,7 +48,7 @@ def across_blocks(text: NDArray[Any], widths: Sequence[int], number: int) -> NDA
 
 def row_blocks(n_rows: int, width: int, dtype: np.dtype) -> list[slice]:
     """Slices of the rows of each block, for matrices of that type with `width` columns."""
-    size = max(16, BLOCK_BYTES // (width * dtype.itemsize))
+    size = max(16, min(1024, BLOCK_BYTES // (width * dtype.itemsize)))
     if size > 64:
         # On some CPUs, products with 262 rows take a third longer than with 256.
         size -= size % 64
