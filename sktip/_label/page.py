@@ -3,8 +3,8 @@
 import secrets
 import webbrowser
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -80,7 +80,7 @@ def serve(
     @app.get("/photo/{row}/{side}")
     def photo(row: int, side: int) -> Response:
         try:
-            content = session.picture(row, min(side, 1200))
+            content = session.picture(row, min(max(side, 16), 1200))
             kept = {"cache-control": "private, max-age=3600"}
             return Response(content, media_type="image/jpeg", headers=kept)
         except (ImageReadError, OSError, IndexError):
@@ -97,11 +97,19 @@ def serve(
     config.app = Guard(app, token, port)
     address = f"http://127.0.0.1:{port}/?token={token}"
     print(f"Label at {address} and stop with Ctrl-C.", flush=True)
+    # Other users can read the command line of a browser, but not this file with the token.
+    start = Path(session.answers.folder, f".open-{port}.html")
+    start.touch(0o600)
+    start.write_text(f'<meta http-equiv="refresh" content="0; url={address}">')
     if browser:
-        webbrowser.open(address)
+        webbrowser.open(start.as_uri())
     session.start()
-    with suppress(KeyboardInterrupt):
+    try:
         uvicorn.Server(config).run(sockets=[socket])
+    except KeyboardInterrupt:
+        pass  # The normal end.
+    finally:
+        start.unlink()
 
 
 class Page:
