@@ -297,6 +297,7 @@ class Page:
             if now.accuracy
             else "Label photos of two classes to see the held-out accuracy."
         )
+        ui.label(now.outlook)
         ui.label("The weakest classes come first. Rename a class that its name alone rarely finds.")
         titles = ["class", *max(now.table.values(), key=len, default={})]
         columns = [

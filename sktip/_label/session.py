@@ -31,7 +31,12 @@ from sktip._utils.bunch import ShortBunch
 from sktip._utils.output_files import write_file
 from sktip._utils.warn import warn
 from sktip.exceptions import ImageReadError
-from sktip.model_selection import held_out_proba, suggest_shots
+from sktip.model_selection import (
+    estimate_accuracy,
+    forecast_accuracy,
+    held_out_proba,
+    suggest_shots,
+)
 
 #: Photos without answer that a fit learns from, and that suggestions are drawn from.
 POOL = 5000
@@ -51,6 +56,8 @@ class Knowledge:
     certainty: NDArray[Any] = field(default_factory=lambda: np.empty(0))
     known: NDArray[Any] = field(default_factory=lambda: np.empty(0, bool))
     accuracy: str = ""
+    #: What to expect on the photos without answer, and of ten more answers.
+    outlook: str = ""
     #: By class, the cells of a table.
     table: dict[str, dict[str, str]] = field(default_factory=dict)
     #: Photos whose label is probably wrong.
@@ -247,7 +254,7 @@ class Session:
             self.version += 1
 
     def learn(self) -> Iterator[None]:
-        """Fit and predict all photos, suggest the next ones, and assess: three steps."""
+        """Fit and predict all photos, suggest the next ones, assess and forecast: four steps."""
         labels, classes = self.answers.now()
         (rows, y), pool = self._labelled(labels), self._pool(labels)
         new = [name for name in classes if name not in self._text]
@@ -268,6 +275,8 @@ class Session:
         yield
         if len(np.unique(y)) > 1:
             self.knowledge = self._assess(clf, text, rows, y)
+            yield
+            self.knowledge = self._foresee(clf, rows, y, pool)
 
     def _fit(self, estimator: Any, rows: NDArray[Any], y: NDArray[Any], pool: NDArray[Any]) -> Any:
         """Fit to the answers, if there are any, and to photos without one."""
@@ -321,6 +330,24 @@ class Session:
             table={name: now.table[name] for name in order},
             doubtful=rows[now.model.label_beliefs_ < 0.5].tolist(),
         )
+
+    def _foresee(
+        self, clf: FewShotClassifier, rows: NDArray[Any], y: NDArray[Any], pool: NDArray[Any]
+    ) -> Knowledge:
+        """Estimate the accuracy on the photos without answer, and with ten more answers."""
+        now, X, parts = self.knowledge, self.features[rows], []
+        if len(pool):
+            estimate = estimate_accuracy(now.model, self.features[pool])
+            parts.append(
+                f"Expected on the photos without answer: {estimate.accuracy:.0%} "
+                f"({estimate.lower:.0%} to {estimate.upper:.0%})."
+            )
+        n_shots: Any = (len(y) + 10) / len(self.answers.classes)
+        if np.unique(y, return_counts=True)[1].max() > 1 and n_shots >= 1:
+            forecast = forecast_accuracy(clf, X, y, n_shots=[n_shots])
+            gain = max(forecast.accuracy[0] - forecast.now[0], 0)
+            parts.append(f"Ten more answers are expected to add {100 * gain:.1f} points.")
+        return replace(now, outlook=" ".join(parts))
 
     def _rows(self, labels: Iterable[str]) -> list[int]:
         rows = map(self._row_of.get, labels)

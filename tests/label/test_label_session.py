@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import time
 
 import numpy as np
@@ -70,6 +71,7 @@ def test_from_names_alone_to_a_table_and_a_model(session, folder, tmp_path):
     learn(session)
     now = session.knowledge
     assert "12 photos" in now.accuracy
+    assert re.fullmatch("Expected on .* Ten more answers are expected .* points.", now.outlook)
     assert all("of" in cells["right when held out"] for cells in now.table.values())
     guessed = {row: session.prediction(row)[0] for row in session.predicted_as(None)}
     assert len(guessed) == 60 - 13
