@@ -63,14 +63,13 @@ def test_a_whole_task(browser, tmp_path, capsys):
         choose(page, "show", "flag")
         page.get_by_text("176 photos").wait_for(state="detached")
         page.get_by_role("button", name="tick all").click()
+        page.locator("[role=checkbox][aria-checked=false]").first.wait_for(state="detached")
         for box in page.get_by_role("checkbox").all():
             name = box.locator("xpath=preceding-sibling::img").get_attribute("alt")
             if truth[name] != "flag":
                 box.click()
-        ticked = page.locator("[role=checkbox][aria-checked=true]").count()
-        assert ticked > 5
         page.get_by_role("button", name="label them").click()
-        page.get_by_text(f"{24 + ticked} of 200 answered").wait_for()
+        page.get_by_text("24 of 200 answered").wait_for(state="detached")
         page.get_by_role("button", name="write the table").click()
         page.get_by_text("written: ").wait_for()
         page.get_by_role("button", name="write the model").click()
@@ -79,6 +78,7 @@ def test_a_whole_task(browser, tmp_path, capsys):
         assert process.wait(30) == 0
 
     X, y = load_image_table(out / "labels.csv", return_X_y=True)
+    assert len(y) > 29
     assert [truth[os.path.basename(path)] for path in X] == y.tolist()
     with open(out / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
