@@ -42,6 +42,7 @@ WORDS = {
     "ONNX": "guide/export",
     "HEIC": "guide/own_photos",
     "active learning": "guide/what_to_label",
+    "annotation": "guide/label_page",
     "learning curve": "guide/forecast",
     "drift": "guide/estimate",
     "semi-supervised": "guide/unlabelled",

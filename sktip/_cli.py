@@ -41,11 +41,20 @@ Predict all photos in a folder and in the folders below it.
 The predictions are written to a CSV file with the columns path, prediction, probability and error. A
 classifier that was fitted with --reject-unknown predicts "unknown" for photos that show none of its classes.
 """
+LABEL = """\
+Look at the photos of a folder, label and sort them, on a page in your browser.
+
+The page is on this machine alone, and asks first for the photos that teach most. Your answers are in
+labels.csv in the output folder, each as soon as you have given it. Run the same command to go on.
+"""
 TRUST = "a .skops file, or a .joblib file, which can run code when it is loaded"
 RUNS = (
     "{path} is a joblib file: loading it runs the code in it. Load joblib files only from people you trust, or "
     "use a .skops file, which runs no code."
 )
+DEFAULT_TEMPLATE = "a photo of a {}."
+NO_PAGE = '`sktip label` needs NiceGUI and skops. Run: pip install "sktip[label]"'
+ONLY_DRAWINGS = 'The bundled model "tiny" knows drawings, and few things in photos. For photos, use --model ViT-B-32.'
 NO_SKOPS = (
     '.skops files need the package skops. Run: pip install "sktip[skops]", or use a .joblib file if everyone '
     "who loads it trusts its author."
@@ -84,8 +93,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     try:
-        check_output(args.output, overwrite=args.overwrite)
-        code, summary, notes = {"fit": _fit, "predict": _predict}[args.command](args)
+        if args.command != "label":  # It adds to a folder, and replaces nothing of others.
+            check_output(args.output, overwrite=args.overwrite)
+        work = {"fit": _fit, "predict": _predict, "label": _label}
+        code, summary, notes = work[args.command](args)
     except BrokenPipeError:
         raise
     except (OSError, ValueError, TypeError, RuntimeError, ImportError) as error:
@@ -218,6 +229,35 @@ def _predict(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
     return SOME_UNREAD if unread else DONE, [summary], unread
 
 
+def _label(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
+    try:
+        from sktip._label.page import serve
+    except ImportError:
+        raise ImportError(NO_PAGE) from None
+    from sktip._label.session import open_session
+
+    _skops()
+    photos = os.path.abspath(os.path.expanduser(args.photos))
+    output = args.output = os.path.abspath(os.path.expanduser(args.output or f"{photos}-labels"))
+    encoder = _encoder(args, os.path.join(output, "features.sqlite"))
+    session = open_session(
+        photos,
+        output,
+        args.classes.split(",") if args.classes else [],
+        encoder,
+        args.template or DEFAULT_TEMPLATE,
+    )
+
+    def save_model() -> str:
+        path = os.path.join(output, "model.skops")
+        _save_model(session.model(), path, overwrite=True)
+        return path
+
+    note = ONLY_DRAWINGS if args.model == ["tiny"] else ""
+    serve(session, save_model, note, port=args.port, browser=args.browser)
+    return DONE, [f"all answers are in {output}"], []
+
+
 def _print_warning(message: Any, *_: Any) -> None:
     _note(f"warning: {message}")
 
@@ -313,9 +353,12 @@ def _parser() -> argparse.ArgumentParser:
         argparse.ArgumentParser(prog="sktip"), "Few-shot classification of photos with CLIP."
     )
     whole.add_argument("--version", action="version", version=f"sktip {sktip.__version__}")
-    commands = whole.add_subparsers(dest="command", required=True, metavar="{fit,predict}")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="{fit,predict,label}")
     fit = _described(commands.add_parser("fit", help="fit on labelled photos"), FIT)
     predict = _described(commands.add_parser("predict", help="predict new photos"), PREDICT)
+
+    label = commands.add_parser("label", help="label photos on a page in the browser")
+    label = _described(label, LABEL)
 
     add = fit.add_argument
     add("photos", help="folder of class folders, or CSV file")
@@ -336,13 +379,6 @@ def _parser() -> argparse.ArgumentParser:
         help="CLIP model: a name of open_clip, hf-hub:... or tiny; timm:NAME is an image model of timm; repeat it to "
         "use several side by side (default: ViT-B-32)",
     )
-    add("--pretrained", metavar="TAG", help="weights of the CLIP model: a tag of open_clip")
-    add(
-        "--precision",
-        default="fp32",
-        choices=("fp32", "fp16", "bf16", "auto"),
-        help="precision of the image model; auto is bf16 where the device has it, up to 4 times as fast (default: fp32)",
-    )
     add(
         "--levels",
         type=lambda text: text if text == "all" else int(text),
@@ -356,11 +392,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"one of {', '.join(CLASSIFIERS)} (default: FewShotClassifier)",
     )
-    add(
-        "--template",
-        action="append",
-        help='prompt with {} for the class name, such as "a photo of a {}."; repeat it for several',
-    )
     add("--descriptions", metavar="JSON", help="file with descriptions of each class")
     add("--path-column", default="path", metavar="NAME", help="column of paths in a CSV file")
     add("--label-column", default="label", metavar="NAME", help="column of labels in a CSV file")
@@ -370,7 +401,38 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("photos", help="folder of photos")
     _add_output(predict, "CSV", "CSV file to write the predictions to")
 
-    for each in (fit, predict):
+    add = label.add_argument
+    add("photos", help="folder of photos")
+    add("--classes", metavar="A,B,...", help="names of the classes; you can add more on the page")
+    add(
+        "--output",
+        metavar="FOLDER",
+        help="folder for answers, features, tables and models (default: PHOTOS-labels)",
+    )
+    add(
+        "--model",
+        nargs=1,
+        help="CLIP model: a name of open_clip, hf-hub:... or tiny (default: ViT-B-32)",
+    )
+    add("--port", type=int, default=0, help="port of the page (default: a free one)")
+    add("--no-browser", dest="browser", action="store_false", help="print the address only")
+
+    for each in (fit, label):
+        each.add_argument(
+            "--pretrained", metavar="TAG", help="weights of the CLIP model: a tag of open_clip"
+        )
+        each.add_argument(
+            "--precision",
+            default="fp32",
+            choices=("fp32", "fp16", "bf16", "auto"),
+            help="precision of the image model; auto is bf16 where the device has it, up to 4 times as fast (default: fp32)",
+        )
+        each.add_argument(
+            "--template",
+            action="append",
+            help='prompt with {} for the class name, such as "a photo of a {}."; repeat it for several',
+        )
+    for each in (fit, predict, label):
         each.add_argument(
             "--device", help="device, such as cpu or cuda:0 (default: CUDA if available)"
         )

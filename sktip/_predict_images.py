@@ -167,7 +167,7 @@ def predict_images(
         columns = {str(tag): predictions[:, i] for i, tag in enumerate(tags)}
     answers = ShortBunch(**{"path": np.array(paths, object), **columns, "error": errors})
     if output is not None:
-        write_file(output, _lines(answers), overwrite=overwrite)
+        write_file(output, csv_lines(answers), overwrite=overwrite)
     failed = [index for index, error in enumerate(errors) if error is not None]
     if failed:
         shown = "; ".join(f"{describe(images[i], i)}: {errors[i]}" for i in failed[:3])
@@ -189,7 +189,7 @@ def _labels(predictions: Any, estimator: Any, tags: Any) -> list[Any]:
     return labels.tolist()
 
 
-def _lines(answers: ShortBunch) -> Iterator[bytes]:
+def csv_lines(answers: ShortBunch) -> Iterator[bytes]:
     """Lines of the CSV file. None and NaN become empty cells."""
     # `writerow` returns what `write` returns.
     writer: Any = csv.writer(SimpleNamespace(write=str.encode), lineterminator="\n")

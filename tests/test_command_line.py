@@ -240,6 +240,14 @@ def test_without_skops(home, capsys, monkeypatch):
     assert 'pip install "sktip[skops]", or use a .joblib file' in (capsys.readouterr().err)
 
 
+def test_label_without_its_extra(home, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nicegui", None)
+    assert main(["label", f"{home}/photos", "--classes", "one,two"]) == 1
+    message = '`sktip label` needs NiceGUI and skops. Run: pip install "sktip[label]"'
+    assert capsys.readouterr().err == f"error: {message}\n"
+    assert not (home / "photos-labels").exists()
+
+
 def test_an_interrupt(home, tmp_path, capsys, monkeypatch):
     def interrupted(self, X, y):
         raise KeyboardInterrupt
@@ -250,7 +258,7 @@ def test_an_interrupt(home, tmp_path, capsys, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"], ["label", "--help"]])
 def test_help_without_slow_imports(arguments):
     done = run("-c", CHECK, *arguments, program=())
     assert done.returncode == 0, done.stderr
@@ -265,7 +273,7 @@ import sys, sktip._cli
 try:
     sktip._cli.main()
 finally:
-    sys.stderr.write(str({"numpy", "sklearn", "torch", "joblib"} & set(sys.modules)))
+    sys.stderr.write(str({"numpy", "sklearn", "torch", "joblib", "nicegui", "fastapi"} & set(sys.modules)))
 """
 
 

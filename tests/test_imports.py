@@ -23,6 +23,10 @@ LATE = {
     "skops": (),
     "onnx": (),
     "onnxruntime": (),
+    "nicegui": ("_label",),
+    "fastapi": ("_label",),
+    "uvicorn": ("_label",),
+    "starlette": ("_label",),
 }
 #: The one place that knows a library.
 ONLY = {
@@ -32,6 +36,7 @@ ONLY = {
     "ray": "distributed",
     "onnx": "export",
     "onnxruntime": "export",
+    "nicegui": "_label",
 }
 
 MODULES = {
