@@ -9,7 +9,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,10 +47,10 @@ def open_encoder(encoder: Any) -> "EncoderSession":
 
 def _is_photograph(image: Any) -> bool:
     """Whether this is the path of a photo as cameras write them: a large JPEG or HEIC file."""
-    if not isinstance(image, str | os.PathLike) or not Path(image).is_file():
+    if not isinstance(image, str | os.PathLike) or not os.path.isfile(image):
         return False
-    path = Path(image)
-    return path.suffix.lower() in (".jpg", ".jpeg", ".heic") and path.stat().st_size > 100_000
+    suffix = os.path.splitext(os.fsdecode(image))[1].lower()
+    return suffix in (".jpg", ".jpeg", ".heic") and os.path.getsize(image) > 100_000
 
 
 @cache
