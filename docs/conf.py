@@ -217,7 +217,7 @@ html_theme_options = {
     "header_links_before_dropdown": 6,
     "show_prev_next": True,
     # The sidebar lists the groups of the gallery without buttons to unfold them, which have no names.
-    "navigation_depth": 2,
+    "navigation_depth": 1,
     "show_toc_level": 2,
     "secondary_sidebar_items": {"**": ["page-toc"], "index": []},
     "footer_start": ["copyright"],
