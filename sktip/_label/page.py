@@ -46,13 +46,13 @@ class Guard:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        asked = HTTPConnection(scope)
-        given = asked.query_params.get("token") or asked.cookies.get(self.cookie, "")
+        connection = HTTPConnection(scope)
+        given = connection.query_params.get("token") or connection.cookies.get(self.cookie, "")
         # A browser says which page a request comes from, and a page cannot change that.
-        origin = asked.headers.get("origin", f"http://{min(self.hosts)}")
+        origin = connection.headers.get("origin", f"http://{min(self.hosts)}")
         if (
             not secrets.compare_digest(given.encode(), self.token.encode())
-            or asked.headers.get("host") not in self.hosts
+            or connection.headers.get("host") not in self.hosts
             or origin.removeprefix("http://") not in self.hosts
         ):
             refusal = PlainTextResponse("Open the address that `sktip label` has printed.", 403)
