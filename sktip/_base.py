@@ -134,7 +134,7 @@ class BaseCLIPEstimator(BaseEstimator):
     logit_scale_: float
 
     #: Whether each block of the features of several encoders has unit norm, not the whole row.
-    _unit_blocks = False
+    _norm_per_block = False
     # How a subclass predicts without a text prior; part of the warning.
     _without_prior = "predictions come from the cached shots alone"
 
@@ -304,7 +304,7 @@ class BaseCLIPEstimator(BaseEstimator):
             text = self._beside_blocks(session.across_blocks(of_names))
         if scale is None:
             scale = 100.0 if session is None else session.logit_scale
-            if session is not None and not self._unit_blocks:
+            if session is not None and not self._norm_per_block:
                 # In rows of k unit blocks, divided by their norm, cosines with text are smaller by sqrt(k).
                 scale *= len(session.blocks) ** 0.5
         used = session if uses_model else None

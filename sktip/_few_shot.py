@@ -173,7 +173,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
     _widths: tuple[int, ...] = ()
     _evidence: dict[str, Any]
 
-    _unit_blocks = True
+    _norm_per_block = True
     _without_prior = "predictions come from the shots alone"
 
     def __init__(
