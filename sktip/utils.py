@@ -1,4 +1,4 @@
-"""Tools for scripts: split a classifier from its encoder, and list all estimators."""
+"""Tools for scripts: split a classifier from its encoder, list all estimators, and read when photos were taken."""
 
 from typing import Literal
 
@@ -6,9 +6,10 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, is_classifier
 from sklearn.utils import get_tags
 
 import sktip
+from sktip._images.times import photo_times
 from sktip._split_encoder import split_encoder
 
-__all__ = ["all_estimators", "split_encoder"]
+__all__ = ["all_estimators", "photo_times", "split_encoder"]
 
 
 def all_estimators(

@@ -28,6 +28,8 @@ IMAGE_SUFFIXES = frozenset(
 _HEVC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _ANY_CODEC = {b"mif1", b"msf1"}
 
+#: Default of `max_pixels`: the number above which Pillow warns.
+MAX_PIXELS = 89_478_485
 #: A file may have 8 bytes per pixel of `max_pixels`, the most of an uncompressed format, plus this many
 #: bytes for profiles and previews.
 MAX_METADATA = 64 * 2**20
