@@ -64,28 +64,29 @@ def near_groups(features: NDArray[Any], limit: float) -> NDArray[np.intp]:
         # So that rows that are far apart in the first component are not compared.
         order = np.argsort(rows[:, 0], kind="stable")
         rows = rows[order]
-    few, whole = _Distances(rows[:, :N_COMPONENTS]), _Distances(rows)
-    is_part = rows.shape[1] > N_COMPONENTS
+    few = whole = _Distances(rows)
+    if m > TILE:
+        few = _Distances(rows[:, :N_COMPONENTS])
     groups = np.arange(m)
     for start in range(0, m, TILE):
         a = slice(start, start + TILE)
-        end = m
-        if m > TILE:
-            end = int(np.searchsorted(rows[:, 0], rows[a, 0].max() + np.sqrt(limit), "right"))
+        end = int(np.searchsorted(rows[:, 0], rows[a, 0].max() + np.sqrt(limit), "right"))
         for other in range(start, end, TILE):
             b = slice(other, other + TILE)
             near = few.within(a, b, limit)
             near &= groups[a, np.newaxis] != groups[b]
             n_near = np.count_nonzero(near)
-            if n_near > FEW_PAIRS and is_part:
+            if n_near > FEW_PAIRS and few is not whole:
                 near &= whole.within(a, b, limit)
             i, j = np.nonzero(near)
             i, j = i + start, j + other
-            if n_near <= FEW_PAIRS and is_part:
-                is_near = np.einsum("ij,ij->i", *[rows[i] - rows[j]] * 2) <= limit
+            if n_near <= FEW_PAIRS and few is not whole:
+                is_near = ((rows[i] - rows[j]) ** 2).sum(axis=1) <= limit
                 i, j = i[is_near], j[is_near]
             if len(i):
                 groups = joined(groups, groups[i], groups[j])
+    if (groups == np.arange(m)).all():
+        return groups
     result = np.empty(m, np.intp)
     result[order] = groups
     return in_order(result)

@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
+
+from sktip._maths.copies import joined, mean_squared_distance, near_groups
 
 #: Default of `copies`. Copies with noise of a tenth of their length are found; of 43,000 pairs of
 #: different photos of one class (Cars, ImageNet, textures), 3 count as copies.
@@ -49,7 +49,7 @@ def balanced_folds(
     together = _copies(features, codes, keys, weights, copies)
     if groups is not None:
         _, first, number = np.unique(groups, return_index=True, return_inverse=True)
-        together = _joined(together, first[number])
+        together = joined(together, together, together[first[number]])
     keys = _smallest(keys, together)
     # The place of a shot is the number of different shots of its class before it.
     order = np.lexsort((together, keys, codes))
@@ -164,35 +164,13 @@ def _copies(
     fraction: float,
 ) -> NDArray[Any]:
     """Row of the shot that each shot is a copy of, (m,); of several, the one with the smallest key."""
-    features = features - np.average(features, axis=0, weights=weights)
-    # Half of squared distances: of each shot to the mean, and the largest of two copies. The second term
-    # is rounding, for shots that are all equal.
-    halves = (features**2).sum(axis=1) / 2
-    largest = 2 * fraction * np.average(halves, weights=weights) + 1e-6
+    # The second term is rounding, for shots that are all equal.
+    limit = fraction * mean_squared_distance(features, weights) + 2e-6
     result = np.arange(len(codes))
     order = np.lexsort((keys, codes))
     for rows in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
-        own, free = features[rows], np.ones(len(rows), bool)
-        for start in range(0, len(rows), 1024):
-            block = rows[start : start + 1024]
-            products = features[block] @ own.T
-            products -= halves[rows]
-            near = products > halves[block, np.newaxis] - largest
-            for i in np.flatnonzero(near.sum(axis=1) > 1):
-                if free[start + i]:
-                    taken = near[i] & free
-                    taken[: start + i] = False
-                    free[taken] = False
-                    result[rows[taken]] = rows[start + i]
-    return result
-
-
-def _joined(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
-    """Join two partitions of the rows, each given by a row of each part; number the parts."""
-    n = len(first)
-    ends = np.concatenate([first, second])
-    graph = coo_matrix((np.ones(2 * n), (np.tile(np.arange(n), 2), ends)), shape=(n, n))
-    result: NDArray[Any] = connected_components(graph, directed=False)[1]
+        groups = near_groups(features[rows], limit)
+        result[rows] = rows[np.unique(groups, return_index=True)[1]][groups]
     return result
 
 
