@@ -1,9 +1,11 @@
-"""The base class of all classifiers: input, classes, text prior, probabilities."""
+"""The base class of all classifiers: the steps of a fit, text prior, probabilities."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,10 +17,11 @@ from sklearn.utils.validation import _get_feature_names, check_is_fitted, valida
 from sktip._docs import with_shared_docs
 from sktip._encoder import as_encoder, without_memory
 from sktip._encoding.session import EncoderSession, open_encoder
+from sktip._images.folders import images_of
 from sktip._images.inputs import as_image_list, describe, looks_like_images
 from sktip._maths.head import Head, linear_logits
-from sktip._maths.unit import row_blocks, type_of, unit_norm, unit_rows
-from sktip._utils.classes import resolve_classes
+from sktip._maths.unit import across_blocks, row_blocks, type_of, unit_norm, unit_rows
+from sktip._utils.classes import Classes, resolve_classes
 from sktip._utils.doc_links import DOC_LINK_TEMPLATE
 from sktip._utils.fitted_with import check_format, check_same_model, record
 from sktip._utils.labels import (
@@ -40,14 +43,17 @@ NO_PRIOR = (
     "text_features=encoder.encode_text(names). If the names mean nothing, say so with templates=None."
 )
 
+COLUMNS: tuple[str, ...] = ("n_features_in_", "feature_names_in_")
+
 NOTHING = "there are neither shots nor text: pass X and y, or class names with an encoder or text_features."
 
 
-class Shots(NamedTuple):
-    """Labelled images or features: checked, not yet encoded, without those of weight 0."""
+class GivenShots(NamedTuple):
+    """Labelled images or features, checked but not encoded."""
 
     X: Any
-    labels: NDArray
+    #: Labels, (m,), or the tags of each photo, (m, C).
+    targets: NDArray
     weights: NDArray | None
     groups: NDArray | None
     #: Names of the columns, if X is a table of features.
@@ -55,42 +61,39 @@ class Shots(NamedTuple):
     #: Index of each shot in the user's data, for messages. None if none was dropped.
     rows: NDArray | None = None
 
-    def weighted(self, sample_weight: ArrayLike | None, *, first: bool = True) -> "Shots":
-        """Give weights to all shots, and drop those of weight 0. Some of the `first` shots must stay."""
-        if sample_weight is None:
+    def of_weight(self) -> "GivenShots":
+        """Return the shots whose weight is not 0."""
+        rows = None if self.weights is None else np.flatnonzero(self.weights)
+        if rows is None or self.weights is None or len(rows) == len(self.weights):
             return self
-        weights = check_weights(sample_weight, len(self.X))
-        rows = np.flatnonzero(weights)
-        if first and not len(rows):
-            raise ValueError("all values of sample_weight are zero; at least one must be positive.")
-        if len(rows) == len(weights):
-            return self._replace(weights=weights)
-        return Shots(
+        return GivenShots(
             self.X[rows] if isinstance(self.X, np.ndarray) else [self.X[row] for row in rows],
-            self.labels[rows],
-            weights[rows],
+            self.targets[rows],
+            self.weights[rows],
             None if self.groups is None else self.groups[rows],
             self.feature_names,
             rows,
         )
 
 
-class EncodedShots(NamedTuple):
-    """Unit features of shots, (m, ...), their class codes, and their weights and groups or None."""
+class Shots(NamedTuple):
+    """What a method learns from: one row for each shot of a weight above 0."""
 
+    #: Features of the views of each shot, (m, n_views, d), or of the shot, (m, d).
     features: NDArray
+    #: Class of each shot, (m,), as an index into the classes, or its tags, (m, C).
     codes: NDArray
     weights: NDArray | None
     groups: NDArray | None
 
-    def after(self, earlier: "EncodedShots", places: NDArray) -> "EncodedShots":
+    def after(self, earlier: "Shots", places: NDArray) -> "Shots":
         """Append these shots to earlier ones, whose classes have the new codes `places`."""
         if not len(earlier.codes):
             return self
         earlier = earlier._replace(codes=places[earlier.codes])
         if not len(self.codes):
             return earlier
-        return EncodedShots(
+        return Shots(
             np.concatenate([earlier.features, self.features]),
             np.concatenate([earlier.codes, self.codes]),
             joined_weights(earlier.weights, len(earlier.codes), self.weights, len(self.codes)),
@@ -99,14 +102,20 @@ class EncodedShots(NamedTuple):
 
 
 class Task(NamedTuple):
-    """The classes of a fit, and what is known of them without shots."""
+    """What a method learns: classes, and all that is known of them beside the shots."""
 
     classes: NDArray
     #: Unit rows, (C, d), or None without a text prior.
     text_features: Any
     logit_scale: float
-    #: The encoder's unit feature of a fixed image, by which another model is noticed later. None if the
-    #: encoder was not used.
+    #: Number of columns of each block that has unit norm. Empty if the whole rows have.
+    widths: tuple[int, ...]
+    #: New codes of the classes of an earlier fit, to which shots are added. None in `fit`.
+    places: NDArray[np.intp] | None
+    #: Opens the encoder. It is the same session in every call.
+    open_encoder: Callable[[], EncoderSession]
+    #: Unit feature of a fixed image, by which another model is noticed later. None if the encoder was not
+    #: used.
     probe: NDArray | None
     fitted_with: dict[str, Any]
 
@@ -114,8 +123,8 @@ class Task(NamedTuple):
 class BaseCLIPEstimator(BaseEstimator):
     """Input, names and text prior of an estimator on CLIP features, and its logits block by block.
 
-    A subclass defines `fit` and `__sktip_head__`. Its `fit` computes with local values, and
-    assigns the fitted attributes in its last lines.
+    A subclass defines `_learn` and `__sktip_head__`. Its `fit` checks the shots and resolves the classes;
+    `_learn_from` does the rest.
     """
 
     _doc_link_module, _doc_link_template = "sktip", DOC_LINK_TEMPLATE
@@ -132,11 +141,22 @@ class BaseCLIPEstimator(BaseEstimator):
     classes_: NDArray
     text_features_: Any
     logit_scale_: float
+    fitted_with_: dict[str, Any]
+    _encoder_probe: NDArray | None
 
     #: Whether each block of the features of several encoders has unit norm, not the whole row.
     _norm_per_block = False
+    #: Numbers of columns of these blocks. Empty for a single block.
+    _widths: tuple[int, ...] = ()
     # How a subclass predicts without a text prior; part of the warning.
     _without_prior = "predictions come from the cached shots alone"
+
+    #: Fitted attributes that an estimator has only after some fits.
+    _not_always: tuple[str, ...] = COLUMNS
+
+    def _learn(self, shots: Shots, task: Task, *args: Any, **extra: Any) -> dict[str, Any]:
+        """Return the fitted attributes of the method, by name, without assigning them."""
+        raise NotImplementedError
 
     def __sktip_head__(self) -> Head:
         """Return the formula of the logits with its arrays, which prediction and export share."""
@@ -184,44 +204,46 @@ class BaseCLIPEstimator(BaseEstimator):
         check_same_model(self, session)
         return session
 
+    # The steps of a fit, in their order.
+
     def _check_shots(
         self,
         X: Any,
-        y: Any,
+        targets: NDArray,
+        sample_weight: ArrayLike | None = None,
         groups: ArrayLike | None = None,
         *,
-        n_views: int = 1,
-        first: bool = True,
-    ) -> Shots:
-        """Check shots before anything is encoded. They are the `first` ones, or more of them."""
-        if n_views > 1 and not reads_images(self):
+        reset: bool = True,
+    ) -> GivenShots:
+        """Check shots with their checked targets. Without `reset`, they are added to earlier shots."""
+        if reads_images(self):
+            if (n_views := getattr(self.encoder, "n_views", 1)) > 1:
+                raise ValueError(
+                    f"the encoder has n_views={n_views}, which would augment queries too; set it to 1. To augment "
+                    "the shots only, encode them with it, and fit with input='features'."
+                )
+        elif (n_views := getattr(self, "n_views", 1)) > 1:
             raise ValueError(
                 f"n_views={n_views} needs images, since views are random crops, but X holds features. "
                 "Encode the shots with CLIPFeatureTransformer(n_views=...) instead."
             )
-        if reads_images(self) and (own := getattr(self.encoder, "n_views", 1)) > 1:
-            raise ValueError(
-                f"the encoder has n_views={own}, which would augment queries too; set it to 1. To augment the "
-                "shots only, encode them with it, and fit with input='features'."
-            )
-        X, names = self._check_input(X, first=first)
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None."
-            )
-        labels = check_labels(y)
-        if len(labels) != len(X):
+        X, names = self._check_input(X, reset=reset)
+        if len(targets) != len(X):
             raise ValueError(
                 "Found input variables with inconsistent numbers of samples: X and y have the "
-                f"lengths {[len(X), len(labels)]}."
+                f"lengths {[len(X), len(targets)]}."
             )
-        return Shots(X, labels, None, check_groups(groups, len(X)), names)
+        groups = check_groups(groups, len(X))
+        weights = None if sample_weight is None else check_weights(sample_weight, len(X))
+        if reset and weights is not None and not weights.any():
+            raise ValueError("all values of sample_weight are zero; at least one must be positive.")
+        return GivenShots(X, targets, weights, groups, names)
 
-    def _check_input(self, X: Any, *, first: bool) -> tuple[Any, NDArray | None]:
+    def _check_input(self, X: Any, *, reset: bool) -> tuple[Any, NDArray | None]:
         """Check images or features; return them and the names of the columns."""
         if reads_images(self):
             return as_image_list(X), None
-        if not first:
+        if not reset:
             return self._check_more_features(X), None
         self._refuse_images(X)
         matrix = check_array(
@@ -271,89 +293,8 @@ class BaseCLIPEstimator(BaseEstimator):
             and not hasattr(self, "feature_names_in_")
         )
 
-    def _make_task(self, seen: NDArray | None) -> Task:
-        """Resolve the classes, and encode their names.
-
-        If `seen`, the labels of the shots, is None, `class_names` or `text_features` define the classes.
-        """
-        text = self._given_text_features()
-        encodes = self._encodes_names(text)
-        if seen is None and text is None and not encodes:
-            raise ValueError(NOTHING)
-        n_rows = None if text is None else len(text)
-        classes, names, rows = resolve_classes(seen, self.class_names, n_rows, needs_names=encodes)
-        return self._named_task(
-            classes, names, text if rows is None or text is None else text[rows]
-        )
-
-    def _named_task(
-        self, classes: NDArray, names: Sequence[str] | None, text: NDArray | None
-    ) -> Task:
-        """Encode the names of the classes, unless there are text features already, in their order."""
-        encoder, session, prompts = as_encoder(self.encoder), None, None
-        if self._encodes_names(text):
-            prompts = fill_prompts(names or (), self.templates, labels=classes.tolist())
-        elif text is None and encoder is None and self.templates is not None:
-            warn(NO_PRIOR.format(consequence=self._without_prior))
-        scale = getattr(self, "logit_scale", None)
-        uses_model = prompts is not None or reads_images(self)
-        if uses_model or (encoder is not None and scale is None):
-            session = open_encoder(encoder)
-        if session is not None and prompts is not None:
-            of_names = session.class_features(prompts, classes.tolist())
-            text = self._beside_blocks(session.across_blocks(of_names))
-        if scale is None:
-            scale = 100.0 if session is None else session.logit_scale
-            if session is not None and not self._norm_per_block:
-                # In rows of k unit blocks, divided by their norm, cosines with text are smaller by sqrt(k).
-                scale *= len(session.blocks) ** 0.5
-        used = session if uses_model else None
-        return Task(classes, text, float(scale), None if used is None else used.probe, record(used))
-
-    def _encodes_names(self, text: NDArray | None) -> bool:
-        """Whether the names of classes are encoded: without other text, by an encoder that has text."""
-        has_text = hasattr(as_encoder(self.encoder), "encode_text")
-        return text is None and has_text and self.templates is not None
-
-    def _extended_task(
-        self, labels: NDArray, classes: ArrayLike | None, *, first: bool
-    ) -> tuple[Task, NDArray[np.intp]]:
-        """Add the classes of more shots; return the new codes of the earlier classes too.
-
-        The text features of the earlier classes do not change.
-        """
-        seen = np.unique(labels)
-        if classes is not None:
-            seen = join_labels(seen, check_labels(classes, "classes"), "classes")
-        if first:
-            return self._make_task(seen), np.empty(0, np.intp)
-        known, text = self.classes_, self.text_features_
-        seen = join_labels(known, seen)
-        text_rows = self._given_text_features()
-        n_rows = None if text_rows is None else len(text_rows)
-        same = len(resolve_classes(seen, self.class_names, n_rows).labels) == len(known)
-        if self._encoder_probe is not None and (reads_images(self) or not same):
-            self._open_fitted_encoder()
-        if same:
-            # The model's own scale is not read again, since the model would have to be loaded.
-            scale = self.logit_scale_ if self.logit_scale is None else float(self.logit_scale)
-            return self._fitted_task()._replace(logit_scale=scale), np.arange(len(known))
-        task = self._make_task(seen)
-        places = codes_of(known, task.classes)
-        if text is not None and task.text_features is not None:
-            task.text_features[places] = text
-        return task, places
-
-    def _fitted_task(self) -> Task:
-        return Task(
-            self.classes_,
-            self.text_features_,
-            self.logit_scale_,
-            self._encoder_probe,
-            self.fitted_with_,
-        )
-
-    def _given_text_features(self) -> NDArray | None:
+    def _check_text(self) -> NDArray | None:
+        """Check and normalise `text_features`."""
         if self.text_features is None:
             return None
         text = check_array(
@@ -367,31 +308,155 @@ class BaseCLIPEstimator(BaseEstimator):
             raise ValueError(
                 f"row {empty[0]} of text_features is all zeros; pass the features of a class name."
             )
-        return self._beside_blocks(unit_norm(text))
+        return unit_norm(text)
 
-    def _beside_blocks(self, text: NDArray) -> NDArray:
-        """Give text features the columns of X, where those are blocks of several encoders."""
-        return text
+    def _encodes_names(self, text: NDArray | None) -> bool:
+        """Whether the names of classes are encoded: without other text, by an encoder that has text."""
+        has_text = hasattr(as_encoder(self.encoder), "encode_text")
+        return text is None and has_text and self.templates is not None
 
-    def _encode_shots(
-        self, shots: Shots, task: Task, n_views: int = 1, random_state: Any = None
-    ) -> NDArray:
-        """Features of the shots' views, (m, n_views, d), un-normalised if X holds images."""
-        if reads_images(self):
-            session = open_encoder(as_encoder(self.encoder))
-            return encode_views(session, shots.X, n_views, random_state, shots.rows)
-        self._check_width(shots.X, task.text_features)
-        features = unit_rows(shots.X, called=shots.rows)
-        # Only rows that begin with a zero are checked completely.
-        empty = np.flatnonzero(shots.X[:, 0] == 0)
-        empty = empty[~shots.X[empty].any(axis=1)]
-        if len(empty) and task.text_features is not None:
-            row = empty[0] if shots.rows is None else shots.rows[empty[0]]
-            raise ValueError(
-                f"row {row} of X is all zeros ({len(empty)} in all), and cannot be compared with "
-                "text. Remove it."
+    def _check_unlabeled(
+        self, X_unlabeled: Any, given: GivenShots | None, *, reset: bool
+    ) -> GivenShots | None:
+        """Check unlabelled images or features, if there are any. Their columns are those of the shots."""
+        if is_empty(X_unlabeled):
+            return None
+        with _about_unlabeled():
+            if reads_images(self):
+                X_unlabeled = images_of(X_unlabeled)
+            X, names = self._check_input(X_unlabeled, reset=reset)
+            if reset and given is not None and isinstance(X, np.ndarray):
+                if X.shape[1] != given.X.shape[1]:
+                    raise ValueError(
+                        f"X has {X.shape[1]} features, but the shots have {given.X.shape[1]}."
+                    )
+                known = given.feature_names
+                if names is not None and known is not None and list(names) != list(known):
+                    raise ValueError(
+                        "the feature names differ from those of X, or their order does."
+                    )
+        return GivenShots(X, np.empty(0), None, None, names)
+
+    def _learn_from(
+        self,
+        given: GivenShots | None,
+        classes: Classes,
+        text: NDArray | None,
+        *,
+        unlabeled: GivenShots | None = None,
+        reset: bool = True,
+        **extra: Any,
+    ) -> Self:
+        """Open the encoder once, encode, learn, and assign the fitted attributes.
+
+        `given` and `unlabeled` are checked, and the targets are codes. `text` are the given text features,
+        in the order of the classes.
+        """
+        columns = given or unlabeled
+        task = self._make_task(classes, text, None if columns is None else columns.X, reset=reset)
+        shots = self._encode_shots(given, task)
+        if unlabeled is not None:
+            extra["unlabeled"] = self._encode_unlabeled(unlabeled, task)
+        learned = self._learn(shots, task, **extra)
+
+        fitted = {
+            "classes_": task.classes,
+            "text_features_": task.text_features,
+            "logit_scale_": task.logit_scale,
+            "fitted_with_": task.fitted_with,
+            "_encoder_probe": task.probe,
+            **learned,
+        }
+        if not reset:
+            fitted |= {name: vars(self)[name] for name in COLUMNS if name in vars(self)}
+        elif not reads_images(self):
+            fitted["n_features_in_"] = (task.text_features if columns is None else columns.X).shape[
+                1
+            ]
+            if columns is not None and columns.feature_names is not None:
+                fitted["feature_names_in_"] = columns.feature_names
+        for name in {*self._not_always} - {*fitted}:
+            self.__dict__.pop(name, None)
+        for name, value in fitted.items():
+            setattr(self, name, value)
+        return self
+
+    def _make_task(self, classes: Classes, text: NDArray | None, X: Any, *, reset: bool) -> Task:
+        """Encode the names of the classes, unless there are text features.
+
+        The text features of earlier classes do not change.
+        """
+        open_once = cache(self._open_encoder if reset else self._open_fitted_encoder)
+        places = None if reset else codes_of(self.classes_, classes.labels)
+        if places is not None and len(places) == len(classes.labels):
+            # The model's own scale is not read again, since the model would have to be loaded.
+            return Task(
+                self.classes_,
+                self.text_features_,
+                self.logit_scale_ if self.logit_scale is None else float(self.logit_scale),
+                self._widths,
+                places,
+                open_once,
+                self._encoder_probe,
+                self.fitted_with_,
             )
-        return features[:, np.newaxis]
+        encodes = self._encodes_names(text)
+        if encodes:
+            prompts = fill_prompts(
+                classes.names or (), self.templates, labels=classes.labels.tolist()
+            )
+            of_names = open_once().class_features(prompts, classes.labels.tolist())
+            text = open_once().across_blocks(of_names)
+        elif text is None and self.encoder is None and self.templates is not None:
+            warn(NO_PRIOR.format(consequence=self._without_prior))
+        widths = self._block_widths(X, open_once) if reset else self._widths
+        if text is not None and widths:
+            text = _beside_blocks(text, widths)
+        if places is not None and text is not None and self.text_features_ is not None:
+            text[places] = self.text_features_
+        scale = getattr(self, "logit_scale", None)
+        if scale is None and self.encoder is not None:
+            scale = open_once().logit_scale
+            if not self._norm_per_block:
+                # In rows of k unit blocks, divided by their norm, cosines with text are smaller by sqrt(k).
+                scale *= len(open_once().blocks) ** 0.5
+        used = open_once() if encodes or reads_images(self) else None
+        return Task(
+            classes.labels,
+            text,
+            100.0 if scale is None else float(scale),
+            widths,
+            places,
+            open_once,
+            None if used is None else used.probe,
+            record(used),
+        )
+
+    def _block_widths(self, X: Any, open_once: Callable[[], EncoderSession]) -> tuple[int, ...]:
+        """Numbers of columns of the blocks that each have unit norm; empty if the whole rows have."""
+        return ()
+
+    def _open_encoder(self) -> EncoderSession:
+        return open_encoder(as_encoder(self.encoder))
+
+    def _encode_shots(self, given: GivenShots | None, task: Task) -> Shots:
+        """Encode the views of shots. Features of images are not normalised."""
+        if given is None:
+            none = np.empty((0, 0)) if task.text_features is None else task.text_features[:0]
+            return Shots(none[:, np.newaxis], np.empty(0, np.intp), None, None)
+        if reads_images(self):
+            n_views, seed = getattr(self, "n_views", 1), getattr(self, "random_state", None)
+            features = encode_views(task.open_encoder(), given.X, n_views, seed, given.rows)
+        else:
+            features = self._unit_features(given.X, task, given.rows)[:, np.newaxis]
+        return Shots(features, given.targets, given.weights, given.groups)
+
+    def _encode_unlabeled(self, unlabeled: GivenShots, task: Task) -> NDArray:
+        """Encode the unlabelled images that can be read: unit rows, (n, d)."""
+        with _about_unlabeled():
+            if reads_images(self):
+                return encode_readable(task.open_encoder(), unlabeled.X)
+            return self._unit_features(unlabeled.X, task)
 
     def _check_width(self, X: NDArray, text: NDArray | None) -> None:
         """Check that features and text have the same number of columns."""
@@ -402,25 +467,28 @@ class BaseCLIPEstimator(BaseEstimator):
                 "text must come from the same CLIP."
             )
 
-    def _assign_task(self, task: Task, X: Any = None, feature_names: NDArray | None = None) -> None:
-        """Assign the fitted attributes that all classifiers share.
-
-        X is the first input, whose columns later input must have. Without it, they stay as they are.
-        """
-        if X is not None:
-            for name in ("n_features_in_", "feature_names_in_"):
-                self.__dict__.pop(name, None)
-            if not reads_images(self):
-                self.n_features_in_ = X.shape[1]
-            if feature_names is not None:
-                self.feature_names_in_ = feature_names
-        self.classes_, self.text_features_ = task.classes, task.text_features
-        self.logit_scale_, self.fitted_with_ = task.logit_scale, task.fitted_with
-        self._encoder_probe = task.probe
+    def _unit_features(self, X: NDArray, task: Task, rows: NDArray | None = None) -> NDArray:
+        """Normalise features that must be comparable with the text features."""
+        text = task.text_features
+        self._check_width(X, text)
+        features = unit_rows(X, called=rows)
+        # Only rows that begin with a zero are checked completely.
+        empty = np.flatnonzero(X[:, 0] == 0)
+        empty = empty[~X[empty].any(axis=1)]
+        if len(empty) and text is not None:
+            row = empty[0] if rows is None else rows[empty[0]]
+            raise ValueError(
+                f"row {row} of X is all zeros ({len(empty)} in all), and cannot be compared with "
+                "text. Remove it."
+            )
+        return features
 
     def __sktip_split__(self) -> tuple[Any, Any]:
         """Return the encoder or None, and a copy that takes features: see `split_encoder`."""
         return as_encoder(self.encoder), copy.copy(self).set_params(input="features")
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "classes_")
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
@@ -445,6 +513,75 @@ class BaseCLIPEstimator(BaseEstimator):
 @with_shared_docs
 class BaseCLIPClassifier(ClassifierMixin, BaseCLIPEstimator):
     """A classifier whose probabilities are the softmax of its logits."""
+
+    #: Whether it learns from shots, and not from text alone.
+    _needs_shots = True
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        *,
+        X_unlabeled: Any = None,
+        classes: ArrayLike | None = None,
+        reset: bool = True,
+    ) -> Self:
+        """Check everything, before anything is encoded; then encode, learn, and assign what was learned.
+
+        Without `reset`, shots, further `classes` and unlabelled images are added to what is fitted.
+        """
+        given = kept = None
+        seen = np.array([]) if reset else self.classes_
+        if self._needs_shots or not (is_empty(X) and is_empty(y)):
+            labels = self._check_labels(X, y)
+            given = self._check_shots(X, labels, sample_weight, groups, reset=reset)
+            kept = given.of_weight()
+            seen = join_labels(seen, kept.targets)
+        else:
+            for name, value in (("sample_weight", sample_weight), ("groups", groups)):
+                if not is_empty(value):
+                    raise ValueError(f"there are no shots for {name}; pass X and y.")
+        unlabeled = self._check_unlabeled(X_unlabeled, given, reset=reset)
+        if not is_empty(classes):
+            seen = join_labels(seen, check_labels(classes, "classes"), "classes")
+        text = self._check_text()
+        encodes = self._encodes_names(text)
+        if reset and given is None and text is None and not encodes:
+            raise ValueError(NOTHING)
+        resolved = resolve_classes(
+            seen if len(seen) else None,
+            self.class_names,
+            None if text is None else len(text),
+            needs_names=encodes,
+        )
+        if text is not None and resolved.rows is not None:
+            text = text[resolved.rows]
+        extra = self._check_method(given, resolved.labels, unlabeled, reset=reset)
+        if kept is not None:
+            kept = kept._replace(targets=codes_of(kept.targets, resolved.labels))
+        return self._learn_from(kept, resolved, text, unlabeled=unlabeled, reset=reset, **extra)
+
+    def _check_labels(self, X: Any, y: Any) -> NDArray:
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
+        if X is None and not self._needs_shots:
+            raise ValueError("y was passed without X; pass the shots as X.")
+        return check_labels(y)
+
+    def _check_method(
+        self,
+        given: Any,
+        classes: NDArray,
+        unlabeled: GivenShots | None,
+        *,
+        reset: bool,
+    ) -> dict[str, Any]:
+        """Check what only this method needs. The result are keyword arguments of its `_learn`."""
+        return {}
 
     def decision_function(self, X: Any) -> NDArray:
         """Compute the logits of the classes.
@@ -514,9 +651,6 @@ class LinearPredictionMixin:
 
     def __sktip_head__(self) -> Head:
         return Head(linear_logits, {"coef": self.coef_, "intercept": self.intercept_})
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "coef_")
 
 
 def reads_images(classifier: Any) -> bool:
@@ -612,3 +746,32 @@ def _log_softmax(logits: NDArray) -> NDArray[np.float64]:
     logs = _below_the_largest(logits)
     logs -= np.log(np.exp(logs).sum(axis=1, keepdims=True))
     return logs
+
+
+def is_empty(given: Any) -> bool:
+    """Whether an argument is None or has no rows."""
+    if given is None:
+        return True
+    shape = getattr(given, "shape", None)
+    return (shape[0] if shape else len(given) if hasattr(given, "__len__") else 1) == 0
+
+
+def _beside_blocks(text: NDArray, widths: tuple[int, ...]) -> NDArray:
+    """Give text features the columns of several blocks: zeros in all but the first block of their width."""
+    if text.shape[1] == sum(widths):
+        return text
+    if text.shape[1] not in widths:
+        raise ValueError(
+            f"text_features has {text.shape[1]} columns, but the blocks have {list(widths)}; the text must come "
+            "from the same CLIP as one of them."
+        )
+    return across_blocks(text, widths, widths.index(text.shape[1]))
+
+
+@contextmanager
+def _about_unlabeled() -> Iterator[None]:
+    """Begin error messages with "X_unlabeled"."""
+    try:
+        yield
+    except (TypeError, ValueError, ImageReadError) as error:
+        raise type(error)(f"X_unlabeled: {error}") from error

@@ -9,13 +9,12 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
-from sktip._base import BaseCLIPClassifier
+from sktip._base import BaseCLIPClassifier, Shots, Task
 from sktip._docs import with_shared_docs
 from sktip._maths.folds import content_order
 from sktip._maths.head import Head
 from sktip._maths.unit import class_means, unit_norm
 from sktip._utils.decorators import validated
-from sktip._utils.labels import codes_of
 from sktip._utils.progress import progress
 
 
@@ -178,15 +177,15 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
         ------
         {fit_raises}
         """
+        return self._fit(X, y)
+
+    def _learn(self, shots: Shots, task: Task) -> dict[str, Any]:
         import torch
 
         from sktip._maths.adapter import train_adapter
         from sktip._maths.device import resolve_device
 
-        shots = self._check_shots(X, y, n_views=self.n_views)
-        task = self._make_task(np.unique(shots.labels))
-        views = unit_norm(self._encode_shots(shots, task, self.n_views, self.random_state))
-        codes = codes_of(shots.labels, task.classes)
+        views, codes = unit_norm(shots.features), shots.codes
         class_features = task.text_features
         if class_features is None:
             class_features = class_means(views.mean(axis=1), codes, len(task.classes))
@@ -208,11 +207,12 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
                 generator=torch.Generator().manual_seed(seed),
                 on_epoch=on_epoch,
             )
-        self._assign_task(task, shots.X, shots.feature_names)
-        self.coefs_ = [weight.cpu().numpy() for weight in weights]
-        self.class_features_ = class_features
-        self.loss_curve_, self.n_iter_ = losses, self.n_epochs
-        return self
+        return {
+            "coefs_": [weight.cpu().numpy() for weight in weights],
+            "class_features_": class_features,
+            "loss_curve_": losses,
+            "n_iter_": self.n_epochs,
+        }
 
     def __sktip_head__(self) -> Head:
         from sktip._maths.adapter import adapter_logits
@@ -224,6 +224,3 @@ class CLIPAdapterClassifier(BaseCLIPClassifier):
             {"ratio": float(self.ratio), "logit_scale": self.logit_scale_},
             device=self.device,
         )
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "coefs_")

@@ -3,8 +3,7 @@
 # The annotations of nested functions would be evaluated anew in every call.
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,26 +14,22 @@ from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
 from sktip._base import (
-    NOTHING,
     BaseCLIPClassifier,
-    EncodedShots,
+    GivenShots,
     LinearPredictionMixin,
     Shots,
     Task,
-    encode_readable,
     reads_images,
 )
 from sktip._docs import with_shared_docs
 from sktip._encoder import as_encoder
-from sktip._encoding.session import open_encoder
+from sktip._encoding.session import EncoderSession
 from sktip._explanation import ExplanationMixin
-from sktip._images.folders import images_of
 from sktip._maths.head import Head
-from sktip._maths.unit import across_blocks, columns_of, row_blocks, unit_norm
+from sktip._maths.unit import columns_of, row_blocks, unit_norm
 from sktip._utils.decorators import validated
-from sktip._utils.labels import class_weighted, codes_of
+from sktip._utils.labels import class_weighted
 from sktip._utils.progress import progress
-from sktip.exceptions import ImageReadError
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -169,10 +164,9 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
 
     predicted_means_: Any
     _shots: dict[str, Any]
-    #: Numbers of columns of several blocks.
-    _widths: tuple[int, ...] = ()
     _evidence: dict[str, Any]
 
+    _needs_shots = False
     _norm_per_block = True
     _without_prior = "predictions come from the shots alone"
 
@@ -245,7 +239,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         ImageReadError
             If a labelled image cannot be read, or none of the unlabelled. The estimator stays as it was before the call.
         """
-        return self._fit(X, y, sample_weight, X_unlabeled, groups, first=True)
+        return self._fit(X, y, sample_weight, groups, X_unlabeled=X_unlabeled)
 
     @validated
     def partial_fit(
@@ -289,30 +283,36 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         ValueError
             As in `fit`, or if the labels have another type than the earlier ones.
         """
-        first = not self.__sklearn_is_fitted__()
-        return self._fit(X, y, sample_weight, X_unlabeled, groups, classes=classes, first=first)
+        reset = not self.__sklearn_is_fitted__()
+        return self._fit(
+            X, y, sample_weight, groups, X_unlabeled=X_unlabeled, classes=classes, reset=reset
+        )
 
-    def _fit(
+    def _check_method(
+        self, given: Any, classes: NDArray, unlabeled: GivenShots | None, *, reset: bool
+    ) -> dict[str, Any]:
+        has_unlabeled = unlabeled is not None or not (reset or self._unlabeled is None)
+        return {"priors": self._prior_offsets(len(classes), has_unlabeled=has_unlabeled)}
+
+    def _learn(
         self,
-        X: Any,
-        y: Any,
-        sample_weight: ArrayLike | None,
-        X_unlabeled: Any,
-        groups: ArrayLike | None,
+        shots: Shots,
+        task: Task,
         *,
-        classes: ArrayLike | None = None,
-        first: bool,
-    ) -> Self:
-        """Fit the model to these shots and unlabelled images, and to the earlier ones unless `first`."""
+        priors: NDArray[Any] | None,
+        unlabeled: NDArray[Any] | None = None,
+    ) -> dict[str, Any]:
         from sktip._maths.pool import add_pool
         from sktip._maths.text_prior import fit_text_prior
 
-        # Everything is checked before anything is encoded.
-        shots = self._check_optional_shots(X, y, sample_weight, groups, first=first)
-        pool = self._check_unlabeled(X_unlabeled, shots, first=first)
-        task, widths, kept, unlabeled = self._encode(shots, pool, classes, first=first)
+        kept = shots._replace(features=_unit_blocks(shots.features[:, 0], task.widths))
+        if unlabeled is not None:
+            unlabeled = _unit_blocks(unlabeled, task.widths).astype(np.float32, copy=False)
+        if task.places is not None:
+            kept = kept.after(self.__sktip_shots__(), task.places)
+            parts = [part for part in (self._unlabeled, unlabeled) if part is not None]
+            unlabeled = np.concatenate(parts) if parts else None
         n_classes = len(task.classes)
-        priors = self._prior_offsets(n_classes, has_pool=unlabeled is not None)
         weights = class_weighted(self.class_weight, kept.codes, kept.weights, task.classes)
         weights = np.ones(len(kept.codes)) if weights is None else weights
 
@@ -329,7 +329,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
                     text=task.text_features,
                     logit_scale=task.logit_scale,
                     n_classes=n_classes,
-                    widths=widths,
+                    widths=task.widths,
                 )
             means_weight = _one_or_each(model.means_weights)
             shrinkage = _one_or_each(model.shrinkages)
@@ -351,84 +351,38 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
                 priors = answer.prior_offsets if priors is None else priors
                 on_step(unknown=unknown)
 
-        if first:
-            given = shots or pool
-            X = task.text_features if given is None else given.X
-            self._assign_task(task, X, None if given is None else given.feature_names)
-        else:
-            self._assign_task(task)
         dtype = kept.features.dtype
-        self.coef_, self.intercept_ = coef.astype(dtype), (intercept + priors).astype(dtype)
-        self.text_weight_, self.means_weight_ = model.text_weight, means_weight
-        self.shrinkage_ = shrinkage
-        self.class_means_, self.predicted_means_ = means, model.prior
-        self.label_beliefs_ = np.divide(
-            model.weights, weights, out=np.ones(len(weights)), where=weights > 0
-        )
-        self.class_shares_, self.class_share_errors_ = shares, errors
-        self.unknown_share_ = unknown
-        self._shots, self._unlabeled, self._widths = kept._asdict(), unlabeled, widths
-        # What `explain` needs.
-        self._evidence = {
-            **model.evidence,
-            "means": model.means,
-            "means_intercept": model.means_part[1],
-            "correction": model.correction_part[0],
-            "weights": model.weights,
+        return {
+            "coef_": coef.astype(dtype),
+            "intercept_": (intercept + priors).astype(dtype),
+            "text_weight_": model.text_weight,
+            "means_weight_": means_weight,
+            "shrinkage_": shrinkage,
+            "class_means_": means,
+            "predicted_means_": model.prior,
+            "label_beliefs_": np.divide(
+                model.weights, weights, out=np.ones(len(weights)), where=weights > 0
+            ),
+            "class_shares_": shares,
+            "class_share_errors_": errors,
+            "unknown_share_": unknown,
+            "_shots": kept._asdict(),
+            "_unlabeled": unlabeled,
+            "_widths": task.widths,
+            # What `explain` needs.
+            "_evidence": {
+                **model.evidence,
+                "means": model.means,
+                "means_intercept": model.means_part[1],
+                "correction": model.correction_part[0],
+                "weights": model.weights,
+            },
         }
-        return self
 
-    def _encode(
-        self, shots: Shots | None, pool: Shots | None, classes: ArrayLike | None, *, first: bool
-    ) -> tuple[Task, tuple[int, ...], EncodedShots, NDArray[Any] | None]:
-        """Encode names, shots and unlabelled images, and append them to the earlier ones.
-
-        The second result are the widths of the blocks, if there are several.
-        """
-        if first:
-            given = shots or pool
-            widths = self._given_widths(None if given is None else given.X)
-        else:
-            widths = self._widths
-        if first and shots is None and _is_empty(classes):
-            task, places = self._make_task(None), np.empty(0, np.intp)
-        else:
-            labels = np.array([]) if shots is None else shots.labels
-            task, places = self._extended_task(labels, classes, first=first)
-        if first and shots is None and task.text_features is None:
-            raise ValueError(NOTHING)
-        self._prior_offsets(
-            len(task.classes), has_pool=pool is not None or not (first or self._unlabeled is None)
-        )
-        if shots is not None:
-            features = _unit_blocks(self._encode_shots(shots, task)[:, 0], widths)
-            codes = codes_of(shots.labels, task.classes)
-            kept = EncodedShots(features, codes, shots.weights, shots.groups)
-        else:
-            none = task.text_features[:0] if first else self._shots["features"][:0]
-            kept = EncodedShots(none, np.empty(0, np.intp), None, None)
-        unlabeled = None
-        if pool is not None:
-            with _about_unlabeled():
-                if reads_images(self):
-                    unlabeled = encode_readable(open_encoder(as_encoder(self.encoder)), pool.X)
-                else:
-                    unlabeled = self._encode_shots(pool, task)[:, 0]
-            unlabeled = _unit_blocks(unlabeled, widths)
-            unlabeled = unlabeled.astype(np.float32, copy=False)
-        if first:
-            return task, widths, kept, unlabeled
-        kept = kept.after(self.__sktip_shots__(), places)
-        parts = [part for part in (self._unlabeled, unlabeled) if part is not None]
-        return task, widths, kept, np.concatenate(parts) if parts else None
-
-    def _given_widths(self, X: Any = None) -> tuple[int, ...]:
-        """Widths of the blocks of the features, X or the encoder's; empty for a single block."""
-        encoder = as_encoder(self.encoder)
-        joint = hasattr(encoder, "encoders")
-        width = X.shape[1] if isinstance(X, np.ndarray) else None
+    def _block_widths(self, X: Any, open_once: Callable[[], EncoderSession]) -> tuple[int, ...]:
         if self.blocks is None:
-            widths = tuple(open_encoder(encoder).widths) if joint else ()
+            joint = hasattr(as_encoder(self.encoder), "encoders")
+            widths = open_once().widths if joint else ()
         else:
             widths = tuple(np.asarray(self.blocks).tolist())
             if not widths or not all(type(n) is int and n > 0 for n in widths):
@@ -436,8 +390,9 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
                     f"blocks={self.blocks!r} must be a sequence of positive integers: the number of columns of "
                     "each block, such as [512, 768]."
                 )
-            if width is None and reads_images(self):
-                width = open_encoder(encoder).width
+        width = X.shape[1] if isinstance(X, np.ndarray) else None
+        if width is None and widths and reads_images(self):
+            width = open_once().width
         if widths and width is not None and sum(widths) != width:
             raise ValueError(
                 f"the blocks {list(widths)} have {sum(widths)} columns, but X has {width} features; blocks needs the "
@@ -445,67 +400,15 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
             )
         return widths if len(widths) > 1 else ()
 
-    def _beside_blocks(self, text: NDArray[Any]) -> NDArray[Any]:
-        widths = self._given_widths()
-        if not widths or text.shape[1] == sum(widths):
-            return text
-        if text.shape[1] not in widths:
-            raise ValueError(
-                f"text_features has {text.shape[1]} columns, but the blocks have {list(widths)}; the text must come "
-                "from the same CLIP as one of them."
-            )
-        return across_blocks(text, widths, widths.index(text.shape[1]))
+    def __sktip_shots__(self) -> Shots:
+        return Shots(**self._shots)
 
-    def _check_optional_shots(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: ArrayLike | None,
-        groups: ArrayLike | None,
-        *,
-        first: bool,
-    ) -> Shots | None:
-        """Check the shots, if there are any."""
-        if _is_empty(X) and _is_empty(y):
-            for name, given in (("sample_weight", sample_weight), ("groups", groups)):
-                if not _is_empty(given):
-                    raise ValueError(f"there are no shots for {name}; pass X and y.")
-            return None
-        if X is None:
-            raise ValueError("y was passed without X; pass the shots as X.")
-        return self._check_shots(X, y, groups, first=first).weighted(sample_weight, first=first)
-
-    def _check_unlabeled(
-        self, X_unlabeled: Any, shots: Shots | None, *, first: bool
-    ) -> Shots | None:
-        """Check unlabelled images or features, if there are any. Their columns are those of the shots."""
-        if _is_empty(X_unlabeled):
-            return None
-        with _about_unlabeled():
-            if reads_images(self):
-                X_unlabeled = images_of(X_unlabeled)
-            X, names = self._check_input(X_unlabeled, first=first)
-            if first and shots is not None and isinstance(X, np.ndarray):
-                if X.shape[1] != shots.X.shape[1]:
-                    raise ValueError(
-                        f"X has {X.shape[1]} features, but the shots have {shots.X.shape[1]}."
-                    )
-                known = shots.feature_names
-                if names is not None and known is not None and list(names) != list(known):
-                    raise ValueError(
-                        "the feature names differ from those of X, or their order does."
-                    )
-        return Shots(X, np.empty(0), None, None, names)
-
-    def __sktip_shots__(self) -> EncodedShots:
-        return EncodedShots(**self._shots)
-
-    def _prior_offsets(self, n_classes: int, *, has_pool: bool) -> NDArray[Any] | None:
+    def _prior_offsets(self, n_classes: int, *, has_unlabeled: bool) -> NDArray[Any] | None:
         """Offsets of the logits for the given `priors`; None if the unlabelled images give them."""
         if isinstance(self.priors, str):
             if self.priors == "uniform":
                 return np.zeros(n_classes)
-            if not has_pool:
+            if not has_unlabeled:
                 raise ValueError("priors='unlabeled' needs unlabelled images: pass X_unlabeled.")
             return None
         shares = np.asarray(self.priors, np.float64)
@@ -597,20 +500,3 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
                 means=self._evidence["means"],
             )
         return contributions, shots.codes
-
-
-def _is_empty(given: Any) -> bool:
-    """Whether an argument is None or has no rows."""
-    if given is None:
-        return True
-    shape = getattr(given, "shape", None)
-    return (shape[0] if shape else len(given) if hasattr(given, "__len__") else 1) == 0
-
-
-@contextmanager
-def _about_unlabeled() -> Iterator[None]:
-    """Begin error messages with "X_unlabeled"."""
-    try:
-        yield
-    except (TypeError, ValueError, ImageReadError) as error:
-        raise type(error)(f"X_unlabeled: {error}") from error

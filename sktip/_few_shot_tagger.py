@@ -11,9 +11,10 @@ from sklearn.base import ClassifierMixin, MultiOutputMixin
 from sklearn.utils import Tags, check_array
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from sktip._base import BaseCLIPEstimator, LinearPredictionMixin
+from sktip._base import BaseCLIPEstimator, LinearPredictionMixin, Shots, Task
 from sktip._docs import with_shared_docs
 from sktip._maths.unit import unit_norm
+from sktip._utils.classes import Classes
 from sktip._utils.decorators import validated
 from sktip._utils.labels import plain
 
@@ -164,13 +165,9 @@ class FewShotTagger(LinearPredictionMixin, ClassifierMixin, MultiOutputMixin, Ba
         ------
         {fit_raises}
         """
-        from sktip._maths.tags import fit_tags
-
         targets, tags = _check_targets(y, self.class_names)
-        given = self._check_shots(X, np.arange(len(targets)), groups)
-        shots = given.weighted(sample_weight)
-        targets = targets[shots.labels]
-        text = self._given_text_features()
+        given = self._check_shots(X, targets, sample_weight, groups)
+        text = self._check_text()
         if text is not None and len(text) != len(tags):
             raise ValueError(f"text_features has {len(text)} rows for {len(tags)} columns of y.")
         if text is None and self.encoder is not None and tags.dtype.kind not in "UO":
@@ -178,24 +175,29 @@ class FewShotTagger(LinearPredictionMixin, ClassifierMixin, MultiOutputMixin, Ba
                 "the names of the tags are not known: pass class_names in the order of the columns of y, or y as a "
                 "DataFrame with the names as columns."
             )
-        task = self._named_task(tags, tags.tolist(), text)
+        classes = Classes(tags, tags.tolist(), None)
         thresholds = self._given_thresholds(len(tags))
-        features = unit_norm(self._encode_shots(shots, task)[:, 0])
+        return self._learn_from(given.of_weight(), classes, text, thresholds=thresholds)
+
+    def _learn(self, shots: Shots, task: Task, *, thresholds: NDArray | None) -> dict[str, Any]:
+        from sktip._maths.tags import fit_tags
+
+        features = unit_norm(shots.features[:, 0])
         model = fit_tags(
             features,
-            targets,
+            shots.codes,
             np.ones(len(features)) if shots.weights is None else shots.weights,
             groups=shots.groups,
             text=task.text_features,
         )
-        self._assign_task(task, shots.X, shots.feature_names)
-        self.classes_ = np.tile([0, 1], (len(tags), 1))
-        self.tags_ = task.classes
-        self.coef_ = model.coef.astype(features.dtype)
-        self.intercept_ = model.intercept.astype(features.dtype)
-        self.thresholds_ = model.thresholds if thresholds is None else thresholds
-        self.text_weight_ = model.text_weight
-        return self
+        return {
+            "classes_": np.tile([0, 1], (len(task.classes), 1)),
+            "tags_": task.classes,
+            "coef_": model.coef.astype(features.dtype),
+            "intercept_": model.intercept.astype(features.dtype),
+            "thresholds_": model.thresholds if thresholds is None else thresholds,
+            "text_weight_": model.text_weight,
+        }
 
     def decision_function(self, X: Any) -> NDArray:
         """Compute the logits of the tags.

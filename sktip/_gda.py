@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from sktip._base import BaseCLIPClassifier, EncodedShots, LinearPredictionMixin, Shots, Task
+from sktip._base import BaseCLIPClassifier, LinearPredictionMixin, Shots, Task
 from sktip._docs import with_shared_docs
 from sktip._explanation import ExplanationMixin
 from sktip._maths.unit import unit_norm
 from sktip._utils.decorators import validated
-from sktip._utils.labels import codes_of
 
 
 @with_shared_docs
@@ -179,9 +178,7 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier)
         ------
         {fit_raises}
         """
-        shots = self._check_shots(X, y, groups, n_views=self.n_views).weighted(sample_weight)
-        task = self._make_task(np.unique(shots.labels))
-        return self._add_shots(shots, task, np.empty(0, np.intp), first=True)
+        return self._fit(X, y, sample_weight, groups)
 
     @validated
     def partial_fit(
@@ -215,50 +212,49 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier)
             If alpha was a number before and is ``"auto"`` now, since the earlier shots were not
             kept; or if the labels are of another kind than the known ones.
         """
-        first = not self.__sklearn_is_fitted__()
-        shots = self._check_shots(X, y, groups, n_views=self.n_views, first=first)
-        shots = shots.weighted(sample_weight, first=first)
-        task, places = self._extended_task(shots.labels, classes, first=first)
-        return self._add_shots(shots, task, places, first=first)
+        reset = not self.__sklearn_is_fitted__()
+        return self._fit(X, y, sample_weight, groups, classes=classes, reset=reset)
 
-    def _add_shots(self, shots: Shots, task: Task, places: NDArray, *, first: bool) -> Self:
-        """Add shots to the statistics, in which the earlier classes get the codes `places`."""
+    def _learn(self, shots: Shots, task: Task) -> dict[str, Any]:
         from sktip._maths.discriminant import fit_discriminants, joined_statistics
         from sktip._maths.text_prior import Statistics
 
-        views = unit_norm(self._encode_shots(shots, task, self.n_views, self.random_state))
-        codes = codes_of(shots.labels, task.classes)
-        statistics = Statistics.of_views(views, codes, shots.weights, len(task.classes))
-        kept = EncodedShots(views, codes, shots.weights, shots.groups)
+        shots = shots._replace(features=unit_norm(shots.features))
+        statistics = Statistics.of_views(
+            shots.features, shots.codes, shots.weights, len(task.classes)
+        )
         auto = self.alpha == "auto"
-        if not first:
+        if task.places is not None:
             earlier = self.class_counts_, self.means_, self.scatter_
-            statistics = joined_statistics(*earlier, places, statistics)
+            statistics = joined_statistics(*earlier, task.places, statistics)
             if auto:
-                kept = kept.after(self._earlier_shots(self.n_views), places)
+                shots = shots.after(self._earlier_shots(self.n_views), task.places)
         fitted = fit_discriminants(
             statistics,
-            kept,
+            shots,
             alpha=None if auto else float(self.alpha),
             text=task.text_features,
             logit_scale=task.logit_scale,
         )
-        self._assign_task(task, shots.X if first else None, shots.feature_names)
-        self.alpha_, self._shots = fitted.alpha, kept._asdict() if auto else None
-        self.class_counts_, self.means_ = statistics.counts, statistics.means
-        self.scatter_ = statistics.scatter
-        self.coef_ = fitted.coef.astype(views.dtype)
-        self.intercept_ = fitted.intercept.astype(views.dtype)
-        return self
+        dtype = shots.features.dtype
+        return {
+            "alpha_": fitted.alpha,
+            "class_counts_": statistics.counts,
+            "means_": statistics.means,
+            "scatter_": statistics.scatter,
+            "coef_": fitted.coef.astype(dtype),
+            "intercept_": fitted.intercept.astype(dtype),
+            "_shots": shots._asdict() if auto else None,
+        }
 
-    def _earlier_shots(self, n_views: int) -> EncodedShots:
+    def _earlier_shots(self, n_views: int) -> Shots:
         """Return the kept shots, on which alpha is chosen again."""
         if self._shots is None:
             raise ValueError(
                 "alpha='auto' needs the earlier shots, but they were not kept because alpha was a number; "
                 "call fit with all shots, or set alpha to a number."
             )
-        kept = EncodedShots(**self._shots)
+        kept = Shots(**self._shots)
         if kept.features.shape[1] != n_views:
             raise ValueError(
                 f"n_views={n_views}, but earlier shots have {kept.features.shape[1]} views; set n_views "
@@ -275,7 +271,7 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier)
             return None
         from sktip._maths.discriminant import contributions
 
-        kept = EncodedShots(**self._shots)
+        kept = Shots(**self._shots)
         shares = contributions(
             queries,
             targets,

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from sktip._base import BaseCLIPClassifier
+from sktip._base import BaseCLIPClassifier, GivenShots, Shots, Task
 from sktip._docs import with_shared_docs
 from sktip._explanation import ExplanationMixin
 from sktip._maths.head import Head
 from sktip._maths.unit import unit_norm
 from sktip._utils.decorators import validated
-from sktip._utils.labels import class_weighted, codes_of
+from sktip._utils.labels import class_weighted
 
 
 @with_shared_docs
@@ -227,40 +227,12 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         ImageReadError
             If an image cannot be read. The estimator stays as it was before the call.
         """
-        from sktip._maths.kernel_ridge import fit_ridge
+        return self._fit(X, y, sample_weight, groups)
 
-        shots = self._check_shots(X, y, groups, n_views=self.n_views).weighted(sample_weight)
-        self._check_size(len(shots.labels))
-        task = self._make_task(np.unique(shots.labels))
-        views = unit_norm(self._encode_shots(shots, task, self.n_views, self.random_state))
-        codes = codes_of(shots.labels, task.classes)
-        keys = views.reshape(-1, views.shape[2])
-        beta, lam, gamma = (
-            None if value == "auto" else float(value) for value in (self.beta, self.lam, self.gamma)
-        )
-        key_rows, text = self._tensors(keys, task.text_features, views.dtype)
-        fitted = fit_ridge(
-            key_rows,
-            codes,
-            text,
-            weights=class_weighted(self.class_weight, codes, shots.weights, task.classes),
-            groups=shots.groups,
-            n_views=self.n_views,
-            n_classes=len(task.classes),
-            logit_scale=task.logit_scale,
-            beta=beta,
-            lam=lam,
-            gamma=gamma,
-        )
-        self._assign_task(task, shots.X, shots.feature_names)
-        self.cache_keys_, self.cache_codes_ = keys, codes.repeat(self.n_views)
-        self.n_views_ = self.n_views
-        self.beta_, self.lam_, self.gamma_ = fitted.beta, fitted.lam, fitted.gamma
-        self.temperature_ = fitted.temperature
-        self.dual_coef_ = fitted.duals.cpu().numpy()
-        return self
-
-    def _check_size(self, n_shots: int) -> None:
+    def _check_method(
+        self, given: Any, classes: NDArray, unlabeled: GivenShots | None, *, reset: bool
+    ) -> dict[str, Any]:
+        n_shots = len(given.targets) if given.weights is None else np.count_nonzero(given.weights)
         rows = n_shots * self.n_views
         if rows > self.max_shots:
             shown = f"{n_shots:,} shots" + (f" of {self.n_views} views" if self.n_views > 1 else "")
@@ -269,6 +241,40 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
                 f"{8 * rows**2 / 1e9:.1f} GB of memory, and time that grows with the cube of the rows. Use fewer "
                 "shots or views, use GDAClassifier, whose cost is linear, or raise max_shots."
             )
+        return {}
+
+    def _learn(self, shots: Shots, task: Task) -> dict[str, Any]:
+        from sktip._maths.kernel_ridge import fit_ridge
+
+        views = unit_norm(shots.features)
+        keys = views.reshape(-1, views.shape[2])
+        beta, lam, gamma = (
+            None if value == "auto" else float(value) for value in (self.beta, self.lam, self.gamma)
+        )
+        key_rows, text = self._tensors(keys, task.text_features, views.dtype)
+        fitted = fit_ridge(
+            key_rows,
+            shots.codes,
+            text,
+            weights=class_weighted(self.class_weight, shots.codes, shots.weights, task.classes),
+            groups=shots.groups,
+            n_views=self.n_views,
+            n_classes=len(task.classes),
+            logit_scale=task.logit_scale,
+            beta=beta,
+            lam=lam,
+            gamma=gamma,
+        )
+        return {
+            "cache_keys_": keys,
+            "cache_codes_": shots.codes.repeat(self.n_views),
+            "n_views_": self.n_views,
+            "beta_": fitted.beta,
+            "lam_": fitted.lam,
+            "gamma_": fitted.gamma,
+            "temperature_": fitted.temperature,
+            "dual_coef_": fitted.duals.cpu().numpy(),
+        }
 
     def __sktip_head__(self) -> Head:
         from sktip._maths.kernel_ridge import ridge_logits
@@ -304,6 +310,3 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         return as_tensor(keys, dtype, device), None if text is None else as_tensor(
             text, dtype, device
         )
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "dual_coef_")

@@ -10,13 +10,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from sktip._base import BaseCLIPClassifier, Task
+from sktip._base import COLUMNS, BaseCLIPClassifier, Shots, Task
 from sktip._docs import with_shared_docs
 from sktip._maths.folds import content_order
 from sktip._maths.head import Head
 from sktip._maths.unit import row_blocks, type_of, unit_norm, unit_rows
 from sktip._utils.decorators import available_if, validated
-from sktip._utils.labels import class_weighted, codes_of, joined_weights
+from sktip._utils.labels import class_weighted, joined_weights
 from sktip._utils.progress import progress
 
 FINE_TUNED = "partial_fit cannot add shots to a fine-tuned cache; call fit with all shots, or set fine_tune=False."
@@ -33,6 +33,13 @@ class Cache(NamedTuple):
     keys: NDArray
     codes: NDArray
     weights: NDArray | None
+
+    def attributes(self, loss_curve: list[float] | None = None) -> dict[str, Any]:
+        """Return the fitted attributes; those of fine-tuning too if there is a loss curve."""
+        cache = {f"cache_{name}_": array for name, array in self._asdict().items()}
+        if loss_curve is None:
+            return cache
+        return {**cache, "loss_curve_": loss_curve, "n_iter_": len(loss_curve)}
 
 
 class BaseCacheClassifier(BaseCLIPClassifier):
@@ -55,6 +62,8 @@ class BaseCacheClassifier(BaseCLIPClassifier):
     cache_keys_: NDArray
     cache_codes_: NDArray
     cache_weights_: NDArray | None
+
+    _not_always = (*COLUMNS, "loss_curve_", "n_iter_")
 
     def _alpha_beta(self) -> tuple[float, float]:
         """Residual ratio and sharpness."""
@@ -117,24 +126,13 @@ class BaseCacheClassifier(BaseCLIPClassifier):
         indices, weights = self._largest_votes(self._query_features(X), int(n))
         return indices, weights, self.classes_[self.cache_codes_[indices]]
 
-    def _make_cache(
-        self, views: NDArray, labels: NDArray, weights: NDArray | None, task: Task
-    ) -> Cache:
+    def _make_cache(self, shots: Shots, task: Task) -> Cache:
         """Make the cache from the features of the shots' views, (m, n_views, d)."""
-        codes = codes_of(labels, task.classes)
-        weights = class_weighted(self.class_weight, codes, weights, task.classes)
-        return Cache(unit_norm(views.mean(axis=1)), codes, weights)
+        weights = class_weighted(self.class_weight, shots.codes, shots.weights, task.classes)
+        return Cache(unit_norm(shots.features.mean(axis=1)), shots.codes, weights)
 
     def _cache(self) -> Cache:
         return Cache(self.cache_keys_, self.cache_codes_, self.cache_weights_)
-
-    def _assign_cache(self, cache: Cache, loss_curve: list[float] | None = None) -> None:
-        """Assign the fitted attributes of the cache; those of fine-tuning if there is a loss curve."""
-        self.cache_keys_, self.cache_codes_, self.cache_weights_ = cache
-        for name in ("loss_curve_", "n_iter_"):
-            self.__dict__.pop(name, None)
-        if loss_curve is not None:
-            self.loss_curve_, self.n_iter_ = loss_curve, len(loss_curve)
 
     def _train_keys(
         self,
@@ -153,10 +151,12 @@ class BaseCacheClassifier(BaseCLIPClassifier):
         """
         import torch
 
-        from sktip._maths.cache import Shots
+        from sktip._maths.cache import CacheValues
         from sktip._maths.fine_tune import fine_tune_keys
 
-        keys, shots, text, weights = self._tensors(cache, task, cache.keys.dtype)
+        keys, values, text, weights = self._tensors(
+            cache, task.text_features, len(task.classes), cache.keys.dtype
+        )
         if examples is None:
             examples = np.arange(len(views))
         # The batches do not depend on the order of the rows.
@@ -165,10 +165,10 @@ class BaseCacheClassifier(BaseCLIPClassifier):
         with progress("Fine-tuning", "epoch", self.n_epochs, verbose=self.verbose) as on_epoch:
             learned, losses = fine_tune_keys(
                 torch.as_tensor(views[examples], device=keys.device),
-                shots.codes[examples],
+                values.codes[examples],
                 keys[cached],
-                Shots(
-                    shots.codes[cached],
+                CacheValues(
+                    values.codes[cached],
                     len(task.classes),
                     None if weights is None else weights[cached],
                 ),
@@ -215,7 +215,9 @@ class BaseCacheClassifier(BaseCLIPClassifier):
         from sktip._maths.cache import nearest_shots
 
         dtype = type_of(X)
-        keys, _, _, weights = self._tensors(self._cache(), self._fitted_task(), dtype)
+        keys, _, _, weights = self._tensors(
+            self._cache(), self.text_features_, len(self.classes_), dtype
+        )
         alpha, beta = self._alpha_beta()
         indices, votes = np.empty((len(X), n), np.int64), np.empty((len(X), n), dtype)
         for rows in row_blocks(len(X), max(X.shape[1], len(keys)), dtype):
@@ -224,21 +226,20 @@ class BaseCacheClassifier(BaseCLIPClassifier):
             indices[rows], votes[rows] = (part.cpu().numpy() for part in found)
         return indices, votes
 
-    def _tensors(self, cache: Cache, task: Task, dtype: np.dtype) -> tuple:
+    def _tensors(
+        self, cache: Cache, text: NDArray | None, n_classes: int, dtype: np.dtype
+    ) -> tuple:
         """Keys, values, text and weights of the cache, in the type and on the device to use."""
-        from sktip._maths.cache import Shots
+        from sktip._maths.cache import CacheValues
         from sktip._maths.device import as_tensor, resolve_device
 
         device = resolve_device(self.device)
-        keys, text, weights = (
+        keys, text_rows, weights = (
             None if array is None else as_tensor(array, dtype, device)
-            for array in (cache.keys, task.text_features, cache.weights)
+            for array in (cache.keys, text, cache.weights)
         )
         codes = as_tensor(cache.codes, np.int64, device)
-        return keys, Shots(codes, len(task.classes), weights), text, weights
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "cache_keys_")
+        return keys, CacheValues(codes, n_classes, weights), text_rows, weights
 
 
 def _keeps_its_keys(classifier: Any) -> bool:
@@ -411,17 +412,7 @@ class TipAdapterClassifier(BaseCacheClassifier):
         ------
         {fit_raises}
         """
-        shots = self._check_shots(X, y, n_views=self.n_views).weighted(sample_weight)
-        task = self._make_task(np.unique(shots.labels))
-        views = self._encode_shots(shots, task, self.n_views, self.random_state)
-        cache, losses = self._make_cache(views, shots.labels, shots.weights, task), None
-        if self.fine_tune:
-            alpha, beta = self._alpha_beta()
-            keys, losses = self._train_keys(cache, unit_norm(views), task, alpha=alpha, beta=beta)
-            cache = cache._replace(keys=keys)
-        self._assign_task(task, shots.X, shots.feature_names)
-        self._assign_cache(cache, losses)
-        return self
+        return self._fit(X, y, sample_weight)
 
     @available_if(_keeps_its_keys)
     @validated
@@ -459,22 +450,23 @@ class TipAdapterClassifier(BaseCacheClassifier):
             raise ValueError(FINE_TUNED)
         if self.class_weight == "balanced":
             raise ValueError(NOT_BALANCED)
-        first = not self.__sklearn_is_fitted__()
-        shots = self._check_shots(X, y, n_views=self.n_views, first=first)
-        shots = shots.weighted(sample_weight, first=first)
-        task, places = self._extended_task(shots.labels, classes, first=first)
-        views = self._encode_shots(shots, task, self.n_views, self.random_state)
-        cache = self._make_cache(views, shots.labels, shots.weights, task)
-        if not first:
+        reset = not self.__sklearn_is_fitted__()
+        return self._fit(X, y, sample_weight, classes=classes, reset=reset)
+
+    def _learn(self, shots: Shots, task: Task) -> dict[str, Any]:
+        cache = self._make_cache(shots, task)
+        if task.places is not None:
             earlier = self._cache()
             cache = Cache(
                 np.concatenate([earlier.keys, cache.keys]),
-                np.concatenate([places[earlier.codes], cache.codes]),
+                np.concatenate([task.places[earlier.codes], cache.codes]),
                 joined_weights(earlier.weights, len(earlier.keys), cache.weights, len(cache.keys)),
             )
-        self._assign_task(task, shots.X if first else None, shots.feature_names)
-        self._assign_cache(cache)
-        return self
+        if not self.fine_tune:
+            return cache.attributes()
+        views, (alpha, beta) = unit_norm(shots.features), self._alpha_beta()
+        keys, losses = self._train_keys(cache, views, task, alpha=alpha, beta=beta)
+        return cache._replace(keys=keys).attributes(losses)
 
     def _alpha_beta(self) -> tuple[float, float]:
         return float(self.alpha), float(self.beta)

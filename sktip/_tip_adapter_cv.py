@@ -9,10 +9,8 @@ from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.model_selection import check_cv
 from sklearn.utils._param_validation import StrOptions
 
-from sktip._base import BaseCLIPClassifier, Shots, Task, encode_views
+from sktip._base import BaseCLIPClassifier, GivenShots, Shots, Task, encode_views
 from sktip._docs import with_shared_docs
-from sktip._encoder import as_encoder
-from sktip._encoding.session import open_encoder
 from sktip._maths.folds import Split, class_balanced_weights, held_out_folds
 from sktip._maths.paper import PAPER_ALPHA, PAPER_BETA, default_betas
 from sktip._maths.unit import unit_norm
@@ -255,20 +253,35 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         ------
         {fit_raises}
         """
-        alphas, betas = search_values(self.alphas, "alphas"), search_values(self.betas, "betas")
-        betas = default_betas() if betas is None else betas
-        given = self._check_shots(X, y, groups, n_views=self.n_views)
-        shots = given.weighted(sample_weight)
-        # A splitter numbers all rows, including those of weight 0.
-        splits = None if self.cv is None else splits_of(self.cv, given, shots.rows)
-        task = self._make_task(np.unique(shots.labels))
-        views = self._encode_shots(shots, task, self.n_views, self.random_state)
+        return self._fit(X, y, sample_weight, groups)
+
+    def _check_method(
+        self, given: Any, classes: NDArray, unlabeled: GivenShots | None, *, reset: bool
+    ) -> dict[str, Any]:
+        betas = search_values(self.betas, "betas")
+        return {
+            "alphas": search_values(self.alphas, "alphas"),
+            "betas": default_betas() if betas is None else betas,
+            "splits": None if self.cv is None else splits_of(self.cv, given),
+            "images": given.of_weight() if self.n_views > 1 else None,
+        }
+
+    def _learn(
+        self,
+        shots: Shots,
+        task: Task,
+        *,
+        alphas: NDArray | None,
+        betas: NDArray,
+        splits: list[Split] | None,
+        images: GivenShots | None,
+    ) -> dict[str, Any]:
+        views, cache = unit_norm(shots.features), self._make_cache(shots, task)
         queries = views[:, 0]
-        if self.n_views > 1:
-            session = open_encoder(as_encoder(self.encoder))
-            queries = encode_views(session, shots.X, rows=shots.rows)[:, 0]
-        cache = self._make_cache(views, shots.labels, shots.weights, task)
-        views, queries = unit_norm(views), unit_norm(queries)
+        if images is not None:
+            # Queries are never augmented.
+            plain = encode_views(task.open_encoder(), images.X, rows=images.rows)
+            queries = unit_norm(plain[:, 0])
         chosen = self._choose(
             cache, views, queries, task, shots, splits=splits, alphas=alphas, betas=betas
         )
@@ -276,11 +289,15 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         if self.fine_tune:
             keys, losses = self._train_keys(cache, views, task, alpha=PAPER_ALPHA, beta=PAPER_BETA)
             cache = cache._replace(keys=keys)
-        self._assign_task(task, shots.X, shots.feature_names)
-        self._assign_cache(cache, losses)
-        self.alpha_, self.beta_, self.best_score_ = chosen.alpha, chosen.beta, chosen.score
-        self.alphas_, self.betas_, self.scores_ = chosen.alphas, betas, chosen.scores
-        return self
+        return {
+            **cache.attributes(losses),
+            "alpha_": chosen.alpha,
+            "beta_": chosen.beta,
+            "best_score_": chosen.score,
+            "alphas_": chosen.alphas,
+            "betas_": betas,
+            "scores_": chosen.scores,
+        }
 
     def _choose(
         self,
@@ -332,7 +349,9 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         else:
             # The mean over the splits, as in GridSearchCV.
             weights = 1 / np.repeat(sizes, sizes)
-        keys, values, text, _ = self._tensors(cache, task, queries.dtype)
+        keys, values, text, _ = self._tensors(
+            cache, task.text_features, len(task.classes), queries.dtype
+        )
         if self.fine_tune:
             split_keys = [
                 keys.new_tensor(self._keys_without(split, cache, views, task)) for split in splits
@@ -378,15 +397,16 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         return self.alpha_, self.beta_
 
 
-def splits_of(cv: Any, shots: Shots, kept: NDArray[Any] | None = None) -> list[Split]:
-    """Return the splits of a scikit-learn splitter, among the `kept` rows, which are numbered anew."""
-    n_rows = len(shots.labels)
-    kept = np.arange(n_rows) if kept is None else kept
+def splits_of(cv: Any, given: GivenShots) -> list[Split]:
+    """Return the splits of a scikit-learn splitter, without shots of weight 0, which have no number."""
+    # A splitter numbers all shots.
+    n_rows = len(given.targets)
+    kept = np.arange(n_rows) if given.weights is None else np.flatnonzero(given.weights)
     places = np.full(n_rows, -1)
     places[kept] = np.arange(len(kept))
-    splitter = check_cv(cv, shots.labels, classifier=True)
+    splitter = check_cv(cv, given.targets, classifier=True)
     splits = []
-    for i, split in enumerate(splitter.split(shots.X, shots.labels, shots.groups)):
+    for i, split in enumerate(splitter.split(given.X, given.targets, given.groups)):
         parts = []
         for part, name in zip(map(np.asarray, split), ("train", "test"), strict=True):
             try:

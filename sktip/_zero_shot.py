@@ -3,15 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from sktip._base import BaseCLIPClassifier, reads_images
+from sktip._base import BaseCLIPClassifier, GivenShots, Shots, Task, reads_images
 from sktip._docs import with_shared_docs
 from sktip._maths.head import Head, linear_logits
 from sktip._maths.unit import class_means
 from sktip._utils.decorators import validated
-from sktip._utils.labels import codes_of
 
 
 @with_shared_docs
@@ -57,8 +55,7 @@ class ZeroShotClassifier(BaseCLIPClassifier):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from sktip import CLIPFeatureTransformer, ZeroShotClassifier
+    >>>     >>> from sktip import CLIPFeatureTransformer, ZeroShotClassifier
     >>> names = ["circle", "square"]
     >>> clf = ZeroShotClassifier(CLIPFeatureTransformer("tiny"), class_names=names).fit()
     >>> clf.classes_
@@ -67,6 +64,7 @@ class ZeroShotClassifier(BaseCLIPClassifier):
     (1, 2)
     """
 
+    _needs_shots = False
     _without_prior = "queries are compared with the mean of each class's shots"
 
     def __init__(
@@ -109,25 +107,22 @@ class ZeroShotClassifier(BaseCLIPClassifier):
         ValueError
             If there is neither X nor text, or if X, y or a parameter is not valid.
         """
-        shots = None if X is None and y is None else self._check_shots(X, y)
-        task = self._make_task(None if shots is None else np.unique(shots.labels))
+        return self._fit(X, y)
+
+    def _encode_shots(self, given: GivenShots | None, task: Task) -> Shots:
+        if task.text_features is None:
+            return super()._encode_shots(given, task)
+        # With text, shots define the classes alone.
+        if given is not None and not reads_images(self):
+            self._check_width(given.X, task.text_features)
+        return super()._encode_shots(None, task)
+
+    def _learn(self, shots: Shots, task: Task) -> dict[str, Any]:
         class_features = task.text_features
-        if class_features is None and shots is not None:
-            features = self._encode_shots(shots, task)[:, 0]
-            codes = codes_of(shots.labels, task.classes)
-            class_features = class_means(features, codes, len(task.classes))
-        elif shots is not None and not reads_images(self):
-            self._check_width(shots.X, class_features)
-        if shots is None:
-            self._assign_task(task, class_features)
-        else:
-            self._assign_task(task, shots.X, shots.feature_names)
-        self.class_features_ = class_features
-        return self
+        if class_features is None:
+            class_features = class_means(shots.features[:, 0], shots.codes, len(task.classes))
+        return {"class_features_": class_features}
 
     def __sktip_head__(self) -> Head:
         arrays = {"coef": self.class_features_, "intercept": None}
         return Head(linear_logits, arrays, {"scale": self.logit_scale_})
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "class_features_")

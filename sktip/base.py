@@ -6,12 +6,11 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sktip._base import BaseCLIPClassifier
+from sktip._base import BaseCLIPClassifier, Shots, Task
 from sktip._docs import with_shared_docs
 from sktip._maths.head import Head
 from sktip._maths.unit import unit_norm
 from sktip._utils.decorators import validated
-from sktip._utils.labels import codes_of
 
 __all__ = ["BaseFewShotClassifier"]
 
@@ -158,20 +157,15 @@ class BaseFewShotClassifier(BaseCLIPClassifier):
         ------
         {fit_raises}
         """
-        shots = self._check_shots(X, y)
-        task = self._make_task(np.unique(shots.labels))
-        features = unit_norm(self._encode_shots(shots, task)[:, 0])
-        codes = codes_of(shots.labels, task.classes)
-        learned = self.learn(features, codes, task.text_features, task.logit_scale)
-        self._assign_task(task, shots.X, shots.feature_names)
-        self.learned_ = {name: np.asarray(array) for name, array in learned.items()}
-        return self
+        return self._fit(X, y)
+
+    def _learn(self, shots: Shots, task: Task) -> dict[str, Any]:
+        features = unit_norm(shots.features[:, 0])
+        learned = self.learn(features, shots.codes, task.text_features, task.logit_scale)
+        return {"learned_": {name: np.asarray(array) for name, array in learned.items()}}
 
     def __sktip_head__(self) -> Head:
         return Head(self.logits, self.learned_)
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "learned_")
 
 
 def __dir__() -> list[str]:

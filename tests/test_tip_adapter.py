@@ -237,7 +237,7 @@ class TestFineTuning:
     def test_gradient_is_that_of_autograd(self, features):
         import torch
 
-        from sktip._maths.cache import Shots
+        from sktip._maths.cache import CacheValues
         from sktip._maths.fine_tune import loss_and_gradient
 
         X, y, W = features((3, 1, 4))
@@ -249,7 +249,7 @@ class TestFineTuning:
         losses = torch.nn.functional.cross_entropy(logits, codes[:5], reduction="none")
         (weights[:5] * losses).mean().backward()
         loss, gradient = loss_and_gradient(
-            f, codes[:5], K.detach(), Shots(codes, 3, weights), prior,
+            f, codes[:5], K.detach(), CacheValues(codes, 3, weights), prior,
             alpha=ALPHA, beta=BETA, weights=weights[:5],
         )  # fmt: skip
         assert loss.item() == pytest.approx((weights[:5] * losses).mean().item(), abs=1e-12)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sktip._maths.cache import Shots
+from sktip._maths.cache import CacheValues
 from sktip._maths.folds import Split
 from sktip._maths.log_loss import log_loss, most_probable_weights
 from sktip._maths.paper import PAPER_ALPHA, distance_to_paper
@@ -44,7 +44,7 @@ class HeldOutShots:
         splits: Sequence[Split],
         queries: Tensor,
         keys: Sequence[Tensor],
-        values: Shots,
+        values: CacheValues,
         *,
         text_logits: NDArray[Any] | None,
         shares: NDArray[Any],
@@ -69,7 +69,7 @@ class HeldOutShots:
         self._values, self._scales = [], []
         for cached, _ in splits:
             own = None if values.weights is None else values.weights[cached]
-            self._values.append(Shots(values.codes[cached], values.n_classes, own))
+            self._values.append(CacheValues(values.codes[cached], values.n_classes, own))
             left = totals(cached) if balanced else whole
             self._scales.append((whole / torch.where(left > 0, left, 1)).to(queries.dtype)[:, None])
         self._own_scale: Any = 1.0

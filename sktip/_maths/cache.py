@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Shots:
+class CacheValues:
     """The values L of the cache: class codes and weights of the keys, (m,), without the one-hot matrix."""
 
     codes: Tensor
@@ -54,7 +54,7 @@ def cache_logits(
     votes = affinity(rows, keys, beta)
     if weights is not None:
         votes.mul_(weights[:, None])
-    votes = Shots(codes, n_classes).sums(votes)
+    votes = CacheValues(codes, n_classes).sums(votes)
     if text is None:
         return alpha * votes.T
     return torch.addmm(votes, text, rows.T, beta=alpha, alpha=logit_scale).T

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sktip._maths.cache import Shots, affinity
+from sktip._maths.cache import CacheValues, affinity
 
 
 def loss_and_gradient(
     queries: Tensor,
     target: Tensor,
     keys: Tensor,
-    shots: Shots,
+    shots: CacheValues,
     prior: Tensor,
     *,
     alpha: float,
@@ -43,7 +43,7 @@ def fine_tune_keys(
     views: Tensor,
     target: Tensor,
     keys: Tensor,
-    shots: Shots,
+    shots: CacheValues,
     text: Tensor | None,
     *,
     logit_scale: float,

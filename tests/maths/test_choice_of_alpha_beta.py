@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sktip._maths.alpha_beta import HeldOutShots, accuracy_steps
-from sktip._maths.cache import Shots
+from sktip._maths.cache import CacheValues
 from sktip._maths.folds import Split
 
 
@@ -15,7 +15,7 @@ def votes_of(splits, X, y, beta, **parameters):
         splits,
         torch.as_tensor(X),
         [torch.as_tensor(X[split.cached]) for split in splits],
-        Shots(torch.as_tensor(y), 4),
+        CacheValues(torch.as_tensor(y), 4),
         text_logits=None,
         shares=np.full(n_held_out, 1 / n_held_out),
         n_shots=n_held_out,
