@@ -18,6 +18,7 @@ from ._encoding.model import clear_model_cache as clear_model_cache
 from ._few_shot import FewShotClassifier as FewShotClassifier
 from ._few_shot_tagger import FewShotTagger as FewShotTagger
 from ._gda import GDAClassifier as GDAClassifier
+from ._images.crop import Crop as Crop
 from ._predict_images import predict_images as predict_images
 from ._proker import ProKeRClassifier as ProKeRClassifier
 from ._reject_unknown import RejectUnknown as RejectUnknown

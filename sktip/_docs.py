@@ -171,7 +171,7 @@ UserWarning
     call. The features are returned nevertheless.""",
     "images": """\
 X : sequence of images of length n
-    Paths, bytes, PIL images or uint8 arrays; see the notes of `CLIPFeatureTransformer`.""",
+    Paths, bytes, PIL images, uint8 arrays, or a `Crop` of one; see the notes of `CLIPFeatureTransformer`.""",
     "shots": """\
 X : sequence of images of length m, or array-like of shape (m, d)
     The shots: images if there is an `encoder` and ``input="image"``, else features.

@@ -13,8 +13,9 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from sktip._encoding.session import open_encoder
+from sktip._images.crop import Crop
 from sktip._images.folders import images_of
-from sktip._images.inputs import describe
+from sktip._images.inputs import describe, path_of
 from sktip._split_encoder import split_encoder
 from sktip._utils.bunch import ShortBunch
 from sktip._utils.feature_names import with_feature_names
@@ -53,7 +54,7 @@ def predict_images(
 
     images : str or path of a folder, or sequence of images of length n
         A folder means all images in it and in the folders below it, sorted by path. A sequence
-        holds paths, bytes, PIL images or uint8 arrays.
+        holds paths, bytes, PIL images, uint8 arrays or a `Crop` of one of them.
 
     output : str or path, default=None
         CSV file for the predictions, in UTF-8. It is written only after all images are predicted. A
@@ -76,6 +77,8 @@ def predict_images(
 
         path : ndarray of objects
             Path of each image. None for an image that was not given as a path.
+        box : ndarray of objects
+            Box of each `Crop`, None for a whole image. Only if there are crops.
         prediction : ndarray of objects
             What `predict` returns for the image: its class, or `unknown_label_` of `RejectUnknown`.
             None for an image that could not be read.
@@ -161,11 +164,15 @@ def predict_images(
                 predictions[read] = _labels(classifier.predict(X), estimator, tags)
                 if tags is None and hasattr(classifier, "predict_proba"):
                     probabilities[read] = np.asarray(classifier.predict_proba(X)).max(axis=1)
-    paths = [os.fsdecode(im) if isinstance(im, str | os.PathLike) else None for im in images]
+    paths = np.array([path_of(image) for image in images], object)
+    boxes = [image.box if isinstance(image, Crop) else None for image in images]
     columns = {"prediction": predictions, "probability": probabilities}
     if tags is not None:
         columns = {str(tag): predictions[:, i] for i, tag in enumerate(tags)}
-    answers = ShortBunch(**{"path": np.array(paths, object), **columns, "error": errors})
+    places = {"path": paths}
+    if any(box is not None for box in boxes):
+        places["box"] = np.fromiter(boxes, object, n)
+    answers = ShortBunch(**places, **columns, error=errors)
     if output is not None:
         write_file(output, csv_lines(answers), overwrite=overwrite)
     failed = [index for index, error in enumerate(errors) if error is not None]
@@ -201,4 +208,6 @@ def csv_lines(answers: ShortBunch) -> Iterator[bytes]:
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return "" if np.isnan(value) else f"{value:.6g}"
+    if isinstance(value, tuple):  # A box.
+        return " ".join(f"{number:.6g}" for number in value)
     return "" if value is None else str(value)

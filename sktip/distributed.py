@@ -5,7 +5,6 @@ creates one object of the class, and loads the CLIP model once. Only the paramet
 are sent to it, not the weights. Ray does the reading, scheduling, retries, back-pressure and writing.
 """
 
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from numbers import Integral
@@ -17,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sktip._encoder import as_encoder
 from sktip._encoding.session import open_encoder
-from sktip._images.inputs import describe
+from sktip._images.inputs import describe, path_of
 from sktip._split_encoder import split_encoder
 from sktip._utils.feature_names import with_feature_names
 from sktip._utils.fitted_with import check_same_model
@@ -42,7 +41,7 @@ class EncodeImages:
 
     column : str, default="path"
         Column of the images: paths (strings or `pathlib.Path`), the bytes of image files, or
-        uint8 arrays of shape (h, w), (h, w, 3) or (h, w, 4). A null is treated as an unreadable image.
+        uint8 arrays of shape (h, w), (h, w, 3) or (h, w, 4), or a `~sktip.Crop` of one. A null is treated as an unreadable image.
 
     on_error : {"record", "raise"}, default="record"
         What to do if an image cannot be read: write the reason to the column ``error`` and go on, or
@@ -145,7 +144,7 @@ class EncodeImages:
         images = _images_in(batch, self.column)
         features, errors = self._encode(images)
         read = np.array([error is None for error in errors], bool)
-        paths = [os.fsdecode(im) if isinstance(im, str | os.PathLike) else None for im in images]
+        paths = [path_of(image) for image in images]
         added = {self.column: _text_column(paths), **self._columns(features, read)}
         return _with_columns(batch, added | {"error": _text_column(errors)})
 

@@ -1,8 +1,10 @@
 """Encode images in order with one or more models, with a bounded number of images in memory."""
 
 import math
+import os
+import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -17,6 +19,7 @@ from sktip._encoding.memory import PLAIN, FeatureStore, Key
 from sktip._encoding.model import ImageModel
 from sktip._encoding.preprocessing import contrast, to_pixels
 from sktip._encoding.threads import torch_threads, workers
+from sktip._images.crop import Crop
 from sktip._images.files import is_jpeg, read_bytes
 from sktip._images.inputs import describe
 from sktip._images.rgb import to_rgb
@@ -68,10 +71,10 @@ def encode(
         side = None
         if all(lane.reduced_decoding for lane in lanes):
             side = max(lane.min_side for lane in lanes)
-        prepare = partial(_prepare, batches, max_pixels, side)
+        prepare = partial(_prepare, batches, side)
         most_ahead = max(own.most // own.lane.n_views for own in batches)
         ahead = 0 if n_threads == 1 else n_threads + most_ahead
-        for image in _map_ahead(pool, prepare, images, ahead):
+        for image in _map_ahead(pool, prepare, _with_photos(images, max_pixels), ahead):
             waiting.append(image)
             for own, needed in zip(batches, image.needed, strict=True):
                 too_many = len(waiting) * own.lane.n_views >= MAX_WAITING
@@ -83,30 +86,84 @@ def encode(
         yield from _ready(waiting, lanes, on_failure)
 
 
-class _Opened:
-    """An image that is read once, and decoded once at most at each of two scales."""
+class _Photo:
+    """A photo that is read once, and decoded in full once at most, whatever crops of it there are."""
 
-    def __init__(self, image: Any, index: int, max_pixels: int, side: int | None):
+    def __init__(self, image: Any, max_pixels: int):
+        self.image, self.max_pixels = image, max_pixels
+        self._known: dict[str, Any] = {}
+        self._lock = threading.RLock()
+
+    def content(self, where: str) -> bytes | None:
+        """Return the content of the file, None for decoded pixels."""
+        return self._once("content", lambda: read_bytes(self.image, where, self.max_pixels))
+
+    def full(self, where: str) -> Any:
+        """Decode the picture in full."""
+        return self._once(
+            "full", lambda: to_rgb(self.image, self.content(where), where, self.max_pixels)
+        )
+
+    def identity(self, where: str) -> bytes:
+        """Hash the file, or the pixels of an image without a file."""
+        content = self.content(where)
+        return self._once(
+            "identity", lambda: content_hash(content, self.full(where) if content is None else None)
+        )
+
+    def _once(self, name: str, make: Callable[[], Any]) -> Any:
+        with self._lock:
+            if name not in self._known:
+                self._known[name] = make()
+            return self._known[name]
+
+
+def _with_photos(images: Iterable[Any], max_pixels: int) -> Iterator[tuple[Any, _Photo]]:
+    """Yield each image with its photo, which crops in a row share."""
+    photo = None
+    for image in images:
+        source = image.image if isinstance(image, Crop) else image
+        is_shared = (
+            photo is not None
+            and isinstance(image, Crop)
+            and (
+                source is photo.image
+                or (isinstance(source, str | os.PathLike) and source == photo.image)
+            )
+        )
+        if photo is None or not is_shared:
+            photo = _Photo(source, max_pixels)
+        yield image, photo
+
+
+class _Opened:
+    """An image: a photo or a crop of it, decoded once at most at each of two scales."""
+
+    def __init__(self, image: Any, photo: _Photo, index: int, side: int | None):
         self.index, self.where = index, describe(image, index)
-        self._image, self._max_pixels, self._side = image, max_pixels, side
-        self.content = read_bytes(image, self.where, max_pixels)
+        self._photo, self._crop = photo, image if isinstance(image, Crop) else None
+        self._side = side
+        self.content = photo.content(self.where)
 
     @cached_property
     def identity(self) -> bytes:
-        """Hash of the file, or of the pixels of an image without a file."""
-        return content_hash(self.content, self.full if self.content is None else None)
+        """Hash of the file, or of the pixels of an image without a file, and of the box."""
+        identity = self._photo.identity(self.where)
+        return identity if self._crop is None else content_hash(identity + self._crop.key, None)
 
     @cached_property
     def full(self) -> Any:
         """The picture in full."""
-        return to_rgb(self._image, self.content, self.where, self._max_pixels)
+        photo = self._photo.full(self.where)
+        return photo if self._crop is None else self._crop.cut(photo, self.where)
 
     @cached_property
     def reduced(self) -> Any:
-        """The picture of a large JPEG, at a reduced scale; None for other images."""
-        if self._side is None or not is_jpeg(self.content):
+        """The picture of a large JPEG, at a reduced scale; None for crops and other images."""
+        if self._side is None or self._crop is not None or not is_jpeg(self.content):
             return None
-        picture = to_rgb(self._image, self.content, self.where, self._max_pixels, self._side)
+        photo = self._photo
+        picture = to_rgb(photo.image, self.content, self.where, photo.max_pixels, self._side)
         if min(picture.size) >= self._side:
             return picture
         # It was decoded in full.
@@ -143,18 +200,22 @@ class _Image:
 
 
 def _prepare(
-    batches: "Sequence[_Batches]", max_pixels: int, side: int | None, index: int, image: Any
+    batches: "Sequence[_Batches]", side: int | None, index: int, item: tuple[Any, _Photo]
 ) -> _Image:
     """Open one image, look up its features, and prepare the inputs for missing ones."""
+    image, photo = item
     opened = None
     try:
         needed = []
         for own in batches:
             if isinstance(own.lane, TransformerLane):
                 key = (b"", index, 0)
-                needed.append(_Needed(None, {key: image}, 1))
+                whole = image
+                if isinstance(image, Crop):
+                    whole = image.cut(photo.full(describe(image, index)), describe(image, index))
+                needed.append(_Needed(None, {key: whole}, 1))
                 continue
-            opened = opened or _Opened(image, index, max_pixels, side)
+            opened = opened or _Opened(image, photo, index, side)
             needed.append(own.lane.prepare(opened, own.known))
         return _Image(index, needed)
     except ImageReadError as error:
@@ -389,7 +450,7 @@ class _Batches:
 
 
 def _map_ahead(
-    pool: Executor, function: Callable, items: Sequence[Any], ahead: int
+    pool: Executor, function: Callable, items: Iterable[Any], ahead: int
 ) -> Iterator[Any]:
     """Map items with their indices, in order, at most `ahead` results before the consumer."""
     pending: deque[Future] = deque()

@@ -20,6 +20,7 @@ from sktip._encoding.memory import PLAIN, FeatureMemory, FeatureStore, Space
 from sktip._encoding.model import ImageModel
 from sktip._encoding.precision import hint
 from sktip._encoding.threads import count_threads
+from sktip._images.files import MAX_PIXELS
 from sktip._images.rgb import pixels_made_by
 from sktip._maths.unit import across_blocks, unit_norm
 from sktip._utils.labels import plain
@@ -407,8 +408,8 @@ class EncoderSession:
             lanes,
             images,
             n_threads=max(n_threads, default=1),
-            # Transformers of others open the images themselves.
-            max_pixels=min((one.max_pixels for one in own), default=0),
+            # Transformers of others open the images themselves, but for crops.
+            max_pixels=min((one.max_pixels for one in own), default=MAX_PIXELS),
             on_failure=on_failure,
         )
         try:

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sktip._images.files import MAX_PIXELS, read_bytes
+from sktip._images.files import MAX_PIXELS
 from sktip._images.inputs import describe
-from sktip._images.rgb import to_rgb
+from sktip._images.rgb import open_rgb
 
 #: Width and height of a tiny picture. In larger ones, a crop differs more; in smaller ones, all photos are alike.
 SIZE = 12
@@ -28,9 +28,7 @@ def fingerprints(images: Sequence[Any]) -> NDArray[np.float32]:
 
 def _fingerprint(index: int, image: Any) -> NDArray[np.float32]:
     """Return the pixels of a tiny picture less their mean colour, at unit norm."""
-    where = describe(image, index)
-    content = read_bytes(image, where, MAX_PIXELS)
-    picture = to_rgb(image, content, where, MAX_PIXELS, MIN_SIDE)
+    picture = open_rgb(image, describe(image, index), MAX_PIXELS, MIN_SIDE)
     pixels = np.asarray(picture.resize((SIZE, SIZE), Image.Resampling.BOX), np.float32) / 255
     mean = pixels.mean(axis=(0, 1))
     row = np.concatenate([(pixels - mean).ravel() / SIZE, FLAT * (2 * mean - 1), [FLAT]])

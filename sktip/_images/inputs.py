@@ -1,4 +1,4 @@
-"""Collections of images in every supported form: paths, bytes, PIL images, arrays and columns of tables."""
+"""Collections of images in every supported form: paths, bytes, PIL images, arrays, crops and columns of tables."""
 
 import os
 from collections.abc import Sequence
@@ -7,8 +7,12 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageSequence
 
+from sktip._images.crop import Crop
+
 #: The forms of one image, for messages.
-FORMS = "paths, bytes of files, PIL images or uint8 arrays of shape (h, w) or (h, w, 3)"
+FORMS = (
+    "paths, bytes of files, PIL images, uint8 arrays of shape (h, w) or (h, w, 3), or crops of them"
+)
 
 
 def as_image_list(X: Any) -> Sequence[Any]:
@@ -16,7 +20,7 @@ def as_image_list(X: Any) -> Sequence[Any]:
 
     ``np.asarray`` is not used, since a list of images of equal size would become one array.
     """
-    if isinstance(X, str | bytes | os.PathLike | Image.Image):
+    if isinstance(X, str | bytes | os.PathLike | Image.Image | Crop):
         if isinstance(X, str | os.PathLike) and os.path.isdir(X):
             raise TypeError(
                 f"X is the folder {os.fspath(X)!r}, not a list of images: sktip.predict_images takes a folder, and "
@@ -62,18 +66,29 @@ def looks_like_images(X: Any) -> bool:
         return False
     first = X[0]
     return (
-        isinstance(first, str | bytes | os.PathLike | Image.Image) or getattr(first, "ndim", 0) > 1
+        isinstance(first, str | bytes | os.PathLike | Image.Image | Crop)
+        or getattr(first, "ndim", 0) > 1
     )
 
 
 def describe(image: Any, index: int) -> str:
-    """Describe an image in a message by its index, and by its path if it has one."""
+    """Describe an image in a message by its index, and by its path and box if it has them."""
+    if isinstance(image, Crop):
+        box = f"box {tuple(image.box)}"
+        photo = describe(image.image, index)
+        return f"{photo[:-1]}, {box})" if photo.endswith(")") else f"{photo} ({box})"
     path = image if isinstance(image, str | os.PathLike) else getattr(image, "filename", "")
     if not isinstance(path, str | bytes | os.PathLike) or not path:
         return f"image {index}"
     name = repr(os.fsdecode(path))
     # A longer string is not a path, but text or the image itself, and would hide the message.
     return f"image {index} ({name if len(name) <= 1000 else name[:500] + '...' + name[-500:]})"
+
+
+def path_of(image: Any) -> str | None:
+    """Path of an image, or of the photo of a crop; None if it was not given as a path."""
+    photo = image.image if isinstance(image, Crop) else image
+    return os.fsdecode(photo) if isinstance(photo, str | os.PathLike) else None
 
 
 def _is_table(X: Any) -> bool:

@@ -9,7 +9,8 @@ import numpy as np
 import PIL
 from PIL import Image, features
 
-from sktip._images.files import check_size, decode
+from sktip._images.crop import Crop
+from sktip._images.files import check_size, decode, read_bytes
 from sktip._images.inputs import FORMS
 from sktip.exceptions import ImageReadError
 
@@ -65,6 +66,13 @@ def pixels_made_by() -> dict[str, Any]:
     names = ("jpg", "libjpeg_turbo", "webp", "avif", "jpg_2000", "libtiff")
     versions = {name: features.version(name) for name in names}
     return {"version": PIXELS_VERSION, "pillow": PIL.__version__, **versions}
+
+
+def open_rgb(image: Any, where: str, max_pixels: int, min_side: int | None = None) -> Image.Image:
+    """Read and decode one image, or the photo of a crop, as `to_rgb` does."""
+    if isinstance(image, Crop):
+        return image.cut(open_rgb(image.image, where, max_pixels), where)
+    return to_rgb(image, read_bytes(image, where, max_pixels), where, max_pixels, min_side)
 
 
 def to_rgb(

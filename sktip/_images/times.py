@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
+from sktip._images.crop import Crop
 from sktip._images.inputs import as_image_list
 
 
@@ -21,7 +22,7 @@ def photo_times(images: Any) -> NDArray[np.datetime64]:
     Parameters
     ----------
     images : sequence of images of length n
-        Paths, bytes of files, or PIL images.
+        Paths, bytes of files, PIL images, or crops of them.
 
     Returns
     -------
@@ -46,6 +47,8 @@ def photo_times(images: Any) -> NDArray[np.datetime64]:
 
 
 def _taken(image: Any) -> datetime | None:
+    if isinstance(image, Crop):
+        image = image.image
     try:
         exif = image.getexif() if isinstance(image, Image.Image) else _exif_of(image)
         details = exif.get_ifd(ExifTags.IFD.Exif)

@@ -6,10 +6,9 @@ from typing import Any
 from PIL import Image
 from sklearn.pipeline import Pipeline
 
-from sktip._encoder import CLIPFeatureTransformer
-from sktip._images.files import read_bytes
+from sktip._images.files import MAX_PIXELS
 from sktip._images.inputs import describe
-from sktip._images.rgb import to_rgb
+from sktip._images.rgb import open_rgb
 
 # Colours that colour-blind people can distinguish (M. Okabe and K. Ito, "Color universal design", 2008).
 BLUE, VERMILION, GREEN, PURPLE, ORANGE = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00"
@@ -49,10 +48,8 @@ def grid_within(ax: Any, *shape: int, **ratios: Any) -> Any:
 
 def small_picture(image: Any, index: int, encoder: Any = None) -> Image.Image:
     """Read an image as the encoder does, and keep it small."""
-    where = describe(image, index)
-    max_pixels = getattr(encoder, "max_pixels", CLIPFeatureTransformer().max_pixels)
-    content = read_bytes(image, where, max_pixels)
-    picture = to_rgb(image, content, where, max_pixels, PICTURE_SIZE).copy()
+    max_pixels = getattr(encoder, "max_pixels", MAX_PIXELS)
+    picture = open_rgb(image, describe(image, index), max_pixels, PICTURE_SIZE).copy()
     picture.thumbnail((PICTURE_SIZE, PICTURE_SIZE))
     return picture
 
