@@ -9,6 +9,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import sktip
@@ -166,7 +167,7 @@ def _encoder(args: argparse.Namespace, memory: str) -> Any:
         "verbose": int(not args.quiet),
     }
     encoders = [
-        sktip.TimmFeatureTransformer(name.removeprefix("timm:"), **options)
+        sktip.TimmFeatureTransformer(name.removeprefix("timm:"), args.pretrained, **options)
         if name.startswith("timm:")
         else sktip.CLIPFeatureTransformer(name, args.pretrained, **options)
         for name in args.model or ["ViT-B-32"]
@@ -234,9 +235,10 @@ def _label(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
         from sktip._label.page import serve
     except ImportError:
         raise ImportError(NO_PAGE) from None
+    from sktip._label.export import write_model
     from sktip._label.session import open_session
 
-    _skops()
+    skops = _skops()
     photos = os.path.abspath(os.path.expanduser(args.photos))
     output = args.output = os.path.abspath(os.path.expanduser(args.output or f"{photos}-labels"))
     encoder = _encoder(args, os.path.join(output, "features.sqlite"))
@@ -248,13 +250,11 @@ def _label(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
         args.template or DEFAULT_TEMPLATE,
     )
 
-    def save_model() -> str:
-        path = os.path.join(output, "model.skops")
-        _save_model(session.model(), path, overwrite=True)
-        return path
-
     note = ONLY_DRAWINGS if args.model == ["tiny"] else ""
+    save_model = partial(write_model, session, skops.dumps)
     serve(session, save_model, note, port=args.port, browser=args.browser)
+    if session.learner.failure is not None:
+        raise session.learner.failure
     return DONE, [f"all answers are in {output}"], []
 
 

@@ -3,6 +3,7 @@
 import secrets
 import webbrowser
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocketClose
 
-from sktip._label.answers import NONE, UNSURE
+from sktip._label.export import write_folders, write_table
+from sktip._label.files import secret_file
 from sktip._label.session import Session
+from sktip._label.store import NONE, UNSURE
 from sktip.exceptions import ImageReadError
 
 #: Keys of the classes. If there are more classes, the nine likeliest of a photo have the digits.
@@ -97,31 +100,33 @@ def serve(
     config.app = Guard(app, token, port)
     address = f"http://127.0.0.1:{port}/?token={token}"
     print(f"Label at {address} and stop with Ctrl-C.", flush=True)
+    server = uvicorn.Server(config)
     # Other users can read the command line of a browser, but not this file with the token.
-    start = Path(session.answers.folder, f".open-{port}.html")
-    start.touch(0o600)
-    start.write_text(f'<meta http-equiv="refresh" content="0; url={address}">')
-    if browser:
-        webbrowser.open(start.as_uri())
-    session.start()
-    try:
-        uvicorn.Server(config).run(sockets=[socket])
-    except KeyboardInterrupt:
-        pass  # The normal end.
-    finally:
-        start.unlink()
+    text = f'<meta http-equiv="refresh" content="0; url={address}">'
+    with secret_file(session.store.folder, ".html", text) as start:
+        if browser:
+            webbrowser.open(Path(start).as_uri())
+        session.start(lambda: setattr(server, "should_exit", True))
+        with suppress(KeyboardInterrupt):  # The normal end.
+            server.run(sockets=[socket])
+    session.close()
+
+
+def _in_percent(estimate: Any) -> str:
+    if estimate is None:
+        return ""
+    return f"{estimate.value:.0%} ({estimate.lower:.0%} to {estimate.upper:.0%})"
 
 
 class Page:
     """One window."""
 
     def __init__(self, session: Session, save_model: Callable[[], str], note: str):
-        self.session, self.save_model = session, save_model
+        self.session, self.save_model, self.window = session, save_model, session.window()
         self.row: int | None = None
-        self.before: list[dict[int, str | None]] = []
         self.boxes: dict[int, Any] = {}
         self.version, self.start = -1, 0
-        ui.context.client.on_disconnect(lambda: session.close(self))
+        ui.context.client.on_disconnect(self.window.close)
         ui.keyboard(self._on_key, repeating=False, ignore=["input", "select", "textarea"])
         with ui.row().classes("w-full items-center"):
             with ui.tabs() as self.tabs:
@@ -143,11 +148,11 @@ class Page:
 
     def _tick(self) -> None:
         """Show what the thread has learned since."""
-        if self.version != self.session.version:
-            self.version = self.session.version
+        if self.version != (version := self.session.version):
+            self.version = version
             if self.row is None:
                 self._show()
-            if self.classes != self.session.answers.classes:
+            if self.classes != self.session.classes:
                 self._show_classes()
             self._show_guess()
             self.see.refresh()
@@ -167,7 +172,7 @@ class Page:
 
     def _draw_label(self) -> None:
         """Show one photo large, and a button per class."""
-        classes = self.session.answers.classes
+        classes = self.session.classes
         with ui.row().classes("w-full no-wrap"):
             with ui.column().classes("w-2/3"):
                 self.picture = ui.element("img").classes("w-full")
@@ -193,7 +198,7 @@ class Page:
 
     def _draw_buttons(self) -> None:
         """Draw a button per class; with many classes, nine for the likeliest and a list of all."""
-        classes = self.classes = self.session.answers.classes
+        classes = self.classes = self.session.classes
         few = len(classes) <= len(KEYS)
         self.names = classes if few else classes[:9]
         pairs = enumerate(zip(KEYS, self.names, strict=False))
@@ -211,11 +216,15 @@ class Page:
 
     def _show(self, row: int | None = None) -> None:
         """Show a photo, by default the one that teaches most."""
-        self.row = row = self.session.next_photo(self) if row is None else row
+        if row is not None:
+            self.window.show(row)
+        elif self.window.row is None:
+            self.window.next()
+        self.row = row = self.window.row
         name = "" if row is None else self.session.name(row)
         self.picture.props.update(src=self._source(row, 1000), alt=name)
         self.picture.update()
-        self.following.props["src"] = self._source(self.session.following_photo(), 1000)
+        self.following.props["src"] = self._source(self.window.following(), 1000)
         self.following.update()
         self.caption.set_text(name or "All photos have an answer.")
         self.names = self.classes[: len(self.buttons)]
@@ -223,7 +232,7 @@ class Page:
 
     def _show_guess(self) -> None:
         """Fill the button of the likeliest class, and say how far the work is."""
-        session, accuracy = self.session, self.session.knowledge.accuracy
+        session, accuracy = self.session, _in_percent(self.session.knowledge.accuracy)
         guess = {} if self.row is None else session.guess(self.row)
         if guess and len(self.buttons) < len(self.classes) and self.names == self.classes[:9]:
             self.names = list(guess)[
@@ -233,43 +242,40 @@ class Page:
         for key, name, button in zip(KEYS, self.names, self.buttons, strict=False):
             button.set_text(f"{key}  {name}" + (f" ({guess[name]:.0%})" if name == best else ""))
             button.props(remove="outline") if name == best else button.props("outline")
-        parts = [f"{len(session.answered()):,} of {len(session.paths):,} answered", session.problem]
-        parts += [f"held-out accuracy {accuracy}"] if accuracy else []
+        learner = session.learner
+        parts = [f"{session.n_answered():,} of {len(session.paths):,} answered", learner.problem]
+        parts += [f"expected accuracy {accuracy}"] if accuracy else []
         self.status.set_text("; ".join(filter(None, parts)))
 
     def _source(self, row: int | None, side: int) -> str:
         # The browser keeps photos; those of another run have other addresses.
-        return "" if row is None else f"photo/{row}/{side}?{self.session.run}"
+        return "" if row is None else f"photo/{row}/{side}?{self.session.run_id}"
 
     def _press(self, i: int) -> None:
         self._answer(self.names[i])
 
     def _answer(self, label: str) -> None:
-        if self.row is not None and self._give({self.row: label}):
+        row = self.row
+        if row is not None and self._try(lambda: self.window.answer(row, label)):
             self._show()
-
-    def _give(self, labels: dict[int, str | None]) -> bool:
-        return self._try(lambda: self.before.append(self.session.answer(labels)))
 
     def _undo(self) -> None:
         """Take back the last answers of this window."""
-        if self.before:
-            before = self.before.pop()
-            if self._try(lambda: self.session.answer(before)):
-                self._show(next(iter(before)))
+        if self._try(self.window.undo):
+            self._show()
 
     def _add(self, new: Any) -> None:
-        if self._try(lambda: self.session.add_class(new.value)):
+        if self._try(lambda: self.window.add_class(new.value)):
             new.set_value("")
             self._show_classes()
 
     def _rename(self, name: Any) -> None:
-        if self._try(lambda: self.session.rename_class(self.old.value, name.value)):
+        if self._try(lambda: self.window.rename_class(self.old.value, name.value)):
             name.set_value("")
             self._show_classes()
 
     def _show_classes(self) -> None:
-        classes = self.session.answers.classes
+        classes = self.session.classes
         self.old.set_options(classes, value=None)
         self.wanted.set_options([*classes, NONE])
         self.target.set_options([*classes, NONE])
@@ -278,7 +284,7 @@ class Page:
 
     def _on_key(self, event: Any) -> None:
         held = event.modifiers
-        if self.row is None or self.tabs.value != "Label" or held.ctrl or held.alt or held.meta:
+        if self.tabs.value != "Label" or held.ctrl or held.alt or held.meta:
             return
         named = {"n": NONE, "s": UNSURE} | dict(zip(KEYS, self.names, strict=False))
         key = event.key.name.lower()
@@ -293,25 +299,30 @@ class Page:
         """Show accuracy, shares, weak classes, misread names and doubtful labels."""
         now = self.session.knowledge
         ui.label(
-            f"Held-out accuracy: {now.accuracy}. Each labelled photo is predicted without its own label."
+            f"Expected accuracy on the photos without answer: {_in_percent(now.accuracy)}."
             if now.accuracy
-            else "Label photos of two classes to see the held-out accuracy."
+            else "Label photos of two classes to see the expected accuracy."
         )
-        ui.label(now.outlook)
-        ui.label("The weakest classes come first. Rename a class that its name alone rarely finds.")
-        titles = ["class", *max(now.table.values(), key=len, default={})]
+        ui.label("Rename a class that its name alone rarely finds.")
+        rows = [
+            {
+                "class": name,
+                "answers": known.n_answers,
+                "right when held out": f"{known.right:,} of {known.n_held_out:,}",
+                "found by name alone": "" if known.right_by_name is None else known.right_by_name,
+                "share of the folder": _in_percent(known.share),
+            }
+            for name, known in now.classes.items()
+        ]
+        titles = list(rows[0]) if rows else []
         columns = [
             {"name": title, "label": title, "field": title, "align": "left"} for title in titles
         ]
-        ui.table(
-            columns=columns,
-            rows=[{"class": n} | cells for n, cells in now.table.items()],
-            pagination=20,
-        )
+        ui.table(columns=columns, rows=rows, pagination=20)
         if now.doubtful:
-            ui.label("These labels look wrong. Click on a photo to label it again:")
+            ui.label("These labels are the most doubtful. Click on a photo to label it again:")
             with ui.row():
-                for row in now.doubtful[:GRID]:
+                for row, _ in now.doubtful:
                     with ui.column():
                         self._thumbnail(row).on("click", partial(self._again, row))
                         ui.label(self.session.label_of(row) or "")
@@ -331,7 +342,7 @@ class Page:
     def _draw_sort(self) -> None:
         """Show photos by class and certainty, label several at once, and write results."""
         session, again = self.session, lambda: self._turn(0)
-        classes = [*session.answers.classes, NONE]
+        classes = [*session.classes, NONE]
         kinds = {"rest": "not labelled", "done": "labelled", "bad": "cannot be read"}
         with ui.row().classes("items-center"):
             self.kind = ui.select(kinds, value="rest", on_change=again)
@@ -346,10 +357,10 @@ class Page:
         self.grid()
         with ui.row():
             for text, action in (
-                ("write the table", session.save_table),
+                ("write the table", partial(write_table, session)),
                 ("write the model", self.save_model),
-                ("make folders of links", partial(session.sort_into_folders, copy=False)),
-                ("make folders of copies", partial(session.sort_into_folders, copy=True)),
+                ("make folders of links", partial(write_folders, session, copy=False)),
+                ("make folders of copies", partial(write_folders, session, copy=True)),
             ):
                 ui.button(text, on_click=partial(self._write, action)).props("no-caps outline")
 
@@ -400,7 +411,7 @@ class Page:
         ticked = [row for row, box in self.boxes.items() if box.value]
         if not ticked or not self.target.value:
             ui.notify("Tick photos, and choose their label.")
-        elif self._give(dict.fromkeys(ticked, self.target.value)):
+        elif self._try(lambda: self.window.answer_all(ticked, self.target.value)):
             if self.target.value == self.wanted.value and self.kind.value == "rest":
                 self.session.show_first([row for row in self.boxes if row not in ticked])
             self._turn(0)

@@ -1,169 +1,197 @@
-"""The state of `sktip label` without its page: photos, what is known of them, and what comes next."""
+"""The state of `sktip label` without its page.
+
+    session = open_session(photos, output, classes, encoder, templates)   # at once; nothing is encoded
+    session.start(failed)                # encodes and learns in threads
+    window = session.window()            # one per window of the browser; see `Window` in queue.py
+    window.row                           # the photo to show
+    window.answer(row, "fox")            # the photo that the person saw; goes on to the next one
+    window.undo()
+    session.knowledge                    # numbers: `Knowledge` in learner.py
+    session.version                      # grows when any of this may have changed
+
+The page calls all methods from one thread, but for those of export.py, `find` and `picture`.
+"""
 
 import io
 import os
-import re
 import secrets
-import shutil
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import chain, count
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
-from sklearn.base import clone
-from sklearn.utils import gen_batches
 
-from sktip._encoder import set_of_the_machine
-from sktip._encoding.session import open_encoder
-from sktip._few_shot import FewShotClassifier
 from sktip._images.files import read_bytes
 from sktip._images.folders import list_images
 from sktip._images.inputs import describe
 from sktip._images.rgb import to_rgb
-from sktip._label.answers import ASIDE, NONE, Answers
-from sktip._predict_images import csv_lines
-from sktip._reject_unknown import RejectUnknown
-from sktip._utils.bunch import ShortBunch
-from sktip._utils.output_files import write_file
+from sktip._label.files import is_own, write_labels
+from sktip._label.learner import Knowledge, Learner
+from sktip._label.queue import Window
+from sktip._label.store import ASIDE, NONE, Answer, Change, Store
 from sktip._utils.warn import warn
 from sktip.exceptions import ImageReadError
-from sktip.model_selection import (
-    estimate_accuracy,
-    forecast_accuracy,
-    held_out_proba,
-    suggest_shots,
-)
 
-#: Photos without answer that a fit learns from, and that suggestions are drawn from.
-POOL = 5000
-#: Number of photos that are suggested at a time.
-SUGGESTIONS = 24
 #: Largest size of a photo that is shown, in pixels.
 MAX_PIXELS = 89_478_485
-
-
-@dataclass(frozen=True)
-class Knowledge:
-    """What one fit knows about the photos."""
-
-    model: Any = None
-    #: Predicted class of each photo, its probability, and whether it is one of the classes.
-    predicted: NDArray[Any] = field(default_factory=lambda: np.empty(0, object))
-    certainty: NDArray[Any] = field(default_factory=lambda: np.empty(0))
-    known: NDArray[Any] = field(default_factory=lambda: np.empty(0, bool))
-    accuracy: str = ""
-    #: What to expect on the photos without answer, and of ten more answers.
-    outlook: str = ""
-    #: By class, the cells of a table.
-    table: dict[str, dict[str, str]] = field(default_factory=dict)
-    #: Photos whose label is probably wrong.
-    doubtful: list[int] = field(default_factory=list)
+#: Every so manieth photo of the queue is drawn at random, so that the answers say something about all photos.
+RANDOM = 3
 
 
 class Session:
-    """Photos with features, the answers about them, and a thread that learns from these.
+    """Photos, the answers about them, and what is learned from these.
 
-    `features`, (n, d), has rows of NaN for photos that cannot be read; `errors` says why. The page
-    calls all methods from one thread, but those that write files.
+    Photos are numbered: `row` is the index of one in `paths`.
+
+    Attributes
+    ----------
+    root : str
+        The folder of photos.
+
+    paths : list of str
+        Absolute paths of the photos.
+
+    store : Store
+        Answers and classes on disk.
+
+    learner : Learner
+        Features, and what is learned; `learner.stage`, `learner.n_encoded` and `learner.problem` are for
+        showing.
+
+    windows : set of Window
+        The windows that are open.
+
+    problem : str
+        Why ``labels.csv`` could not be written, if so.
     """
 
     def __init__(
         self,
         root: str,
         paths: Sequence[str],
-        features: NDArray[np.float32],
+        store: Store,
         encoder: Any,
-        answers: Answers,
         *,
         templates: Any = "a photo of a {}.",
-        logit_scale: float = 100.0,
-        errors: dict[int, str] | None = None,
     ):
-        self.root, self.paths, self.answers, self.errors = root, paths, answers, errors or {}
-        self.readable = np.asarray(np.isfinite(features).all(axis=1))
-        self.features = features
-        self.features[~self.readable] = 0
-        self.knowledge, self.version, self.problem = Knowledge(), 0, ""
-        self.run = secrets.token_hex(4)
-        self._encoder, self._templates, self._logit_scale = encoder, templates, logit_scale
-        self._row_of = {path: row for row, path in enumerate(paths)}
-        self._order = np.random.default_rng(0).permutation(np.flatnonzero(self.readable))
-        self._text: dict[str, NDArray[Any]] = {}
+        self.root, self.paths, self.store = root, paths, store
+        self.learner = Learner(paths, store, encoder, templates)
+        self.windows: set[Window] = set()
+        self.problem = ""
+        #: Pictures of another run have other addresses, since browsers keep them.
+        self.run_id = secrets.token_hex(4)
         self._first: list[int] = []
-        self._suggested: list[int] = []
-        self._shown: dict[Any, int] = {}
+        self._row_of = self.learner.row_of
         self._changed = threading.Event()
         # Each decoder may need as much memory as the largest photo.
         self._decoders = threading.Semaphore(2)
 
-    def answer(self, labels: dict[int, str | None]) -> dict[int, str | None]:
-        """Store answers, None for no answer; return the earlier ones, with which they can be undone."""
-        before = self.answers.give({self.paths[row]: label for row, label in labels.items()})
-        self._changed.set()
-        return {self._row_of[path]: label for path, label in before.items()}
+    def start(self, failed: Callable[[], None] = lambda: None) -> None:
+        """Encode and learn in threads; `failed` is called if there is no model to encode with."""
+        self.learner.start(failed)
+        threading.Thread(target=self._write_for_ever, daemon=True).start()
+        self.changed()
 
-    def add_class(self, name: str) -> None:
-        """Add a class without photos."""
-        self.answers.add_class(name)
-        self._changed.set()
-
-    def rename_class(self, old: str, name: str) -> None:
-        """Give a class another name."""
-        self.answers.rename_class(old, name)
+    def changed(self) -> None:
+        """Learn from new answers, and write them to ``labels.csv``, both in threads."""
+        self.learner.wake()
         self._changed.set()
 
-    def next_photo(self, window: Any) -> int | None:
-        """Return the photo that a window shows next: one that no other window shows."""
-        self._shown.pop(window, None)
-        row = self.following_photo()
-        if row is not None:
-            self._shown[window] = row
-        return row
+    def _write_for_ever(self) -> None:
+        while self._changed.wait():
+            self._changed.clear()
+            try:
+                write_labels(self.store)
+                self.problem = ""
+            except (OSError, ValueError) as error:  # The answers are stored all the same.
+                self.problem = str(error)
 
-    def following_photo(self) -> int | None:
-        """Return the first photo without answer that no window shows."""
-        shown = set(self._shown.values())
-        rows = map(int, chain(self._first, self._suggested, self._order))
-        return next((r for r in rows if r not in shown and self.label_of(r) is None), None)
+    def close(self) -> None:
+        """Write ``labels.csv`` a last time."""
+        write_labels(self.store)
 
-    def close(self, window: Any) -> None:
-        """Free the photo that a window has shown."""
-        self._shown.pop(window, None)
+    def window(self) -> Window:
+        """Open a window."""
+        window = Window(self)
+        self.windows.add(window)
+        return window
 
-    def show_first(self, rows: Sequence[int]) -> None:
-        """Show these photos before all others."""
-        self._first = [*rows, *self._first]
+    # What is known
+
+    @property
+    def version(self) -> int:
+        """Grows when there is something new to show."""
+        self.store.refresh()
+        return self.store.version + self.learner.version
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """What the last fit knows."""
+        return self.learner.knowledge
+
+    @property
+    def errors(self) -> dict[int, str]:
+        """Why photos cannot be read."""
+        return self.learner.errors
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes, or the tags, in their order."""
+        return self.store.classes
+
+    @property
+    def tags(self) -> bool:
+        """Whether a photo has several labels."""
+        return self.store.tags
+
+    def answer_of(self, row: int) -> Answer | None:
+        """Answer about a photo: its labels, and whether it was given in bulk."""
+        return self.store.answer_of(self.paths[row])
 
     def label_of(self, row: int) -> str | None:
-        """Answer about a photo."""
-        return self.answers.labels.get(self.paths[row])
+        """Answer about a photo in words."""
+        answer = self.answer_of(row)
+        return None if answer is None else ", ".join(answer.labels)
+
+    def answered(self) -> list[int]:
+        """Photos of this folder with an answer, in the order of the answers."""
+        answers = self.store.answers
+        rows = [
+            (own.number, self._row_of[path])
+            for path, own in answers.items()
+            if path in self._row_of
+        ]
+        return [row for _, row in sorted(rows)]
+
+    def n_answered(self) -> int:
+        """Count the photos of this folder with an answer."""
+        return sum(path in self._row_of for path in self.store.answers)
+
+    def is_open(self, row: int) -> bool:
+        """Whether a photo waits for an answer: it has none, or one from before a class was added."""
+        return row not in self.errors and self.store.is_open(self.paths[row])
 
     def name(self, row: int) -> str:
         """Path of a photo in the folder."""
         return os.path.relpath(self.paths[row], self.root)
 
-    def answered(self) -> list[int]:
-        """Photos of this folder with an answer."""
-        return self._rows(self.answers.labels)
-
     def guess(self, row: int) -> dict[str, float]:
-        """Probabilities of the classes of a photo, the largest first."""
+        """Probabilities of the classes of a photo, the largest first; of each tag, in a session with tags."""
         model = self.knowledge.model
-        if model is None:
+        if model is None or not self.learner.readable[row]:
             return {}
-        proba = model.predict_proba(self.features[[row]])[0]
-        return {str(model.classes_[i]): float(proba[i]) for i in np.argsort(-proba, kind="stable")}
+        proba = model.predict_proba(self.learner.features[[row]])[0]
+        names = model.tags_ if self.tags else model.classes_
+        return {str(names[i]): float(proba[i]) for i in np.argsort(-proba, kind="stable")}
 
     def prediction(self, row: int) -> tuple[str | None, float]:
         """Class of a photo or "unknown", and its probability: 1 for an answer."""
-        label, now = self.label_of(row), self.knowledge
-        if label == NONE or label in self.answers.classes:
-            return "unknown" if label == NONE else label, 1.0
-        if now.model is None or not self.readable[row]:
+        answer, now = self.answer_of(row), self.knowledge
+        if answer is not None and (answer.labels == (NONE,) or answer.labels[0] not in ASIDE):
+            return "unknown" if answer.labels == (NONE,) else answer.labels[0], 1.0
+        if now.model is None or not self.learner.readable[row]:
             return None, np.nan
         label = now.predicted[row] if now.known[row] else "unknown"
         return label, float(now.certainty[row])
@@ -173,12 +201,75 @@ class Session:
         now = self.knowledge
         if now.model is None:
             return []
-        wanted = self.readable & (now.certainty >= low) & (now.certainty <= high)
+        wanted = self.learner.readable & (now.certainty >= low) & (now.certainty <= high)
         wanted[self.answered()] = False
         if label is not None:
             wanted &= ~now.known if label == NONE else now.known & (now.predicted == label)
         rows = np.flatnonzero(wanted)
         return rows[np.argsort(-now.certainty[rows], kind="stable")].tolist()
+
+    # What comes next
+
+    def queue(self) -> Iterator[int]:
+        """Photos in the order in which a person should see them; with answers too."""
+        yield from self._first
+        yield from (self._row_of[path] for path in self.store.outdated() if path in self._row_of)
+        waiting = (row for row in self.learner.order.tolist() if self.is_open(row))
+        suggested = (row for row in self.learner.suggested if self.is_open(row))
+        n = self.store.n_answers
+        while True:
+            row = next(waiting if n % RANDOM == RANDOM - 1 else suggested, None)
+            if row is None:
+                break
+            n += 1
+            yield row
+        yield from suggested
+        yield from self.learner.order.tolist()
+
+    def show_first(self, rows: Sequence[int]) -> None:
+        """Show these photos before all others."""
+        self._first = [*rows, *self._first]
+
+    def ranked_by_words(self, words: str) -> list[int]:
+        """Photos without answer, those first that look like words."""
+        if not self.learner.has_text:
+            raise ValueError("this model reads no words; a CLIP, such as ViT-B-32, does.")
+        return self._ranked(self.learner.text_of(words))
+
+    def ranked_like(self, row: int) -> list[int]:
+        """Photos without answer, those first that look like a photo."""
+        return [other for other in self._ranked(self.learner.features[row]) if other != row]
+
+    def _ranked(self, feature: NDArray[Any]) -> list[int]:
+        if not self.learner.features.shape[1]:
+            raise ValueError("the photos are not encoded yet; wait a moment.")
+        rows = np.array(
+            [r for r in np.flatnonzero(self.learner.readable) if self.is_open(int(r))], int
+        )
+        scores = self.learner.features[rows] @ feature
+        return rows[np.argsort(-scores, kind="stable")].tolist()
+
+    def neighbours(self, row: int, n: int = 3) -> list[int]:
+        """Return the photos taken just before and after one, in their order, with it in between."""
+        return list(range(max(row - n, 0), min(row + n + 1, len(self.paths))))
+
+    def pile(self, row: int) -> list[int]:
+        """Return the photo and those without answer that show nearly the same."""
+        return [row]
+
+    # What changes something
+
+    def give(self, labels: Mapping[int, Iterable[str] | None], *, bulk: bool = False) -> Change:
+        """Store answers."""
+        return self.store.give({self.paths[row]: own for row, own in labels.items()}, bulk=bulk)
+
+    def undo(self, change: Change) -> list[int]:
+        """Take a change back; return the photos concerned."""
+        rows = [self._row_of[path] for path in self.store.undo(change)]
+        self.changed()
+        return rows
+
+    # Pictures
 
     def picture(self, row: int, side: int) -> bytes:
         """Return a photo as a JPEG file that is at most `side` pixels wide and high."""
@@ -193,178 +284,6 @@ class Session:
         image.save(file, "JPEG", quality=85)
         return file.getvalue()
 
-    def save_table(self) -> str:
-        """Write the table of `predict_images`, in which answers are predictions of probability 1."""
-        path = os.path.join(self.answers.folder, "predictions.csv")
-        rows = range(len(self.paths))
-        labels, probabilities = zip(*map(self.prediction, rows), strict=True)
-        errors = [self.errors.get(row) for row in rows]
-        table = {"path": self.paths, "prediction": labels, "probability": probabilities}
-        write_file(path, csv_lines(ShortBunch(**table, error=errors)), overwrite=True)
-        return path
-
-    def sort_into_folders(self, *, copy: bool) -> str:
-        """Make a folder per class, with links to the photos or copies. No photo is changed."""
-        names = (f"sorted-{number}" for number in count(1))
-        targets = (os.path.join(self.answers.folder, name) for name in names)
-        target = next(path for path in targets if not os.path.exists(path))
-        folders: dict[str, str] = {}
-        for row, path in enumerate(self.paths):
-            label, _ = self.prediction(row)
-            if label is None or not inside(path, self.root):
-                continue
-            if label not in folders:
-                # Without characters that lead elsewhere, or that some systems refuse or confuse.
-                name = re.sub(r'[\x00-\x1f<>:"/\\|?*]|^\.+|[. ]+$', "_", label)
-                taken = {own.casefold() for own in folders.values()}
-                own_names = chain([name], (f"{name} {number}" for number in count(2)))
-                folders[label] = next(own for own in own_names if own.casefold() not in taken)
-                os.makedirs(os.path.join(target, folders[label]))
-            name = os.path.join(target, folders[label], os.path.basename(path))
-            if os.path.lexists(name):
-                name = os.path.join(target, folders[label], f"{row} {os.path.basename(path)}")
-            (shutil.copy2 if copy else os.symlink)(path, name)
-        return target
-
-    def model(self) -> Any:
-        """Fit the classifier that `sktip predict` takes."""
-        encoder = clone(self._encoder)
-        set_of_the_machine(encoder, device=None)
-        labels, classes = self.answers.now()
-        options: Any = {"class_names": classes, "templates": self._templates}
-        clf = FewShotClassifier(encoder, input="features", **options)
-        rows, y = self._labelled(labels)
-        estimator = RejectUnknown(clf) if len(np.unique(y)) > 1 else clf
-        return self._fit(estimator, rows, y, self._pool(labels))
-
-    def start(self) -> None:
-        """Learn in a thread, now and after each answer."""
-        self._changed.set()
-        threading.Thread(target=self._learn_for_ever, daemon=True).start()
-
-    def _learn_for_ever(self) -> None:
-        while self._changed.wait():
-            self._changed.clear()
-            try:
-                self.problem = ""
-                for _ in self.learn():
-                    self.version += 1
-            except Exception as error:  # The page shows it, and labelling goes on.
-                self.problem = f"{type(error).__name__}: {error}"
-            self.version += 1
-
-    def learn(self) -> Iterator[None]:
-        """Fit and predict all photos, suggest the next ones, assess and forecast: four steps."""
-        labels, classes = self.answers.now()
-        (rows, y), pool = self._labelled(labels), self._pool(labels)
-        new = [name for name in classes if name not in self._text]
-        if new:
-            text = self._encoder.encode_text(new, self._templates)
-            self._text |= dict(zip(new, text, strict=True))
-        text = np.stack([self._text[name] for name in classes])
-        names: Any = {"text_features": text, "class_names": classes}
-        clf = FewShotClassifier(**names, logit_scale=self._logit_scale)
-        model = self._fit(clone(clf), rows, y, pool)
-        self.knowledge = self._predict(model, list(labels.values()))
-        yield
-        if len(pool):
-            n = min(SUGGESTIONS, len(pool))
-            known: Any = {"X_labeled": self.features[rows], "y": y} if len(y) else {}
-            chosen = suggest_shots(self.features[pool], n, **known, **names, random_state=0)
-            self._suggested = pool[chosen].tolist()
-        yield
-        if len(np.unique(y)) > 1:
-            self.knowledge = self._assess(clf, text, rows, y)
-            yield
-            self.knowledge = self._foresee(clf, rows, y, pool)
-
-    def _fit(self, estimator: Any, rows: NDArray[Any], y: NDArray[Any], pool: NDArray[Any]) -> Any:
-        """Fit to the answers, if there are any, and to photos without one."""
-        options: dict[str, Any] = {"X_unlabeled": self.features[pool]} if len(pool) else {}
-        return estimator.fit(*([self.features[rows], y] if len(y) else []), **options)
-
-    def _predict(self, model: FewShotClassifier, answers: list[str]) -> Knowledge:
-        """Predict all photos, and count the classes in the folder."""
-        n, known = len(self.paths), self.knowledge.known
-        codes, certainty = np.empty(n, np.intp), np.empty(n, np.float32)
-        for part in gen_batches(n, 4096):
-            proba = model.predict_proba(self.features[part])
-            codes[part], certainty[part] = proba.argmax(axis=1), proba.max(axis=1)
-        table: dict[str, dict[str, str]] = {name: {} for name in model.classes_.tolist()}
-        if model.class_shares_ is not None and model.class_share_errors_ is not None:
-            # The photos with answers are counted, and the shares among the rest estimated.
-            total = self.readable.sum()
-            rest = (total - len(answers)) * (1 - (model.unknown_share_ or 0))
-            pairs = zip(model.class_shares_, model.class_share_errors_, strict=True)
-            for (name, row), (share, error) in zip(table.items(), pairs, strict=True):
-                whole = (answers.count(name) + rest * share) / total
-                row["share of the folder"] = f"{whole:.1%} ± {rest * error / total:.1%}"
-        return replace(
-            self.knowledge,
-            model=model,
-            predicted=model.classes_.astype(object)[codes],
-            certainty=certainty,
-            known=known if len(known) else np.ones(n, bool),
-            table=table,
-        )
-
-    def _assess(
-        self, clf: FewShotClassifier, text: NDArray[Any], rows: NDArray[Any], y: NDArray[Any]
-    ) -> Knowledge:
-        """Predict held-out photos, find unknown ones, and compare names and labels with the photos."""
-        now, X = self.knowledge, self.features[rows]
-        right = now.model.classes_[held_out_proba(clf, X, y).argmax(axis=1)] == y
-        low, high = binomtest(int(right.sum()), len(y)).proportion_ci(method="wilson")
-        named = np.array(clf.class_names)[(X @ text.T).argmax(axis=1)] == y
-        for name, cells in now.table.items():
-            own = y == name
-            for title, good in (("right when held out", right), ("found by name alone", named)):
-                cells[title] = f"{(own & good).sum():,} of {own.sum():,}"
-        reject = RejectUnknown(clf).fit(X, y)
-        parts = gen_batches(len(self.paths), 4096)
-        order = sorted(now.table, key=lambda name: right[y == name].mean() if name in y else 2)
-        return replace(
-            now,
-            known=np.concatenate([reject.is_known(self.features[part]) for part in parts]),
-            accuracy=f"{right.mean():.0%} (95% interval {low:.0%} to {high:.0%}, {len(y):,} photos)",
-            table={name: now.table[name] for name in order},
-            doubtful=rows[now.model.label_beliefs_ < 0.5].tolist(),
-        )
-
-    def _foresee(
-        self, clf: FewShotClassifier, rows: NDArray[Any], y: NDArray[Any], pool: NDArray[Any]
-    ) -> Knowledge:
-        """Estimate the accuracy on the photos without answer, and with ten more answers."""
-        now, X, parts = self.knowledge, self.features[rows], []
-        if len(pool):
-            estimate = estimate_accuracy(now.model, self.features[pool])
-            parts.append(
-                f"Expected on the photos without answer: {estimate.accuracy:.0%} "
-                f"({estimate.lower:.0%} to {estimate.upper:.0%})."
-            )
-        n_shots: Any = (len(y) + 10) / len(self.answers.classes)
-        if np.unique(y, return_counts=True)[1].max() > 1 and n_shots >= 1:
-            forecast = forecast_accuracy(clf, X, y, n_shots=[n_shots])
-            gain = max(forecast.accuracy[0] - forecast.now[0], 0)
-            parts.append(f"Ten more answers are expected to add {100 * gain:.1f} points.")
-        return replace(now, outlook=" ".join(parts))
-
-    def _rows(self, labels: Iterable[str]) -> list[int]:
-        rows = map(self._row_of.get, labels)
-        return [row for row in rows if row is not None]
-
-    def _labelled(self, labels: dict[str, str]) -> tuple[NDArray[np.intp], NDArray[Any]]:
-        """Photos with a class, and their classes."""
-        rows = [row for row in sorted(self._rows(labels)) if self.readable[row]]
-        pairs = [(row, y) for row in rows if (y := labels[self.paths[row]]) not in ASIDE]
-        return np.array([row for row, _ in pairs], np.intp), np.array([y for _, y in pairs], str)
-
-    def _pool(self, labels: dict[str, str]) -> NDArray[np.intp]:
-        """Sample of the photos without answer."""
-        without = np.ones(len(self.paths), bool)
-        without[self._rows(labels)] = False
-        return np.sort(self._order[without[self._order]][:POOL])
-
 
 def inside(path: str, root: str) -> bool:
     """Whether a path, its links followed, is below a folder."""
@@ -372,31 +291,39 @@ def inside(path: str, root: str) -> bool:
 
 
 def open_session(
-    photos: str, output: str, classes: Sequence[str], encoder: Any, templates: Any
+    photos: str,
+    output: str,
+    classes: Sequence[str],
+    encoder: Any,
+    templates: Any,
+    *,
+    tags: bool | None = None,
 ) -> Session:
-    """List and encode the photos of a folder, and read the answers about them."""
+    """List the photos of a folder, and open the answers about them."""
     listed = list_images(photos)
-    # A name that is no text cannot be written to a table.
-    paths = [p for p in listed if inside(p, photos) and p.encode("utf-8", "ignore").decode() == p]
+    paths = [path for path in listed if inside(path, photos)]
     if len(paths) < len(listed):
-        warn(
-            f"{len(listed) - len(paths):,} photos are left out: they are links out of the folder, or their names are no "
-            "text in UTF-8."
-        )
+        warn(f"{len(listed) - len(paths):,} photos are left out: they are links out of the folder.")
     if not paths:
         raise ValueError(f"{photos} contains no photos of its own.")
+    is_new = not os.path.isdir(output)
     os.makedirs(output, exist_ok=True)
-    answers = Answers(output, classes)
-    if len(answers.classes) < 2:
-        raise ValueError("there are fewer than two classes; pass --classes deer,fox,empty.")
-    errors: dict[int, str] = {}
-
-    def remember(row: int, error: ImageReadError) -> None:
-        errors[row] = str(error).removeprefix(describe(paths[row], row) + ": ")
-
-    session = open_encoder(encoder)
-    if session.text_block is None:
-        raise ValueError("the model cannot read the names of classes; pass a CLIP as --model.")
-    features = session.features(paths, remember)
-    options: Any = {"templates": templates, "logit_scale": session.logit_scale, "errors": errors}
-    return Session(photos, paths, features, encoder, answers, **options)
+    store = None
+    try:
+        store = Store(output, tags=tags)
+        if not is_own(store, "labels.csv"):
+            raise FileExistsError(
+                f"{os.path.join(output, 'labels.csv')} was not written by `sktip label`, or was changed since; it stays as "
+                "it is. Move it, and add its labels with --merge, or pass another folder as --output."
+            )
+        store.open_classes(classes)
+    except BaseException:
+        if store is not None:
+            store.close()
+            if store.is_new:
+                os.remove(store.path)
+        if is_new:
+            with suppress(OSError):
+                os.rmdir(output)
+        raise
+    return Session(photos, paths, store, encoder, templates=templates)

@@ -131,7 +131,8 @@ def _read(file: str, path_column: str, label_column: str) -> list[tuple[int, str
             f"{file} is not a file, but a folder, device or pipe; for a folder, use load_image_folder."
         )
     try:
-        with open(file, encoding="utf-8-sig", newline="") as text:
+        # Names of files may be no text.
+        with open(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
             header = text.readline()
             text.seek(0)
             reader = csv.reader(text, delimiter=max(DELIMITERS, key=header.count), strict=True)
@@ -141,12 +142,16 @@ def _read(file: str, path_column: str, label_column: str) -> list[tuple[int, str
             f"{file}: no such file. Expected a CSV file with the columns {path_column!r} and "
             f"{label_column!r}."
         ) from None
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{file} is not a text file in UTF-8 ({error}). Save it as 'CSV UTF-8', or as UTF-8."
-        ) from error
     except csv.Error as error:
         raise ValueError(f"{file} is not a CSV file: {error}.") from error
+    folder = os.path.dirname(file)
+    for line, cells in lines:
+        odd = [text for text in cells if text.encode("utf-8", "ignore").decode() != text]
+        # A file whose name is no text is found by its bytes.
+        if odd and not all(os.path.lexists(os.path.join(folder, text)) for text in odd):
+            raise ValueError(
+                f"{file} is not a text file in UTF-8 (line {line}: {odd[0][:100]!r}). Save it as 'CSV UTF-8', or as UTF-8."
+            )
     if len(lines) < 2:
         raise ValueError(f"{file} has no rows below a line of column names.")
     names = [name.strip() for name in lines[0][1]]
@@ -162,9 +167,9 @@ def _read(file: str, path_column: str, label_column: str) -> list[tuple[int, str
             raise ValueError(
                 f"{file}, line {line}: {len(cells)} columns, but the first line names {len(names)}."
             )
-        path = cells[names.index(path_column)].strip()
+        path = cells[names.index(path_column)]
         label = composed(cells[names.index(label_column)].strip())
-        if not path or not 0 < len(label) <= LONGEST_LABEL:
+        if not path.strip() or not 0 < len(label) <= LONGEST_LABEL:
             raise ValueError(
                 f"{file}, line {line}: the path is {path[:100]!r} and the label {label[:100]!r}, of {len(label):,} "
                 f"characters. Each row needs a path and a label of at most {LONGEST_LABEL:,} characters."
@@ -175,10 +180,10 @@ def _read(file: str, path_column: str, label_column: str) -> list[tuple[int, str
 
 def _absolute(folder: str, path: str) -> str:
     """Absolute path of an image, which may have been written on Windows."""
-    found = os.path.normpath(os.path.join(folder, path))
-    if "\\" in path and not os.path.isfile(found):
-        return os.path.normpath(os.path.join(folder, path.replace("\\", "/")))
-    return found
+    # As it is written, without blanks around it, with the other separator: the first one that exists.
+    forms = [path, path.strip(), path.strip().replace("\\", "/")]
+    found = [os.path.normpath(os.path.join(folder, form)) for form in forms]
+    return next(filter(os.path.isfile, found), found[1])
 
 
 def _check_one_label(paths: list[str], named: list[str], target: NDArray, file: str) -> None:

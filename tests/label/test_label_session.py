@@ -2,7 +2,6 @@
 
 import csv
 import os
-import re
 import time
 
 import numpy as np
@@ -12,8 +11,9 @@ from PIL import Image
 
 import sktip
 from sktip._cli import load_model, main
-from sktip._label.answers import NONE, UNSURE, Answers
+from sktip._label.export import write_folders, write_table
 from sktip._label.session import Session, open_session
+from sktip._label.store import NONE, UNSURE, Store
 from sktip.exceptions import ImageReadError
 
 NAMES = ["one", "seven", "zero"]
@@ -40,39 +40,43 @@ def folder(tmp_path, digits):
 def session(folder, clip):
     photos, _ = folder
     with pytest.warns(UserWarning, match="1 photos are left out: they are links out"):
-        return open_session(str(photos), f"{photos}-labels", NAMES, clip, "the digit {}")
+        session = open_session(str(photos), f"{photos}-labels", NAMES, clip, "the digit {}")
+    session.learner.encode()
+    return session
 
 
 def learn(session):
-    for _ in session.learn():
+    for _ in session.learner.learn():
         pass
 
 
-def label(session, truth, n):
+def label(window, truth, n):
     """Answer n photos rightly, as a person would."""
     for _ in range(n):
-        row = session.next_photo("me")
-        session.answer({row: truth[session.paths[row]]})
+        window.answer(window.row, truth[window.session.paths[window.row]])
 
 
 def test_from_names_alone_to_a_table_and_a_model(session, folder, tmp_path):
     photos, truth = folder
     learn(session)
-    assert session.knowledge.accuracy == ""
-    assert set(session.knowledge.table) == set(NAMES)
+    assert session.knowledge.accuracy is None
+    assert list(session.knowledge.classes) == NAMES
     rows = session.predicted_as(None)
     assert len(rows) == 60
     assert rows == sorted(rows, key=lambda row: -session.prediction(row)[1])
+    window = session.window()
     for _ in range(4):
-        label(session, truth, 3)
+        label(window, truth, 3)
         learn(session)
-    first = session.next_photo("me")
-    session.answer({first: NONE})
+    first = window.row
+    window.answer(first, NONE)
     learn(session)
     now = session.knowledge
-    assert "12 photos" in now.accuracy
-    assert re.fullmatch("Expected on .* Ten more answers are expected .* points.", now.outlook)
-    assert all("of" in cells["right when held out"] for cells in now.table.values())
+    assert now.accuracy.n == 12
+    assert now.accuracy.lower < now.accuracy.value < now.accuracy.upper
+    assert [n for n, _ in now.curve] == [9, 12, 13]
+    assert sum(known.n_held_out for known in now.classes.values()) == 12
+    assert len(now.doubtful) == 10
     guessed = {row: session.prediction(row)[0] for row in session.predicted_as(None)}
     assert len(guessed) == 60 - 13
     right = [truth[session.paths[row]] == label for row, label in guessed.items()]
@@ -80,7 +84,7 @@ def test_from_names_alone_to_a_table_and_a_model(session, folder, tmp_path):
     parts = [session.predicted_as(name) for name in (*NAMES, NONE)]
     assert sorted(np.concatenate(parts)) == sorted(guessed)
 
-    with open(session.save_table(), newline="") as file:
+    with open(write_table(session), newline="") as file:
         table = {row.pop("path"): row for row in csv.DictReader(file)}
     assert len(table) == 61
     assert table[session.paths[first]]["prediction"] == "unknown"
@@ -88,7 +92,7 @@ def test_from_names_alone_to_a_table_and_a_model(session, folder, tmp_path):
     assert (damaged["prediction"], damaged["probability"]) == ("", "")
     assert damaged["error"].startswith("not an image")
 
-    skops.io.dump(session.model(), tmp_path / "model.skops")
+    skops.io.dump(session.learner.final_model(), tmp_path / "model.skops")
     assert isinstance(load_model(str(tmp_path / "model.skops")), sktip.RejectUnknown)
     command = ["predict", f"{tmp_path}/model.skops", str(photos), "--output", f"{tmp_path}/p.csv"]
     assert main([*command, "--quiet"]) == 3
@@ -99,50 +103,84 @@ def test_from_names_alone_to_a_table_and_a_model(session, folder, tmp_path):
 
 
 def test_what_comes_next(session, folder):
-    """Suggestions, then all others, and no photo in two windows."""
+    """Suggestions and random photos, then all others, and no photo in two windows."""
     _, truth = folder
     learn(session)
-    one, two = session.next_photo("one"), session.next_photo("two")
-    assert one != two
-    assert session.next_photo("one") == one
-    session.close("two")
-    before = session.answer({one: UNSURE})
-    assert session.next_photo("one") == two
-    session.answer(before)
-    assert session.next_photo("one") == one
-    doubted = session.predicted_as("one")[:2]
-    session.show_first(doubted)
-    assert session.next_photo("one") == doubted[0]
-    session.close("one")
-    session.close("two")
-    label(session, truth, 60)
-    assert session.next_photo("me") is None
+    one, two = session.window(), session.window()
+    first, other = one.row, two.row
+    assert first != other
+    one.answer(first, UNSURE)
+    assert one.row not in (first, other)
+    assert one.back() == first
+    assert one.next() != first
+    following = one.following()
+    one.answer(one.row, truth[session.paths[one.row]])
+    assert one.row == following
+    one.undo()
+    assert one.row != following
+    two.close()
+    label(one, truth, 59)
+    assert one.row is None
+    assert one.following() is None
+    assert one.undo()
+    assert one.row is not None
+    one.answer(one.row, "one")
     learn(session)
     assert session.predicted_as(None) == []
 
 
+def test_an_answer_goes_to_the_photo_that_was_seen(session):
+    window = session.window()
+    first = window.row
+    window.answer(first, "one")
+    second = window.row
+    window.answer(first, "zero")  # The browser still showed it.
+    assert window.row == second
+    assert session.label_of(first) == "zero"
+    assert session.label_of(second) is None
+    window.back()
+    window.answer(first, "seven")
+    assert window.row == second
+
+
+def test_undo_of_a_batch_and_of_a_class(session):
+    window, other = session.window(), session.window()
+    rows = session.predicted_as(None) or list(range(1, 6))
+    window.answer_all(rows[:5], "one")
+    other.answer(rows[0], "zero")
+    assert window.undo() == "5 labelled as one"
+    assert [session.label_of(row) for row in rows[:5]] == ["zero", None, None, None, None]
+    window.remove_class("zero")
+    assert session.label_of(rows[0]) is None
+    assert window.undo() == "zero removed"
+    assert session.label_of(rows[0]) == "zero"
+    assert window.undo() == ""
+
+
 def test_wrong_labels_and_new_classes(session, folder):
     _, truth = folder
-    label(session, truth, 60)
+    window = session.window()
+    label(window, truth, 60)
     wrong = next(row for row, path in enumerate(session.paths) if truth.get(path) == "one")
-    session.answer({wrong: "zero"})
-    session.add_class("dragon")
+    window.answer(wrong, "zero")
+    window.add_class("dragon")
     learn(session)
-    assert session.knowledge.doubtful == [wrong]
-    assert session.knowledge.table["dragon"]["right when held out"] == "0 of 0"
-    session.rename_class("zero", "nought")
+    assert session.knowledge.doubtful[0][0] == wrong
+    assert session.knowledge.classes["dragon"].n_held_out == 0
+    window.rename_class("zero", "nought")
     learn(session)
-    assert set(session.knowledge.table) == {"nought", "one", "seven", "dragon"}
+    assert set(session.knowledge.classes) == {"nought", "one", "seven", "dragon"}
 
 
 def test_one_label_and_one_class_of_labels(session, folder):
     _, truth = folder
-    row = session.next_photo("me")
+    window = session.window()
+    row = window.row
     for other in (row, *session.predicted_as(None)[:3]):
-        session.answer({other: truth[session.paths[row]]})
+        window.answer(other, truth[session.paths[row]])
         learn(session)
-    assert session.knowledge.accuracy == ""
-    assert isinstance(session.model(), sktip.FewShotClassifier)
+    assert session.knowledge.accuracy is None
+    assert isinstance(session.learner.final_model(), sktip.FewShotClassifier)
 
 
 @pytest.mark.parametrize("copy", [True, False])
@@ -150,14 +188,15 @@ def test_folders_of_links_or_copies(session, folder, copy):
     """Nothing is moved or replaced, and no name leads elsewhere."""
     _, truth = folder
     before = {path: os.stat(path).st_mtime_ns for path in session.paths}
-    session.add_class("../up")
-    session.add_class("one?")
-    session.add_class("One:")
+    window = session.window()
+    for name in ("../up", "one?", "One:"):
+        window.add_class(name)
     rows = [row for row, path in enumerate(session.paths) if path in truth]
-    labels = {rows[0]: "../up", rows[1]: "one?", rows[2]: "One:"}
-    session.answer(labels | dict.fromkeys(rows[3:], "one"))
-    target = session.sort_into_folders(copy=copy)
-    again = session.sort_into_folders(copy=copy)
+    for row, name in zip(rows, ("../up", "one?", "One:"), strict=False):
+        window.answer(row, name)
+    window.answer_all(rows[3:], "one")
+    target = write_folders(session, copy=copy)
+    again = write_folders(session, copy=copy)
     assert os.path.basename(target) != os.path.basename(again)
     assert sorted(os.listdir(target)) == ["One_ 2", "__up", "one", "one_"]
     assert len(os.listdir(f"{target}/one")) == 57
@@ -178,36 +217,46 @@ def test_pictures_of_the_folder_alone(session, folder, tmp_path):
         session.picture(row, 20)
 
 
-def test_errors_before_anything_is_encoded(tmp_path, clip):
+def test_a_start_that_fails_leaves_nothing(tmp_path, clip):
     with pytest.raises(FileNotFoundError, match="no such folder"):
         open_session(f"{tmp_path}/none", f"{tmp_path}/out", NAMES, clip, "{}")
     Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
-    with pytest.raises(ValueError, match="fewer than two classes; pass --classes"):
-        open_session(str(tmp_path), f"{tmp_path}/out", ["fox"], clip, "{}")
+    with pytest.raises(ValueError, match="cannot be the name of a class"):
+        open_session(str(tmp_path), f"{tmp_path}/out", ["unknown"], clip, "{}")
+    assert os.listdir(tmp_path) == ["a.png"]
+    (tmp_path / "labels.csv").write_text("precious")
+    with pytest.raises(FileExistsError, match=r"labels.csv was not written by .* --merge"):
+        open_session(str(tmp_path), str(tmp_path), NAMES, clip, "{}")
+    assert sorted(os.listdir(tmp_path)) == ["a.png", "labels.csv"]
+    assert (tmp_path / "labels.csv").read_text() == "precious"
 
 
-class Texts:
-    """An encoder of made-up texts."""
+class MadeUp:
+    """An encoder of photos that do not exist: the number in the name is the row of features."""
 
-    def __init__(self, width):
-        self.width = width
+    def __init__(self, features):
+        self.features = features
+
+    def transform(self, paths):
+        return self.features[[int(os.path.basename(path)[:-4]) for path in paths]]
 
     def encode_text(self, names, templates):
         rng = np.random.default_rng(len(names))
-        return rng.normal(size=(len(names), self.width)).astype(np.float32)
+        return rng.normal(size=(len(names), self.features.shape[1])).astype(np.float32)
 
 
 def made_up(tmp_path, n, n_classes, width=64):
     """A session on n photos that do not exist, with made-up features."""
     names = [f"class {i}" for i in range(n_classes)]
-    texts = Texts(width)
     truth = np.random.default_rng(1).integers(n_classes, size=n)
-    features = texts.encode_text(names, "")[truth]
+    encoder = MadeUp(np.zeros((n, width)))
+    features = encoder.encode_text(names, "")[truth]
     features += np.random.default_rng(2).normal(size=features.shape).astype(np.float32)
+    encoder.features = features / np.linalg.norm(features, axis=1, keepdims=True)
     paths = [f"{tmp_path}/photos/{row:06}.jpg" for row in range(n)]
-    features /= np.linalg.norm(features, axis=1, keepdims=True)
-    answers = Answers(str(tmp_path), names)
-    return Session(f"{tmp_path}/photos", paths, features, texts, answers), [names[c] for c in truth]
+    store = Store(str(tmp_path))
+    store.open_classes(names)
+    return Session(f"{tmp_path}/photos", paths, store, encoder), [names[c] for c in truth]
 
 
 @pytest.mark.parametrize("n_classes", [3, 100])
@@ -215,25 +264,27 @@ def test_an_answer_is_fast_while_the_thread_learns(tmp_path, n_classes):
     """Among 10,000 photos."""
     session, truth = made_up(tmp_path, 10_000, n_classes)
     session.start()
+    window = session.window()
     seconds = []
     for _ in range(30):
-        row = session.next_photo("me")
         start = time.perf_counter()
-        session.answer({row: truth[row]})
-        session.guess(session.next_photo("me"))
+        window.answer(window.row, truth[window.row])
+        session.guess(window.row)
+        window.following()
         seconds.append(time.perf_counter() - start)
     assert np.median(seconds) < 0.3
     until = time.monotonic() + 60
     while not session.knowledge.accuracy and time.monotonic() < until:
         time.sleep(0.1)
-    assert session.problem == ""
+    assert session.learner.problem == ""
     assert session.knowledge.accuracy
     assert session.prediction(0)[0] in (*truth, "unknown")
 
 
 def test_ten_photos_and_as_many_classes(tmp_path):
     session, truth = made_up(tmp_path, 10, 10)
-    for row in range(10):
-        session.answer({row: truth[row]})
+    session.learner.encode()
+    window = session.window()
+    while window.row is not None:
+        window.answer(window.row, truth[window.row])
         learn(session)
-    assert session.next_photo("me") is None

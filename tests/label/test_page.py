@@ -55,9 +55,9 @@ def test_a_whole_task(browser, tmp_path, capsys):
         answer(page, truth, 11)
         answer(opened(browser, address), truth, 1)
         page.get_by_text("24 of 200 answered").wait_for()
-        page.get_by_text(re.compile("held-out accuracy .*24 photos")).wait_for()
+        page.get_by_text(re.compile("expected accuracy")).wait_for()
         page.get_by_role("tab", name="What it knows").click()
-        page.get_by_text("share of the folder").wait_for()
+        page.get_by_text("share of the folder").first.wait_for()
 
         page.get_by_role("tab", name="Sort").click()
         choose(page, "show", "flag")
