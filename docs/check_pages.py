@@ -52,7 +52,7 @@ WORDS = {
     "GPU": "guide/other_clips",
     "offline": "guide/other_clips",
     "cite": "guide/cite",
-    "licence": "guide/licences",
+    "licence": "guide/cite",
     "multilingual": "guide/other_clips",
     "video": "guide/unbalanced",
     "camera trap": "guide/camera_trap",
