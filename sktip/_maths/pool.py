@@ -11,6 +11,10 @@ shares vary. With the responsibilities that follow, the images are added to the 
 (expectation-maximisation), and the discriminants of these means are added to the logits. A class without
 images in the pool keeps its offset and its mean. Images of no class are found beforehand, by the cosines
 with the texts.
+
+Whoever knows more may be surer, but must find the calibrated answers of who knew less calibrated (the law of
+iterated expectations). That gives the temperature of the new answers: if they were the truth, the probabilities
+without the pool would be calibrated. An answer that only repeats the earlier one louder gets its old confidence.
 """
 
 from collections.abc import Sequence
@@ -18,6 +22,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import softmax
 
 from sktip._maths.log_loss import LEAST_LOGIT
 from sktip._maths.text_prior import SHRINKAGES, Discriminants, Statistics
@@ -32,6 +38,8 @@ CORRECTABLE = 0.1
 COPY = 0.98
 #: Probabilities in memory at once. Of a larger pool, evenly spaced images are used.
 CELLS = 2**24
+#: Images that are enough to choose the temperature.
+ENOUGH = 4096
 
 
 class PoolAnswer(NamedTuple):
@@ -81,14 +89,7 @@ def add_pool(
     p = probabilities(images, coef, intercept)
     columns = columns_of([block.sums.shape[1] for block in statistics])
     weights = _shared_weights(images, coef, p, len(columns))
-    if text is None:
-        sums = np.hstack([block.sums for block in statistics])
-        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-        text_or_means = sums / np.maximum(lengths, 1e-12)
-    else:
-        text_or_means = text
-    cosines = (images @ text_or_means.T.astype(np.float32)).max(axis=1)
-    known = _upper_of_two(cosines.astype(np.float64), weights.astype(np.float64))
+    known = _known(images, statistics, text, weights)
     weights = (weights * known).astype(np.float32)
     n = float(weights.sum(dtype=np.float64))
     if n < 1e-6:
@@ -98,7 +99,8 @@ def add_pool(
     shares, variance, worth = _class_shares(p, weights)
     shots = float(statistics[0].counts.mean())
     after, offsets, means = (coef, intercept), _offsets(p, weights, shares, variance), None
-    for _ in range(2):
+    # A single image has no spread to learn from.
+    for _ in range(2 if n > 1.5 else 0):
         q = _responsibilities(p, shares * np.exp(offsets))
         soft = weights @ q
         seen = Statistics(soft, (q * weights[:, None]).T @ images, moment)
@@ -118,7 +120,9 @@ def add_pool(
         means = np.hstack([model.means for model in models])
         p = probabilities(images, *after)
         offsets = _offsets(p, weights, shares, variance)
-    q = _responsibilities(p, shares * np.exp(offsets))
+    after = after[0], after[1] + offsets
+    after = _calibrated(images, (coef, intercept), after, weights, np.log(shares))
+    q = _responsibilities(probabilities(images, *after), shares)
     # What is in the pool counts each image once, and repeated ones as often.
     counts = copies * known
     found = np.asarray(counts @ q, np.float64) / counts.sum()
@@ -129,14 +133,27 @@ def add_pool(
     within = np.asarray(weights**2 @ (q * (1 - q)), np.float64) / n**2
     errors = np.sqrt(within + found * (1 - found) / (worth * n + n_classes / variance))
     return PoolAnswer(
-        after[0],
-        after[1] + offsets,
+        *after,
         np.log(prior / prior.sum() * n_classes),
         found,
         errors,
         float(1 - counts.sum() / copies.sum()),
         means,
     )
+
+
+def _known(
+    images: NDArray[Any],
+    statistics: Sequence[Statistics],
+    text: NDArray[Any] | None,
+    weights: NDArray[Any],
+) -> NDArray[Any]:
+    """Probability that each image shows one of the classes, by its largest cosine with texts or class means."""
+    if text is None:
+        sums = np.hstack([block.sums for block in statistics])
+        text = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
+    cosines = (images @ text.T.astype(np.float32)).max(axis=1)
+    return _upper_of_two(cosines.astype(np.float64), weights.astype(np.float64))
 
 
 def _with_pool(
@@ -267,6 +284,32 @@ def _offsets(
     noise = variance + 1 / np.maximum(counts, 1e-9)
     result: NDArray[Any] = found * CORRECTABLE / (CORRECTABLE + noise)
     return result
+
+
+def _calibrated(
+    images: NDArray[Any],
+    before: tuple[NDArray[Any], NDArray[Any]],
+    after: tuple[NDArray[Any], NDArray[Any]],
+    weights: NDArray[Any],
+    log_shares: NDArray[Any],
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Scale the coefficients and intercepts `after` down until those `before` are calibrated.
+
+    Calibrated is: of all factors of `before`, 1 has the smallest log-loss, if labels are drawn from `after`. The
+    images have these weights, (n,), and classes these shares, (C,).
+    """
+    rows = np.linspace(0, len(images) - 1, min(len(images), ENOUGH)).astype(int)
+    old, new = (images[rows] @ coef.T + intercept for coef, intercept in (before, after))
+    centred = weights[rows, None] * (old - old.mean(axis=1, keepdims=True))
+    expected = (centred * softmax(old + log_shares, axis=1)).sum()
+
+    def excess(factor: float) -> float:
+        return float((centred * softmax(factor * new + log_shares, axis=1)).sum() - expected)
+
+    if excess(1.0) <= 0 or excess(0.0) >= 0:
+        return after
+    factor = brentq(excess, 0.0, 1.0, xtol=1e-4)
+    return factor * after[0], factor * after[1]
 
 
 def _spread(

@@ -1,20 +1,23 @@
 """Unlabelled images: how many of each class are among them, and what they add."""
 
+import itertools
+
 import numpy as np
 import pytest
 from made_up import WIDTH, World, unit
+from scipy.special import softmax
 
 from sktip._maths.pool import _class_shares, add_pool
 
 
-def answer(world, model, pool):
+def answer(world, model, pool, *, text=True):
     zeros = np.zeros((world.n_classes, pool.shape[1] - WIDTH))
     return add_pool(
         model.coef,
         model.intercept,
         model.statistics,
         pool.astype(np.float32),
-        np.hstack([world.text, zeros]),
+        np.hstack([world.text, zeros]) if text else None,
         weights_of_blocks=model.relative_weights,
     )
 
@@ -64,13 +67,32 @@ def test_only_strangers_do_little_harm():
     assert gains(1, 0, n_strangers=200) > -0.03
 
 
-@pytest.mark.parametrize("n_shots", [0, 2])
+@pytest.mark.parametrize("n_shots", [1, 2])
 def test_queries_like_a_pool_of_few_classes_gain_by_its_shares(n_shots):
     assert gains(n_shots, [60] * 2 + [0] * 10, alike=True) > 0.005
 
 
 def test_even_shares_change_little():
     assert gains(1, 30, alike=True) > -0.003
+
+
+@pytest.mark.parametrize(
+    ("n_classes", "n_shots", "noise"), [(2, 4, 2.0), (3, 2, 2.0), (6, 4, 3.0), (12, 1, 1.2)]
+)
+@pytest.mark.parametrize("text", [True, False])
+def test_a_pool_makes_nothing_surer_than_it_makes_it_better(n_classes, n_shots, noise, text):
+    found = []
+    for seed in range(6):
+        world = World(n_classes, noise=noise, seed=seed)
+        model = world.fit(*world.images(np.full(n_classes, n_shots)), text=text)
+        pool = world.images(np.full(n_classes, 40))[0]
+        pooled = answer(world, model, pool, text=text)
+        confidences = [
+            softmax(world.logits(each), axis=1).max(axis=1).mean() for each in (model, pooled)
+        ]
+        found.append([*confidences, world.score(model), world.score(pooled)])
+    before, after, right_before, right_after = np.mean(found, axis=0)
+    assert after - before < max(right_after - right_before, 0) + 0.03
 
 
 def test_shares_are_closer_than_counts_of_answers():
@@ -114,9 +136,10 @@ def test_order_and_copies_of_the_pool_change_nothing():
 
 def test_one_image_a_thousand_times_is_one_image():
     world = World()
-    model, pool = fitted(world, 1), world.images(np.full(12, 1))[0][:1]
+    pool = world.images(np.full(12, 1))[0][:1]
     near = unit(pool.repeat(1000, axis=0) + 1e-3 * world.rng.normal(size=(1000, WIDTH)))
-    for changed in (pool, near):
+    for n_shots, changed in itertools.product((0, 1), (pool, near)):
+        model = fitted(world, n_shots)
         found = answer(world, model, changed)
         assert world.score(found) > world.score(model) - 0.01
 
