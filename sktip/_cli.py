@@ -41,6 +41,10 @@ Predict all photos in a folder and in the folders below it.
 
 The predictions are written to a CSV file with the columns path, prediction, probability and error. A
 classifier that was fitted with --reject-unknown predicts "unknown" for photos that show none of its classes.
+
+With --detections, boxes of a detector are predicted instead of whole photos: a row each. MegaDetector's people
+and vehicles keep their name and confidence, and photos without boxes are "empty". If CSV ends in .json, the
+detector's file is written with the classes.
 """
 LABEL = """\
 Look at the photos of a folder, label and sort them, on a page in your browser.
@@ -214,20 +218,64 @@ def _predict(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
     except ValueError as error:
         raise ValueError(f"{args.model}: {error}") from error
     set_of_the_machine(encoder, device=args.device, n_jobs=args.n_jobs)
-    answers = sktip.predict_images(
-        estimator,
-        args.photos,
-        args.output,
-        overwrite=args.overwrite,
-        verbose=int(not args.quiet),
-    )
+    if args.detections:
+        answers = _predict_boxes(args, estimator)
+    else:
+        answers = sktip.predict_images(
+            estimator,
+            args.photos,
+            args.output,
+            overwrite=args.overwrite,
+            verbose=int(not args.quiet),
+        )
     unread = [
         f"not read: {printable(path)}: {error}"
         for path, error in zip(answers.path, answers.error, strict=True)
         if error is not None
     ]
-    summary = f"answers for {len(answers.path) - len(unread):,} images are in {args.output}"
+    what = "boxes and empty photos" if args.detections else "images"
+    summary = f"answers for {len(answers.path) - len(unread):,} {what} are in {args.output}"
     return SOME_UNREAD if unread else DONE, [summary], unread
+
+
+def _predict_boxes(args: argparse.Namespace, estimator: Any) -> Any:
+    """Predict the boxes of a detector, and write a table or the detector's file with classes."""
+    import numpy as np
+
+    from sktip._predict_images import csv_lines
+    from sktip._utils.bunch import ShortBunch
+    from sktip.datasets import read_detections, write_detections
+
+    found = read_detections(args.detections, folder=args.photos)
+    _note(found.DESCR)
+    # Of MegaDetector's categories, people and vehicles have their name already.
+    chosen = np.flatnonzero((found.target == "animal") | ("animal" not in found.target))
+    labels, shares = found.target.astype(object), found.confidence.copy()
+    errors = np.full(len(labels), None, object)
+    if len(chosen):
+        crops = sktip.predict_images(estimator, found.data[chosen], verbose=int(not args.quiet))
+        if "prediction" not in crops:
+            raise ValueError(f"{args.model} predicts tags; --detections needs a classifier.")
+        labels[chosen], shares[chosen] = crops.prediction, crops.probability
+        errors[chosen] = crops.error
+    if args.output.lower().endswith(".json"):
+        write_detections(found, labels, shares, args.output, overwrite=args.overwrite)
+    others = np.flatnonzero(np.bincount(found.groups, minlength=len(found.photos)) == 0)
+    order = np.argsort(np.concatenate([found.groups, others]), kind="stable")
+    reasons = [
+        None if found.empty[i] else found.failures.get(i, "its boxes are damaged") for i in others
+    ]
+    answers = ShortBunch(
+        path=found.photos[[*found.groups, *others]],
+        box=[*(crop.box for crop in found.data), *[None] * len(others)],
+        prediction=[*labels, *("empty" if found.empty[i] else None for i in others)],
+        probability=[*shares, *[np.nan] * len(others)],
+        error=[*errors, *reasons],
+    )
+    answers = ShortBunch(**{name: [column[i] for i in order] for name, column in answers.items()})
+    if not args.output.lower().endswith(".json"):
+        write_file(args.output, csv_lines(answers), overwrite=args.overwrite)
+    return answers
 
 
 def _label(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
@@ -400,6 +448,11 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("model", help=f"file of a fitted classifier: {TRUST}")
     predict.add_argument("photos", help="folder of photos")
     _add_output(predict, "CSV", "CSV file to write the predictions to")
+    predict.add_argument(
+        "--detections",
+        metavar="JSON",
+        help="boxes to predict: MegaDetector's batch output or COCO's format, whose paths start at PHOTOS",
+    )
 
     add = label.add_argument
     add("photos", help="folder of photos")

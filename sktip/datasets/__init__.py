@@ -1,8 +1,9 @@
-"""Load paths and labels of your own photos and of the paper's eleven data sets, and images for examples.
+"""Load paths and labels of your own photos, boxes of detectors, the paper's eleven data sets, and images for examples.
 
 Nothing is downloaded. A loader of files opens no image: it returns paths, labels and class names.
 """
 
+from sktip.datasets._detections import read_detections, write_detections
 from sktip.datasets._digits import load_digit_images
 from sktip.datasets._drawings import load_drawings
 from sktip.datasets._folder import load_image_folder
@@ -39,4 +40,6 @@ __all__ = [
     "load_stanford_cars",
     "load_sun397",
     "load_ucf101",
+    "read_detections",
+    "write_detections",
 ]
