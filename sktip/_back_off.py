@@ -1,18 +1,29 @@
 """BackOff: a classifier that answers with a larger class where it is unsure of the smaller one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import _fit_context
+from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.utils.validation import check_is_fitted
 
 from sktip._docs import with_shared_docs
 from sktip._maths.tree import Tree, descend, first_wrong
 from sktip._meta import BaseMetaClassifier
-from sktip._utils.labels import check_groups, codes_of
+from sktip._utils.labels import (
+    check_groups,
+    check_labels,
+    codes_of,
+    composed,
+    is_missing,
+    plain,
+    unknown_labels,
+    with_nearest,
+)
 from sktip._utils.warn import warn
 from sktip.model_selection._cross_fit import check_samples, encoder_and_rest
 from sktip.model_selection._held_out import held_out_proba
@@ -36,8 +47,8 @@ class BackOff(BaseMetaClassifier):
 
     tree : mapping
         The parent of each class, and of each parent that has one itself, such as
-        ``{"spaniel": "dog", "beagle": "dog", "dog": "animal", "cat": "animal"}``. Nodes without a parent
-        are below `root`. `load_image_folder` makes such a mapping from nested folders.
+        ``{"spaniel": "dog", "beagle": "dog", "dog": "animal", "cat": "animal"}``. Nodes without a parent,
+        or with the parent None, are below `root`. `load_image_folder` makes such a mapping from nested folders.
 
     coverage : float, default=0.9
         Share of the answers that are to hold the true class.
@@ -56,6 +67,9 @@ class BackOff(BaseMetaClassifier):
 
     nodes_ : ndarray of shape (n_nodes,)
         All possible answers: `root`, then the nodes below it, parents before children.
+
+    parents_ : ndarray of shape (n_nodes,), int
+        Index of the parent of each node. The root is its own parent.
 
     depths_ : ndarray of shape (n_nodes,), int
         Depth of each node; 0 for the root.
@@ -142,16 +156,16 @@ class BackOff(BaseMetaClassifier):
         Raises
         ------
         ValueError
-            If the tree has a cycle, or if X and y are not valid.
+            If the tree has a cycle or none of the classes, or if X and y are not valid.
         """
         X, labels = check_samples(X, y, self.estimator)
         groups = check_groups(groups, len(labels))
-        Tree.of(self.tree, np.unique(labels), self.root)  # Before anything is encoded.
+        self._tree_of(np.unique(labels))  # Before anything is encoded.
         encoder, classifier = encoder_and_rest(self.estimator)
         rows = X if encoder is None else encoder.transform(X)
         held_out = held_out_proba(classifier, rows, labels, groups=groups)
         fitted = classifier.fit(rows, labels)
-        tree = Tree.of(self.tree, fitted.classes_, self.root)
+        tree = self._tree_of(fitted.classes_)
         scores = first_wrong(tree, held_out, codes_of(labels, fitted.classes_))
         place = int(np.ceil((len(scores) + 1) * self.coverage))
         if place > len(scores):
@@ -160,7 +174,7 @@ class BackOff(BaseMetaClassifier):
                 f"to be sure of any answer, and there are {len(scores)}: every answer is {tree.nodes.tolist()[0]!r}.",
             )
         self.estimator_, self.classes_ = fitted, fitted.classes_
-        self.nodes_, self.depths_ = tree.nodes, tree.depths
+        self.nodes_, self.parents_, self.depths_ = tree.nodes, tree.parents, tree.depths
         self.threshold_ = 1.0 if place > len(scores) else float(np.sort(scores)[place - 1])
         self._assign_columns(encoder)
         return self
@@ -181,7 +195,7 @@ class BackOff(BaseMetaClassifier):
             One of `nodes_` for each image.
         """
         probabilities = self.predict_proba(X, within=within)
-        start = 0 if within is None else self._place(within)
+        start = 0 if within is None else int(self._places([within])[0])
         return self.nodes_[descend(self._tree(), probabilities, self.threshold_, start)]
 
     def predict_proba(self, X: Any, *, within: Any = None) -> NDArray:
@@ -200,10 +214,11 @@ class BackOff(BaseMetaClassifier):
         probabilities : ndarray of shape (n, C)
             Columns follow `classes_`.
         """
-        probabilities = self.estimator_.predict_proba(self._rows(X))
+        rows = self._rows(X)
+        probabilities = self.estimator_.predict_proba(rows)
         if within is None:
             return probabilities
-        inside = np.where(self._tree().holds[self._place(within)], probabilities, 0)
+        inside = np.where(self._tree().holds[self._places([within])], probabilities, 0)
         return inside / np.maximum(inside.sum(axis=1, keepdims=True), np.finfo(float).tiny)
 
     def predict_node_proba(self, X: Any) -> NDArray:
@@ -218,7 +233,8 @@ class BackOff(BaseMetaClassifier):
         probabilities : ndarray of shape (n, n_nodes)
             Columns follow `nodes_`.
         """
-        return self._tree().node_proba(self.predict_proba(X))
+        probabilities = self.predict_proba(X)
+        return self._tree().node_proba(probabilities)
 
     def holds(self, answers: ArrayLike, y: ArrayLike) -> NDArray[np.bool_]:
         """Test which answers hold the true class.
@@ -235,15 +251,51 @@ class BackOff(BaseMetaClassifier):
         -------
         right : ndarray of shape (n,), bool
             Whether each class is the answer or below it.
+
+        Raises
+        ------
+        ValueError
+            If an answer is no node, if a label is no class, or if there are more of one than of the other.
         """
-        places = np.array([self._place(answer) for answer in np.asarray(answers).tolist()])
-        return self._tree().holds[places, codes_of(np.asarray(y), self.classes_)]
+        check_is_fitted(self)
+        labels, answers = check_labels(y), np.asarray(answers).ravel().tolist()
+        check_consistent_length(answers, labels)
+        unknown = unknown_labels(labels, self.classes_)
+        if unknown:
+            raise ValueError(
+                f"y holds {with_nearest(unknown, self.classes_)}, which is none of the classes."
+            )
+        return self._tree().holds[self._places(answers), codes_of(labels, self.classes_)]
+
+    def _tree_of(self, classes: NDArray) -> Tree:
+        """Make the tree of the classes from the parameters."""
+        spelling: dict[Any, Any] = {composed(label): label for label in classes.tolist()}
+
+        def spelled(node: Any) -> Any:
+            """Nodes that differ in their Unicode form are one, and a class is spelled as in y."""
+            return spelling.setdefault(composed(plain(node)), plain(node))
+
+        parent_of = {
+            spelled(node): spelled(parent)
+            for node, parent in self.tree.items()
+            if not is_missing(parent)
+        }
+        if parent_of and not any(label in parent_of for label in classes.tolist()):
+            raise ValueError(
+                f"tree has a parent for none of the classes, such as {classes.tolist()[0]!r}; its keys are such as "
+                f"{next(iter(parent_of))!r}. Keys must be labels, of the same type."
+            )
+        return Tree.of(parent_of, classes, self.root)
 
     def _tree(self) -> Tree:
-        return Tree.of(self.tree, self.classes_, self.root)
+        return Tree.of_parents(self.nodes_, self.parents_, self.classes_)
 
-    def _place(self, node: Any) -> int:
-        places = np.flatnonzero(self.nodes_ == node)
-        if not len(places):
-            raise ValueError(f"{node!r} is not a node of the tree: {self.nodes_.tolist()[:20]}.")
-        return int(places[0])
+    def _places(self, nodes: Sequence[Any]) -> NDArray[np.intp]:
+        """Index of each node."""
+        places = {composed(node): place for place, node in enumerate(self.nodes_.tolist())}
+        unknown = unknown_labels(nodes, places)
+        if unknown:
+            raise ValueError(
+                f"{unknown[0]!r} is not a node of the tree: {self.nodes_.tolist()[:20]}."
+            )
+        return np.array([places[composed(plain(node))] for node in nodes], np.intp)

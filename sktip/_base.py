@@ -195,7 +195,9 @@ class BaseCLIPEstimator(BaseEstimator):
         if not self.__sklearn_is_fitted__():
             check_is_fitted(self)  # Slow: it builds the tags, which takes as long as a query.
         if reads_images(self):
-            return encode_views(self._open_fitted_encoder(), as_image_list(X))[:, 0]
+            rows = encode_views(self._open_fitted_encoder(), as_image_list(X))[:, 0]
+            self._check_width(rows, self.text_features_)
+            return rows
         return self._check_more_features(X)
 
     def _open_fitted_encoder(self) -> EncoderSession:
@@ -447,6 +449,7 @@ class BaseCLIPEstimator(BaseEstimator):
         if reads_images(self):
             n_views, seed = getattr(self, "n_views", 1), getattr(self, "random_state", None)
             features = encode_views(task.open_encoder(), given.X, n_views, seed, given.rows)
+            self._check_width(features[:, 0], task.text_features)
         else:
             features = self._unit_features(given.X, task, given.rows)[:, np.newaxis]
         return Shots(features, given.targets, given.weights, given.groups)

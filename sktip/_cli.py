@@ -98,8 +98,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     try:
-        if args.command != "label":  # It adds to a folder, and replaces nothing of others.
-            check_output(args.output, overwrite=args.overwrite)
+        if args.command == "fit":
+            inputs = [args.photos, args.descriptions, args.memory]
+            check_output(args.output, overwrite=args.overwrite, inputs=inputs)
+        elif args.command == "predict":
+            check_output(args.output, overwrite=args.overwrite, inputs=[args.model])
         work = {"fit": _fit, "predict": _predict, "label": _label}
         code, summary, notes = work[args.command](args)
     except BrokenPipeError:
@@ -132,6 +135,7 @@ def _fit(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
 
     _check_suffix(args.output)
     data = _photos(args)
+    check_output(args.output, overwrite=args.overwrite, inputs=data.data)
     _note(data.DESCR)
     with tempfile.TemporaryDirectory() as folder:
         # The photos are encoded once, and used in several fits.

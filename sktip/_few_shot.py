@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
-from threadpoolctl import threadpool_limits
 
 from sktip._base import (
     BaseCLIPClassifier,
@@ -30,12 +29,10 @@ from sktip._maths.unit import columns_of, row_blocks, unit_norm
 from sktip._utils.decorators import validated
 from sktip._utils.labels import class_weighted
 from sktip._utils.progress import progress
+from sktip._utils.threads import threads_for
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
-
-#: Numbers of the shots, times classes, below which threads only wait for each other.
-LARGE = 2**30
 
 
 def _unit_blocks(rows: NDArray[Any], widths: Sequence[int]) -> NDArray[Any]:
@@ -319,8 +316,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         with progress(
             "Fitting", "step", 1 if unlabeled is None else 2, verbose=self.verbose
         ) as on_step:
-            size = kept.features.size * n_classes
-            with threadpool_limits(1 if size < LARGE else None, user_api="blas"):
+            with threads_for(kept.features.size * n_classes):
                 model = fit_text_prior(
                     kept.features,
                     kept.codes,

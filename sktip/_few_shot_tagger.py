@@ -1,5 +1,6 @@
 """Several tags per photo, from their names and a few labelled photos."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, Literal, Self
@@ -16,7 +17,8 @@ from sktip._docs import with_shared_docs
 from sktip._maths.unit import unit_norm
 from sktip._utils.classes import Classes
 from sktip._utils.decorators import validated
-from sktip._utils.labels import plain
+from sktip._utils.labels import check_labels, composed, plain
+from sktip._utils.threads import threads_for
 
 
 @with_shared_docs
@@ -183,13 +185,14 @@ class FewShotTagger(LinearPredictionMixin, ClassifierMixin, MultiOutputMixin, Ba
         from sktip._maths.tags import fit_tags
 
         features = unit_norm(shots.features[:, 0])
-        model = fit_tags(
-            features,
-            shots.codes,
-            np.ones(len(features)) if shots.weights is None else shots.weights,
-            groups=shots.groups,
-            text=task.text_features,
-        )
+        with threads_for(features.size * len(task.classes)):
+            model = fit_tags(
+                features,
+                shots.codes,
+                np.ones(len(features)) if shots.weights is None else shots.weights,
+                groups=shots.groups,
+                text=task.text_features,
+            )
         return {
             "classes_": np.tile([0, 1], (len(task.classes), 1)),
             "tags_": task.classes,
@@ -244,16 +247,14 @@ class FewShotTagger(LinearPredictionMixin, ClassifierMixin, MultiOutputMixin, Ba
     def _given_thresholds(self, n_tags: int) -> NDArray | None:
         if isinstance(self.threshold, str):
             return None
-        thresholds = np.asarray(self.threshold, dtype=np.float64)
-        if (
-            thresholds.shape not in ((), (n_tags,))
-            or not ((thresholds >= 0) & (thresholds <= 1)).all()
-        ):
+        given = np.asarray(self.threshold)
+        is_numeric = given.dtype.kind in "fiu" and given.shape in ((), (n_tags,))
+        if not is_numeric or not ((given >= 0) & (given <= 1)).all():
             raise ValueError(
                 f"threshold={self.threshold!r} must be 'f1', or a number from 0 to 1 for all of the {n_tags} "
                 "tags or for each of them."
             )
-        return np.broadcast_to(thresholds, n_tags).copy()
+        return np.broadcast_to(given.astype(np.float64), n_tags).copy()
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -265,22 +266,21 @@ class FewShotTagger(LinearPredictionMixin, ClassifierMixin, MultiOutputMixin, Ba
 
 def _check_targets(y: Any, names: Any) -> tuple[NDArray[np.float64], NDArray]:
     """Return the indicator matrix, (n, C), with NaN for unknown entries, and the tags."""
-    if names is None and hasattr(y, "columns"):
-        names = list(y.columns)
-    if np.ndim(y) == 1 and not isinstance(y, list):
-        raise ValueError(
-            "y has one label per photo; pass an indicator matrix, (n, C), or use FewShotClassifier."
-        )
-    if (
-        isinstance(y, list)
-        and y
-        and not hasattr(y[0], "shape")
-        and any(isinstance(tag, str) for row in y for tag in row)
+    if y is None:
+        raise ValueError("FewShotTagger requires y to be passed, but the target y is None.")
+    if isinstance(y, list) and any(
+        isinstance(row, list | tuple | set) and any(isinstance(tag, str) for tag in row)
+        for row in y
     ):
         raise ValueError(
             "y holds lists of tags; pass an indicator matrix, (n, C): "
             "MultiLabelBinarizer().fit_transform(tags) of scikit-learn makes it."
         )
+    if np.ndim(y) == 1:
+        raise ValueError(
+            "y has one label per photo; pass an indicator matrix, (n, C), or use FewShotClassifier."
+        )
+    tags = _check_names(names, list(y.columns) if hasattr(y, "columns") else None)
     targets = check_array(
         y, dtype=np.float64, ensure_all_finite="allow-nan", input_name="y", ensure_2d=True
     )
@@ -291,9 +291,30 @@ def _check_targets(y: Any, names: Any) -> tuple[NDArray[np.float64], NDArray]:
         raise ValueError(
             "y needs some 1 and some 0: photos that have a tag, and photos that are known not to have one."
         )
-    tags = np.arange(targets.shape[1]) if names is None else np.array([plain(n) for n in names])
+    if tags is None:
+        tags = np.arange(targets.shape[1])
     if len(tags) != targets.shape[1]:
         raise ValueError(
             f"class_names has {len(tags)} names for {targets.shape[1]} columns of y; pass one per column."
         )
     return targets, tags
+
+
+def _check_names(names: Any, columns: list[Any] | None) -> NDArray | None:
+    """Return the tags: their names, or else the columns of y. None if they have neither."""
+    given = columns if names is None else list(names)
+    if given is None:
+        return None
+    what = "y has the column" if names is None else "class_names has the name"
+    tags = check_labels(given, "the columns of y" if names is None else "class_names")
+    forms = list(map(composed, tags.tolist()))
+    twice = [name for name, n in Counter(forms).items() if n > 1]
+    if twice:
+        raise ValueError(f"{what} {twice[0]!r} more than once; give each tag its own name.")
+    for name, column in zip(forms, map(composed, map(plain, columns or [])), strict=False):
+        if name != column and column in forms:
+            raise ValueError(
+                f"class_names has {name!r} for the column {column!r} of y, which is another of the names. Pass "
+                "y[class_names], or leave out class_names."
+            )
+    return tags

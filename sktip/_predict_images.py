@@ -21,7 +21,7 @@ from sktip._utils.bunch import ShortBunch
 from sktip._utils.feature_names import with_feature_names
 from sktip._utils.fitted_with import check_same_model
 from sktip._utils.output_files import check_output, write_file
-from sktip._utils.text import printable
+from sktip._utils.text import escaped
 from sktip._utils.warn import warn
 from sktip.exceptions import ImageReadError
 
@@ -60,7 +60,8 @@ def predict_images(
         CSV file for the predictions, in UTF-8. It is written only after all images are predicted. A
         link is followed; a device or a pipe, such as ``/dev/stdout``, is written to.
 
-        Control characters in paths and labels are escaped, so that each image has one line. All else is
+        Control characters in paths and labels are escaped as in Python, so that each image has one line
+        (and so are backslashes, in a text with one that looks like an escape). All else is
         written as it is: a label or relative path that begins with ``=``, ``+``, ``-`` or ``@`` may be
         taken for a formula by a spreadsheet, so import the columns as text.
 
@@ -83,16 +84,18 @@ def predict_images(
             What `predict` returns for the image: its class, or `unknown_label_` of `RejectUnknown`.
             None for an image that could not be read.
         probability : ndarray of float64
-            Largest value of `predict_proba`. NaN for an image that could not be read, and for all
-            images if the estimator has no `predict_proba`. A `FewShotTagger` has, instead of the columns
-            prediction and probability, a column of 1 and 0 for each tag.
+            Largest value of `predict_proba`, or the probability of the predicted node of `BackOff`. NaN
+            for an image that could not be read, and for all images if the estimator has no
+            `predict_proba`. A `FewShotTagger` has, instead of the columns prediction and probability, a
+            column of 1 and 0 for each tag.
         error : ndarray of objects
             Why an image could not be read. None for all others.
 
     Raises
     ------
     FileExistsError
-        If `output` exists and `overwrite` is False. Nothing has been encoded then.
+        If `output` exists and `overwrite` is False, or if it is one of the images. Nothing has been
+        encoded then.
 
     FileNotFoundError
         If the folder of images or the folder of `output` does not exist.
@@ -107,8 +110,8 @@ def predict_images(
         If the estimator is not fitted.
 
     ValueError
-        If the estimator has no encoder, if there are no images, or if it predicts several values per
-        image.
+        If the estimator has no encoder, if there are no images, if it predicts several values per
+        image and is no `FewShotTagger`, or if a tag is called "path", "box" or "error".
 
     Warns
     -----
@@ -137,15 +140,23 @@ def predict_images(
         check_output(output, overwrite=overwrite)
     check_is_fitted(estimator)
     encoder, classifier = split_encoder(estimator)
+    tags = getattr(classifier, "tags_", None)
+    names = [] if tags is None else [str(tag) for tag in tags.tolist()]
+    if reserved := {"path", "box", "error"} & set(names):
+        raise ValueError(
+            f"the tag {min(reserved)!r} has the name of a column of the table. Give it another name in tags_, an "
+            "attribute of the tagger: this needs no new fit."
+        )
     session = replace(open_encoder(encoder), verbose=verbose)
     check_same_model(classifier, session)
     images = images_of(images)
+    if output is not None:
+        check_output(output, overwrite=overwrite, inputs=images)
     n, errors = len(images), np.full(len(images), None, object)
 
     def note(index: int, error: ImageReadError) -> None:
         errors[index] = str(error).removeprefix(describe(images[index], index) + ": ")
 
-    tags = getattr(classifier, "tags_", None)
     # A tagger has a column of predictions for each tag, others have one and its probability.
     predictions = np.full(n if tags is None else (n, len(tags)), None, object)
     probabilities = np.full(n, np.nan)
@@ -161,18 +172,24 @@ def predict_images(
             read = start + np.flatnonzero(finite)
             if len(read):
                 X = with_feature_names(features[finite], classifier)
-                predictions[read] = _labels(classifier.predict(X), estimator, tags)
-                if tags is None and hasattr(classifier, "predict_proba"):
+                labels = _labels(classifier.predict(X), estimator, tags)
+                predictions[read] = labels
+                if hasattr(classifier, "predict_node_proba"):
+                    place_of = {node: i for i, node in enumerate(classifier.nodes_.tolist())}
+                    own = [place_of[label] for label in labels]
+                    probabilities[read] = classifier.predict_node_proba(X)[np.arange(len(own)), own]
+                elif tags is None and hasattr(classifier, "predict_proba"):
                     probabilities[read] = np.asarray(classifier.predict_proba(X)).max(axis=1)
     paths = np.array([path_of(image) for image in images], object)
     boxes = [image.box if isinstance(image, Crop) else None for image in images]
     columns = {"prediction": predictions, "probability": probabilities}
     if tags is not None:
-        columns = {str(tag): predictions[:, i] for i, tag in enumerate(tags)}
-    places = {"path": paths}
+        columns = dict(zip(names, predictions.T, strict=True))
+    answers = ShortBunch(path=paths)
     if any(box is not None for box in boxes):
-        places["box"] = np.fromiter(boxes, object, n)
-    answers = ShortBunch(**places, **columns, error=errors)
+        answers["box"] = np.fromiter(boxes, object, n)
+    # Not as keywords, which would refuse the tag "self".
+    answers.update({**columns, "error": errors})
     if output is not None:
         write_file(output, csv_lines(answers), overwrite=overwrite)
     failed = [index for index, error in enumerate(errors) if error is not None]
@@ -200,9 +217,9 @@ def csv_lines(answers: ShortBunch) -> Iterator[bytes]:
     """Lines of the CSV file. None and NaN become empty cells."""
     # `writerow` returns what `write` returns.
     writer: Any = csv.writer(SimpleNamespace(write=str.encode), lineterminator="\n")
-    yield writer.writerow(answers)
+    yield writer.writerow(map(escaped, answers))
     for row in zip(*answers.values(), strict=True):
-        yield writer.writerow([printable(_cell(value)) for value in row])
+        yield writer.writerow([escaped(_cell(value)) for value in row])
 
 
 def _cell(value: Any) -> str:

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 
-from sktip import BackOff, FewShotClassifier, ZeroShotClassifier
+from sktip import BackOff, FewShotClassifier, ZeroShotClassifier, predict_images
 from sktip.utils import split_encoder
 
 TREE = {"a1": "a", "a2": "a", "b1": "b", "b2": "b", "a": "top", "b": "top", "c": "top"}
@@ -85,3 +86,63 @@ def test_trees():
     ):
         clf = BackOff(zero, {}, coverage=0.95).fit(X, y)
     assert set(clf.predict(X)) == {-1}
+
+
+def test_nodes_and_labels_that_do_not_exist():
+    X, y = sample(20, 0)
+    clf = BackOff(LogisticRegression(), TREE)
+    for call in (clf.predict, clf.predict_proba, clf.predict_node_proba, lambda X: clf.holds(y, y)):
+        with pytest.raises(NotFittedError):
+            call(X)
+    clf.fit(X, y)
+    assert clf.holds(["top", "a", "b2"], ["c", "b1", "b2"]).tolist() == [True, False, True]
+    # Each sorts beside a class.
+    for label in ("a0", "a11", "z"):
+        with pytest.raises(ValueError, match=f"y holds '{label}'.*none of the classes"):
+            clf.holds(["a"], [label])
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        clf.holds(["a", "b"], ["a1"])
+    with pytest.raises(ValueError, match="'z' is not a node"):
+        clf.holds(["z"], ["a1"])
+
+
+def test_the_tree_of_the_fit_stays():
+    X, y = sample(20, 0)
+    tree = dict(TREE)
+    clf = BackOff(LogisticRegression(), tree).fit(X, y)
+    before, held = clf.predict(X), clf.holds(clf.predict(X), y)
+    tree.update({"a1": "b", "b1": "a"})
+    clf.root = "b"
+    np.testing.assert_array_equal(clf.predict(X), before)
+    np.testing.assert_array_equal(clf.holds(before, y), held)
+
+
+def test_keys_of_a_tree():
+    """As people have them: with None for no parent, NumPy's numbers, and both forms of accents."""
+    X, y = sample(20, 0)
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    y = np.where(y == "c", composed, y)
+    tree = {"a1": "a", "a2": np.str_("a"), apart: "a", "a": None, "b1": None, "b2": float("nan")}
+    clf = BackOff(LogisticRegression(), tree).fit(X, y)
+    assert clf.nodes_.tolist() == ["any", "a", "b1", "b2", "a1", "a2", composed]
+    assert clf.holds(["a", apart], [composed, apart]).all()
+    codes = np.unique(y, return_inverse=True)[1]
+    clf = BackOff(LogisticRegression(), {np.int64(0): 7, 1: np.int64(7)}).fit(X, codes)
+    assert clf.nodes_.tolist() == [-1, 2, 3, 4, 7, 0, 1]
+    with pytest.raises(
+        ValueError, match="none of the classes, such as 0; its keys are such as '0'"
+    ):
+        BackOff(LogisticRegression(), {"0": "even", "1": "odd"}).fit(X, codes)
+
+
+def test_the_table_has_the_probability_of_the_answer(clip, digits):
+    images, labels = digits
+    tree = dict.fromkeys(("four", "seven", "nine"), "angular")
+    clf = BackOff(FewShotClassifier(clip, templates="the digit {}"), tree, coverage=0.95)
+    clf.fit(images[:60], labels[:60])
+    clf.threshold_ = 0.8
+    answers = predict_images(clf, images[60:120], verbose=0)
+    masses = clf.predict_node_proba(images[60:120])
+    own = [clf.nodes_.tolist().index(node) for node in answers.prediction]
+    assert {"angular", "any", "one"} < set(answers.prediction)
+    np.testing.assert_allclose(answers.probability, masses[np.arange(60), own], atol=1e-6)

@@ -146,6 +146,18 @@ def test_images_names_and_files(clip, digits, tmp_path):
     assert written.iloc[1, 1:4].isna().all()
 
 
+@pytest.mark.parametrize("noise", [0, 1e-7, 1e-3, 0.03])
+def test_shots_that_are_nearly_equal_say_little(photos, noise):
+    """Frames of one scene: their differences are not stretched until every other photo is certain."""
+    make, text = photos
+    scene, rng = make(1, 3)[0], np.random.default_rng(0)
+    X = scene / np.linalg.norm(scene) + noise / np.sqrt(48) * rng.normal(size=(24, 48))
+    Y = rng.integers(0, 2, (24, 12))
+    for given in (text, None):
+        tagger = FewShotTagger(text_features=given, templates=None).fit(X, Y)
+        assert np.abs(tagger.decision_function(make(200, 4)[0])).max() < 15
+
+
 @pytest.mark.parametrize(
     ("y", "parameters", "message"),
     [
@@ -155,6 +167,15 @@ def test_images_names_and_files(clip, digits, tmp_path):
         ([[1, 1], [1, np.nan]], {}, "some 1 and some 0"),
         ([[1, 0], [0, 1]], {"class_names": ["a"]}, "class_names has 1 names for 2 columns"),
         ([[1, 0], [0, 1]], {"threshold": [0.1, 2]}, "threshold=.* from 0 to 1"),
+        ([[1, 0], [0, 1]], {"threshold": True}, "threshold=True .* from 0 to 1"),
+        ([0, 1], {}, "one label per photo.*use FewShotClassifier"),
+        ([[1, 0], [0, 1]], {"class_names": ["é", "e\u0301"]}, "the name 'é' more than once"),
+        (pd.DataFrame([[1, 0], [0, 1]], columns=["a", "a"]), {}, "the column 'a' more than once"),
+        (
+            pd.DataFrame([[1, 0], [0, 1]], columns=["a", "b"]),
+            {"class_names": ["b", "a"]},
+            r"'b' for the column 'a' of y, .* Pass y\[class_names\]",
+        ),
         ([[1, 0], [0, 1]], {"text_features": np.eye(3)}, "text_features has 3 rows for 2 columns"),
         ([[1, 0], [0, 1]], {"encoder": "tiny", "input": "features"}, "names of the tags"),
     ],

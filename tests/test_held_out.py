@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sktip import CLIPFeatureTransformer, FewShotClassifier, TipAdapterClassifier
+from sktip._maths.unit import unit_norm
 from sktip.model_selection import held_out_proba
 
 #: Shots of the digits whose labels are made wrong, and the labels that they get.
@@ -110,6 +111,17 @@ def test_a_class_with_one_shot_is_known_by_its_text(clip, digit_features):
     assert np.mean(probabilities.argmax(axis=1) == np.arange(10)) > 0.3
     with pytest.raises(ValueError, match="all shots of the classes .* in one fold"):
         held_out_proba(LogisticRegression(), X[rows], y[rows])
+
+
+def test_one_of_two_classes_has_only_near_copies():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(9, 16))
+    X[:4] = X[0] + 1e-6 * rng.normal(size=(4, 16))
+    y = np.repeat(["a", "b"], [4, 5])
+    for clf in (FewShotClassifier(templates=None), LogisticRegression()):
+        with pytest.raises(ValueError, match=r"all shots of the classes \['a'\] .* in one fold"):
+            held_out_proba(clf, unit_norm(X), y)
+    assert held_out_proba(FewShotClassifier(text_features=X[[0, 5]]), X, y).shape == (9, 2)
 
 
 def test_class_names_in_any_form(clip, digit_features):

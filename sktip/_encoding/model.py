@@ -77,10 +77,7 @@ class ImageModel:
     @cached_property
     def probe(self) -> np.ndarray:
         """Unit-norm feature of a fixed picture, to check whether two models are the same."""
-        ramp = np.arange(64, dtype=np.uint8) * 4
-        channels = np.broadcast_arrays(ramp, ramp[:, None], ramp[::-1])
-        picture = Image.fromarray(np.stack(channels, axis=-1))
-        feature = self.encode_images([self.to_input(picture)])[0]
+        feature = self.encode_images([self.to_input(probe_picture())])[0]
         return feature / np.linalg.norm(feature)
 
     @cached_property
@@ -122,6 +119,13 @@ class ImageModel:
         with torch.inference_mode():
             batch = self.steps.normalised(torch.stack(list(inputs)).to(self.device))
             return self.forward(batch.to(self.dtype)).float().cpu().numpy()
+
+
+def probe_picture() -> Image.Image:
+    """Return the fixed picture by whose features models are compared."""
+    ramp = np.arange(64, dtype=np.uint8) * 4
+    channels = np.broadcast_arrays(ramp, ramp[:, None], ramp[::-1])
+    return Image.fromarray(np.stack(channels, axis=-1))
 
 
 def _middle(image: Image.Image) -> Image.Image:

@@ -17,7 +17,7 @@ from sklearn.utils import check_random_state
 
 from sktip._encoding.loop import ModelLane, OnFailure, TransformerLane, encode
 from sktip._encoding.memory import PLAIN, FeatureMemory, FeatureStore, Space
-from sktip._encoding.model import ImageModel
+from sktip._encoding.model import ImageModel, probe_picture
 from sktip._encoding.precision import hint
 from sktip._encoding.threads import count_threads
 from sktip._images.files import MAX_PIXELS
@@ -74,6 +74,11 @@ class ModelBlock:
     def width(self) -> int:
         """Number of features."""
         return self.model.width
+
+    @property
+    def probe(self) -> NDArray[np.float32]:
+        """Unit-norm feature of a fixed picture."""
+        return self.model.probe
 
     @property
     def has_text(self) -> bool:
@@ -149,6 +154,12 @@ class TransformerBlock:
         return TransformerLane(self.encoder).width
 
     @property
+    def probe(self) -> NDArray[np.float32] | None:
+        """Unit-norm feature of a fixed picture; None if the transformer does not take pictures."""
+        (row,) = TransformerLane(self.encoder).run({(b"", 0, 0): probe_picture()}).values()
+        return None if isinstance(row, Exception) else unit_norm(row[np.newaxis])[0]
+
+    @property
     def has_text(self) -> bool:
         """Whether the transformer encodes text."""
         return hasattr(self.encoder, "encode_text")
@@ -172,9 +183,20 @@ class TransformerBlock:
         encode_text = self.encoder.encode_text
         # As in CLIPFeatureTransformer, whose default template would be filled with prompts.
         fills = "templates" in inspect.signature(encode_text).parameters
-        rows = unit_norm(
-            np.asarray(encode_text(flat, templates="{}") if fills else encode_text(flat))
-        )
+        rows = np.asarray(encode_text(flat, templates="{}") if fills else encode_text(flat))
+        name = type(self.encoder).__name__
+        if rows.ndim != 2 or len(rows) != len(flat):
+            raise ValueError(
+                f"encode_text of {name} returned the shape {rows.shape} for {len(flat)} prompts; it must return one "
+                "row for each, (n, d)."
+            )
+        broken = np.flatnonzero(~(np.isfinite(rows).all(axis=1) & rows.any(axis=1)))
+        if len(broken):
+            raise ValueError(
+                f"encode_text of {name} returned zeros, NaN or infinity for {flat[broken[0]]!r} ({len(broken)} "
+                "prompts in all)."
+            )
+        rows = unit_norm(rows)
         ends = np.cumsum([len(own) for own in prompts])[:-1]
         means = [part.mean(axis=0) for part in np.split(rows, ends)]
         return unit_norm(np.stack(means)).astype(np.float32)
@@ -245,10 +267,13 @@ class EncoderSession:
 
     @property
     def probe(self) -> NDArray[np.float32] | None:
-        """Unit-norm feature of a fixed picture, (d,), to compare models; None for transformers of others."""
-        if self._models is None:
+        """Unit-norm feature of a fixed picture, (d,), to compare models; None without a model of ours."""
+        if all(block.model is None for block in self.blocks):
             return None
-        return unit_norm(np.concatenate([model.probe for model in self._models]))
+        probes = [block.probe for block in self.blocks]
+        if any(probe is None for probe in probes):
+            return None
+        return unit_norm(np.concatenate(probes))
 
     @property
     def weights(self) -> dict[str, str] | None:

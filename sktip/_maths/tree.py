@@ -55,13 +55,28 @@ class Tree(NamedTuple):
         nodes = sorted(depths, key=lambda node: (depths[node], str(node)))
         places = {node: place for place, node in enumerate(nodes)}
         parents = np.zeros(len(nodes), np.intp)
-        holds = np.zeros((len(nodes), len(classes)), bool)
-        for code, way in enumerate(ways):
+        for way in ways:
             indices = [places[node] for node in way]
             parents[indices[1:]] = indices[:-1]
-            holds[indices, code] = True
         labels = np.array(nodes, None if len({type(node) for node in nodes}) == 1 else object)
-        return cls(labels, parents, np.array([depths[node] for node in nodes]), holds)
+        return cls.of_parents(labels, parents, classes)
+
+    @classmethod
+    def of_parents(
+        cls, nodes: NDArray[Any], parents: NDArray[np.intp], classes: NDArray[Any]
+    ) -> "Tree":
+        """Make the tree again from its nodes and their parents."""
+        places = {node: place for place, node in enumerate(nodes.tolist())}
+        above = np.array([places[label] for label in classes.tolist()])
+        depths = np.zeros(len(nodes), np.intp)
+        holds = np.zeros((len(nodes), len(classes)), bool)
+        # Parents come before children.
+        for place in range(1, len(nodes)):
+            depths[place] = depths[parents[place]] + 1
+        for _ in range(depths.max() + 1):
+            holds[above, np.arange(len(classes))] = True
+            above = parents[above]
+        return cls(nodes, parents, depths, holds)
 
     def node_proba(self, probabilities: NDArray[Any]) -> NDArray[Any]:
         """Sum the probabilities of the classes, (n, C), over those of each node: (n, n_nodes)."""

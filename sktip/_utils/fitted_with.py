@@ -64,12 +64,12 @@ def check_same_model(classifier: Any, session: Any) -> None:
     )
 
 
-def _have_changed(then: dict[str, str] | None, now: dict[str, str]) -> bool:
+def _have_changed(then: dict[str, str] | None, now: dict[str, str] | None) -> bool:
     """Whether the weights have different hashes.
 
     Hashes are not compared if one is unknown, or if the precision or the version of the library
     differs: it may name the same weights differently.
     """
-    if then is None:
+    if then is None or now is None:
         return False
     return then["hash"] != now["hash"] and {**then, "hash": ""} == {**now, "hash": ""}

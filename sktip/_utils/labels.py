@@ -315,7 +315,7 @@ def _kinds(items: list[Any], name: str) -> set[str]:
 
 
 def _check_present(items: list[Any], name: str) -> None:
-    missing = [index for index, item in enumerate(items) if _is_missing(item)]
+    missing = [index for index, item in enumerate(items) if is_missing(item)]
     if missing:
         advice = "is not a label. Remove these rows"
         if name == "groups":
@@ -349,7 +349,8 @@ def _kind_of_type(kind: type) -> str:
     return next((name for name, types in known if issubclass(kind, types)), kind.__name__)
 
 
-def _is_missing(item: Any) -> bool:
+def is_missing(item: Any) -> bool:
+    """Whether an item of a list or table is None or NaN."""
     if item is None:
         return True
     if hasattr(item, "__len__"):

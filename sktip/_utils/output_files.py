@@ -35,8 +35,13 @@ def write_file(path: str | os.PathLike[str], content: Iterable[bytes], *, overwr
         raise
 
 
-def check_output(path: str | os.PathLike[str], *, overwrite: bool) -> str:
-    """Return the absolute path if it may be written to, or raise the errors of `write_file`."""
+def check_output(
+    path: str | os.PathLike[str], *, overwrite: bool, inputs: Iterable[object] = ()
+) -> str:
+    """Return the absolute path if it may be written to, or raise the errors of `write_file`.
+
+    A file that is read as well, one of the paths in `inputs`, is not replaced.
+    """
     whole = os.path.abspath(os.path.expanduser(path))
     status = _status(whole)
     if status is not None and not stat.S_ISREG(status.st_mode):
@@ -50,6 +55,13 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool) -> str:
             f"{whole} already exists. Choose another name, or pass overwrite=True (--overwrite on the command "
             "line)."
         )
+    if status is not None:
+        for given in inputs:
+            own = _status(given) if isinstance(given, str | os.PathLike) else None
+            if own is not None and os.path.samestat(own, status):
+                raise FileExistsError(
+                    f"{whole} is an input too, and would be lost. Choose another name for the output."
+                )
     folder = os.path.dirname(os.path.realpath(whole))
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{whole}: the folder {folder} does not exist. Create it first.")

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 #: Names on PyPI of the dependencies, required and optional.
 PACKAGES = (
-    "open_clip_torch", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow",
+    "open_clip_torch", "timm", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow",
     "joblib", "safetensors", "transformers", "ray", "skops", "matplotlib",
 )  # fmt: skip
 

@@ -9,11 +9,30 @@ from typing import Any
 #: marks that change the direction of text.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
+#: What `printable` writes for them, and a doubled backslash.
+_ESCAPES = re.compile(r"\\(?:[\\nrt]|x[0-9a-f]{2}|u[0-9a-f]{4})")
+
 
 def printable(text: str | os.PathLike[str]) -> str:
     """Return a text or path in which bytes that are not valid text, and control characters, are escaped."""
     encodable = os.fspath(text).encode("utf-8", "backslashreplace").decode()
     return _CONTROLS.sub(lambda control: repr(control[0])[1:-1], encodable)
+
+
+def escaped(text: str) -> str:
+    """Escape a text for a table, as `printable` does, so that `unescaped` returns it.
+
+    Backslashes are doubled in a text with one that would be taken for an escape; not on Windows, where
+    they separate folders, and names of files need no escapes.
+    """
+    shown = printable(text)
+    is_clear = os.sep == "\\" or unescaped(shown) == text
+    return shown if is_clear else printable(text.replace("\\", r"\\"))
+
+
+def unescaped(text: str) -> str:
+    """Return the text that `escaped` has escaped."""
+    return _ESCAPES.sub(lambda escape: escape[0].encode().decode("unicode_escape"), text)
 
 
 def some(names: Iterable[Any]) -> str:

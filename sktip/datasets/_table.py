@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sktip._images.folders import check_files
 from sktip._utils.labels import LONGEST_LABEL, composed
+from sktip._utils.text import unescaped
 from sktip.datasets._bunch import as_bunch
 
 #: Delimiters of columns: comma, semicolon (where a comma is the decimal mark) or tab.
@@ -179,9 +180,10 @@ def _read(file: str, path_column: str, label_column: str) -> list[tuple[int, str
 
 
 def _absolute(folder: str, path: str) -> str:
-    """Absolute path of an image, which may have been written on Windows."""
-    # As it is written, without blanks around it, with the other separator: the first one that exists.
-    forms = [path, path.strip(), path.strip().replace("\\", "/")]
+    """Absolute path of an image, which may have been written on Windows or by `predict_images`."""
+    # As it is written, without blanks around it, without escapes, with the other separator: the first that exists.
+    bare = path.strip()
+    forms = [path, bare, unescaped(path), bare.replace("\\", "/")]
     found = [os.path.normpath(os.path.join(folder, form)) for form in forms]
     return next(filter(os.path.isfile, found), found[1])
 

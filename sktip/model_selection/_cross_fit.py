@@ -120,7 +120,8 @@ def cross_fit(
 
     `fit_params` are weights or groups of the shots, for a `fit` that takes them.
     """
-    estimator = with_all_classes(estimator, y)
+    given_estimator, estimator = estimator, with_all_classes(estimator, y)
+    knows_names = estimator is not given_estimator
     given = {
         name: values
         for name, values in fit_params.items()
@@ -129,10 +130,11 @@ def cross_fit(
     labels = np.unique(y)
     for rows, held_out in splits:
         fitted = None
-        if len(rows):
+        # A classifier that knows one class only cannot be fitted.
+        if len(rows) if knows_names else len(np.unique(y[rows])) > 1:
             own = {name: values[rows] for name, values in given.items()}
             fitted = clone(estimator).fit(_safe_indexing(X, rows), y[rows], **own)
-        missing = unknown_labels(labels, [] if fitted is None else fitted.classes_)
+        missing = unknown_labels(labels, y[rows] if fitted is None else fitted.classes_)
         if missing:
             raise ValueError(
                 f"all shots of the classes {missing[:5]} ({len(missing)} in all) are in one fold, and "

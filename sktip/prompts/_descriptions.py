@@ -124,8 +124,12 @@ def _read_lists(path: str) -> dict[str, list[str]]:
             raise ValueError(f"it has {max(names, key=names.count)!r} twice")
         return dict(pairs)
 
+    whole = os.path.expanduser(path)
+    if os.path.exists(whole) and not os.path.isfile(whole):
+        # Reading a device or a pipe may never end.
+        raise ValueError(f"{path} is not a file, but a folder, device or pipe.")
     try:
-        with open(os.path.expanduser(path), encoding="utf-8-sig") as file:
+        with open(whole, encoding="utf-8-sig") as file:
             content = json.load(file, object_pairs_hook=without_repeats)
     except FileNotFoundError:
         raise FileNotFoundError(

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from sktip import FeatureMemory, JointEncoder
+from sktip import FeatureMemory, FewShotClassifier, JointEncoder
 from sktip._encoding import loop
 from sktip._encoding.clip import ClipModel
 from sktip._encoding.session import open_encoder
@@ -33,6 +33,12 @@ class Colours(TransformerMixin, BaseEstimator):
 
 def flat(images):
     return np.stack([np.asarray(image).ravel() for image in images])
+
+
+def grey(images):
+    """Pixels of pictures and arrays, 64 each."""
+    opened = [im if isinstance(im, Image.Image) else Image.fromarray(im) for im in images]
+    return np.stack([np.asarray(im.convert("L").resize((8, 8)), float).ravel() for im in opened])
 
 
 @pytest.fixture
@@ -176,6 +182,45 @@ class TestTransformers:
         mean = rows[:2].mean(axis=0)
         expected = [mean / np.linalg.norm(mean), rows[2]]
         np.testing.assert_allclose(features, expected, atol=1e-6)
+
+    def test_text_that_is_no_feature(self, paths):
+        class Broken(Colours):
+            def encode_text(self, texts):
+                return self.change(super().encode_text(texts))
+
+        def fit(change):
+            Broken.change = staticmethod(change)
+            return FewShotClassifier(Broken()).fit(paths[:6], ["ant", "bee", "cat"] * 2)
+
+        def with_row(value):
+            return lambda rows: np.where(np.arange(3)[:, None] == 1, value, rows)
+
+        assert len(fit(lambda rows: rows).classes_) == 3
+        for change, message in (
+            (
+                lambda rows: rows[:2],
+                r"encode_text of Broken returned the shape \(2, 18\) for 3 prompts",
+            ),
+            (with_row(np.nan), "returned zeros, NaN or infinity for 'a photo of a bee.'"),
+            (with_row(0), "returned zeros, NaN or infinity for 'a photo of a bee.'"),
+            (lambda rows: rows[:, :17], "X has 18 features, but the encoder's embedding has 17"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                fit(change)
+
+    def test_encoders_in_another_order(self, clip, digits):
+        """The guard of the model includes blocks of others."""
+        images, labels = digits
+        pixels = make_pipeline(FunctionTransformer(grey))
+        clf = FewShotClassifier(JointEncoder([clip, pixels])).fit(images[:60], labels[:60])
+        expected = clf.predict(images[60:70])
+        clf.set_params(encoder=JointEncoder([clip, make_pipeline(FunctionTransformer(grey))]))
+        np.testing.assert_array_equal(clf.predict(images[60:70]), expected)
+        bright = make_pipeline(FunctionTransformer(lambda images: 255 - grey(images)))
+        for encoders in ([pixels, clip], [clip, bright], [clip]):
+            clf.set_params(encoder=JointEncoder(encoders))
+            with pytest.raises(ValueError, match="not the model that this FewShotClassifier was"):
+                clf.predict(images[60:70])
 
     def test_an_image_that_fails_is_named_and_others_are_encoded(self, paths, tmp_path):
         images = [*paths[:3], tmp_path / "missing.png", *paths[3:]]
