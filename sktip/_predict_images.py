@@ -151,7 +151,7 @@ def predict_images(
     check_same_model(classifier, session)
     images = images_of(images)
     if output is not None:
-        check_output(output, overwrite=overwrite, inputs=images)
+        check_output(output, overwrite=overwrite, inputs=map(path_of, images))
     n, errors = len(images), np.full(len(images), None, object)
 
     def note(index: int, error: ImageReadError) -> None:
