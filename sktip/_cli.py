@@ -58,7 +58,7 @@ RUNS = (
     "use a .skops file, which runs no code."
 )
 DEFAULT_TEMPLATE = "a photo of a {}."
-NO_PAGE = '`sktip label` needs NiceGUI and skops. Run: pip install "sktip[label]"'
+NO_PAGE = '`sktip label` needs Starlette, Uvicorn and skops. Run: pip install "sktip[label]"'
 ONLY_DRAWINGS = 'The bundled model "tiny" knows drawings, and few things in photos. For photos, use --model ViT-B-32.'
 NO_SKOPS = (
     '.skops files need the package skops. Run: pip install "sktip[skops]", or use a .joblib file if everyone '

@@ -241,9 +241,10 @@ def test_without_skops(home, capsys, monkeypatch):
 
 
 def test_label_without_its_extra(home, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "nicegui", None)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "sktip._label.page", raising=False)
     assert main(["label", f"{home}/photos", "--classes", "one,two"]) == 1
-    message = '`sktip label` needs NiceGUI and skops. Run: pip install "sktip[label]"'
+    message = '`sktip label` needs Starlette, Uvicorn and skops. Run: pip install "sktip[label]"'
     assert capsys.readouterr().err == f"error: {message}\n"
     assert not (home / "photos-labels").exists()
 
@@ -273,7 +274,7 @@ import sys, sktip._cli
 try:
     sktip._cli.main()
 finally:
-    sys.stderr.write(str({"numpy", "sklearn", "torch", "joblib", "nicegui", "fastapi"} & set(sys.modules)))
+    sys.stderr.write(str({"numpy", "sklearn", "torch", "joblib", "starlette", "uvicorn"} & set(sys.modules)))
 """
 
 

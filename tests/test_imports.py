@@ -23,8 +23,6 @@ LATE = {
     "skops": (),
     "onnx": (),
     "onnxruntime": (),
-    "nicegui": ("_label",),
-    "fastapi": ("_label",),
     "uvicorn": ("_label",),
     "starlette": ("_label",),
 }
@@ -36,7 +34,8 @@ ONLY = {
     "ray": "distributed",
     "onnx": "export",
     "onnxruntime": "export",
-    "nicegui": "_label",
+    "starlette": "_label",
+    "uvicorn": "_label",
 }
 
 MODULES = {

