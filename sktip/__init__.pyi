@@ -21,6 +21,7 @@ from ._gda import GDAClassifier as GDAClassifier
 from ._images.crop import Crop as Crop
 from ._predict_images import predict_images as predict_images
 from ._proker import ProKeRClassifier as ProKeRClassifier
+from ._rank_images import rank_images as rank_images
 from ._reject_unknown import RejectUnknown as RejectUnknown
 from ._tip_adapter import TipAdapterClassifier as TipAdapterClassifier
 from ._tip_adapter_cv import TipAdapterClassifierCV as TipAdapterClassifierCV

@@ -52,6 +52,12 @@ Look at the photos of a folder, label and sort them, on a page in your browser.
 The page is on this machine alone, and asks first for the photos that teach most. Your answers are in
 labels.csv in the output folder, each as soon as you have given it. Run the same command to go on.
 """
+SEARCH = """\
+Find photos of a folder by words, or by an example photo: the most similar first.
+
+The result is printed, or written to a CSV file or a contact sheet, a PNG picture. The features are kept in
+PHOTOS-features.sqlite, so that the next search takes no encoding.
+"""
 TRUST = "a .skops file, or a .joblib file, which can run code when it is loaded"
 RUNS = (
     "{path} is a joblib file: loading it runs the code in it. Load joblib files only from people you trust, or "
@@ -102,8 +108,11 @@ def _run(args: argparse.Namespace) -> int:
             inputs = [args.photos, args.descriptions, args.memory]
             check_output(args.output, overwrite=args.overwrite, inputs=inputs)
         elif args.command == "predict":
-            check_output(args.output, overwrite=args.overwrite, inputs=[args.model])
-        work = {"fit": _fit, "predict": _predict, "label": _label}
+            inputs = [args.model, args.detections]
+            check_output(args.output, overwrite=args.overwrite, inputs=inputs)
+        elif args.command == "search" and args.output is not None:
+            check_output(args.output, overwrite=args.overwrite, inputs=[args.memory])
+        work = {"fit": _fit, "predict": _predict, "search": _search, "label": _label}
         code, summary, notes = work[args.command](args)
     except BrokenPipeError:
         raise
@@ -112,7 +121,8 @@ def _run(args: argparse.Namespace) -> int:
         return FAILED
     try:
         # The summary is no part of a table that is written to standard output.
-        file = sys.stderr if is_standard_output(args.output) else None
+        to_stdout = args.output is not None and is_standard_output(args.output)
+        file = sys.stderr if to_stdout else None
         for line in summary:
             print(_one_line(line), file=file, flush=True)
     except BrokenPipeError:
@@ -282,6 +292,39 @@ def _predict_boxes(args: argparse.Namespace, estimator: Any) -> Any:
     return answers
 
 
+def _search(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
+    from sktip._images.folders import list_images
+    from sktip._images.sheet import contact_sheet
+    from sktip._predict_images import csv_lines
+    from sktip._utils.bunch import ShortBunch
+
+    suffix = os.path.splitext(args.output or "")[1].lower()
+    if args.output is not None and suffix not in (".csv", ".png"):
+        raise ValueError(f"{args.output}: the name of the output must end in .csv or .png.")
+    folder = os.path.abspath(os.path.expanduser(args.photos))
+    photos = list_images(folder)
+    encoder = _encoder(args, args.memory or f"{folder}-features.sqlite")
+    rows, scores = sktip.rank_images(photos, args.query, encoder, top=args.top)
+    names = [os.path.relpath(photos[row], folder) for row in rows]
+    if args.output is None:
+        found = zip(scores, names, strict=True)
+        return DONE, [f"{score:.3f}  {name}" for score, name in found], []
+    if suffix == ".png":
+        titles = [f"{score:.3f}  {name}" for score, name in zip(scores, names, strict=True)]
+        sheet = contact_sheet([photos[row] for row in rows], titles)
+        content = io.BytesIO()
+        sheet.save(content, "PNG")
+        write_file(args.output, [content.getvalue()], overwrite=args.overwrite)
+    else:
+        table = ShortBunch(path=[photos[row] for row in rows], score=scores.astype(float))
+        write_file(args.output, csv_lines(table), overwrite=args.overwrite)
+    return (
+        DONE,
+        [f"the {len(rows)} most similar of {len(photos):,} photos are in {args.output}"],
+        [],
+    )
+
+
 def _label(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
     try:
         from sktip._label.page import serve
@@ -405,10 +448,14 @@ def _parser() -> argparse.ArgumentParser:
         argparse.ArgumentParser(prog="sktip"), "Few-shot classification of photos with CLIP."
     )
     whole.add_argument("--version", action="version", version=f"sktip {sktip.__version__}")
-    commands = whole.add_subparsers(dest="command", required=True, metavar="{fit,predict,label}")
+    commands = whole.add_subparsers(
+        dest="command", required=True, metavar="{fit,predict,search,label}"
+    )
     fit = _described(commands.add_parser("fit", help="fit on labelled photos"), FIT)
     predict = _described(commands.add_parser("predict", help="predict new photos"), PREDICT)
 
+    search = commands.add_parser("search", help="find photos by words or by an example")
+    search = _described(search, SEARCH)
     label = commands.add_parser("label", help="label photos on a page in the browser")
     label = _described(label, LABEL)
 
@@ -458,6 +505,19 @@ def _parser() -> argparse.ArgumentParser:
         help="boxes to predict: MegaDetector's batch output or COCO's format, whose paths start at PHOTOS",
     )
 
+    add = search.add_argument
+    add("photos", help="folder of photos")
+    add("query", nargs="+", help='what to find: a text such as "a red car", or the path of a photo')
+    add(
+        "--model",
+        action="append",
+        help="CLIP model: a name of open_clip, hf-hub:... or tiny (default: ViT-B-32)",
+    )
+    add("--top", type=int, default=20, metavar="N", help="number of photos to show (default: 20)")
+    add("--output", metavar="FILE", help="CSV file, or PNG picture, to write instead of printing")
+    add("--overwrite", action="store_true", help="replace the output file if it exists")
+    add("--memory", metavar="FILE", help="file of features (default: PHOTOS-features.sqlite)")
+
     add = label.add_argument
     add("photos", help="folder of photos")
     add("--classes", metavar="A,B,...", help="names of the classes; you can add more on the page")
@@ -474,7 +534,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--port", type=int, default=0, help="port of the page (default: a free one)")
     add("--no-browser", dest="browser", action="store_false", help="print the address only")
 
-    for each in (fit, label):
+    for each in (fit, search, label):
         each.add_argument(
             "--pretrained", metavar="TAG", help="weights of the CLIP model: a tag of open_clip"
         )
@@ -484,12 +544,13 @@ def _parser() -> argparse.ArgumentParser:
             choices=("fp32", "fp16", "bf16", "auto"),
             help="precision of the image model; auto is bf16 where the device has it, up to 4 times as fast (default: fp32)",
         )
+    for each in (fit, label):
         each.add_argument(
             "--template",
             action="append",
             help='prompt with {} for the class name, such as "a photo of a {}."; repeat it for several',
         )
-    for each in (fit, predict, label):
+    for each in (fit, predict, search, label):
         each.add_argument(
             "--device", help="device, such as cpu or cuda:0 (default: CUDA if available)"
         )

@@ -11,6 +11,7 @@ from sklearn.utils import check_array, check_consistent_length, check_random_sta
 
 from sktip._few_shot import FewShotClassifier
 from sktip._images.inputs import looks_like_images
+from sktip._maths.copies import distance_of_copies, near_groups
 from sktip._maths.unit import unit_norm
 from sktip._utils.labels import check_labels, unknown_labels
 
@@ -28,6 +29,7 @@ def suggest_shots(
     y: ArrayLike | None = None,
     text_features: ArrayLike | None = None,
     class_names: Sequence[str] | None = None,
+    query: ArrayLike | None = None,
     random_state: int | np.random.RandomState | None = None,
 ) -> NDArray[np.intp]:
     r"""Choose which unlabelled images to label next.
@@ -59,6 +61,10 @@ def suggest_shots(
     class_names : sequence of length C, default=None
         Label of each row of `text_features`. If None, labels are integers that index the rows.
 
+    query : array-like of shape (d,), default=None
+        Feature of what to label, such as ``encoder.encode_text(["a lynx"])[0]`` or that of a photo, to find the first
+        images of a rare class. The most similar images are chosen, without near copies of a chosen or labelled one.
+
     random_state : int, RandomState instance or None, default=None
         Seed of the random sample that is used if there are more than 5,000 images. With fewer images,
         the result does not depend on it.
@@ -75,6 +81,7 @@ def suggest_shots(
 
     See Also
     --------
+    sktip.rank_images : Find images by words or by example.
     held_out_proba : Find wrong labels among labelled images.
     check_class_names : Find class names that CLIP misreads.
     forecast_accuracy : Forecast the accuracy with more photos.
@@ -120,11 +127,27 @@ def suggest_shots(
             "X_labeled and y must be passed together: labelled images and their labels."
         )
     labelled = X[:0] if X_labeled is None else _features(X_labeled, "X_labeled", X.shape[1])
+    if query is not None:
+        target = _features(np.atleast_2d(query), "query", X.shape[1])
+        return _most_similar(X, labelled, target[0], int(n))
     n_rows = max(MOST_ROWS, ROWS_PER_SHOT * int(n))
     sample = np.sort(rng.permutation(len(X))[:n_rows])
     classifier = _classifier(X[sample], labelled, y, text_features, class_names)
     rows, known = (_with_classes(part, classifier) for part in (X[sample], labelled))
     return sample[_representatives(rows, known, int(n))]
+
+
+def _most_similar(
+    X: NDArray[np.float32], known: NDArray[np.float32], target: NDArray[np.float32], n: int
+) -> NDArray[np.intp]:
+    """Choose the rows that are most similar to a target, those without an earlier or known copy first."""
+    rows = np.argsort(-(X @ target), kind="stable")
+    pool = rows[: max(MOST_ROWS, ROWS_PER_SHOT * n)]
+    groups = near_groups(np.vstack([known, X[pool]]), distance_of_copies(X))
+    firsts = np.unique(groups, return_index=True)[1] - len(known)
+    chosen = pool[np.sort(firsts[firsts >= 0])[:n]]
+    rest = rows[~np.isin(rows, chosen)]
+    return np.concatenate([chosen, rest[: n - len(chosen)]])
 
 
 def _with_classes(X: NDArray, classifier: FewShotClassifier | None) -> NDArray[np.float32]:
