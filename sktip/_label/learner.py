@@ -1,25 +1,30 @@
 """Threads beside the page: one encodes the photos, one learns from the answers. What they know is numbers."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 from sklearn.base import clone
+from sklearn.model_selection import GroupKFold
 from sklearn.utils import gen_batches
 
 from sktip._encoder import set_of_the_machine
 from sktip._encoding.session import open_encoder
 from sktip._few_shot import FewShotClassifier
+from sktip._few_shot_tagger import FewShotTagger
 from sktip._images.inputs import describe
-from sktip._label.accuracy import Estimate, expected_accuracy
+from sktip._images.times import photo_times
+from sktip._label.accuracy import COVERAGE, FEWEST, Calibration, Estimate
 from sktip._label.store import ASIDE, Answer, Store
 from sktip._reject_unknown import RejectUnknown
 from sktip.exceptions import ImageReadError
-from sktip.model_selection import held_out_proba, suggest_shots
+from sktip.model_selection import held_out_proba, near_duplicate_groups, suggest_shots
 
 #: Photos without answer that a fit learns from, and that suggestions are drawn from.
 POOL = 5000
@@ -54,10 +59,13 @@ class Knowledge:
     """What one fit knows about the photos."""
 
     model: Any = None
-    #: Predicted class of each photo, the model's probability of it, and whether it is one of the classes.
+    #: Predicted class of each photo, and whether it is one of the classes; with several tags, a tuple of tags.
     predicted: NDArray[Any] = field(default_factory=lambda: np.empty(0, object))
-    certainty: NDArray[Any] = field(default_factory=lambda: np.empty(0))
     known: NDArray[Any] = field(default_factory=lambda: np.empty(0, bool))
+    #: The model's probability that the prediction is right.
+    certainty: NDArray[Any] = field(default_factory=lambda: np.empty(0))
+    #: How often that is so.
+    calibration: Calibration | None = None
     #: Expected share of right predictions among the photos without answer.
     accuracy: Estimate | None = None
     #: The same after earlier numbers of answers.
@@ -69,7 +77,7 @@ class Knowledge:
 
     @property
     def is_good(self) -> bool:
-        """Whether the predictions are right often enough to be shown with their probabilities."""
+        """Whether the predictions are right often enough to be shown with their certainty."""
         return self.accuracy is not None and self.accuracy.lower >= QUALITY
 
 
@@ -117,7 +125,13 @@ class Learner:
         #: The order in which photos are encoded, so that those at any time are a sample of all.
         self.order = np.random.default_rng(0).permutation(n)
         self.row_of = {path: row for row, path in enumerate(paths)}
+        #: Photos in the order in which they were taken, and the place of each in it.
+        self.in_time = np.arange(n)
+        self.place_in_time = np.arange(n)
+        #: Number of the pile of copies, or of the burst, that each photo belongs to.
+        self.piles = np.arange(n)
         self.n_encoded, self.is_learning = 0, False
+        self._times: Any = None
         self._open: Any = None
         self._text: dict[str, NDArray[Any]] = {}
         self._changed = threading.Event()
@@ -144,15 +158,23 @@ class Learner:
                 self.problem = f"{type(error).__name__}: {error}"
                 self.version += 1
 
-        for action in (encode, self._learn_for_ever):
+        for action in (self.look_at_times, encode, self._learn_for_ever):
             threading.Thread(target=action, daemon=True).start()
 
     def wake(self) -> None:
         """Learn again, since answers or classes have changed."""
         self._changed.set()
 
+    def look_at_times(self) -> None:
+        """Put the photos into the order in which they were taken; those without a time by their names."""
+        # Reading a pipe may never end.
+        self._times = photo_times([p if os.path.isfile(p) else b"" for p in self.paths])
+        self.in_time = np.argsort(self._times, kind="stable")  # NaT comes last.
+        self.place_in_time = np.argsort(self.in_time)
+        self.version += 1
+
     def encode(self) -> None:
-        """Load the model, and encode all photos."""
+        """Load the model, encode all photos, and find the piles of photos that show nearly the same."""
         order, session = self.order.tolist(), open_encoder(self.encoder)
         self._open = session
         self.version += 1
@@ -172,9 +194,20 @@ class Learner:
                 else:
                     self.errors.setdefault(row, "its features are not finite")
                 self.n_encoded += 1
-                if self.n_encoded in MILESTONES or self.n_encoded == len(order):
+                if self.n_encoded in MILESTONES:
                     self.version += 1
                     self.wake()
+        seen = np.flatnonzero(self.readable)
+        if len(seen) > 1:
+            times = None if self._times is None else self._times[seen]
+            groups = near_duplicate_groups(self.features[seen], times=times)
+            # Each pile has the number of its first photo; photos that cannot be read are piles of their own.
+            _, first = np.unique(groups, return_index=True)
+            piles = np.arange(len(order))
+            piles[seen] = seen[first[groups]]
+            self.piles = piles
+        self.version += 1
+        self.wake()
 
     @property
     def has_text(self) -> bool:
@@ -203,86 +236,91 @@ class Learner:
         """Fit and predict all photos, suggest the next ones, and assess: three steps."""
         if not self.features.shape[1]:
             return
-        answers, classes = self.store.answers, self.store.classes
-        given = {self.row_of[path]: own for path, own in answers.items() if path in self.row_of}
-        rows, y = self.labelled(given)
-        pool = self.pool(given)
-        clf, text = self._classifier(classes)
-        if clf is None or (text is None and len(np.unique(y)) < 2):
-            self.knowledge = replace(
-                Knowledge(), classes=self._counts(classes, given), curve=self._curve()
-            )
-            yield
-            self._suggest(pool, rows, y, {})
-            return
-        model = self._fit(clone(clf), rows, y, pool)
-        self.knowledge = self._predict(model, classes, given)
+        given, classes = self._given(), self.store.classes
+        task = self._task(given, classes)
+        pool = self._pool(given)
+        self.knowledge = replace(
+            self.knowledge, classes=self._counts(classes, given), curve=self._curve()
+        )
+        if task.clf is None:
+            self.knowledge = Knowledge(classes=self.knowledge.classes, curve=self.knowledge.curve)
+        else:
+            self.knowledge = self._predict(self._fit(clone(task.clf), task, pool), given)
         yield
-        names = {} if text is None else {"text_features": text, "class_names": classes}
-        self._suggest(pool, rows, y, names)
+        if len(pool):
+            n, known = min(SUGGESTIONS, len(pool)), self.features[task.rows]
+            options: Any = {"X_labeled": known, "y": task.y} if len(task.rows) else {}
+            if self.store.tags:  # Only the features say what is like them.
+                options = {"X_labeled": known, "y": np.zeros(len(known), int)} if len(known) else {}
+            elif task.clf is not None:
+                options |= task.names
+            chosen = suggest_shots(self.features[pool], n, **options, random_state=0)
+            self.suggested = pool[chosen].tolist()
         yield
-        if len(np.unique(y)) > 1:
-            self.knowledge = self._assess(clf, text, given, rows, y)
+        if task.clf is not None and task.is_assessed:
+            self.knowledge = self._assess(task, given)
 
-    def labelled(self, given: Mapping[int, Answer]) -> tuple[NDArray[np.intp], NDArray[Any]]:
-        """Photos with a class, and their classes."""
-        rows = [r for r in sorted(given) if self.readable[r] and given[r].labels[0] not in ASIDE]
-        return np.array(rows, np.intp), np.array([given[row].labels[0] for row in rows], str)
+    def final_model(self) -> Any:
+        """Fit the classifier or tagger that `sktip predict` takes."""
+        encoder, given = clone(self.encoder), self._given()
+        set_of_the_machine(encoder, device=None)
+        classes = self.store.classes
+        task = self._task(given, classes)
+        if task.clf is None:
+            raise ValueError("label photos of two classes first.")
+        options: Any = {"templates": self.templates} if self.has_text else {}
+        if self.store.tags or self.has_text:
+            options["class_names"] = classes
+        estimator = type(task.clf)(encoder, input="features", **options)
+        if task.is_assessed and not self.store.tags:
+            estimator = RejectUnknown(estimator)
+        return self._fit(estimator, task, self._pool(given))
 
-    def pool(self, given: Mapping[int, Answer]) -> NDArray[np.intp]:
+    def _given(self) -> dict[int, Answer]:
+        """Answers to photos of this folder."""
+        answers, rows = self.store.answers, self.row_of
+        return {rows[path]: own for path, own in answers.items() if path in rows}
+
+    def _task(self, given: Mapping[int, Answer], classes: list[str]) -> "Task":
+        """Collect what a fit learns from."""
+        tags = self.store.tags
+        aside = ASIDE[1:] if tags else ASIDE
+        rows = [r for r in sorted(given) if self.readable[r] and given[r].labels[0] not in aside]
+        if tags:
+            y = np.array([[name in given[row].labels for name in classes] for row in rows], int)
+            is_possible = len(rows) > 1 and len(classes) > 0
+        else:
+            y = np.array([given[row].labels[0] for row in rows], str)
+            is_possible = len(classes) > 1 if self.has_text else len(np.unique(y)) > 1
+        names: dict[str, Any] = {"class_names": classes} if tags else {}
+        if self.has_text and is_possible:
+            new = [name for name in classes if name not in self._text]
+            if new:
+                text = self.encoder.encode_text(new, self.templates)
+                self._text |= dict(zip(new, text, strict=True))
+            names["text_features"] = np.stack([self._text[name] for name in classes])
+            names["class_names"] = classes
+        clf: Any = None
+        if is_possible and tags:
+            clf = FewShotTagger(**names)
+        elif is_possible:
+            clf = FewShotClassifier(**names, logit_scale=self._open.logit_scale if names else None)
+        return Task(clf, np.array(rows, np.intp), y, names)
+
+    def _pool(self, given: Mapping[int, Answer]) -> NDArray[np.intp]:
         """Sample of the photos without answer."""
         without = self.readable.copy()
         without[list(given)] = False
         return np.sort(self.order[without[self.order]][:POOL])
 
-    def final_model(self) -> Any:
-        """Fit the classifier that `sktip predict` takes."""
-        encoder = clone(self.encoder)
-        set_of_the_machine(encoder, device=None)
-        classes = self.store.classes
-        given = {
-            self.row_of[path]: own
-            for path, own in self.store.answers.items()
-            if path in self.row_of
-        }
-        rows, y = self.labelled(given)
-        options: Any = (
-            {"class_names": classes, "templates": self.templates} if self.has_text else {}
-        )
-        if len(np.unique(y)) < 2 and not (self.has_text and len(classes) > 1):
-            raise ValueError("label photos of two classes first.")
-        clf = FewShotClassifier(encoder, input="features", **options)
-        estimator = RejectUnknown(clf) if len(np.unique(y)) > 1 else clf
-        return self._fit(estimator, rows, y, self.pool(given))
-
-    def _classifier(self, classes: list[str]) -> tuple[Any, NDArray[Any] | None]:
-        """Return the classifier of features, and the text of the classes if the model has text."""
-        if not self.has_text:
-            return FewShotClassifier(), None
-        if len(classes) < 2:
-            return None, None
-        new = [name for name in classes if name not in self._text]
-        if new:
-            text = self.encoder.encode_text(new, self.templates)
-            self._text |= dict(zip(new, text, strict=True))
-        text = np.stack([self._text[name] for name in classes])
-        scale = self._open.logit_scale
-        names: Any = {"text_features": text, "class_names": classes}
-        return FewShotClassifier(**names, logit_scale=scale), text
-
-    def _fit(self, estimator: Any, rows: NDArray[Any], y: NDArray[Any], pool: NDArray[Any]) -> Any:
+    def _fit(self, estimator: Any, task: "Task", pool: NDArray[Any]) -> Any:
         """Fit to the answers, if there are any, and to photos without one."""
-        options: dict[str, Any] = {"X_unlabeled": self.features[pool]} if len(pool) else {}
-        return estimator.fit(*([self.features[rows], y] if len(y) else []), **options)
-
-    def _suggest(
-        self, pool: NDArray[Any], rows: NDArray[Any], y: NDArray[Any], names: dict[str, Any]
-    ) -> None:
-        if len(pool):
-            n = min(SUGGESTIONS, len(pool))
-            known: Any = {"X_labeled": self.features[rows], "y": y} if len(y) else {}
-            chosen = suggest_shots(self.features[pool], n, **known, **names, random_state=0)
-            self.suggested = pool[chosen].tolist()
+        options: dict[str, Any] = {}
+        if len(task.rows):
+            options = {"X": self.features[task.rows], "y": task.y, "groups": self.piles[task.rows]}
+        if len(pool) and not self.store.tags:
+            options["X_unlabeled"] = self.features[pool]
+        return estimator.fit(**options)
 
     def _counts(self, classes: list[str], given: Mapping[int, Answer]) -> dict[str, ClassKnowledge]:
         rows: dict[str, list[int]] = {name: [] for name in classes}
@@ -301,84 +339,98 @@ class Learner:
         X = self.features[rows]
         return [rows[i] for i in np.argsort(-(X @ X.sum(axis=0)), kind="stable")[:4]]
 
-    def _predict(
-        self, model: FewShotClassifier, classes: list[str], given: Mapping[int, Answer]
-    ) -> Knowledge:
+    def _predict(self, model: Any, given: Mapping[int, Answer]) -> Knowledge:
         """Predict all photos, and count the classes in the folder."""
         n, known = len(self.paths), self.knowledge.known
-        codes, certainty = np.empty(n, np.intp), np.empty(n, np.float32)
+        predicted, certainty = np.empty(n, object), np.empty(n, np.float32)
         for part in gen_batches(n, 4096):
             proba = model.predict_proba(self.features[part])
-            codes[part], certainty[part] = proba.argmax(axis=1), proba.max(axis=1)
-        table = self._counts(classes, given)
-        if model.class_shares_ is not None and model.class_share_errors_ is not None:
-            # The photos with answers are counted, and the shares among the rest estimated.
-            there = [row for row in given if self.readable[row]]
-            total = int(self.readable.sum())
-            rest = (total - len(there)) * (1 - (model.unknown_share_ or 0))
-            shares = zip(
-                model.classes_, model.class_shares_, model.class_share_errors_, strict=True
-            )
-            for name, share, error in shares:
-                counted = sum(name in given[row].labels for row in there)
-                value, reach = (counted + rest * share) / total, 1.2816 * rest * error / total
-                low = max(value - reach, counted / total)
-                high = min(value + reach, (counted + total - len(there)) / total)
-                table[name] = replace(table[name], share=Estimate(value, low, high, total))
+            predicted[part], certainty[part] = _decided(model, proba)
+        table = self.knowledge.classes
+        if getattr(model, "class_shares_", None) is not None:
+            table = self._shares(model, given)
         return replace(
             self.knowledge,
             model=model,
-            predicted=model.classes_.astype(object)[codes],
+            predicted=predicted,
             certainty=certainty,
             known=known if len(known) else np.ones(n, bool),
             classes=table,
         )
 
-    def _assess(
-        self,
-        clf: FewShotClassifier,
-        text: NDArray[Any] | None,
-        given: Mapping[int, Answer],
-        rows: NDArray[Any],
-        y: NDArray[Any],
-    ) -> Knowledge:
+    def _shares(
+        self, model: FewShotClassifier, given: Mapping[int, Answer]
+    ) -> dict[str, ClassKnowledge]:
+        """Count the answers about photos that are there, and estimate the shares among the rest."""
+        table = dict(self.knowledge.classes)
+        there = [row for row in given if self.readable[row]]
+        total = int(self.readable.sum())
+        rest = total - len(there)
+        known = rest * (1 - (model.unknown_share_ or 0))
+        errors: Any = model.class_share_errors_
+        for name, share, error in zip(model.classes_, model.class_shares_, errors, strict=True):
+            counted = sum(name in given[row].labels for row in there)
+            value, reach = counted + known * share, norm.ppf((1 + COVERAGE) / 2) * known * error
+            low, high = max(value - reach, counted), min(value + reach, counted + rest)
+            shares = [number / total for number in (value, low, high)]
+            table[name] = replace(table[name], share=Estimate(*shares, total))
+        return table
+
+    def _assess(self, task: "Task", given: Mapping[int, Answer]) -> Knowledge:
         """Predict held-out photos: how many are right, which labels are doubtful, which photos are unknown."""
-        now, X, classes = self.knowledge, self.features[rows], self.knowledge.model.classes_
+        now, rows, X = self.knowledge, task.rows, self.features[task.rows]
+        model, groups = now.model, self.piles[task.rows]
+        known = now.known
         try:
-            proba = held_out_proba(clf, X, y)
-            reject = RejectUnknown(clf).fit(X, y)
+            if self.store.tags:
+                proba = _held_out_tags(task.clf, X, task.y, groups)
+            else:
+                proba = held_out_proba(task.clf, X, task.y, groups=groups)
+                reject = RejectUnknown(task.clf).fit(X, task.y, groups=groups)
+                parts = gen_batches(len(self.paths), 4096)
+                known = np.concatenate([reject.is_known(self.features[part]) for part in parts])
         except ValueError:
-            # Without text, a class of one photo is not known when that is held out.
-            return replace(now, accuracy=None, doubtful=())
-        right = classes[proba.argmax(axis=1)] == y
+            # Without text, a class is not known when its only photo is held out.
+            return replace(now, accuracy=None, calibration=None, doubtful=())
+        predicted, certainty = _decided(model, proba)
+        if self.store.tags:
+            found = np.array([[name in own for name in model.tags_] for own in predicted], int)
+            right = (found == task.y).all(axis=1)
+            own = np.where(task.y, proba, 1 - proba).min(axis=1)
+        else:
+            right = predicted == task.y
+            own = proba[np.arange(len(rows)), np.searchsorted(model.classes_, task.y)]
         table = dict(now.classes)
-        named = (
-            None if text is None else np.array(clf.class_names)[(X @ text.T).argmax(axis=1)] == y
-        )
-        for name, known in table.items():
-            own = y == name
-            by_name = None if named is None else int((own & named).sum())
-            counts: Any = {"n_held_out": int(own.sum()), "right": int((own & right).sum())}
-            table[name] = replace(known, **counts, right_by_name=by_name)
-        parts = gen_batches(len(self.paths), 4096)
-        own = proba[np.arange(len(y)), np.searchsorted(classes, y)]
+        named = None
+        if "text_features" in task.names and not self.store.tags:
+            best = (X @ task.names["text_features"].T).argmax(axis=1)
+            named = np.array(task.names["class_names"])[best] == task.y
+        for i, (name, counts) in enumerate(table.items()):
+            here = task.y[:, i] == 1 if self.store.tags else task.y == name
+            by_name = None if named is None else int((here & named).sum())
+            n_right = int((here & (found[:, i] == 1 if self.store.tags else right)).sum())
+            table[name] = replace(
+                counts, n_held_out=int(here.sum()), right=n_right, right_by_name=by_name
+            )
         worst = np.argsort(own, kind="stable")[:DOUBTFUL]
         # Photos that were confirmed in bulk are those that the model was sure of.
         asked = np.array([not given[row].bulk for row in rows.tolist()], bool)
         rest = self.readable.copy()
         rest[list(given)] = False
-        accuracy = expected_accuracy(proba[asked].max(axis=1), right[asked], now.certainty[rest])
-        if accuracy is not None:
-            self._extend_curve(len(given), accuracy)
+        calibration = accuracy = None
+        if asked.sum() >= FEWEST:
+            calibration = Calibration(certainty[asked], right[asked])
+            if rest.any():
+                accuracy = calibration.share(now.certainty[rest])
+                self._extend_curve(len(given), accuracy)
         return replace(
             now,
-            known=np.concatenate([reject.is_known(self.features[part]) for part in parts]),
+            known=known,
+            calibration=calibration,
             accuracy=accuracy,
             curve=self._curve(),
             classes=table,
-            doubtful=tuple(
-                zip(rows[worst].tolist(), own[worst].astype(float).tolist(), strict=True)
-            ),
+            doubtful=tuple((int(rows[i]), float(own[i])) for i in worst),
         )
 
     def _curve(self) -> tuple[tuple[int, Estimate], ...]:
@@ -389,3 +441,41 @@ class Learner:
         curve = [point for point in self.store.setting("curve", []) if point[0] < n]
         with suppress(OSError):  # A curve with a point less.
             self.store.set("curve", [*curve, [n, *accuracy]])
+
+
+class Task(NamedTuple):
+    """What a fit learns from."""
+
+    #: Unfitted classifier or tagger of features; None if there are too few classes or answers.
+    clf: Any
+    #: Photos with labels, and the labels; with several tags a column of 0 and 1 for each.
+    rows: NDArray[np.intp]
+    y: NDArray[Any]
+    #: `class_names` and `text_features`.
+    names: dict[str, Any]
+
+    @property
+    def is_assessed(self) -> bool:
+        """Whether there are labels to hold out."""
+        return len(self.rows) > 3 if self.y.ndim > 1 else len(np.unique(self.y)) > 1
+
+
+def _decided(model: Any, proba: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Predictions of classes or of tuples of tags, (n,), and the probabilities that they are right."""
+    if not isinstance(model, FewShotTagger):
+        return model.classes_.astype(object)[proba.argmax(axis=1)], proba.max(axis=1)
+    positive, predicted = proba >= model.thresholds_, np.empty(len(proba), object)
+    for i, own in enumerate(positive):
+        predicted[i] = tuple(model.tags_[own].tolist())
+    return predicted, np.where(positive, proba, 1 - proba).prod(axis=1)
+
+
+def _held_out_tags(
+    tagger: FewShotTagger, X: NDArray[Any], y: NDArray[Any], groups: NDArray[Any]
+) -> NDArray[Any]:
+    """Probabilities of the tags of each photo, (n, C), from a tagger that has not seen it."""
+    proba, n_folds = np.empty(y.shape), min(4, len(np.unique(groups)))
+    for rows, held_out in GroupKFold(n_folds).split(X, y, groups):
+        fitted = clone(tagger).fit(X[rows], y[rows], groups=groups[rows])
+        proba[held_out] = fitted.predict_proba(X[held_out])
+    return proba

@@ -140,12 +140,10 @@ class Window:
         Its last tag becomes "none of these": the photo has an answer.
         """
         answer = self.session.answer_of(row)
-        tags = (
-            [] if answer is None else [own for own in answer.labels if own in self.session.classes]
-        )
-        tags = [own for own in tags if own != tag] if tag in tags else [*tags, tag]
-        self.answer(row, *(tags or [NONE]), go_on=False)
-        return tuple(tags)
+        tags = {tag} ^ ({*answer.labels} if answer else set())
+        held = tuple(name for name in self.session.classes if name in tags)
+        self.answer(row, *(held or [NONE]), go_on=False)
+        return held
 
     # Classes
 

@@ -30,7 +30,7 @@ from sktip._images.rgb import to_rgb
 from sktip._label.files import is_own, write_labels
 from sktip._label.learner import Knowledge, Learner
 from sktip._label.queue import Window
-from sktip._label.store import ASIDE, NONE, Answer, Change, Store
+from sktip._label.store import NONE, UNSURE, Answer, Change, Store
 from sktip._utils.warn import warn
 from sktip.exceptions import ImageReadError
 
@@ -186,10 +186,22 @@ class Session:
         names = model.tags_ if self.tags else model.classes_
         return {str(names[i]): float(proba[i]) for i in np.argsort(-proba, kind="stable")}
 
-    def prediction(self, row: int) -> tuple[str | None, float]:
-        """Class of a photo or "unknown", and its probability: 1 for an answer."""
+    def certainty(self, row: int) -> float | None:
+        """Return how probable the prediction of a photo is, or None while predictions are often wrong."""
+        now = self.knowledge
+        if not now.is_good or now.calibration is None or not self.learner.readable[row]:
+            return None
+        return float(now.calibration(now.certainty[row]))
+
+    def prediction(self, row: int) -> tuple[str | tuple[str, ...] | None, float]:
+        """Return the class of a photo or "unknown", or its tags, and the probability: 1 for an answer.
+
+        None for a photo that cannot be read, or before there is a model.
+        """
         answer, now = self.answer_of(row), self.knowledge
-        if answer is not None and (answer.labels == (NONE,) or answer.labels[0] not in ASIDE):
+        if answer is not None and answer.labels != (UNSURE,):
+            if self.tags:
+                return tuple(name for name in answer.labels if name != NONE), 1.0
             return "unknown" if answer.labels == (NONE,) else answer.labels[0], 1.0
         if now.model is None or not self.learner.readable[row]:
             return None, np.nan
@@ -197,13 +209,19 @@ class Session:
         return label, float(now.certainty[row])
 
     def predicted_as(self, label: str | None, low: float = 0, high: float = 1) -> list[int]:
-        """Photos without answer that are predicted as a class, NONE or any, the most certain first."""
+        """List photos without answer that are predicted as a class, NONE or any, the most certain first.
+
+        With several tags: those that have a tag, or none of them.
+        """
         now = self.knowledge
         if now.model is None:
             return []
         wanted = self.learner.readable & (now.certainty >= low) & (now.certainty <= high)
         wanted[self.answered()] = False
-        if label is not None:
+        if label is not None and self.tags:
+            has = [label in own if label != NONE else not own for own in now.predicted]
+            wanted &= np.array(has, bool)
+        elif label is not None:
             wanted &= ~now.known if label == NONE else now.known & (now.predicted == label)
         rows = np.flatnonzero(wanted)
         return rows[np.argsort(-now.certainty[rows], kind="stable")].tolist()
@@ -250,12 +268,15 @@ class Session:
         return rows[np.argsort(-scores, kind="stable")].tolist()
 
     def neighbours(self, row: int, n: int = 3) -> list[int]:
-        """Return the photos taken just before and after one, in their order, with it in between."""
-        return list(range(max(row - n, 0), min(row + n + 1, len(self.paths))))
+        """List the photos taken just before and after one, in their order, with it in between."""
+        place = int(self.learner.place_in_time[row])
+        return self.learner.in_time[max(place - n, 0) : place + n + 1].tolist()
 
     def pile(self, row: int) -> list[int]:
-        """Return the photo and those without answer that show nearly the same."""
-        return [row]
+        """List a photo and, after it, those without answer that show nearly the same: copies, or one burst."""
+        piles = self.learner.piles
+        others = self.learner.in_time[piles[self.learner.in_time] == piles[row]].tolist()
+        return [row, *(other for other in others if other != row and self.is_open(other))]
 
     # What changes something
 

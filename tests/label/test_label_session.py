@@ -281,6 +281,68 @@ def test_an_answer_is_fast_while_the_thread_learns(tmp_path, n_classes):
     assert session.prediction(0)[0] in (*truth, "unknown")
 
 
+TAGS = {"circle": ("zero", "six", "eight", "nine"), "line": ("one", "seven", "four")}
+
+
+def test_several_tags(tmp_path, digits, clip):
+    """Each photo has all tags that hold or none; the predictions are those of `FewShotTagger`."""
+    images, labels = digits
+    (tmp_path / "photos").mkdir()
+    for row, image in enumerate(images[:80]):
+        Image.fromarray(image).save(tmp_path / "photos" / f"{row:02}.png")
+    session = open_session(
+        f"{tmp_path}/photos", f"{tmp_path}/out", list(TAGS), clip, "a {}", tags=True
+    )
+    session.learner.encode()
+    window = session.window()
+    learn(session)
+
+    def tags_of(row):
+        return tuple(tag for tag, names in TAGS.items() if labels[row] in names)
+
+    first = window.row
+    assert window.toggle(first, "line") == ("line",)
+    assert window.toggle(first, "circle") == ("circle", "line")
+    assert session.label_of(first) == "circle, line"
+    window.toggle(first, "line")
+    assert window.toggle(first, "circle") == ()
+    assert session.label_of(first) == NONE
+    assert window.row == first
+    for _ in range(40):
+        window.answer(window.row, *(tags_of(window.row) or [NONE]))
+    learn(session)
+    rest = session.predicted_as(None)
+    assert np.mean([session.prediction(row)[0] == tags_of(row) for row in rest]) > 0.7
+    assert set(session.predicted_as("line")) | set(session.predicted_as(NONE)) < set(rest)
+    assert session.knowledge.accuracy.n == 40
+    assert len(session.knowledge.doubtful) == 10
+    assert isinstance(session.learner.final_model(), sktip.FewShotTagger)
+
+
+def test_piles_and_neighbours(tmp_path, clip, digits):
+    """Copies are one pile, and the photos taken before and after are found by their EXIF data."""
+    (tmp_path / "photos").mkdir()
+    for row, image in enumerate([*digits[0][:20], digits[0][7]]):
+        photo = Image.fromarray(image)
+        if row < 20:
+            photo.getexif()[306] = f"2026:05:01 06:30:{59 - row}"
+        photo.save(tmp_path / "photos" / f"{row:02}.png", exif=photo.getexif())
+    session = open_session(f"{tmp_path}/photos", f"{tmp_path}/out", NAMES, clip, "{}")
+    assert session.neighbours(5, 1) == [4, 5, 6]
+    session.learner.look_at_times()
+    assert session.neighbours(5, 1) == [6, 5, 4]
+    assert session.neighbours(19, 1) == [19, 18]
+    assert session.neighbours(20, 1) == [0, 20]
+    session.learner.encode()
+    assert session.pile(7) == [7, 20]
+    assert session.pile(20) == [20, 7]
+    window = session.window()
+    window.answer_all(session.pile(7), "one")
+    assert session.pile(20) == [20]
+    assert session.ranked_like(3)[0] not in (3, 7, 20)
+    assert sorted(session.ranked_by_words("a circle")) == [r for r in range(21) if r not in (7, 20)]
+
+
 def test_ten_photos_and_as_many_classes(tmp_path):
     session, truth = made_up(tmp_path, 10, 10)
     session.learner.encode()
