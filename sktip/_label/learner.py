@@ -268,9 +268,9 @@ class Learner:
         task = self._task(given, classes)
         if task.clf is None:
             raise ValueError("label photos of two classes first.")
-        options: Any = {"templates": self.templates} if self.has_text else {}
-        if self.store.tags or self.has_text:
-            options["class_names"] = classes
+        options: Any = {"class_names": classes} if self.store.tags or self.has_text else {}
+        if self.has_text or not self.store.tags:
+            options["templates"] = self.templates if self.has_text else None
         estimator = type(task.clf)(encoder, input="features", **options)
         if task.is_assessed and not self.store.tags:
             estimator = RejectUnknown(estimator)
@@ -304,7 +304,8 @@ class Learner:
         if is_possible and tags:
             clf = FewShotTagger(**names)
         elif is_possible:
-            clf = FewShotClassifier(**names, logit_scale=self._open.logit_scale if names else None)
+            scale: Any = {"logit_scale": self._open.logit_scale} if names else {"templates": None}
+            clf = FewShotClassifier(**names, **scale)
         return Task(clf, np.array(rows, np.intp), y, names)
 
     def _pool(self, given: Mapping[int, Answer]) -> NDArray[np.intp]:
@@ -368,12 +369,12 @@ class Learner:
         rest = total - len(there)
         known = rest * (1 - (model.unknown_share_ or 0))
         errors: Any = model.class_share_errors_
-        for name, share, error in zip(model.classes_, model.class_shares_, errors, strict=True):
+        for name, among, error in zip(model.classes_, model.class_shares_, errors, strict=True):
             counted = sum(name in given[row].labels for row in there)
-            value, reach = counted + known * share, norm.ppf((1 + COVERAGE) / 2) * known * error
+            value, reach = counted + known * among, norm.ppf((1 + COVERAGE) / 2) * known * error
             low, high = max(value - reach, counted), min(value + reach, counted + rest)
-            shares = [number / total for number in (value, low, high)]
-            table[name] = replace(table[name], share=Estimate(*shares, total))
+            share = Estimate(value / total, low / total, high / total, total)
+            table[name] = replace(table[name], share=share)
         return table
 
     def _assess(self, task: "Task", given: Mapping[int, Answer]) -> Knowledge:

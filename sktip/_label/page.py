@@ -21,7 +21,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from sktip._images.inputs import describe
-from sktip._label.export import write_folders, write_table
+from sktip._label.export import Written, write_folders, write_report, write_table
 from sktip._label.files import secret_file
 from sktip._label.session import Session
 from sktip._label.store import NONE, UNSURE, Change
@@ -94,11 +94,12 @@ class Page:
     are JSON objects.
     """
 
-    def __init__(self, session: Session, save_model: Callable[[], str], note: str):
+    def __init__(self, session: Session, save_model: Callable[[], Written], note: str):
         self.session, self.note = session, note
-        self._write: dict[str, Callable[[], str]] = {
+        self._write: dict[str, Callable[[], Written]] = {
             "copies": partial(write_folders, session, copy=True),
             "links": partial(write_folders, session, copy=False),
+            "report": partial(write_report, session),
             "table": partial(write_table, session),
             "model": save_model,
         }
@@ -309,7 +310,7 @@ class Page:
 
     def write(self, what: str) -> dict[str, Any]:
         """Write results, and say where."""
-        return {"path": self._write[what]()}
+        return self._write[what]()._asdict()
 
 
 def _answering(action: Callable[..., dict[str, Any]]) -> Any:
@@ -325,7 +326,7 @@ def _answering(action: Callable[..., dict[str, Any]]) -> Any:
 
 
 def serve(
-    session: Session, save_model: Callable[[], str], note: str, *, port: int, browser: bool
+    session: Session, save_model: Callable[[], Written], note: str, *, port: int, browser: bool
 ) -> None:
     """Show the page on 127.0.0.1 until the process is stopped."""
     app: Any = Page(session, save_model, note).app

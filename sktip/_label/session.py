@@ -280,9 +280,19 @@ class Session:
 
     # What changes something
 
-    def give(self, labels: Mapping[int, Iterable[str] | None], *, bulk: bool = False) -> Change:
-        """Store answers."""
-        return self.store.give({self.paths[row]: own for row, own in labels.items()}, bulk=bulk)
+    def give(
+        self,
+        labels: Mapping[int, Iterable[str] | None],
+        *,
+        bulk: bool = False,
+        add_classes: Iterable[str] = (),
+    ) -> Change:
+        """Store answers: a class, NONE, UNSURE, all tags, or no answer (None). `bulk`: not seen one by one.
+
+        Classes that are missing are added with them.
+        """
+        given = {self.paths[row]: own for row, own in labels.items()}
+        return self.store.give(given, bulk=bulk, add_classes=add_classes)
 
     def undo(self, change: Change) -> list[int]:
         """Take a change back; return the photos concerned."""

@@ -191,9 +191,16 @@ class Store:
 
     # What changes something
 
-    def give(self, labels: Mapping[str, Iterable[str] | None], *, bulk: bool = False) -> Change:
+    def give(
+        self,
+        labels: Mapping[str, Iterable[str] | None],
+        *,
+        bulk: bool = False,
+        add_classes: Iterable[str] = (),
+    ) -> Change:
         """Store the labels of photos, or no answer (None); return what undoes it."""
         with self._alone():
+            added = [self.add_class(name) for name in add_classes]
             number = self._next_number()
             after = {
                 path: None
@@ -206,7 +213,10 @@ class Store:
                     len(given.classes) > 1 and not self._may_be_several(given)
                 ):
                     raise ValueError("give each photo one label, or several tags.")
-            return self._apply(self._change(answers=after))
+            change = self._apply(self._change(answers=after))
+            classes = {number: rows for own in added for number, rows in own.classes.items()}
+            names = {key: rows for own in added for key, rows in own.names.items()}
+            return Change(change.answers, classes, names)
 
     def add_class(self, name: str) -> Change:
         """Add a class; nothing happens if it is there already, in small letters or capitals."""

@@ -107,8 +107,8 @@ def load_image_table(
     ['1.png', '2.png']
     """
     file = os.path.abspath(os.path.expanduser(path))
-    rows = _read(file, path_column, label_column)
-    paths = [_absolute(os.path.dirname(file), path) for _, path, _ in rows]
+    rows = read_rows(file, path_column, label_column)
+    paths = [absolute(os.path.dirname(file), path) for _, path, _ in rows]
     named = [f"{path} (line {line})" for line, path, _ in rows]
     check_files(paths, named, file, os.path.dirname(file))
     target = np.array([label for _, _, label in rows])
@@ -124,8 +124,30 @@ def load_image_table(
     )
 
 
-def _read(file: str, path_column: str, label_column: str) -> list[tuple[int, str, str]]:
+def read_rows(file: str, path_column: str, label_column: str) -> list[tuple[int, str, str]]:
     """Line number, path and label of each row."""
+    names, lines = read_cells(file)
+    for parameter, name in (("path_column", path_column), ("label_column", label_column)):
+        if names.count(name) != 1:
+            raise ValueError(
+                f"{file} has {names.count(name) or 'no'} columns {name!r}; its first line names "
+                f"{', '.join(map(repr, names))}. Pass {parameter}, the name of the column."
+            )
+    rows = []
+    for line, cells in lines:
+        path = cells[names.index(path_column)]
+        label = composed(cells[names.index(label_column)].strip())
+        if not path.strip() or not 0 < len(label) <= LONGEST_LABEL:
+            raise ValueError(
+                f"{file}, line {line}: the path is {path[:100]!r} and the label {label[:100]!r}, of {len(label):,} "
+                f"characters. Each row needs a path and a label of at most {LONGEST_LABEL:,} characters."
+            )
+        rows.append((line, path, label))
+    return rows
+
+
+def read_cells(file: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Names of the columns of a CSV file, and number and cells of each line below them."""
     if os.path.exists(file) and not os.path.isfile(file):
         # Reading a pipe may never end.
         raise ValueError(
@@ -140,8 +162,7 @@ def _read(file: str, path_column: str, label_column: str) -> list[tuple[int, str
             lines = [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"{file}: no such file. Expected a CSV file with the columns {path_column!r} and "
-            f"{label_column!r}."
+            f"{file}: no such file. Expected a CSV file with a column of paths and one of labels."
         ) from None
     except csv.Error as error:
         raise ValueError(f"{file} is not a CSV file: {error}.") from error
@@ -156,30 +177,15 @@ def _read(file: str, path_column: str, label_column: str) -> list[tuple[int, str
     if len(lines) < 2:
         raise ValueError(f"{file} has no rows below a line of column names.")
     names = [name.strip() for name in lines[0][1]]
-    for parameter, name in (("path_column", path_column), ("label_column", label_column)):
-        if names.count(name) != 1:
-            raise ValueError(
-                f"{file} has {names.count(name) or 'no'} columns {name!r}; its first line names "
-                f"{', '.join(map(repr, names))}. Pass {parameter}, the name of the column."
-            )
-    rows = []
     for line, cells in lines[1:]:
         if len(cells) != len(names):
             raise ValueError(
                 f"{file}, line {line}: {len(cells)} columns, but the first line names {len(names)}."
             )
-        path = cells[names.index(path_column)]
-        label = composed(cells[names.index(label_column)].strip())
-        if not path.strip() or not 0 < len(label) <= LONGEST_LABEL:
-            raise ValueError(
-                f"{file}, line {line}: the path is {path[:100]!r} and the label {label[:100]!r}, of {len(label):,} "
-                f"characters. Each row needs a path and a label of at most {LONGEST_LABEL:,} characters."
-            )
-        rows.append((line, path, label))
-    return rows
+    return names, lines[1:]
 
 
-def _absolute(folder: str, path: str) -> str:
+def absolute(folder: str, path: str) -> str:
     """Absolute path of an image, which may have been written on Windows or by `predict_images`."""
     # As it is written, without blanks around it, without escapes, with the other separator: the first that exists.
     bare = path.strip()
