@@ -73,10 +73,10 @@ def _read_labels(file: str) -> list[tuple[str, list[str]]]:
 
 
 def _read_tags(file: str) -> list[tuple[str, list[str]]]:
-    names, lines = read_cells(file)
+    names, lines = read_cells(file, path_column="path")
     tags = [name for name in names if name != "path"]
-    if names.count("path") != 1 or len(set(tags)) < len(tags):
-        raise ValueError(f"{file} needs one column 'path', and one for each tag.")
+    if len(set(tags)) < len(tags):
+        raise ValueError(f"{file} has two columns of one tag; keep one of them.")
     rows = []
     for line, cells in lines:
         values = dict(zip(names, cells, strict=True))

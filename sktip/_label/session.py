@@ -1,15 +1,16 @@
 """The state of `sktip label` without its page.
 
     session = open_session(photos, output, classes, encoder, templates)   # at once; nothing is encoded
-    session.start(failed)                # encodes and learns in threads
-    window = session.window()            # one per window of the browser; see `Window` in queue.py
-    window.row                           # the photo to show
-    window.answer(row, "fox")            # the photo that the person saw; goes on to the next one
-    window.undo()
-    session.knowledge                    # numbers: `Knowledge` in learner.py
-    session.version                      # grows when any of this may have changed
+    session.start(failed)                         # encodes, learns and writes labels.csv, in threads
+    row = next(filter(session.is_open, session.queue()))   # the photo to show
+    change = session.give({row: ["fox"]})         # on disk when it returns
+    session.changed()                             # learn from it
+    session.undo(change)
+    session.store.add_class("deer")               # and rename, remove, merge, order: each can be undone
+    session.knowledge                             # numbers: `Knowledge` in learner.py
+    session.version                               # grows when any of this may have changed
 
-The page calls all methods from one thread, but for those of export.py, `find` and `picture`.
+All methods may be called from several threads.
 """
 
 import io
@@ -29,7 +30,6 @@ from sktip._images.inputs import describe
 from sktip._images.rgb import to_rgb
 from sktip._label.files import is_own, write_labels
 from sktip._label.learner import Knowledge, Learner
-from sktip._label.queue import Window
 from sktip._label.store import NONE, UNSURE, Answer, Change, Store
 from sktip._utils.warn import warn
 from sktip.exceptions import ImageReadError
@@ -60,9 +60,6 @@ class Session:
         Features, and what is learned; `learner.stage`, `learner.n_encoded` and `learner.problem` are for
         showing.
 
-    windows : set of Window
-        The windows that are open.
-
     problem : str
         Why ``labels.csv`` could not be written, if so.
     """
@@ -78,7 +75,6 @@ class Session:
     ):
         self.root, self.paths, self.store = root, paths, store
         self.learner = Learner(paths, store, encoder, templates)
-        self.windows: set[Window] = set()
         self.problem = ""
         #: Pictures of another run have other addresses, since browsers keep them.
         self.run_id = secrets.token_hex(4)
@@ -111,12 +107,6 @@ class Session:
     def close(self) -> None:
         """Write ``labels.csv`` a last time."""
         write_labels(self.store)
-
-    def window(self) -> Window:
-        """Open a window."""
-        window = Window(self)
-        self.windows.add(window)
-        return window
 
     # What is known
 

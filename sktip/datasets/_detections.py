@@ -14,7 +14,7 @@ from sktip._utils.bunch import ShortBunch
 from sktip._utils.labels import with_nearest
 from sktip._utils.output_files import write_file
 from sktip._utils.warn import warn
-from sktip.datasets._table import _absolute
+from sktip.datasets._table import absolute
 
 #: Largest number of classes that are written for a box.
 MOST_CLASSES = 5
@@ -142,7 +142,7 @@ def read_detections(
             problems.append(f"entry {row} has no photo")
             continue
         number, found = len(photos), image.get("detections")
-        photos.append(_absolute(root, image["file"]))
+        photos.append(absolute(root, image["file"]))
         empty.append(True)
         if image.get("failure") or not isinstance(found, list):
             failures[number] = str(image.get("failure") or "the file lists no detections for it")

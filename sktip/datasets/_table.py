@@ -126,13 +126,7 @@ def load_image_table(
 
 def read_rows(file: str, path_column: str, label_column: str) -> list[tuple[int, str, str]]:
     """Line number, path and label of each row."""
-    names, lines = read_cells(file)
-    for parameter, name in (("path_column", path_column), ("label_column", label_column)):
-        if names.count(name) != 1:
-            raise ValueError(
-                f"{file} has {names.count(name) or 'no'} columns {name!r}; its first line names "
-                f"{', '.join(map(repr, names))}. Pass {parameter}, the name of the column."
-            )
+    names, lines = read_cells(file, path_column=path_column, label_column=label_column)
     rows = []
     for line, cells in lines:
         path = cells[names.index(path_column)]
@@ -146,7 +140,7 @@ def read_rows(file: str, path_column: str, label_column: str) -> list[tuple[int,
     return rows
 
 
-def read_cells(file: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
+def read_cells(file: str, **columns: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Names of the columns of a CSV file, and number and cells of each line below them."""
     if os.path.exists(file) and not os.path.isfile(file):
         # Reading a pipe may never end.
@@ -162,7 +156,8 @@ def read_cells(file: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
             lines = [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"{file}: no such file. Expected a CSV file with a column of paths and one of labels."
+            f"{file}: no such file. Expected a CSV file with the columns "
+            f"{' and '.join(map(repr, columns.values()))}."
         ) from None
     except csv.Error as error:
         raise ValueError(f"{file} is not a CSV file: {error}.") from error
@@ -177,6 +172,12 @@ def read_cells(file: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
     if len(lines) < 2:
         raise ValueError(f"{file} has no rows below a line of column names.")
     names = [name.strip() for name in lines[0][1]]
+    for parameter, name in columns.items():
+        if names.count(name) != 1:
+            raise ValueError(
+                f"{file} has {names.count(name) or 'no'} columns {name!r}; its first line names "
+                f"{', '.join(map(repr, names))}. Pass {parameter}, the name of the column."
+            )
     for line, cells in lines[1:]:
         if len(cells) != len(names):
             raise ValueError(

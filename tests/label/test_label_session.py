@@ -50,10 +50,16 @@ def learn(session):
         pass
 
 
-def label(window, truth, n):
+def first(session):
+    """The photo that comes first."""
+    return next(filter(session.is_open, session.queue()), None)
+
+
+def label(session, truth, n):
     """Answer n photos rightly, as a person would."""
     for _ in range(n):
-        window.answer(window.row, truth[window.session.paths[window.row]])
+        row = first(session)
+        session.give({row: [truth[session.paths[row]]]})
 
 
 def test_from_names_alone_to_a_table_and_a_model(session, folder, tmp_path):
@@ -64,12 +70,11 @@ def test_from_names_alone_to_a_table_and_a_model(session, folder, tmp_path):
     rows = session.predicted_as(None)
     assert len(rows) == 60
     assert rows == sorted(rows, key=lambda row: -session.prediction(row)[1])
-    window = session.window()
     for _ in range(4):
-        label(window, truth, 3)
+        label(session, truth, 3)
         learn(session)
-    first = window.row
-    window.answer(first, NONE)
+    odd = first(session)
+    session.give({odd: [NONE]})
     learn(session)
     now = session.knowledge
     assert now.accuracy.n == 12
@@ -87,7 +92,7 @@ def test_from_names_alone_to_a_table_and_a_model(session, folder, tmp_path):
     with open(write_table(session).path, newline="") as file:
         table = {row.pop("path"): row for row in csv.DictReader(file)}
     assert len(table) == 61
-    assert table[session.paths[first]]["prediction"] == "unknown"
+    assert table[session.paths[odd]]["prediction"] == "unknown"
     damaged = table[str(photos / "damaged.jpg")]
     assert (damaged["prediction"], damaged["probability"]) == ("", "")
     assert damaged["error"].startswith("not an image")
@@ -103,81 +108,57 @@ def test_from_names_alone_to_a_table_and_a_model(session, folder, tmp_path):
 
 
 def test_what_comes_next(session, folder):
-    """Suggestions and random photos, then all others, and no photo in two windows."""
+    """Suggestions and random photos, then all others, each once; what was asked for comes before."""
     _, truth = folder
     learn(session)
-    one, two = session.window(), session.window()
-    first, other = one.row, two.row
-    assert first != other
-    one.answer(first, UNSURE)
-    assert one.row not in (first, other)
-    assert one.back() == first
-    assert one.next() != first
-    following = one.following()
-    one.answer(one.row, truth[session.paths[one.row]])
-    assert one.row == following
-    one.undo()
-    assert one.row != following
-    two.close()
-    label(one, truth, 59)
-    assert one.row is None
-    assert one.following() is None
-    assert one.undo()
-    assert one.row is not None
-    one.answer(one.row, "one")
+    rows = list(filter(session.is_open, session.queue()))
+    assert sorted(set(rows)) == sorted(
+        row for row, path in enumerate(session.paths) if path in truth
+    )
+    suggested = session.learner.suggested
+    assert [row for row in rows[:12] if row in suggested[:8]] == suggested[:8]
+    change = session.give({rows[0]: [UNSURE]})
+    assert first(session) == rows[1]
+    session.undo(change)
+    assert first(session) == rows[0]
+    session.show_first(rows[5:7])
+    assert first(session) == rows[5]
+    label(session, truth, 60)
+    assert first(session) is None
     learn(session)
     assert session.predicted_as(None) == []
 
 
-def test_an_answer_goes_to_the_photo_that_was_seen(session):
-    window = session.window()
-    first = window.row
-    window.answer(first, "one")
-    second = window.row
-    window.answer(first, "zero")  # The browser still showed it.
-    assert window.row == second
-    assert session.label_of(first) == "zero"
-    assert session.label_of(second) is None
-    window.back()
-    window.answer(first, "seven")
-    assert window.row == second
-
-
-def test_undo_of_a_batch_and_of_a_class(session):
-    window, other = session.window(), session.window()
-    rows = session.predicted_as(None) or list(range(1, 6))
-    window.answer_all(rows[:5], "one")
-    other.answer(rows[0], "zero")
-    assert window.undo() == "5 labelled as one"
-    assert [session.label_of(row) for row in rows[:5]] == ["zero", None, None, None, None]
-    window.remove_class("zero")
-    assert session.label_of(rows[0]) is None
-    assert window.undo() == "zero removed"
-    assert session.label_of(rows[0]) == "zero"
-    assert window.undo() == ""
+def test_none_of_these_comes_up_again_after_a_class_was_added(session):
+    rows = list(filter(session.is_open, session.queue()))[:3]
+    session.give({rows[0]: ["one"], rows[1]: [NONE], rows[2]: [UNSURE]})
+    change = session.store.add_class("dragon")
+    assert first(session) == rows[1]
+    session.give({rows[1]: [NONE]})
+    assert first(session) not in rows
+    session.store.undo(change)
+    assert session.label_of(rows[1]) == NONE
 
 
 def test_wrong_labels_and_new_classes(session, folder):
     _, truth = folder
-    window = session.window()
-    label(window, truth, 60)
+    label(session, truth, 60)
     wrong = next(row for row, path in enumerate(session.paths) if truth.get(path) == "one")
-    window.answer(wrong, "zero")
-    window.add_class("dragon")
+    session.give({wrong: ["zero"]})
+    session.store.add_class("dragon")
     learn(session)
     assert session.knowledge.doubtful[0][0] == wrong
     assert session.knowledge.classes["dragon"].n_held_out == 0
-    window.rename_class("zero", "nought")
+    session.store.rename_class("zero", "nought")
     learn(session)
     assert set(session.knowledge.classes) == {"nought", "one", "seven", "dragon"}
 
 
 def test_one_label_and_one_class_of_labels(session, folder):
     _, truth = folder
-    window = session.window()
-    row = window.row
+    row = first(session)
     for other in (row, *session.predicted_as(None)[:3]):
-        window.answer(other, truth[session.paths[row]])
+        session.give({other: [truth[session.paths[row]]]})
         learn(session)
     assert session.knowledge.accuracy is None
     assert isinstance(session.learner.final_model(), sktip.FewShotClassifier)
@@ -242,13 +223,13 @@ def test_an_answer_is_fast_while_the_thread_learns(tmp_path, n_classes):
     """Among 10,000 photos."""
     session, truth = made_up(tmp_path, 10_000, n_classes)
     session.start()
-    window = session.window()
     seconds = []
     for _ in range(30):
         start = time.perf_counter()
-        window.answer(window.row, truth[window.row])
-        session.guess(window.row)
-        window.following()
+        row = first(session)
+        session.give({row: [truth[row]]})
+        session.changed()
+        session.guess(first(session))
         seconds.append(time.perf_counter() - start)
     assert np.median(seconds) < 0.3
     until = time.monotonic() + 60
@@ -272,22 +253,14 @@ def test_several_tags(tmp_path, digits, clip):
         f"{tmp_path}/photos", f"{tmp_path}/out", list(TAGS), clip, "a {}", tags=True
     )
     session.learner.encode()
-    window = session.window()
     learn(session)
 
     def tags_of(row):
         return tuple(tag for tag, names in TAGS.items() if labels[row] in names)
 
-    first = window.row
-    assert window.toggle(first, "line") == ("line",)
-    assert window.toggle(first, "circle") == ("circle", "line")
-    assert session.label_of(first) == "circle, line"
-    window.toggle(first, "line")
-    assert window.toggle(first, "circle") == ()
-    assert session.label_of(first) == NONE
-    assert window.row == first
     for _ in range(40):
-        window.answer(window.row, *(tags_of(window.row) or [NONE]))
+        row = first(session)
+        session.give({row: tags_of(row) or [NONE]})
     learn(session)
     rest = session.predicted_as(None)
     assert np.mean([session.prediction(row)[0] == tags_of(row) for row in rest]) > 0.7
@@ -314,8 +287,7 @@ def test_piles_and_neighbours(tmp_path, clip, digits):
     session.learner.encode()
     assert session.pile(7) == [7, 20]
     assert session.pile(20) == [20, 7]
-    window = session.window()
-    window.answer_all(session.pile(7), "one")
+    session.give(dict.fromkeys(session.pile(7), ("one",)), bulk=True)
     assert session.pile(20) == [20]
     assert session.ranked_like(3)[0] not in (3, 7, 20)
     assert sorted(session.ranked_by_words("a circle")) == [r for r in range(21) if r not in (7, 20)]
@@ -324,7 +296,6 @@ def test_piles_and_neighbours(tmp_path, clip, digits):
 def test_ten_photos_and_as_many_classes(tmp_path):
     session, truth = made_up(tmp_path, 10, 10)
     session.learner.encode()
-    window = session.window()
-    while window.row is not None:
-        window.answer(window.row, truth[window.row])
+    while (row := first(session)) is not None:
+        session.give({row: [truth[row]]})
         learn(session)
