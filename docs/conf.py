@@ -17,6 +17,8 @@ from sktip._utils.doc_links import address
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
+# What pages import.
+sys.path.insert(0, str(HERE / "guide"))
 
 import accuracy
 import api_page
