@@ -18,12 +18,12 @@ from sktip._utils.labels import (
     check_groups,
     check_labels,
     codes_of,
-    composed,
     is_missing,
     plain,
     unknown_labels,
     with_nearest,
 )
+from sktip._utils.text import composed
 from sktip._utils.warn import warn
 from sktip.model_selection._cross_fit import check_samples, encoder_and_rest
 from sktip.model_selection._held_out import held_out_proba
@@ -292,10 +292,10 @@ class BackOff(BaseMetaClassifier):
 
     def _places(self, nodes: Sequence[Any]) -> NDArray[np.intp]:
         """Index of each node."""
-        places = {composed(node): place for place, node in enumerate(self.nodes_.tolist())}
+        places = {node: place for place, node in enumerate(self.nodes_.tolist())}
         unknown = unknown_labels(nodes, places)
         if unknown:
             raise ValueError(
                 f"{unknown[0]!r} is not a node of the tree: {self.nodes_.tolist()[:20]}."
             )
-        return np.array([places[composed(plain(node))] for node in nodes], np.intp)
+        return np.array([places[plain(node)] for node in nodes], np.intp)

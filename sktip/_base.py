@@ -21,10 +21,10 @@ from sktip._images.folders import images_of
 from sktip._images.inputs import as_image_list, describe, looks_like_images
 from sktip._maths.head import Head, linear_logits
 from sktip._maths.unit import across_blocks, row_blocks, type_of, unit_norm, unit_rows
-from sktip._utils.classes import Classes, resolve_classes
 from sktip._utils.doc_links import DOC_LINK_TEMPLATE
 from sktip._utils.fitted_with import check_format, check_same_model, record
 from sktip._utils.labels import (
+    Classes,
     check_groups,
     check_labels,
     check_weights,
@@ -32,6 +32,7 @@ from sktip._utils.labels import (
     join_labels,
     joined_groups,
     joined_weights,
+    resolve_classes,
 )
 from sktip._utils.warn import warn
 from sktip.exceptions import ImageReadError
@@ -236,7 +237,7 @@ class BaseCLIPEstimator(BaseEstimator):
                 f"lengths {[len(X), len(targets)]}."
             )
         groups = check_groups(groups, len(X))
-        weights = None if sample_weight is None else check_weights(sample_weight, len(X))
+        weights = None if sample_weight is None else check_weights(sample_weight, X)
         if reset and weights is not None and not weights.any():
             raise ValueError("all values of sample_weight are zero; at least one must be positive.")
         return GivenShots(X, targets, weights, groups, names)

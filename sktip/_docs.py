@@ -15,9 +15,8 @@ encoder : transformer, str or None, default=None
     "names": """\
 class_names : mapping or sequence of str, default=None
     Names of the classes. If None, the labels are the names. A mapping gives a name to each
-    label; a label in it is a class even without images. A sequence is indexed by integer
-    labels, and every index is a class. If it contains all labels, it is matched by value, and
-    every name is a class. Otherwise it follows the sorted labels.
+    label; a label in it is a class even without images. A sequence contains the labels, or is
+    indexed by integer labels; each of its entries is a class.
 
 templates : str, sequence of str, or mapping, default="a photo of a {}."
     Prompt templates, with ``{}`` for the class name. The features of several templates are

@@ -21,7 +21,7 @@ from sktip._images.inputs import looks_like_images
 from sktip._maths.known_scores import Scores, known_scores, score_by
 from sktip._maths.unit import unit_norm
 from sktip._meta import BaseMetaClassifier
-from sktip._utils.labels import check_groups, label_of_unknown, type_with
+from sktip._utils.labels import check_groups, label_of_unknown
 from sktip.model_selection._cross_fit import (
     as_samples,
     check_samples,
@@ -244,7 +244,6 @@ class RejectUnknown(BaseMetaClassifier):
         fitted = classifier.fit(rows, labels, **options)
         # Again, since class names may add classes.
         unknown_label = label_of_unknown(self.unknown_label, fitted.classes_)
-        type_with(fitted.classes_, unknown_label)
         models = [model for model, _ in folds]
         text = self._text_of(fitted)
         if text is not None and looks_like_images(rows):
@@ -289,7 +288,8 @@ class RejectUnknown(BaseMetaClassifier):
         """
         rows = self._rows(X)
         labels = np.asarray(self.estimator_.predict(rows))
-        labels = labels.astype(type_with(self.classes_, self.unknown_label_))
+        # With room for the longest text: in the type of "cat", "unknown" would become "unk".
+        labels = labels.astype(np.result_type(labels, np.asarray(self.unknown_label_)))
         labels[self._scores(rows) < self.threshold_] = self.unknown_label_
         return labels
 

@@ -19,8 +19,8 @@ from sktip import __version__
 from sktip._base import BaseCLIPEstimator
 from sktip._encoding.session import open_encoder
 from sktip._split_encoder import split_encoder
-from sktip._utils.classes import resolve_classes
 from sktip._utils.fitted_with import check_same_model
+from sktip._utils.labels import resolve_classes
 from sktip._utils.output_files import check_output, write_file
 
 if TYPE_CHECKING:

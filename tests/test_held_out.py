@@ -229,7 +229,7 @@ def test_the_order_of_the_shots_does_not_matter(clip, digit_features):
     ("parameters", "message"),
     [
         ({"cv": 1}, "cv=1 must be at least 2 folds"),
-        ({"groups": [0, 1]}, "groups has the shape"),
+        ({"groups": [0, 1]}, "groups has the length"),
         ({"groups": [0] * 8}, "all shots of the classes .* are in one fold"),
         ({"label_noise": 1.0}, "label_noise=1.0"),
         ({"estimator": KNeighborsClassifier(), "label_noise": 0.1}, "does not take sample_weight"),

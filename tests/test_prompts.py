@@ -55,7 +55,3 @@ def test_a_classifier_of_such_names(clip, digit_features):
     own = clip.encode_text(clf.classes_)
     np.testing.assert_allclose(clf.text_features_, own, atol=1e-6)
     assert len(np.unique(own.round(4), axis=0)) == len(ODD)
-
-
-def test_unicode_has_two_forms_of_a_key():
-    assert fill_prompts(["caf\u00e9"], {"cafe\u0301": ["a {}"]}) == [["a caf\u00e9"]]

@@ -1,71 +1,228 @@
-"""Checks of labels, sample weights and groups."""
+"""Labels, classes and their names; weights and groups of shots."""
 
 import difflib
-import unicodedata
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from numbers import Integral, Real
-from typing import Any
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.exceptions import DataConversionWarning
-from sklearn.utils import assert_all_finite, check_array
+from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import InvalidParameterError
+from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import _check_sample_weight
 
-from sktip._utils.warn import warn
+from sktip._utils.text import some
 
-TEXT, BOOLEANS, INTEGERS, FLOATS = "text", "booleans", "integers", "floating-point numbers"
-_KINDS = {"U": TEXT, "O": TEXT, "b": BOOLEANS, "i": INTEGERS, "u": INTEGERS, "f": FLOATS}
-#: Longest label, in characters. NumPy reserves the length of the longest label for every row.
-LONGEST_LABEL = 1000
+TEXT, NUMBERS, BOOLEANS = "text", "numbers", "booleans"
+_KINDS = {"U": TEXT, "O": TEXT, "b": BOOLEANS, "i": NUMBERS, "u": NUMBERS, "f": NUMBERS}
 #: Bound of the sum of weights. Products of it with class weights do not overflow float32.
 MOST_WEIGHT = 1e12
+
+
+class Classes(NamedTuple):
+    """The classes of a classifier, sorted by label."""
+
+    labels: NDArray[Any]  # (C,)
+    names: list[str] | None  # None if they are not known
+    #: Row of each class in `text_features`, (C,). None if the rows are in the order of the labels.
+    rows: NDArray[np.intp] | None
 
 
 def check_labels(y: Any, name: str = "y") -> NDArray[Any]:
     """Check labels, and return them as an array, (n,), without changing their type.
 
-    They are text (of dtype str, or object if it was given so), booleans, integers, or whole floating-point
-    numbers: a list, an array or a column of a table. A text that occurs in several Unicode spellings gets the
-    composed one. ValueError if some are missing, of another kind than the others, or longer than 1,000
-    characters, or if they are not class labels.
+    They are text (of dtype str, or object if it was given so), booleans, integers or whole floating-point
+    numbers. ValueError if some are missing, or of another kind than the others.
     """
-    labels = _as_array(y, name)
+    if isinstance(y, list | tuple) and any(isinstance(item, list | tuple | set) for item in y):
+        raise ValueError(
+            f"{name} has several labels per item. For several tags per photo use FewShotTagger, with the matrix of "
+            f"sklearn.preprocessing.MultiLabelBinarizer().fit_transform({name})."
+        )
+    # As object or float, columns of pandas' own types would be converted first.
+    y = y.to_numpy() if hasattr(y, "to_numpy") else y
+    labels: NDArray[Any] = column_or_1d(y, warn=True, input_name=name)
+    if labels.dtype.kind in "OUf":
+        # NumPy has made text of [3, "cat"] already.
+        items = y if isinstance(y, list | tuple) else labels.tolist()
+        _check_present(items, name)
+        is_text = [isinstance(item, str) for item in items]
+        if any(is_text) and not all(is_text):
+            text, other = is_text.index(True), is_text.index(False)
+            raise ValueError(
+                f"{name} mixes text with other labels: {plain(items[text])!r} at index {text}, "
+                f"{plain(items[other])!r} at index {other}. Make them all strings, or all integers."
+            )
+        if not any(is_text):
+            labels = np.array(labels.tolist())
     if not len(labels):
         return labels
-    if labels.dtype != object:
-        assert_all_finite(labels, input_name=name)
     found = type_of_target(labels, input_name=name)
     if found not in ("binary", "multiclass") or labels.dtype.kind not in _KINDS:
         raise ValueError(
             f"Unknown label type: {found}. Labels must be strings or integers; {name} looks like the target "
             "of a regression."
         )
-    if not _is_ascii(labels):
-        distinct = set(labels.tolist())
-        if len(set(map(composed, distinct))) < len(distinct):
-            # Two Unicode forms of a text are one class.
-            return _replaced(labels, composed)
     return labels
 
 
-def composed(label: Any) -> Any:
-    """Return a text in Unicode's composed form (NFC), in which "é" is one character; else the label."""
-    return unicodedata.normalize("NFC", label) if isinstance(label, str) else label
+def resolve_classes(
+    labels: NDArray[Any] | None,
+    class_names: Any,
+    n_text_rows: int | None = None,
+    *,
+    needs_names: bool = False,
+) -> Classes:
+    """Return the sorted classes, their names if they are known, and the order of the text features.
+
+    `class_names` is a mapping from label to name, a sequence that contains the labels, or one that integer labels index.
+    `labels` are the distinct labels seen, sorted; None if the parameters alone define the classes. `n_text_rows`
+    is the length of `text_features` or None, and `needs_names` says whether names will be encoded.
+    """
+    given = _given_names(class_names)
+    if labels is None:
+        if given is None and n_text_rows is None:
+            raise ValueError("without X and y, the classes are not known: pass class_names.")
+        labels = np.unique(check_labels(list(range(n_text_rows or 0) if given is None else given)))
+    is_integer = labels.dtype.kind in "iu"
+    names: list[str] | None = None
+    rows = None
+    if isinstance(given, dict):
+        classes, names = _mapped(labels, given)
+    elif given is not None and is_integer:
+        classes, names = _indexed(labels, len(given), "class_names"), given
+    elif given is not None:
+        classes, names, rows = _named_by_value(labels, given)
+    elif n_text_rows is not None and is_integer:
+        classes = _indexed(labels, n_text_rows, "text_features")
+    else:
+        classes = labels
+        if kind_of(classes) == TEXT:
+            names = classes.astype(str).tolist()
+        elif needs_names:
+            raise ValueError(
+                f"the labels are {kind_of(labels)}, but CLIP needs class names to read. Pass "
+                f"class_names={_shown_mapping(labels)}, or a sequence of names that integer labels index. Tools that encode "
+                "string labels as integers (calibration, stacking, voting) need the sequence: "
+                "class_names=sorted(set(labels))."
+            )
+    if n_text_rows is not None and n_text_rows != len(classes):
+        order = (
+            "names in class_names"
+            if rows is not None
+            else f"sorted classes {some(classes.tolist())}"
+        )
+        raise ValueError(
+            f"text_features has {n_text_rows} rows for {len(classes)} classes; pass one row for each of the {order}."
+        )
+    if len(classes) < 2:
+        raise ValueError(
+            f"found one class, {classes.tolist()!r}; a classifier needs at least two classes. To add classes "
+            "without images, pass class_names as a mapping."
+        )
+    return Classes(classes, names, rows)
 
 
-def spelled_as(known: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
-    """Return the labels; texts that differ from a known one in their Unicode form only are spelled as it."""
-    if kind_of(known) != TEXT or _is_ascii(labels):
-        return labels
-    spelling = {composed(label): label for label in known.tolist()}
-    return _replaced(labels, lambda label: spelling.get(composed(label), label))
+def _given_names(class_names: Any) -> dict[Any, str] | list[str] | None:
+    """Read the parameter `class_names`. Any object with keys is a mapping, as a Series from its index."""
+    if class_names is None:
+        return None
+    if isinstance(class_names, set | frozenset):
+        raise InvalidParameterError(
+            f"class_names is a {type(class_names).__name__}, whose names have no order. Pass a list, or a "
+            "mapping {label: name}."
+        )
+    if getattr(class_names, "ndim", 1) != 1:
+        raise InvalidParameterError(
+            "class_names is a table. Pass a mapping {label: name}, such as table.set_index(labels)[names]."
+        )
+    names: dict[Any, str] | list[str]
+    if hasattr(class_names, "keys"):
+        keys = list(map(plain, class_names.keys()))
+        if len(set(keys)) < len(keys):
+            raise InvalidParameterError(
+                f"class_names has the label {_twice(keys)!r} more than once in its index; remove one."
+            )
+        names = {key: plain(class_names[key]) for key in keys}
+    else:
+        names = list(map(plain, class_names))
+    if not names:
+        raise InvalidParameterError("class_names is empty; name the classes.")
+    for name in names.values() if isinstance(names, dict) else names:
+        if not isinstance(name, str):
+            raise TypeError(f"class_names holds {name!r}; names must be strings.")
+    return names
+
+
+def _mapped(labels: NDArray[Any], given: dict[Any, str]) -> tuple[NDArray[Any], list[str]]:
+    """Classes and names of a mapping: the labels and its keys."""
+    keys = check_labels(list(given), "the keys of class_names")
+    if kind_of(labels) != kind_of(keys):
+        raise ValueError(
+            f"the labels are {kind_of(labels)}, but the keys of class_names are {kind_of(keys)}; the mapping must go from "
+            "label to name. A Series maps its index to its values; for a sequence of names, pass class_names.tolist()."
+        )
+    classes = join_labels(labels, keys, "class_names")
+    names = [given.get(label, label) for label in classes.tolist()]
+    if kind_of(classes) != TEXT and len(classes) > len(given):
+        missing = next(label for label in classes.tolist() if label not in given)
+        raise ValueError(f"class_names has no name for the label {missing!r}; add one.")
+    return classes, names
+
+
+def _named_by_value(
+    labels: NDArray[Any], given: list[str]
+) -> tuple[NDArray[Any], list[str], NDArray[np.intp]]:
+    """Classes, names and rows of text features of a sequence of names that are the labels."""
+    unknown = unknown_labels(labels, given)
+    if unknown:
+        hint = ""
+        if len(unknown) < len(labels):
+            hint = f" Not in class_names: {with_nearest(unknown, given)}."
+        raise ValueError(
+            f"the labels {some(labels.tolist())} are neither in class_names nor integers, which would index it.{hint} Pass a "
+            f"mapping: class_names={_shown_mapping(labels, given)}."
+        )
+    if len(set(given)) < len(given):
+        raise ValueError(
+            f"class_names has {_twice(given)!r} more than once, and the names are the labels. Remove one, or pass a "
+            "mapping {label: name}."
+        )
+    classes = join_labels(labels, np.array(given))
+    rows = np.argsort(np.array(given))
+    return classes, [given[row] for row in rows], rows
+
+
+def _indexed(labels: NDArray[Any], n_rows: int, parameter: str) -> NDArray[Any]:
+    """Classes of integer labels that index a parameter, of which every index is a class."""
+    outside = labels[(labels < 0) | (labels >= n_rows)]
+    if len(outside):
+        raise ValueError(
+            f"the integer labels {some(outside.tolist())} are not indices of {parameter}, which has length "
+            f"{n_rows}; labels must be from 0 to {n_rows - 1}."
+        )
+    return join_labels(labels, np.arange(n_rows))
+
+
+def _shown_mapping(labels: NDArray[Any], names: Sequence[str] = ()) -> str:
+    """Write the mapping to pass, for a message, with the names in the order of the sorted labels."""
+    fit = len(names) == len(labels)
+    pairs = [
+        f"{label!r}: {names[i] if fit else '...'!r}" for i, label in enumerate(labels[:5].tolist())
+    ]
+    return "{" + ", ".join(pairs) + (", ...}" if len(labels) > 5 else "}")
+
+
+def _twice(values: Iterable[Any]) -> Any:
+    return Counter(values).most_common(1)[0][0]
 
 
 def unknown_labels(labels: Iterable[Any], known: Iterable[Any]) -> list[Any]:
-    """Return the distinct labels that are not among the known ones. Unicode forms may differ."""
-    among = set(map(composed, known))
-    return [label for label in dict.fromkeys(map(plain, labels)) if composed(label) not in among]
+    """Return the distinct labels that are not among the known ones."""
+    among = set(known)
+    return [label for label in dict.fromkeys(map(plain, labels)) if label not in among]
 
 
 def with_nearest(names: Sequence[Any], known: Collection[Any]) -> str:
@@ -92,7 +249,7 @@ def kind_of(labels: NDArray[Any]) -> str:
 def join_labels(known: NDArray[Any], new: NDArray[Any], name: str = "y") -> NDArray[Any]:
     """Return the sorted union of labels; ValueError if the new ones are of another kind.
 
-    The type of the known labels is kept if it holds the new ones.
+    The type of the known numbers is kept if it holds the new ones.
     """
     if not len(new) or not len(known):
         return np.unique(known if len(known) else new)
@@ -101,54 +258,26 @@ def join_labels(known: NDArray[Any], new: NDArray[Any], name: str = "y") -> NDAr
             f"{name} holds {kind_of(new)}, such as {plain(new[0])!r}, but the classes are {kind_of(known)}, such as "
             f"{plain(known[0])!r}. Labels must be of one kind."
         )
-    if kind_of(new) == INTEGERS:
-        # As Python integers, since NumPy converts signed and unsigned integers together to floats.
-        both = sorted({*known.tolist(), *new.tolist()})
-        return np.array(both, integer_type(known.dtype, both[0], both[-1]))
-    return np.union1d(known, spelled_as(known, new))
-
-
-def integer_type(dtype: np.dtype, least: int, largest: int) -> np.dtype:
-    """Return the integer type `dtype` if it holds the numbers, else the smallest one that does."""
-    own = [dtype] if dtype.kind in "iu" else []
-    for wanted in (*own, *map(np.dtype, ("i2", "i4", "i8", "u8"))):
-        limits = np.iinfo(wanted)
-        if limits.min <= least and largest <= limits.max:
-            return wanted
-    raise ValueError(
-        f"no integer type holds both labels {least} and {largest}; use strings as labels."
-    )
+    both = np.union1d(known, new)
+    if kind_of(known) == NUMBERS and np.array_equal(own := both.astype(known.dtype), both):
+        return own
+    return both
 
 
 def codes_of(labels: ArrayLike, classes: NDArray[Any]) -> NDArray[np.intp]:
     """Index of each label in the sorted classes, which include all labels."""
-    labels = spelled_as(classes, np.asarray(labels))
-    # Converted first: NumPy would compare two integer types as floats, which are not exact.
-    return np.searchsorted(classes, labels.astype(classes.dtype, copy=False))
+    return np.searchsorted(classes, np.asarray(labels).astype(classes.dtype, copy=False))
 
 
-def check_weights(
-    sample_weight: ArrayLike, n_shots: int, name: str = "sample_weight"
-) -> NDArray[np.float64]:
-    """Check the weights of shots, (n_shots,). They must not be negative, huge or tiny, and may all be 0."""
-    if isinstance(sample_weight, Real):
-        sample_weight = np.full(n_shots, sample_weight)
-    weights: NDArray[np.float64] = check_array(
-        sample_weight, ensure_2d=False, dtype=np.float64, copy=True, input_name=name
+def check_weights(sample_weight: ArrayLike, X: Any) -> NDArray[np.float64]:
+    """Check the weights of shots, (m,). They must not be negative, huge or tiny, and may all be 0."""
+    weights: NDArray[np.float64] = _check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True
     )
-    if weights.shape != (n_shots,):
-        raise ValueError(
-            f"{name} has the shape {weights.shape}, expected {(n_shots,)}: one weight per shot."
-        )
-    negative = np.flatnonzero(weights < 0)
-    if len(negative):
-        raise ValueError(
-            f"Negative {name}: {weights[negative[0]]:g} at index {negative[0]}. Weights must be 0 or more."
-        )
     if weights.any() and not 1 / MOST_WEIGHT < weights.sum() < MOST_WEIGHT:
         raise ValueError(
-            f"{name} sums to {weights.sum():g}; a weight is the number of times that a shot counts. Multiply all of "
-            "them by a constant, so that they are about 1."
+            f"sample_weight sums to {weights.sum():g}; a weight is the number of times that a shot counts. Multiply all "
+            "of them by a constant, so that they are about 1."
         )
     return weights
 
@@ -161,26 +290,17 @@ def class_weighted(
 ) -> NDArray[np.float64] | None:
     """Multiply the weights of shots, (m,) or None for ones, by those of their classes.
 
-    The result is None if nothing is weighted. A class that is not in the mapping has the weight 1. As in
-    scikit-learn, keys that are no classes are only accepted if every class has a weight.
+    The result is None if nothing is weighted.
     """
     if class_weight is None or not len(codes):
         return weights
-    own = np.ones(len(codes)) if weights is None else weights
+    weights = np.ones(len(codes)) if weights is None else weights
     if isinstance(class_weight, Mapping):
-        unknown = unknown_labels(class_weight, classes)
-        if unknown and len(class_weight) - len(unknown) < len(classes):
-            raise ValueError(
-                f"class_weight has weights of {with_nearest(unknown, classes)}, which are not classes. Correct or "
-                "remove them; classes without shots are named by class_names, or by the classes of partial_fit."
-            )
-        by_label = {composed(label): weight for label, weight in class_weight.items()}
-        given = [by_label.get(composed(label), 1) for label in classes.tolist()]
-        of_classes = check_weights(given, len(given), "class_weight")
-    else:
-        counts = np.bincount(codes, own, minlength=len(classes))
+        of_classes = compute_class_weight(dict(class_weight), classes=classes, y=classes)
+    else:  # "balanced", among the classes that have shots
+        counts = np.bincount(codes, weights, minlength=len(classes))
         of_classes = counts.sum() / np.count_nonzero(counts) / np.where(counts > 0, counts, 1)
-    weighted: NDArray[np.float64] = own * of_classes[codes]
+    weighted: NDArray[np.float64] = weights * of_classes[codes]
     return weighted
 
 
@@ -188,25 +308,36 @@ def check_groups(groups: ArrayLike | None, n_shots: int) -> NDArray[Any] | None:
     """Check the groups of shots, (n_shots,) or None."""
     if groups is None:
         return None
-    labels = _as_array(groups, "groups")
-    if labels.dtype.kind in "fmM":
-        _check_present(list(labels), "groups")
+    _check_present(
+        groups if isinstance(groups, list | tuple) else np.asarray(groups).tolist(), "groups"
+    )
+    labels: NDArray[Any] = column_or_1d(groups, warn=True, input_name="groups")
     if len(labels) != n_shots:
         raise ValueError(
-            f"groups has the shape {labels.shape}, expected {(n_shots,)}: one group per shot."
+            f"groups has the length {len(labels)}, expected {n_shots}: one group per shot."
         )
     return labels
 
 
+def _check_present(items: Sequence[Any], name: str) -> None:
+    missing = [index for index, item in enumerate(items) if is_missing(item)]
+    if missing:
+        raise ValueError(
+            f"{name} contains NaN or None: {plain(items[missing[0]])!r} at index {missing[0]} ({len(missing)} in all). "
+            "Remove these rows."
+        )
+
+
 def joined_groups(old: NDArray[Any] | None, new: NDArray[Any] | None) -> NDArray[Any] | None:
     """Join the groups of old and new shots; both or none of them must have groups."""
-    if (old is None) != (new is None):
+    if old is None and new is None:
+        return None
+    if old is None or new is None:
         raise ValueError(
             "groups must be given for all shots or for none, and the earlier shots have "
             f"{'none' if old is None else 'groups'}; call fit with all shots."
         )
-    # Not `np.concatenate`, which would convert signed and unsigned integers together to floats.
-    return None if old is None or new is None else _as_array([*old, *new], "groups")
+    return np.concatenate([old, new])
 
 
 def joined_weights(
@@ -228,7 +359,7 @@ def label_of_unknown(given: Any, classes: NDArray[Any]) -> Any:
         )
     if given is None:
         given = "unknown" if kind == TEXT else -1
-    if kind_of(np.asarray([given])) not in (kind, INTEGERS if kind == FLOATS else kind):
+    if kind_of(np.asarray([given])) != kind:
         raise ValueError(
             f"unknown_label={given!r}, but y holds {kind}, such as {classes.tolist()[0]!r}; pass a label of that kind."
         )
@@ -238,115 +369,6 @@ def label_of_unknown(given: Any, classes: NDArray[Any]) -> Any:
             "unknown classes, pass them as X_unknown instead."
         )
     return given
-
-
-def type_with(classes: NDArray[Any], label: Any) -> np.dtype:
-    """Type of an array of labels from the sorted classes and one more label of their kind."""
-    if kind_of(classes) == INTEGERS:
-        least, largest = int(classes[0]), int(classes[-1])
-        return integer_type(classes.dtype, min(least, label), max(largest, label))
-    if kind_of(classes) == FLOATS or classes.dtype == object:
-        return classes.dtype
-    # With room for the longest text: in the type of "cat", "unknown" would become "unk".
-    return np.result_type(classes, np.asarray(label))
-
-
-def _as_array(y: Any, name: str) -> NDArray[Any]:
-    """Labels as a 1-D array, without changing their types."""
-    given = y
-    if not isinstance(y, Sequence) or isinstance(y, str | bytes):
-        given = np.asarray(y)
-        if given.ndim == 2 and given.shape[1] == 1:
-            warn(
-                f"A column-vector {name} was passed when a 1d array was expected. Please change the shape of "
-                f"{name} to (n_samples,), for example using ravel().",
-                DataConversionWarning,
-            )
-            given = given[:, 0]
-        if given.ndim != 1:
-            raise ValueError(
-                f"{name} should be a 1d array, got an array of shape {given.shape} instead. Several tags per photo are for "
-                "FewShotTagger."
-            )
-        if given.dtype.kind not in "OT":
-            if given.dtype.kind == "U" and given.dtype.itemsize > 4 * LONGEST_LABEL:
-                _check_lengths(given.tolist(), name)
-            return given
-    # Checked one by one: NumPy would convert [3, "cat"] to strings, and [True, 2] to integers.
-    items = list(given)
-    if any(isinstance(item, list | tuple | set) for item in items):
-        raise ValueError(
-            f"{name} should be a 1d array, and has several labels per item. For several tags per photo use FewShotTagger, with "
-            f"the matrix of sklearn.preprocessing.MultiLabelBinarizer().fit_transform({name})."
-        )
-    kinds = _kinds(items, name)
-    if kinds == {TEXT}:
-        _check_lengths(items, name)
-    if not kinds <= {TEXT, BOOLEANS, INTEGERS, FLOATS}:
-        try:
-            array = np.asarray(items)
-        except ValueError:
-            array = np.empty(len(items), dtype=object)
-        return _as_array(array, name) if array.dtype != object else array
-    if kinds == {TEXT} and getattr(getattr(given, "dtype", None), "kind", "") == "O":
-        return np.array(items, dtype=object)
-    array = np.array(items)
-    if kinds == {INTEGERS} and array.dtype.kind not in "iu":
-        # NumPy converts integers of more than 63 bits to floats.
-        return np.array(items, integer_type(array.dtype, min(items), max(items)))
-    return array
-
-
-def _kinds(items: list[Any], name: str) -> set[str]:
-    """Kinds of the labels; raise an error if one is missing, or if text or booleans are mixed in."""
-    kind_of_type = {kind: _kind_of_type(kind) for kind in set(map(type, items))}
-    kinds = set(kind_of_type.values())
-    if not kinds <= {TEXT, BOOLEANS, INTEGERS}:
-        _check_present(items, name)
-    for kind in (TEXT, BOOLEANS):
-        if kind in kinds and len(kinds) > 1:
-            first = kind_of_type[type(items[0])]
-            odd = next(i for i, item in enumerate(items) if kind_of_type[type(item)] != first)
-            raise ValueError(
-                f"{name} mixes {kind} with other labels: {plain(items[0])!r} at index 0, {plain(items[odd])!r} at index "
-                f"{odd}. Make them all strings{'' if name == 'groups' else ', or all integers with class_names'}."
-            )
-    return kinds
-
-
-def _check_present(items: list[Any], name: str) -> None:
-    missing = [index for index, item in enumerate(items) if is_missing(item)]
-    if missing:
-        advice = "is not a label. Remove these rows"
-        if name == "groups":
-            advice = "is not a group. Give each of these shots a group of its own"
-        raise ValueError(
-            f"{name} contains NaN or None: {plain(items[missing[0]])!r} at index {missing[0]} ({len(missing)} in "
-            f"all) {advice}."
-        )
-
-
-def _check_lengths(items: list[str], name: str) -> None:
-    longest = max(items, key=len)
-    if len(longest) > LONGEST_LABEL:
-        raise ValueError(
-            f"{name} holds a text of {len(longest):,} characters at index {items.index(longest)}: "
-            f"{longest[:40] + '...'!r}. Labels have at most {LONGEST_LABEL:,} characters; shorten it."
-        )
-
-
-def _is_ascii(labels: NDArray[Any]) -> bool:
-    return kind_of(labels) != TEXT or "".join(labels.tolist()).isascii()
-
-
-def _replaced(labels: NDArray[Any], replace: Callable[[Any], Any]) -> NDArray[Any]:
-    dtype = object if labels.dtype == object else None
-    return np.array(list(map(replace, labels.tolist())), dtype)
-
-
-def _kind_of_type(kind: type) -> str:
-    known = ((TEXT, str), (BOOLEANS, bool | np.bool_), (INTEGERS, Integral), (FLOATS, Real))
-    return next((name for name, types in known if issubclass(kind, types)), kind.__name__)
 
 
 def is_missing(item: Any) -> bool:

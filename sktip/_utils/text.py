@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,13 @@ _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u206
 
 #: What `printable` writes for them, and a doubled backslash.
 _ESCAPES = re.compile(r"\\(?:[\\nrt]|x[0-9a-f]{2}|u[0-9a-f]{4})")
+#: Longest label in a file, in characters. NumPy reserves the length of the longest label for every row.
+LONGEST_LABEL = 1000
+
+
+def composed(label: Any) -> Any:
+    """Return a text in Unicode's composed form (NFC), in which "é" is one character; else the label."""
+    return unicodedata.normalize("NFC", label) if isinstance(label, str) else label
 
 
 def printable(text: str | os.PathLike[str]) -> str:

@@ -17,8 +17,7 @@ from sktip._images.inputs import as_image_list, looks_like_images
 from sktip._maths.folds import COPIES, balanced_folds
 from sktip._maths.unit import unit_norm
 from sktip._split_encoder import split_encoder, takes_images
-from sktip._utils.classes import resolve_classes
-from sktip._utils.labels import check_labels, unknown_labels
+from sktip._utils.labels import check_labels, resolve_classes, unknown_labels
 
 #: Number of folds. More of them take more fits; they find no more wrong labels.
 N_FOLDS = 4

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sktip._utils.labels import composed, with_nearest
-from sktip._utils.text import some
+from sktip._utils.labels import with_nearest
+from sktip._utils.text import composed, some
 from sktip._utils.warn import warn
 
 #: A letter or digit of a script with spaces between words: not of Chinese, Japanese, Korean or Thai.

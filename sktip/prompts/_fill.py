@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from sktip._utils.labels import composed, plain, unknown_labels
+from sktip._utils.labels import plain, unknown_labels
 
 #: Templates of Tip-Adapter's official code for the paper's eleven data sets.
 TEMPLATES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -91,14 +91,13 @@ def fill_prompts(
     _check_texts(names, "class name")
     keys = names if labels is None else list(map(plain, labels))
     if isinstance(templates, Mapping):
-        by_label = {composed(key): own for key, own in templates.items()}
         missing = unknown_labels(keys, templates)
         if missing:
             raise ValueError(
                 f"templates is a mapping without an entry for {missing[:5]!r} ({len(missing)} in all); it needs "
                 "one for every class."
             )
-        of_class = [_as_list(by_label[composed(key)], f"templates[{key!r}]") for key in keys]
+        of_class = [_as_list(templates[key], f"templates[{key!r}]") for key in keys]
     else:
         shared = _as_list(templates, "templates")
         for template in shared:

@@ -1,6 +1,6 @@
 """Labels, class names and text rows: the classes and their names."""
 
-import unicodedata
+import re
 
 import numpy as np
 import pytest
@@ -61,11 +61,18 @@ def test_sequence_is_indexed_by_integers_and_every_index_is_a_class(clip, digit_
     assert clf.cache_codes_.tolist() == [2, 0]
 
 
-def test_sequence_follows_the_sorted_labels_of_another_type(clip, digit_features):
-    F, _ = digit_features
-    clf = fitted(["n02", "n01"], F, encoder=clip, input="features", class_names=("cat", "dog"))
-    assert clf.classes_.tolist() == ["n01", "n02"]
-    np.testing.assert_array_equal(clf.text_features_, clip.encode_text(["cat", "dog"]))
+@pytest.mark.parametrize(
+    ("labels", "names", "mapping"),
+    [
+        (["n02", "n01"], ("cat", "dog"), "{'n01': 'cat', 'n02': 'dog'}"),
+        ([True, False], ["no", "yes"], "{False: 'no', True: 'yes'}"),
+        ([2.0, 1.0], ["cat", "dog"], "{1.0: 'cat', 2.0: 'dog'}"),
+        (["n02", "n01"], ["cat", "dog", "owl"], "{'n01': '...', 'n02': '...'}"),
+    ],
+)
+def test_names_of_other_labels_are_a_mapping_that_the_error_prints(labels, names, mapping):
+    with pytest.raises(ValueError, match=re.escape(f"class_names={mapping}")):
+        fitted(labels, class_names=names)
 
 
 class TestNamesThatAreTheLabels:
@@ -105,7 +112,7 @@ class TestNamesThatAreTheLabels:
         np.testing.assert_array_equal(clf.classes_, whole.classes_)
         np.testing.assert_array_equal(clf.text_features_, whole.text_features_)
         np.testing.assert_allclose(clf.predict_proba(X), whole.predict_proba(X), rtol=1e-6)
-        with pytest.raises(ValueError, match=r"not 'cta' \(there is 'cat'\)"):
+        with pytest.raises(ValueError, match=r"'cta' \(there is 'cat'\)"):
             clf.partial_fit(X[:1], ["cta"])
 
     def test_without_shots_first(self, problem):
@@ -143,33 +150,14 @@ class TestNamesThatAreTheLabels:
         ("names", "message"),
         [
             (["dog", "owl", "cat", "bee", "cat"], "'cat' more than once"),
-            (["dog", "owl", "cat", "wasp"], "'bee' would be called 'dog', .*not 'bee'"),
-            (["dog", "owl", "cat"], "there are 4 distinct labels.*not 'bee'"),
+            (["dog", "owl", "cat", "wasp"], "Not in class_names: 'bee'"),
+            (["dog", "owl", "cat"], "Not in class_names: 'bee'"),
         ],
     )
     def test_names_with_some_of_the_labels(self, problem, names, message):
         X, labels, _, _ = problem
         with pytest.raises(ValueError, match=message):
             FewShotClassifier(class_names=names).fit(X, labels)
-
-
-@pytest.mark.parametrize("name", EXTENDABLE)
-def test_unicode_has_two_forms_of_a_name(name, features):
-    """Photos in folders of a Mac, and names as they are typed."""
-    X, y, W = features((4, 4, 4))
-    typed = np.array(["café", "crème", "tea"])
-    files = np.array([unicodedata.normalize("NFD", label) for label in typed])
-    kwargs = {"text_features": W, "logit_scale": 20.0}
-    expected = make(name, **kwargs).fit(X, typed[y]).predict_proba(X)
-    for class_names in (typed, dict(zip(typed, typed, strict=True))):
-        clf = make(name, class_names=class_names, **kwargs).fit(X, files[y])
-        np.testing.assert_array_equal(clf.predict_proba(X), expected)
-        assert clf.classes_.tolist() == files.tolist()
-    mixed = make(name, **kwargs).fit(X, np.where(np.arange(12) % 2, files[y], typed[y]))
-    assert mixed.classes_.tolist() == typed.tolist()
-    later = make(name, **kwargs).partial_fit(X[:6], typed[y[:6]], classes=typed)
-    later.partial_fit(X[6:], files[y[6:]])
-    np.testing.assert_allclose(later.predict_proba(X), expected, rtol=1e-6)
 
 
 def test_mapping_names_labels_and_adds_classes(clip, digit_features):
@@ -220,18 +208,23 @@ def test_text_features_overrule_the_encoders_text(clip, digit_features):
             [0, 3],
             {"text_features": TEXT},
             ValueError,
-            r"\[3\] are not indices of text_features, which has length 3",
+            "labels 3 are not indices of text_features, which has length 3",
         ),
-        ([0, -1], {"text_features": TEXT}, ValueError, r"\[-1\] are not indices"),
+        ([0, -1], {"text_features": TEXT}, ValueError, "labels -1 are not indices"),
         (
             ["a", "b"],
             {"text_features": TEXT},
             ValueError,
-            "length 3, but there are 2 distinct labels",
+            "3 rows for 2 classes",
         ),
-        (["a", "b"], {"class_names": ["x", "y", "z"]}, ValueError, r"a mapping \{label: name\}"),
+        (
+            ["a", "b"],
+            {"class_names": ["x", "y", "z"]},
+            ValueError,
+            "Pass a mapping: class_names={'a': '...', 'b'",
+        ),
         ([0, 1], {"class_names": []}, ValueError, "class_names is empty"),
-        ([0, 1], {"class_names": {}}, ValueError, "empty mapping"),
+        ([0, 1], {"class_names": {}}, ValueError, "class_names is empty"),
         ([0, 1], {"class_names": {"a": "x"}}, ValueError, "must go from label to name"),
         ([0, 1], {"class_names": {0: "x"}}, ValueError, "no name for the label 1"),
         ([0, 1], {"class_names": ["x", 5]}, TypeError, "class_names holds 5"),

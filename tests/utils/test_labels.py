@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 
 from sktip import CLIPFeatureTransformer, TipAdapterClassifier, ZeroShotClassifier
-from sktip._utils.labels import check_labels, codes_of, join_labels, joined_groups
+from sktip._utils.labels import check_labels
 from sktip.prompts import fill_prompts
 
 INTEGER_TYPES = ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8")
@@ -44,44 +44,6 @@ class TestIntegers:
         expected = tip(n_classes).fit(X, y)
         np.testing.assert_array_equal(clf.predict(TEXT_ROWS[:50]), expected.predict(TEXT_ROWS[:50]))
 
-    @settings(max_examples=200)
-    @given(data=st.data())
-    def test_two_types_make_no_floats(self, data):
-        def numbers():
-            dtype = data.draw(st.sampled_from(INTEGER_TYPES))
-            limits = np.iinfo(dtype)
-            drawn = st.integers(int(limits.min), int(limits.max))
-            return np.array(data.draw(st.lists(drawn, min_size=1, max_size=4)), dtype)
-
-        a, b = np.unique(numbers()), numbers()
-        union = sorted({*a.tolist(), *b.tolist()})
-        if union[0] < 0 and union[-1] > np.iinfo("i8").max:
-            with pytest.raises(ValueError, match="use strings as labels"):
-                join_labels(a, b)
-            return
-        joined = join_labels(a, b)
-        assert joined.tolist() == union
-        assert joined.dtype.kind in "iu"
-        assert joined[codes_of(b, joined)].tolist() == b.tolist()
-
-    @pytest.mark.filterwarnings("ignore:neither `encoder`")
-    @pytest.mark.parametrize("name", EXTENDABLE)
-    def test_partial_fit_of_signed_and_unsigned(self, name):
-        large = 2**53
-        clf = make(name).partial_fit(X, np.array([0, large, 0, large], "i8"))
-        clf.partial_fit(X, np.array([large + 1, large, 3, large + 1], "u8"))
-        assert clf.classes_.tolist() == [0, 3, large, large + 1]
-        assert clf.predict(X[:1]).dtype == np.int64
-
-    def test_groups_of_two_types_are_exact(self):
-        joined = joined_groups(np.array([2**63, 2**63 + 1], "u8"), np.array([1], "i8"))
-        assert joined.tolist() == [2**63, 2**63 + 1, 1]
-
-    def test_lists_of_large_integers(self):
-        assert check_labels([2**63, 1]).tolist() == [2**63, 1]
-        with pytest.raises(ValueError, match="use strings as labels"):
-            check_labels([2**63, -1])
-
 
 class TestKinds:
     """One kind of labels for a classifier, whenever they come."""
@@ -89,9 +51,9 @@ class TestKinds:
     KINDS = {
         "text": ["a", "b", "a", "b"],
         "text as objects": np.array(["a", "b", "a", "b"], object),
-        "integers": [0, 1, 0, 1],
+        "numbers": [0, 1, 0, 1],
         "booleans": [True, False, True, False],
-        "floats": [0.0, 1.0, 0.0, 1.0],
+        "numbers as floats": [0.0, 1.0, 0.0, 1.0],
     }
 
     @pytest.mark.filterwarnings("ignore:neither `encoder`")
@@ -116,11 +78,10 @@ class TestKinds:
             ([0, 1, np.nan], "classes contains NaN"),
             ([0, 1, None], "None at index 2"),
             ([0, "cat"], "classes mixes text"),
-            ([0, True], "classes mixes booleans"),
-            ([[0, 1], [2]], "classes should be a 1d array.*use FewShotTagger"),
-            (np.zeros((2, 2), int), "should be a 1d array.*FewShotTagger"),
+            ([[0, 1], [2]], "several tags per photo use FewShotTagger"),
+            (np.zeros((2, 2), int), "should be a 1d array"),
             ([0.5, 1.5], "Unknown label type"),
-            ({0, 1}, "classes should be a 1d array"),
+            ({0, 1}, "should be a 1d array"),
         ],
     )
     def test_announced_classes_are_checked(self, classes, message):
@@ -158,20 +119,11 @@ class TestKinds:
         assert labels.tolist() == expected
         assert [type(label) for label in labels.tolist()] == [type(label) for label in expected]
 
-    @pytest.mark.parametrize(
-        ("missing", "other"), [(None, "a"), (np.nan, 3), (pd.NA, True), (pd.NaT, 2.0)]
-    )
+    @pytest.mark.parametrize(("missing", "other"), [(None, "a"), (np.nan, 3), (pd.NA, True)])
     def test_missing_labels(self, missing, other):
         for y in ([other, missing], np.array([other, missing], object)):
             with pytest.raises(ValueError, match="contains NaN or None: .* at index 1"):
                 check_labels(y)
-
-    @pytest.mark.parametrize("kind", [list, np.array, lambda y: np.array(y, object)])
-    def test_a_label_is_short(self, kind):
-        """Otherwise an array of a few thousand labels would take gigabytes."""
-        assert len(check_labels(kind(["a", "b" * 1000]))) == 2
-        with pytest.raises(ValueError, match=r"1,001 characters at index 1: 'bbb.*at most 1,000"):
-            check_labels(kind(["a", "b" * 1001]))
 
     @pytest.mark.parametrize("y", [np.array(["2020-01-01", "2021-01-01"], "M8[D]"), [{}, {}]])
     def test_other_things_are_no_labels(self, y):
@@ -222,7 +174,7 @@ class TestClassNames:
             (pd.Series(["cat", "dog"], index=[0, 0]), [0, 1, 0, 1], "0 more than once"),
             (pd.DataFrame({"a": ["cat"]}), [0, 1, 0, 1], "is a table"),
             ({0: "cat", "a": "dog"}, [0, 1, 0, 1], "mixes text with other labels"),
-            ({0: "no", 1: "yes"}, [True, False, True, False], "keys of class_names are integers"),
+            ({0: "no", 1: "yes"}, [True, False, True, False], "keys of class_names are numbers"),
         ],
     )
     def test_what_does_not_say_it(self, names, y, message):
@@ -239,7 +191,7 @@ class TestClassNames:
 @pytest.mark.parametrize(
     ("call", "shown"),
     [
-        (lambda: make("gda", class_names=NAMES).fit(X, np.array([0, 1, 0, 9])), "[9]"),
+        (lambda: make("gda", class_names=NAMES).fit(X, np.array([0, 1, 0, 9])), "labels 9 are"),
         (lambda: make("gda").fit(X, [*np.array(["cat", "dog", "cat"]), 3]), "'cat' at index 0"),
         (lambda: make("gda").fit(X, ["cat", "dog", "cat", np.float64("nan")]), "nan at index 3"),
         (lambda: make("gda").fit(X, NAMES[[0, 1, 0, 1]]).partial_fit(X, [0, 1, 0, 1]), "as 'cat'"),
