@@ -2,9 +2,11 @@
 
 # What is slow to import is imported in functions, so that --help answers at once.
 import argparse
+import errno
 import io
 import os
 import signal
+import socket  # noqa: TID251  a port of this machine
 import sys
 import tempfile
 import warnings
@@ -14,11 +16,11 @@ from typing import Any
 
 import sktip
 from sktip._utils.output_files import check_output, is_standard_output, write_file
-from sktip._utils.text import printable
+from sktip._utils.text import printable, some
 
 SUFFIXES = (".skops", ".joblib")
 CLASSIFIERS = [name for name in dir(sktip) if name.endswith("Classifier")]
-DONE, FAILED, SOME_UNREAD, INTERRUPTED, UNHEARD = 0, 1, 3, 130, 141
+DONE, FAILED, SOME_UNREAD, PORT_IN_USE, INTERRUPTED, UNHEARD = 0, 1, 3, 4, 130, 141
 
 CODES = """\
 exit codes:
@@ -26,6 +28,7 @@ exit codes:
   1  failure: the message says why, and nothing was written unless it says so
   2  wrong arguments
   3  the predictions are written, but some images could not be read; they are listed
+  4  `sktip label`: the port is in use
   130 (Ctrl-C), 141 (piped to a program that has ended) or 143 (terminated): stopped; the output file is
   complete, or as it was before
 """
@@ -117,7 +120,8 @@ def _run(args: argparse.Namespace) -> int:
     except BrokenPipeError:
         raise
     except (OSError, ValueError, TypeError, RuntimeError, ImportError) as error:
-        _note(f"error: {error}")
+        # Messages of the library name its parameters.
+        _note(f"error: {error}".replace("model_name=", "--model "))
         return FAILED
     try:
         # The summary is no part of a table that is written to standard output.
@@ -331,24 +335,50 @@ def _label(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
     from sktip._label.export import write_model
     from sktip._label.session import open_session
 
-    skops = _skops()
+    save = partial(write_model, content_of=_skops().dumps)
     photos = os.path.abspath(os.path.expanduser(args.photos))
     output = args.output = os.path.abspath(os.path.expanduser(args.output or f"{photos}-labels"))
-    encoder = _encoder(args, os.path.join(output, "features.sqlite"))
-    session = open_session(
-        photos,
-        output,
-        args.classes.split(",") if args.classes else [],
-        encoder,
-        args.template or DEFAULT_TEMPLATE,
-    )
-
-    note = ONLY_DRAWINGS if args.model == ["tiny"] else ""
-    save_model = partial(write_model, session, skops.dumps)
-    serve(session, save_model, note, port=args.port, browser=args.browser)
-    if session.learner.failure is not None:
-        raise session.learner.failure
+    with socket.socket() as bound:
+        if os.name == "posix":  # Else a port is not free until a minute after its last use.
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind(("127.0.0.1", args.port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise OSError(f"port {args.port} cannot be used: {error.strerror}.") from None
+            line = f"error: port {args.port} is in use; pass another --port, or none for a free one"
+            return PORT_IN_USE, [], [line]
+        encoder = _encoder(args, os.path.join(output, "features.sqlite"))
+        classes = [name for name in (args.classes or "").split(",") if name.strip()]
+        template = args.template or DEFAULT_TEMPLATE
+        session = open_session(photos, output, classes, encoder, template, tags=args.tags or None)
+        try:
+            if args.merge is not None:
+                _merge(session, args.merge)
+            note = ONLY_DRAWINGS if args.model == ["tiny"] else ""
+            serve(session, partial(save, session), note, bound=bound, browser=args.browser)
+            if session.learner.failure is not None:
+                raise session.learner.failure
+        except BaseException:
+            session.discard()
+            raise
     return DONE, [f"all answers are in {output}"], []
+
+
+def _merge(session: Any, file: str) -> None:
+    """Add the answers of another machine, and say what became of them."""
+    from sktip._label.merge import merge_table, write_conflicts
+
+    merged = merge_table(session, file)
+    line = f"{file}: {merged.n_new:,} labels are new, {merged.n_same:,} were there"
+    if merged.conflicts:
+        where = write_conflicts(session, merged)
+        line += f", {len(merged.conflicts):,} differ from yours, which stay (see {where})"
+    if merged.missing:
+        line += (
+            f", {len(merged.missing):,} are about no photo of the folder: {some(merged.missing)}"
+        )
+    _note(line)
 
 
 def _print_warning(message: Any, *_: Any) -> None:
@@ -527,14 +557,19 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--model",
         nargs=1,
-        help="CLIP model: a name of open_clip, hf-hub:... or tiny (default: ViT-B-32)",
+        help="CLIP model: a name of open_clip, hf-hub:... or tiny; timm:NAME is an image model of timm, which reads no "
+        "names (default: ViT-B-32)",
     )
-    add("--port", type=int, default=0, help="port of the page (default: a free one)")
+    add("--tags", action="store_true", help="give each photo several labels, or none")
+    add("--merge", metavar="CSV", help="labels.csv of another machine, to add its labels first")
+    add("--port", type=_port, default=0, help="port of the page (default: a free one)")
     add("--no-browser", dest="browser", action="store_false", help="print the address only")
 
     for each in (fit, search, label):
         each.add_argument(
-            "--pretrained", metavar="TAG", help="weights of the CLIP model: a tag of open_clip"
+            "--pretrained",
+            metavar="TAG",
+            help="weights of the model: a tag of open_clip, or the file of an image model of timm",
         )
         each.add_argument(
             "--precision",
@@ -560,6 +595,12 @@ def _parser() -> argparse.ArgumentParser:
         )
         each.add_argument("--quiet", action="store_true", help="show no progress bar")
     return whole
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port; pass a number from 1 to 65535")
+    return int(text)
 
 
 def _described(parser: argparse.ArgumentParser, text: str) -> argparse.ArgumentParser:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
+from socket import socket  # noqa: TID251  a port of this machine
 from typing import Any
 
 import uvicorn
@@ -326,17 +327,15 @@ def _answering(action: Callable[..., dict[str, Any]]) -> Any:
 
 
 def serve(
-    session: Session, save_model: Callable[[], Written], note: str, *, port: int, browser: bool
+    session: Session, save_model: Callable[[], Written], note: str, *, bound: socket, browser: bool
 ) -> None:
-    """Show the page on 127.0.0.1 until the process is stopped."""
-    app: Any = Page(session, save_model, note).app
-    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
-    socket = config.bind_socket()
+    """Show the page at a port of 127.0.0.1, to which a socket is bound, until the process is stopped."""
     # From here on a browser waits, instead of being refused.
-    socket.listen()
-    port = socket.getsockname()[1]
+    bound.listen()
+    port = bound.getsockname()[1]
     token = secrets.token_urlsafe(24)
-    config.app = Guard(app, token, port)
+    app: Any = Guard(Page(session, save_model, note).app, token, port)
+    config = uvicorn.Config(app, log_level="warning", access_log=False)
     # What follows "#" stays in the browser, which sends it to no server.
     address = f"http://127.0.0.1:{port}/#token={token}"
     print(f"Label at {address} and stop with Ctrl-C.", flush=True)
@@ -348,5 +347,5 @@ def serve(
             webbrowser.open(Path(start).as_uri())
         session.start(lambda: setattr(server, "should_exit", True))
         with suppress(KeyboardInterrupt):  # The normal end.
-            server.run(sockets=[socket])
+            server.run(sockets=[bound])
     session.close()

@@ -15,6 +15,7 @@ All methods may be called from several threads.
 
 import io
 import os
+import re
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,7 +31,7 @@ from sktip._images.inputs import describe
 from sktip._images.rgb import to_rgb
 from sktip._label.files import is_own, write_labels
 from sktip._label.learner import Knowledge, Learner
-from sktip._label.store import NONE, UNSURE, Answer, Change, Store
+from sktip._label.store import NONE, UNSURE, Answer, Change, Store, refuse_links
 from sktip._utils.warn import warn
 from sktip.exceptions import ImageReadError
 
@@ -72,6 +73,7 @@ class Session:
         encoder: Any,
         *,
         templates: Any = "a photo of a {}.",
+        is_new: bool = False,
     ):
         self.root, self.paths, self.store = root, paths, store
         self.learner = Learner(paths, store, encoder, templates)
@@ -80,7 +82,7 @@ class Session:
         self.run_id = secrets.token_hex(4)
         self._first: list[int] = []
         self._row_of = self.learner.row_of
-        self._changed = threading.Event()
+        self._changed, self._is_new = threading.Event(), is_new
         # Each decoder may need as much memory as the largest photo.
         self._decoders = threading.Semaphore(2)
 
@@ -99,14 +101,26 @@ class Session:
         while self._changed.wait():
             self._changed.clear()
             try:
-                write_labels(self.store)
+                self._write_labels()
                 self.problem = ""
             except (OSError, ValueError) as error:  # The answers are stored all the same.
                 self.problem = str(error)
 
+    def _write_labels(self) -> None:
+        # Not before the first answer: a start that fails leaves nothing.
+        if self.store.n_answers or os.path.exists(os.path.join(self.store.folder, "labels.csv")):
+            write_labels(self.store)
+
     def close(self) -> None:
         """Write ``labels.csv`` a last time."""
-        write_labels(self.store)
+        self._write_labels()
+
+    def discard(self) -> None:
+        """Remove what this run has made, if there are no answers in it."""
+        self.store.discard()
+        if self._is_new:
+            with suppress(OSError):
+                os.rmdir(self.store.folder)
 
     # What is known
 
@@ -320,17 +334,28 @@ def open_session(
     *,
     tags: bool | None = None,
 ) -> Session:
-    """List the photos of a folder, and open the answers about them."""
+    """List the photos of a folder, and open the answers about them. A start that fails leaves nothing behind."""
     listed = list_images(photos)
     paths = [path for path in listed if inside(path, photos)]
     if len(paths) < len(listed):
         warn(f"{len(listed) - len(paths):,} photos are left out: they are links out of the folder.")
+    # What has been sorted into folders earlier, if the answers are in the folder of photos.
+    earlier = re.compile(re.escape(os.path.join(output, "sorted-")) + rf"\d+{re.escape(os.sep)}")
+    paths = [path for path in paths if not earlier.match(path)]
     if not paths:
         raise ValueError(f"{photos} contains no photos of its own.")
+    if os.path.exists(output) and not os.path.isdir(output):
+        raise NotADirectoryError(f"{output} is not a folder; pass another one as --output.")
     is_new = not os.path.isdir(output)
-    os.makedirs(output, exist_ok=True)
+    try:
+        os.makedirs(output, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"{output} cannot be made: {error.strerror}. Pass another folder as --output."
+        ) from error
     store = None
     try:
+        refuse_links(os.path.join(output, "features.sqlite"))
         store = Store(output, tags=tags)
         if not is_own(store, "labels.csv"):
             raise FileExistsError(
@@ -340,11 +365,9 @@ def open_session(
         store.open_classes(classes)
     except BaseException:
         if store is not None:
-            store.close()
-            if store.is_new:
-                os.remove(store.path)
+            store.discard()
         if is_new:
             with suppress(OSError):
                 os.rmdir(output)
         raise
-    return Session(photos, paths, store, encoder, templates=templates)
+    return Session(photos, paths, store, encoder, templates=templates, is_new=is_new)

@@ -329,15 +329,16 @@ class Store:
         with self._lock:
             self._db.close()
 
+    def discard(self) -> None:
+        """Remove a file that this object has made and that has no answers."""
+        self.close()
+        if self.is_new and not self._answers:
+            os.remove(self.path)
+
     # How it is stored
 
     def _opened(self) -> sqlite3.Connection:
-        for suffix in ("", "-journal", "-wal", "-shm"):
-            if os.path.islink(self.path + suffix):
-                raise ValueError(
-                    f"{self.path}{suffix} is a link, and answers are not written through links. Remove it, or pass "
-                    "another folder as --output."
-                )
+        refuse_links(self.path)
         if os.path.exists(self.path) and not os.path.isfile(self.path):
             raise ValueError(f"{self.path} is not a file; pass another folder as --output.")
         try:
@@ -563,6 +564,16 @@ class Store:
         else:
             reason = str(error)
         return OSError(f"nothing was stored in {self.path}: {reason}.")
+
+
+def refuse_links(path: str) -> None:
+    """Refuse a file of SQLite that would be written through a link, or whose side files would."""
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        if os.path.islink(path + suffix):
+            raise ValueError(
+                f"{path}{suffix} is a link, and `sktip label` does not write through links. Remove it, or pass another "
+                "folder as --output."
+            )
 
 
 def key_of(name: str) -> str:
