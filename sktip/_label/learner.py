@@ -131,7 +131,7 @@ class Learner:
         #: Number of the pile of copies, or of the burst, that each photo belongs to.
         self.piles = np.arange(n)
         self.n_encoded, self.is_learning = 0, False
-        self._times: Any = None
+        self.times: Any = None
         self._open: Any = None
         self._text: dict[str, NDArray[Any]] = {}
         self._changed = threading.Event()
@@ -168,8 +168,8 @@ class Learner:
     def look_at_times(self) -> None:
         """Put the photos into the order in which they were taken; those without a time by their names."""
         # Reading a pipe may never end.
-        self._times = photo_times([p if os.path.isfile(p) else b"" for p in self.paths])
-        self.in_time = np.argsort(self._times, kind="stable")  # NaT comes last.
+        self.times = photo_times([p if os.path.isfile(p) else b"" for p in self.paths])
+        self.in_time = np.argsort(self.times, kind="stable")  # NaT comes last.
         self.place_in_time = np.argsort(self.in_time)
         self.version += 1
 
@@ -199,7 +199,7 @@ class Learner:
                     self.wake()
         seen = np.flatnonzero(self.readable)
         if len(seen) > 1:
-            times = None if self._times is None else self._times[seen]
+            times = None if self.times is None else self.times[seen]
             groups = near_duplicate_groups(self.features[seen], times=times)
             # Each pile has the number of its first photo; photos that cannot be read are piles of their own.
             _, first = np.unique(groups, return_index=True)

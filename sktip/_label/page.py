@@ -3,6 +3,7 @@
 import hmac
 import os
 import secrets
+import time
 import webbrowser
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -37,6 +38,8 @@ AHEAD = 3
 GRID = 48
 #: Certainty from which a photo counts as suggested, and is "likely".
 LIKELY = 0.8
+#: Seconds after which a window that says nothing has gone; browsers let hidden ones speak once a minute.
+SILENT = 150
 #: Photos before and after in the strip.
 BESIDE = 4
 HEADERS = {
@@ -106,10 +109,12 @@ class Page:
         }
         self._secret = secrets.token_bytes()
         self._unreadable: set[int] = set()
+        # Of each window its photos, when it was heard last, and the photos in the order that it asked for last,
+        # since a search looks at all.
         self._windows: dict[str, list[int]] = {}
-        self._changes: dict[str, Change] = {}
-        # Rows in the order that was asked for last, since a search looks at all photos.
+        self._seen: dict[str, float] = {}
         self._ranked: dict[str, tuple[str, list[int]]] = {}
+        self._changes: dict[str, Change] = {}
         actions = "next photo answer undo classes grid results write close".split()
         self.app = Starlette(
             routes=[
@@ -144,6 +149,9 @@ class Page:
         return hmac.digest(self._secret, str(row).encode(), "sha256").hex()
 
     def _state(self, request: Request) -> Response:
+        window = request.query_params.get("window", "")
+        if window in self._seen:
+            self._seen[window] = time.monotonic()
         known = request.query_params.get("version") == self._version()
         return JSONResponse({} if known else self.state())
 
@@ -185,10 +193,11 @@ class Page:
 
     def _about(self, row: int) -> dict[str, Any]:
         session = self.session
-        guess = session.guess(row) if session.knowledge.is_good or session.tags else {}
         return {
             **self._brief(row),
-            "guess": list(guess.items())[:9],
+            "time": session.time(row),
+            "guess": list(session.guess(row).items())[:9],
+            "certainty": session.certainty(row),
             "strip": [self._brief(other) for other in session.neighbours(row, BESIDE)],
             "pile": [self._brief(other) for other in session.pile(row)],
         }
@@ -200,6 +209,10 @@ class Page:
 
     def next(self, window: str, loaded: list[int], **order: Any) -> dict[str, Any]:
         """Return the photos that a window shows next: first those that it has, and none of another window."""
+        now = time.monotonic()
+        self._seen[window] = now
+        for key in [key for key, then in self._seen.items() if now - then > SILENT]:
+            self.close(key)
         others = {row for key, own in self._windows.items() if key != window for row in own}
         rows = dict.fromkeys(chain(loaded, self._ordered(window, **order)))
         free = (
@@ -214,7 +227,7 @@ class Page:
         if order == "useful":
             return self.session.queue()
         if order == "taken":
-            return range(len(self.session.paths))
+            return map(int, self.session.learner.in_time)
         asked = repr((order, by))
         if self._ranked.get(window, ("",))[0] != asked:
             rank = self.session.ranked_like if order == "like" else self.session.ranked_by_words
@@ -227,8 +240,8 @@ class Page:
 
     def close(self, window: str) -> dict[str, Any]:
         """Free the photos of a window."""
-        self._windows.pop(window, None)
-        self._ranked.pop(window, None)
+        for known in (self._windows, self._seen, self._ranked):
+            known.pop(window, None)
         return {}
 
     def answer(self, photos: dict[str, str], labels: list[str] | None) -> dict[str, Any]:
@@ -280,12 +293,11 @@ class Page:
         return {"photos": [self._tile(row) for row in shown], "total": len(rows), "size": GRID}
 
     def _tile(self, row: int) -> dict[str, Any]:
-        label, probability = self.session.prediction(row)
-        hidden = label is None or not self.session.knowledge.is_good
+        label, _ = self.session.prediction(row)
         return {
             **self._brief(row),
-            "label": label,
-            "probability": None if hidden else probability,
+            "label": ", ".join(label) if isinstance(label, tuple) else label,
+            "certainty": self.session.certainty(row),
             "error": self.session.errors.get(row),
         }
 

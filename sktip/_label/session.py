@@ -181,6 +181,12 @@ class Session:
         """Path of a photo in the folder."""
         return os.path.relpath(self.paths[row], self.root)
 
+    def time(self, row: int) -> str:
+        """When a photo was taken, to the minute; "" if it does not say."""
+        times = self.learner.times
+        known = times is not None and not np.isnat(times[row])
+        return str(times[row].astype("datetime64[m]")).replace("T", " ") if known else ""
+
     def guess(self, row: int) -> dict[str, float]:
         """Probabilities of the classes of a photo, the largest first; of each tag, in a session with tags."""
         model = self.knowledge.model

@@ -4,7 +4,7 @@ import { $, LARGE, SCREEN, api, app, attempt, choices, decoded, h, icon, many, p
 import { zoomable } from "./zoom.js";
 
 /** Keys of classes; the other letters do something else. */
-const KEYS = "123456789abcdfghijkoqrtvwxy";
+const KEYS = "123456789abcdfghijkloqrtvwxy";
 const FIRST = { n: "none", s: "unsure" };
 
 let target = null; // What the window goes to.
@@ -15,6 +15,7 @@ let first = []; // Rows that come before all others.
 let walking = false;
 let turn = 0; // Each wish to show a photo; a later one wins.
 let order = { order: "useful" };
+let pile = new Map(); // Photos that show nearly the same as the one on the screen: those that were seen, with receipts.
 let chosen = new Set(); // With several tags: those of the photo, until Enter.
 const buttons = new Map();
 
@@ -110,7 +111,8 @@ function take(photos) {
 /** What is suggested: the likeliest class, or the tags that are likely. */
 function guessed() {
   if (!photo || photo.answer.length || app.state.classes.length < 2) return [];
-  return app.state.tags ? photo.guess.filter(([, probability]) => probability >= 0.5) : photo.guess.slice(0, 1);
+  if (app.state.tags) return photo.guess.filter(([, probability]) => probability >= 0.5);
+  return photo.certainty == null ? [] : [[photo.guess[0][0], photo.certainty]];
 }
 
 /** Everything beside the picture. */
@@ -124,9 +126,27 @@ function describe(next) {
   file.title = photo?.name ?? "";
   if (walking) file.append(" ", h("button", { type: "button", class: "quiet resume", onclick: () => go(), title: "Back to where you were (Esc)" }, "Go on", h("kbd", { "aria-hidden": "true" }, "Esc")));
   $("zoom").disabled = $("like").disabled = !photo;
+  const time = photo?.time;
+  if (time) file.append(` ${time}`);
+  $("words").disabled = !app.state.text;
+  $("words").placeholder = app.state.text || app.state.stage === "loading" ? "Find photos by words: a bird on water" : "This model reads no words";
   drawStrip();
   drawGuess();
+  drawPile();
   drawClasses();
+}
+
+/** Photos that show nearly the same can have one answer; those of them that were seen. */
+function drawPile() {
+  const others = photo ? photo.pile.filter(({ row }) => row !== photo.row) : [];
+  $("pile").hidden = !others.length;
+  const text = others.map(({ row }) => row).join();
+  if ($("same").dataset.now === text) return;
+  $("same").dataset.now = text;
+  pile = new Map();
+  const mine = pile;
+  $("size").textContent = `Label ${others.length + 1} near copies together`;
+  $("same").replaceChildren(...others.map(({ row, name }) => small(row, name, (receipt) => mine.set(row, receipt))));
 }
 
 function drawGuess() {
@@ -140,7 +160,8 @@ function drawGuess() {
   } else if (stage === "loading" || stage === "encoding") text.append(`Looking at the photos: ${encoded.toLocaleString("en")} of ${photos.toLocaleString("en")}`);
   else if (photo) text.append(labelled < 20 ? "Suggestions come after more answers." : tags ? "No tag is likely." : "Too unsure to suggest a class.");
   const meter = h("div", { class: "meter", "aria-hidden": "true" }, h("i", {}));
-  meter.firstChild.style.width = `${100 * (best[0]?.[1] ?? 0)}%`;
+  const busy = !best.length && encoded < photos ? encoded / photos : 0;
+  meter.firstChild.style.width = `${100 * (best[0]?.[1] ?? busy)}%`;
   $("guess").replaceChildren(text, meter);
 }
 
@@ -196,9 +217,11 @@ export function drawClasses() {
   if (!same) place.replaceChildren(...now);
   if (!now.length) place.replaceChildren(h("p", { class: "hint" }, "Type the name of a class below and press Enter, then the next one: deer, Enter, fox, Enter. You can add more at any time."));
   const others = [option(state.none, "n", () => choose(state.none)), option(state.unsure, "s", () => choose(state.unsure))];
-  const back = option("Undo", "u", app.takeBack);
-  back.disabled = !app.undo.length;
-  if (!$("aside").children.length) $("aside").replaceChildren(...others, back);
+  if (!$("aside").children.length) {
+    const back = h("button", { type: "button", id: "undo", class: "class", "aria-label": "Undo", "aria-keyshortcuts": "u", title: "Undo (u)", onclick: app.takeBack }, h("kbd", { "aria-hidden": "true" }, "u"), icon("undo"));
+    $("aside").replaceChildren(...others, back);
+  }
+  $("undo").disabled = !app.undo.length;
   $("done").hidden = !state.tags;
 }
 
@@ -214,10 +237,9 @@ function option(name, key, act) {
   cap.textContent = key;
   cap.hidden = !key;
   if (key) button.setAttribute("aria-keyshortcuts", key);
-  if (name !== "Undo") {
-    button.setAttribute("aria-pressed", String(Boolean(photo) && (chosen.has(name) || photo.answer.includes(name)) && !(app.state.tags && !chosen.has(name) && chosen.size)));
-    button.setAttribute("aria-disabled", String(!photo));
-  }
+  const aside = name === app.state.none || name === app.state.unsure;
+  button.setAttribute("aria-pressed", String(app.state.tags && !aside ? chosen.has(name) : Boolean(photo?.answer.includes(name))));
+  button.setAttribute("aria-disabled", String(!photo));
   return button;
 }
 
@@ -240,20 +262,22 @@ async function answer(labels) {
   const was = shown, mine = turn, told = `${photo.name.split("/").pop()}: ${labels.join(", ")}`;
   const { row } = was;
   see(null);
-  const done = await attempt(() => api("answer", { photos: { [row]: was.receipt }, labels }));
-  if (mine !== turn) return done && app.did(done, told); // The person has gone elsewhere meanwhile.
+  const photos = { [row]: was.receipt, ...($("together").checked ? Object.fromEntries(pile) : {}) };
+  const n = Object.keys(photos).length, all = n > 1 ? `${many(n)} labelled as ${labels.join(", ")}` : told;
+  const done = await attempt(() => api("answer", { photos, labels }));
+  if (mine !== turn) return done && app.did(done, all); // The person has gone elsewhere meanwhile.
   if (!done) {
     see(was);
     return;
   }
-  queue = queue.filter((each) => each.row !== row);
-  first = first.filter((each) => each !== row);
+  queue = queue.filter((each) => !(each.row in photos));
+  first = first.filter((each) => !(each in photos));
   if (walking) see(was);
   else {
     if (queue.length) show(queue[0]);
     refill();
   }
-  app.did(done, told);
+  app.did(done, all);
 }
 
 /** Fetch what comes after the photos at hand. */
@@ -367,6 +391,7 @@ export function onKey(event) {
   else if (key === "+" || key === "=") zoom.by(1.5);
   else if (key === "-") zoom.by(1 / 1.5);
   else if (key === "m") $("like").click();
+  else if (key === "p") $("together").click();
   else if (key === "/") $("words").focus();
   else if (key === ".") $("new").focus();
   else if (key === "e") $("edit").click();

@@ -32,9 +32,11 @@ app.update = (state) => {
   const parts = [[state.labelled, "labelled"], [state.suggested, "suggested"], [left, "left"]];
   $("bar").setAttribute("aria-label", parts.map(([n, text]) => `${n} ${text}`).join(", "));
   $("counts").replaceChildren(...parts.map(([n, text]) => h("span", {}, h("b", {}, n.toLocaleString("en")), ` ${text}`)));
-  const note = [state.problem, state.note].filter(Boolean).join(" ");
-  $("note").hidden = !note;
-  if ($("note").textContent !== note) $("note").textContent = note;
+  const note = [state.problem, state.note].filter(Boolean).join(" "), place = $("note").querySelector("p");
+  if (place.textContent !== note) {
+    place.textContent = note;
+    $("note").hidden = !note;
+  }
   if (app.view) views[app.view].refresh();
 };
 
@@ -64,8 +66,9 @@ function help() {
   const keys = [
     [["1", "2", "…"], "the class of the photo"], [["n"], "none of these"], [["s"], "not sure"], [["u"], "undo"],
     [["←", "→"], "the photo taken before or after"], [["Esc"], "back to the photos to label"],
-    [["z", "+", "−"], "zoom; also by click and wheel"], [["m"], "more photos like this one"], [["/"], "find photos by words"],
-    [["."], "find or add a class"], [["e"], "edit classes"], [["?"], "this list"],
+    [["z", "+", "−"], "zoom; also by click and wheel"], [["m"], "more photos like this one"], [["p"], "label near copies together"], [["/"], "find photos by words"],
+    [["."], "find or add a class"], [["e"], "edit classes"],
+    [["a"], "in Sort: tick all photos that you see"], [["?"], "this list"],
   ];
   dialog("Keys", h("div", {}, h("dl", { class: "keys" }, ...keys.flatMap(([own, text]) => [
     h("dt", {}, ...own.map((key) => h("kbd", {}, key))), h("dd", {}, text),
@@ -92,13 +95,18 @@ document.addEventListener("keydown", (event) => {
   if (used) event.preventDefault();
 });
 
+let gone = false;
+
 async function follow() {
   let wait = 700;
   try {
     const state = await getState(app.state.version);
     if (state.version) app.update(state);
+    if (gone) toast("sktip label answers again.");
+    gone = false;
   } catch (error) {
-    if (error.gone) toast(error.message);
+    if (!gone) toast(error.message);
+    gone = true;
     wait = 3000;
   }
   setTimeout(follow, wait);
@@ -107,6 +115,7 @@ async function follow() {
 async function start() {
   for (const button of document.querySelectorAll("[data-view]")) button.onclick = () => app.open(button.dataset.view);
   $("help").onclick = help;
+  $("note").querySelector("button").onclick = () => ($("note").hidden = true);
   $("edit").onclick = editClasses;
   addEventListener("pagehide", () => api("close", { window: app.window }).catch(() => {}));
   try {

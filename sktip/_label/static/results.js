@@ -96,7 +96,9 @@ function damage(n) {
   const list = h("ul", { class: "damage" });
   const all = async () => {
     const found = await attempt(() => api("grid", { kind: "damaged", label: null, start: 0 }));
-    if (found) list.replaceChildren(...found.photos.map(({ name, error }) => h("li", {}, h("b", {}, name), ` ${error}`)));
+    if (!found) return;
+    list.replaceChildren(...found.photos.map(({ name, error }) => h("li", {}, h("b", {}, name), `: ${error}`)));
+    if (n > found.photos.length) list.append(h("li", {}, `All ${n.toLocaleString("en")} are listed in Sort.`));
   };
   all();
   return h("section", { class: "card" }, h("h2", {}, `${many(n)} cannot be read`), list);
@@ -105,24 +107,38 @@ function damage(n) {
 const KINDS = [
   ["copies", "Folders of copies", "A folder per class. Your photos stay where they are."],
   ["links", "Folders of links", "The same, without using space on the disk."],
+  ["report", "Report", "One page to keep or to send: counts, accuracy, examples."],
   ["table", "Table", "A CSV file with the class of each photo."],
-  ["model", "Classifier", "For new photos, by one command."],
+  ["model", "Classifier", "It predicts new photos, by one command."],
 ];
+const written = new Map(); // What was written, for the next time that this is drawn.
 
 function finish(output) {
   const cards = KINDS.map(([what, title, text]) => {
-    const where = h("div", { "aria-live": "polite" });
-    const button = h("button", { type: "button", class: "quiet", onclick: async () => {
+    const where = h("div", { "aria-live": "polite" }, ...(written.get(what) ?? []));
+    const button = h("button", { type: "button", class: "quiet", "aria-label": `Write: ${title}`, "data-focus": `write ${what}`, onclick: async () => {
       button.disabled = true;
+      where.replaceChildren(h("p", {}, "Writing …"));
       const done = await attempt(() => api("write", { what }));
+      written.set(what, done ? receipt(done) : []);
+      where.replaceChildren(...written.get(what));
       button.disabled = false;
-      if (done) where.replaceChildren(h("code", { class: "where" }, done.path));
+      button.focus();
     } }, "Write");
-    button.setAttribute("aria-label", `Write: ${title}`);
     return h("div", {}, h("h3", {}, title), h("p", {}, text), where, button);
   });
   return h("section", { class: "card" }, h("h2", {}, "Take it with you"),
-    h("p", {}, `Everything is written into ${output}. Labels are stored there at once.`), h("div", { class: "finish" }, ...cards));
+    h("p", {}, "Your labels are stored already. All files are written into the folder ", h("code", {}, output), "."), h("div", { class: "finish" }, ...cards));
+}
+
+/** Where something was written, what could not be, and what to type next. */
+function receipt({ path, problems, command }) {
+  const parts = [h("p", {}, "Written:"), h("code", { class: "where" }, path)];
+  if (problems.length) {
+    parts.push(h("details", {}, h("summary", {}, `${many(problems.length)} left out`), h("ul", {}, ...problems.slice(0, 20).map(([photo, reason]) => h("li", {}, `${photo}: ${reason}`)))));
+  }
+  if (command) parts.push(h("p", {}, "For new photos, type:"), h("code", { class: "where" }, command));
+  return parts;
 }
 
 export const open = refresh;

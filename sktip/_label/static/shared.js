@@ -59,11 +59,13 @@ async function ask(path, options = {}) {
 }
 
 export async function api(action, body = {}) {
-  const options = { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" } };
+  // What is asked when the page closes is sent all the same.
+  const keepalive = action === "close";
+  const options = { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" }, keepalive };
   return (await ask(`/api/${action}`, options)).json();
 }
 
-export const getState = async (version) => (await ask(`/api/state?version=${version ?? ""}`)).json();
+export const getState = async (version) => (await ask(`/api/state?window=${app.window}&version=${version ?? ""}`)).json();
 
 /** Run what may fail for a reason that a person can understand. */
 export async function attempt(action) {

@@ -91,7 +91,7 @@ function damage({ name, error }) {
 }
 
 function tile(photo, i) {
-  const { row, name, label, probability, answer } = photo;
+  const { row, name, label, certainty, answer } = photo;
   const box = h("input", { type: "checkbox", "aria-label": `Tick ${name}`, disabled: true, onchange: () => {
     tick(row, box.checked);
     if (!box.checked) tickAll(false, true);
@@ -103,9 +103,11 @@ function tile(photo, i) {
     if (all) tick(row, true);
   });
   const text = answer.join(", ") || (label ?? "");
-  const sure = answer.length || probability == null ? "" : words(probability);
+  const sure = answer.length || certainty == null ? "" : words(certainty);
+  const meter = sure && h("div", { class: "meter", "aria-hidden": "true" }, h("i", {}));
+  if (meter) meter.firstChild.style.width = `${100 * certainty}%`;
   return h("div", { class: "tile" },
-    h("button", { type: "button", class: "thumb", "aria-label": `Enlarge ${name}`, onclick: () => enlarge(i) }, image),
+    h("button", { type: "button", class: "thumb", "aria-label": `Enlarge ${name}`, onclick: () => enlarge(i) }, image), meter || null,
     h("label", { class: "foot" }, box, h("span", {}, text), h("small", {}, sure)));
 }
 
