@@ -685,9 +685,10 @@ def encode_views(
     unread = np.flatnonzero(np.isnan(features).any(axis=(1, 2)))
     if len(unread) and not skips:
         raise ImageReadError(
-            f"{describe(images[unread[0]], unread[0])} could not be read ({len(unread)} in all). "
+            describe(images[unread[0]], unread[0]),
+            f"it could not be read ({len(unread)} in all). "
             "Remove it, encode the images with the transformer and drop rows of NaN, or use "
-            "sktip.predict_images, which skips such images."
+            "sktip.predict_images, which skips such images.",
         )
     infinite = np.flatnonzero(np.isinf(features).any(axis=(1, 2)))
     if len(infinite):
@@ -708,7 +709,7 @@ def encode_readable(session: EncoderSession, images: Any) -> NDArray[np.float32]
         return unit_norm(features)
     if len(errors) == len(images):
         raise ImageReadError(
-            f"none of the {len(images):,} images can be read. The first is {errors[0]}"
+            f"none of the {len(images):,} images can be read", f"the first is {errors[0]}"
         )
     warn(
         f"X_unlabeled: {len(errors):,} of {len(images):,} images cannot be read, and are left out. The first is "
@@ -721,8 +722,7 @@ def _numbered_by(rows: NDArray, images: Any) -> Callable[[int, ImageReadError], 
     """Raise the error of an image with its index in the user's data."""
 
     def on_failure(index: int, error: ImageReadError) -> None:
-        reason = str(error).removeprefix(describe(images[index], index))
-        raise ImageReadError(describe(images[index], rows[index]) + reason) from error
+        raise ImageReadError(describe(images[index], rows[index]), error.reason) from error
 
     return on_failure
 
@@ -777,5 +777,7 @@ def _about_unlabeled() -> Iterator[None]:
     """Begin error messages with "X_unlabeled"."""
     try:
         yield
-    except (TypeError, ValueError, ImageReadError) as error:
+    except ImageReadError as error:
+        raise ImageReadError("X_unlabeled", str(error)) from error
+    except (TypeError, ValueError) as error:
         raise type(error)(f"X_unlabeled: {error}") from error

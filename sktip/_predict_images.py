@@ -155,7 +155,7 @@ def predict_images(
     n, errors = len(images), np.full(len(images), None, object)
 
     def note(index: int, error: ImageReadError) -> None:
-        errors[index] = str(error).removeprefix(describe(images[index], index) + ": ")
+        errors[index] = error.reason
 
     # A tagger has a column of predictions for each tag, others have one and its probability.
     predictions = np.full(n if tags is None else (n, len(tags)), None, object)

@@ -203,7 +203,7 @@ def _encoded(images: Sequence[Any], session: Any) -> Iterator[NDArray[Any]]:
             yield np.stack(block)
     if len(errors) == len(images):
         raise ImageReadError(
-            f"none of the {len(images):,} images can be read. The first is {errors[0]}"
+            f"none of the {len(images):,} images can be read", f"the first is {errors[0]}"
         )
     if errors:
         warn(

@@ -180,17 +180,17 @@ class EncodeImages:
             if self.on_error == "raise":
                 raise error
             # The row names the image; its index in the batch would not help.
-            errors[index] = str(error).removeprefix(describe(images[index], index) + ": ")
+            errors[index] = error.reason
 
         features = open_encoder(self.encoder).features(images, note)
         for index, error in enumerate(errors):
             self._n_in_a_row = 0 if error is None else self._n_in_a_row + 1
             if self._n_in_a_row == self.max_errors:
                 raise ImageReadError(
-                    f"{self.max_errors} consecutive images could not be read on {platform.node()!r}; the last is "
-                    f"{describe(images[index], index)}: {error} Check that every machine has the file system, "
+                    f"{self.max_errors} consecutive images could not be read on {platform.node()!r}",
+                    f"the last is {describe(images[index], index)}: {error} Check that every machine has the file system, "
                     f"and that column {self.column!r} has the images. If so many images are damaged, raise "
-                    "max_errors."
+                    "max_errors.",
                 )
         return features, errors
 

@@ -6,10 +6,25 @@ __all__ = ["ImageReadError", "ModelLoadError"]
 class ImageReadError(ValueError):
     """An image cannot be used: it is missing, unreadable, not an image, or too large.
 
-    The message gives the index of the image, and its path if it has one.
+    The message is ``"{where}: {reason}"``.
 
     Read more in the :ref:`User Guide <guide_errors>`.
+
+    Attributes
+    ----------
+    where : str
+        The image: its index, and its path if it has one.
+
+    reason : str
+        Why it cannot be used, and what to do.
     """
+
+    def __init__(self, where: str, reason: str):
+        super().__init__(where, reason)
+        self.where, self.reason = where, reason
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.reason}"
 
 
 class ModelLoadError(RuntimeError):

@@ -361,8 +361,9 @@ class TransformerLane:
                 return {key: row for pair in pairs for key, row in pair.items()}
             ((key, image),) = inputs.items()
             failed = ImageReadError(
-                f"{describe(image, key[1])}: {type(self.transformer).__name__} failed "
-                f"({type(error).__name__}: {str(error)[:200]})."
+                describe(image, key[1]),
+                f"{type(self.transformer).__name__} failed "
+                f"({type(error).__name__}: {str(error)[:200]}).",
             )
             failed.__cause__ = error
             return {key: failed}

@@ -85,8 +85,9 @@ class Crop:
         box = self.box_in(*photo.size)
         if box is None:
             raise ImageReadError(
-                f"{where}: the box is outside of the photo of {photo.width} x {photo.height} pixels. It is left, top, "
-                "right and bottom, in pixels or fractions."
+                where,
+                f"the box is outside of the photo of {photo.width} x {photo.height} pixels. It is left, top, "
+                "right and bottom, in pixels or fractions.",
             )
         return photo.crop(box)
 

@@ -50,13 +50,14 @@ def read_bytes(image: Any, where: str, max_pixels: int) -> bytes | None:
     if not isinstance(image, str | os.PathLike):
         return None
     if isinstance(image, str) and "://" in image:
-        raise ImageReadError(f"{where}: URLs are not opened. Download the file and pass its path.")
+        raise ImageReadError(where, "URLs are not opened. Download the file and pass its path.")
     if os.path.isdir(image):
         raise ImageReadError(
-            f"{where}: is a folder, not an image file. Use sktip.datasets.load_image_folder to list its images."
+            where,
+            "is a folder, not an image file. Use sktip.datasets.load_image_folder to list its images.",
         )
     if os.path.exists(image) and not os.path.isfile(image):
-        raise ImageReadError(f"{where}: is not a regular file.")
+        raise ImageReadError(where, "is not a regular file.")
     try:
         with open(image, "rb") as file:
             _check_length(os.fstat(file.fileno()).st_size, where, max_pixels)
@@ -66,19 +67,21 @@ def read_bytes(image: Any, where: str, max_pixels: int) -> bytes | None:
     except (OSError, ValueError, MemoryError) as error:
         if isinstance(error, FileNotFoundError) or getattr(error, "errno", None) == ENAMETOOLONG:
             raise ImageReadError(
-                f"{where}: no such file. Paths are relative to the working directory. To encode text, use "
-                "encode_text."
+                where,
+                "no such file. Paths are relative to the working directory. To encode text, use "
+                "encode_text.",
             ) from None
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise ImageReadError(f"{where}: the file cannot be read: {reason}.") from error
+        raise ImageReadError(where, f"the file cannot be read: {reason}.") from error
 
 
 def _check_length(length: int, where: str, max_pixels: int) -> None:
     limit = 8 * max_pixels + MAX_METADATA
     if length > limit:
         raise ImageReadError(
-            f"{where}: the file has {length} bytes, more than an image of max_pixels={max_pixels} needs "
-            f"({limit}). Raise max_pixels, or save the first page as a separate file."
+            where,
+            f"the file has {length} bytes, more than an image of max_pixels={max_pixels} needs "
+            f"({limit}). Raise max_pixels, or save the first page as a separate file.",
         )
 
 
@@ -117,7 +120,7 @@ def decode(content: bytes, where: str, max_pixels: int, min_side: int | None = N
     low-pass filter and saves most of the time.
     """
     if not content:
-        raise ImageReadError(f"{where}: the file is empty.")
+        raise ImageReadError(where, "the file is empty.")
     Image.init()
     formats = [name for name in RASTER_FORMATS if name in Image.OPEN]
     try:
@@ -127,7 +130,7 @@ def decode(content: bytes, where: str, max_pixels: int, min_side: int | None = N
             image = Image.open(io.BytesIO(content), formats=formats)
     except Image.UnidentifiedImageError:
         raise ImageReadError(
-            f"{where}: not an image in a supported format ({', '.join(formats)})."
+            where, f"not an image in a supported format ({', '.join(formats)})."
         ) from None
     check_size(image, where, max_pixels)
     _check_cost(image, content, where, max_pixels)
@@ -144,7 +147,7 @@ def _open_heif(content: bytes, where: str) -> Image.Image:
         from pillow_heif import HeifImageFile
     except ImportError:
         raise ImageReadError(
-            f'{where}: a HEIC (HEIF) photo, which needs pillow-heif. Run: pip install "sktip[heif]"'
+            where, 'a HEIC (HEIF) photo, which needs pillow-heif. Run: pip install "sktip[heif]"'
         ) from None
     return HeifImageFile(io.BytesIO(content))
 
@@ -153,11 +156,12 @@ def check_size(image: Image.Image, where: str, max_pixels: int) -> None:
     """Refuse a picture that is too large or has no pixels, before it is decoded."""
     if image.width * image.height > max_pixels:
         raise ImageReadError(
-            f"{where}: {image.width} x {image.height} pixels are more than max_pixels={max_pixels}. If you trust "
-            "the image, raise max_pixels."
+            where,
+            f"{image.width} x {image.height} pixels are more than max_pixels={max_pixels}. If you trust "
+            "the image, raise max_pixels.",
         )
     if image.width == 0 or image.height == 0:
-        raise ImageReadError(f"{where}: has no pixels ({image.width} x {image.height}).")
+        raise ImageReadError(where, f"has no pixels ({image.width} x {image.height}).")
 
 
 def _check_cost(image: Any, content: bytes, where: str, max_pixels: int) -> None:
@@ -174,7 +178,7 @@ def _check_cost(image: Any, content: bytes, where: str, max_pixels: int) -> None
     elif is_text and content.count(b"#") > MAX_COMMENTS:
         reason = f"a PPM with more than {MAX_COMMENTS} comments"
     if reason:
-        raise ImageReadError(f"{where}: {reason} is not decoded.")
+        raise ImageReadError(where, f"{reason} is not decoded.")
 
 
 def _count_scans(content: bytes) -> int:

@@ -96,7 +96,7 @@ def to_rgb(
     except Exception as error:
         reason, remedy = next(own for kind, *own in _FAILURES if isinstance(error, kind))
         raise ImageReadError(
-            f"{where}: {reason} ({type(error).__name__}: {str(error)[:200]}). {remedy}"
+            where, f"{reason} ({type(error).__name__}: {str(error)[:200]}). {remedy}"
         ) from error
 
 
@@ -131,30 +131,30 @@ def _load(image: Any, where: str) -> None:
             image.tile = tile
         if is_closed and isinstance(error, Exception):
             raise ImageReadError(
-                f"{where}: its file was closed before the image was loaded, or an earlier attempt to load it "
-                "failed. Pass the path, or call the image's load() while its file is open."
+                where,
+                "its file was closed before the image was loaded, or an earlier attempt to load it "
+                "failed. Pass the path, or call the image's load() while its file is open.",
             ) from error
         raise
 
 
 def _from_array(image: Any, where: str, max_pixels: int) -> Image.Image:
     if not isinstance(image, np.ndarray):
-        raise ImageReadError(
-            f"{where}: a {type(image).__name__} is not an image; expected {FORMS}."
-        )
+        raise ImageReadError(where, f"a {type(image).__name__} is not an image; expected {FORMS}.")
     if image.dtype != np.uint8:
         raise ImageReadError(
-            f"{where}: an array of dtype {image.dtype}; convert it to uint8 with values 0 to 255."
+            where, f"an array of dtype {image.dtype}; convert it to uint8 with values 0 to 255."
         )
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[:, :, 0]
     if image.ndim != 2 and not (image.ndim == 3 and image.shape[2] in (3, 4)):
         hint = " Move the channels last." if image.ndim == 3 and image.shape[0] in (1, 3) else ""
         raise ImageReadError(
-            f"{where}: an array of shape {image.shape}; expected (h, w), (h, w, 3) or (h, w, 4).{hint}"
+            where,
+            f"an array of shape {image.shape}; expected (h, w), (h, w, 3) or (h, w, 4).{hint}",
         )
     if 0 in image.shape:
-        raise ImageReadError(f"{where}: an array of shape {image.shape} has no pixels.")
+        raise ImageReadError(where, f"an array of shape {image.shape} has no pixels.")
     picture = Image.fromarray(np.ascontiguousarray(image))
     check_size(picture, where, max_pixels)
     return picture

@@ -18,7 +18,6 @@ from sktip._encoder import set_of_the_machine
 from sktip._encoding.session import open_encoder
 from sktip._few_shot import FewShotClassifier
 from sktip._few_shot_tagger import FewShotTagger
-from sktip._images.inputs import describe
 from sktip._images.times import photo_times
 from sktip._label.accuracy import COVERAGE, FEWEST, Calibration, Estimate
 from sktip._label.store import ASIDE, Answer, Store
@@ -180,9 +179,7 @@ class Learner:
         self.version += 1
 
         def note(index: int, error: ImageReadError) -> None:
-            row = order[index]
-            name = describe(self.paths[row], index) + ": "
-            self.errors[row] = str(error).removeprefix(name)
+            self.errors[order[index]] = error.reason
 
         with closing(session.rows([self.paths[row] for row in order], note)) as rows:
             for row, feature in zip(order, rows, strict=True):

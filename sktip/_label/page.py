@@ -22,7 +22,6 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from sktip._images.inputs import describe
 from sktip._label.export import Written, write_folders, write_report, write_table
 from sktip._label.files import secret_file
 from sktip._label.session import Session
@@ -140,8 +139,7 @@ class Page:
             content = self.session.picture(row, side)
         except (ImageReadError, OSError) as error:
             self._unreadable.add(row)
-            reason = str(error).removeprefix(describe(self.session.paths[row], row) + ": ")
-            return JSONResponse({"error": reason}, 422)
+            return JSONResponse({"error": getattr(error, "reason", str(error))}, 422)
         headers = {"cache-control": "no-store", "x-sktip-receipt": self._receipt(row)}
         return Response(content, media_type="image/jpeg", headers=headers)
 

@@ -317,7 +317,7 @@ class Session:
         path, file = self.paths[row], io.BytesIO()
         where = describe(path, row)
         if not inside(path, self.root):
-            raise ImageReadError(f"{where}: leads out of the folder.")
+            raise ImageReadError(where, "leads out of the folder.")
         with self._decoders:
             content = read_bytes(path, where, MAX_PIXELS)
             image = to_rgb(path, content, where, MAX_PIXELS, side)
