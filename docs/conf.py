@@ -210,6 +210,7 @@ html_baseurl = os.environ.get("SITE") or address()
 html_baseurl = html_baseurl and f"{html_baseurl.rstrip('/')}/"
 html_static_path = ["_static"]
 html_css_files = ["sktip.css"]
+html_favicon = "_static/icon.svg"
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
