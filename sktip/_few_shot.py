@@ -30,9 +30,15 @@ from sktip._utils.decorators import validated
 from sktip._utils.labels import class_weighted
 from sktip._utils.progress import progress
 from sktip._utils.threads import threads_for
+from sktip._utils.warn import warn
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
+
+    from sktip._maths.pool import PoolAnswer
+
+#: Gain in the expected accuracy from which `fit` recommends the shares of the unlabelled images as priors.
+NOTABLE = 0.01
 
 
 def _unit_blocks(rows: NDArray[Any], widths: Sequence[int]) -> NDArray[Any]:
@@ -44,6 +50,19 @@ def _unit_blocks(rows: NDArray[Any], widths: Sequence[int]) -> NDArray[Any]:
 
 def _one_or_each(numbers: list[float]) -> float | NDArray[Any]:
     return numbers[0] if len(numbers) == 1 else np.array(numbers)
+
+
+def _note_uneven(answer: PoolAnswer, classes: NDArray[Any]) -> None:
+    """Warn if `priors="unlabeled"` would improve answers for images like the unlabelled ones."""
+    even, uneven = answer.right
+    if uneven - even < NOTABLE:
+        return
+    most, least = classes[[answer.shares.argmax(), answer.shares.argmin()]].tolist()
+    warn(
+        f"X_unlabeled: {answer.shares.max():.0%} of the images seem to show {most!r}, and {answer.shares.min():.0%} "
+        f"{least!r}. If the images to classify are like these, pass priors='unlabeled': about {uneven:.0%} of the "
+        f"answers will be right, instead of {even:.0%}."
+    )
 
 
 @with_shared_docs
@@ -74,7 +93,8 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
 
     priors : {"uniform", "unlabeled"} or array-like of shape (C,), default="uniform"
         How often queries belong to each class: equally often; as often as the images of `X_unlabeled`,
-        which the queries resemble; or these shares, in the order of the classes.
+        which the queries resemble; or these shares, in the order of the classes. `fit` warns if
+        "unlabeled" would clearly help with queries like the unlabelled images.
 
     {logit_scale}
 
@@ -344,6 +364,8 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
                 coef, intercept = answer.coef, answer.intercept
                 means = means if answer.means is None else answer.means
                 shares, errors, unknown = answer.shares, answer.errors, answer.unknown
+                if isinstance(self.priors, str) and self.priors == "uniform":
+                    _note_uneven(answer, task.classes)
                 priors = answer.prior_offsets if priors is None else priors
                 on_step(unknown=unknown)
 

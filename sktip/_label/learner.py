@@ -2,6 +2,7 @@
 
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
@@ -318,7 +319,10 @@ class Learner:
             options = {"X": self.features[task.rows], "y": task.y, "groups": self.piles[task.rows]}
         if len(pool) and not self.store.tags:
             options["X_unlabeled"] = self.features[pool]
-        return estimator.fit(**options)
+        with warnings.catch_warnings():
+            # The page shows the shares itself.
+            warnings.filterwarnings("ignore", "X_unlabeled: ")
+            return estimator.fit(**options)
 
     def _counts(self, classes: list[str], given: Mapping[int, Answer]) -> dict[str, ClassKnowledge]:
         rows: dict[str, list[int]] = {name: [] for name in classes}

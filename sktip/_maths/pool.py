@@ -48,7 +48,7 @@ class PoolAnswer(NamedTuple):
     `coef` (C, d) and `intercept` (C,) are for queries of equally frequent classes; for queries like the pool,
     `prior_offsets` (C,) are added. `shares` (C,) of the classes among the known images have standard
     errors `errors`; `unknown` is the share of images of no class. `means` (C, d) are the class means of shots
-    and pool, or None.
+    and pool, or None. `right` are the expected accuracies for queries like the pool, without and with the offsets.
     """
 
     coef: NDArray[Any]
@@ -58,6 +58,7 @@ class PoolAnswer(NamedTuple):
     errors: NDArray[Any]
     unknown: float
     means: NDArray[Any] | None
+    right: tuple[float, float] = (0.0, 0.0)
 
 
 def add_pool(
@@ -122,10 +123,13 @@ def add_pool(
         offsets = _offsets(p, weights, shares, variance)
     after = after[0], after[1] + offsets
     after = _calibrated(images, (coef, intercept), after, weights, np.log(shares))
-    q = _responsibilities(probabilities(images, *after), shares)
+    p = probabilities(images, *after)
+    q = _responsibilities(p, shares)
     # What is in the pool counts each image once, and repeated ones as often.
     counts = copies * known
     found = np.asarray(counts @ q, np.float64) / counts.sum()
+    answers = q[np.arange(len(q)), p.argmax(axis=1)], q.max(axis=1)
+    right = np.asarray(answers, np.float64) @ counts / counts.sum()
     # Queries like the pool repeat what is repeated there.
     alone = np.asarray(weights @ q, np.float64) / n
     prior = shares * (found + 1e-6) / (alone + 1e-6)
@@ -139,6 +143,7 @@ def add_pool(
         errors,
         float(1 - counts.sum() / copies.sum()),
         means,
+        (float(right[0]), float(right[1])),
     )
 
 

@@ -114,6 +114,7 @@ def estimate_accuracy(classifier: Any, X_unlabeled: Any) -> ShortBunch:
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "neither `encoder` nor")
+        warnings.filterwarnings("ignore", "X_unlabeled: ")
         shares = clone(plain).fit(
             shots.features, y, shots.weights, X_unlabeled=features, groups=shots.groups
         )

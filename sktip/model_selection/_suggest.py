@@ -180,14 +180,17 @@ def _classifier(
         if labels is None or len(np.unique(labels)) < 2:
             return None
         with warnings.catch_warnings():
-            # The user knows that there is no text.
+            # The user knows that there is no text, and the classifier is not kept.
             warnings.filterwarnings("ignore", "neither `encoder` nor")
+            warnings.filterwarnings("ignore", "X_unlabeled: ")
             return FewShotClassifier().fit(labelled, labels, X_unlabeled=sample)
     unknown = [] if class_names is None or labels is None else unknown_labels(labels, class_names)
     if unknown:
         raise ValueError(f"y holds the label {unknown[0]!r}, which is not in class_names; add it.")
     clf = FewShotClassifier(text_features=text_features, class_names=class_names)
-    return clf.fit(None if labels is None else labelled, labels, X_unlabeled=sample)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "X_unlabeled: ")
+        return clf.fit(None if labels is None else labelled, labels, X_unlabeled=sample)
 
 
 def _representatives(
