@@ -9,8 +9,8 @@ last epoch is used. With one shot per class, alpha and beta cannot be tuned, and
 
 Every image is encoded once, and its features are stored in OUT/features.sqlite. Every result is written to
 OUT/results.csv before the next one is computed. So the command can be run again after an interruption, or
-with more data sets, shots, seeds or methods. OUT/table.txt and OUT/table.csv have the means and the
-published numbers, and OUT/DATASET.png is a plot of them.
+with more data sets, shots, seeds or methods. OUT/table.txt, OUT/table.csv and OUT/table.tex have the means and
+the published numbers, and OUT/DATASET.png and OUT/DATASET.pdf are plots of them.
 
     python examples/reproduce_paper.py --features FILE.npz ...
 
@@ -124,7 +124,7 @@ def main(arguments=None):
             text = report(results)
     except (ValueError, OSError, ModelLoadError) as error:
         sys.exit(f"error: {error}")
-    print(f"\n{text}\nwrote table.txt, table.csv and plots to {arguments.out}")
+    print(f"\n{text}\nwrote table.txt, table.csv, table.tex and plots to {arguments.out}")
 
 
 if __name__ == "__main__":

@@ -177,6 +177,9 @@ def test_features_beside_the_published_numbers(tmp_path, features, reproduce):
     assert float(row["published"]) == 62.45
     assert float(row["difference"]) == pytest.approx(accuracy - 62.45, abs=1e-3)
     assert row["std"] == ""
+    latex = (out / "table.tex").read_text()
+    assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 3
+    assert (out / "birds.pdf").read_bytes().startswith(b"%PDF")
 
     with np.load(file) as arrays:
         changed = {**arrays, "text": arrays["text"][::-1]}

@@ -1,4 +1,4 @@
-"""Compare results with the published numbers: as text, as CSV and as plots."""
+"""Compare results with the published numbers: as text, CSV and LaTeX, and as plots."""
 
 import csv
 import io
@@ -65,8 +65,8 @@ def summary(rows):
 
 
 def report(results):
-    """Write the table as text and as CSV, and a plot of each data set."""
-    lines, table = [], summary(results.rows)
+    """Write the table as text, CSV and LaTeX, and a plot of each data set."""
+    lines, latex, table = [], [], summary(results.rows)
     by_name = defaultdict(dict)
     for row in table:
         row["difference"] = row["mean"] - row["published"]
@@ -75,7 +75,9 @@ def report(results):
         settings = results.settings.get(name, {})
         made_by = [str(settings[key]) for key in ("model", "pretrained") if settings.get(key)]
         lines += [f"## {name}" + f": {', '.join(made_by)}" * bool(made_by), ""]
-        lines += [*text_table(cells), ""]
+        rows = table_rows(cells)
+        lines += [*markdown(rows), ""]
+        latex += latex_table(name, rows)
         if settings:
             plot(results, name, cells, is_published_model(settings))
     head = (
@@ -85,6 +87,7 @@ def report(results):
     )
     text = "\n".join([head, *lines])
     replace(results.out / "table.txt", text.encode())
+    replace(results.out / "table.tex", "\n".join(latex).encode())
     file = io.StringIO()
     writer = csv.DictWriter(file, table[0], lineterminator="\n")
     writer.writeheader()
@@ -107,8 +110,8 @@ def methods_of(cells):
     return sorted(there, key=lambda name: METHODS.index(name) if name in METHODS else len(METHODS))
 
 
-def text_table(cells):
-    """Lines of one data set: our accuracies, and below them the published ones."""
+def table_rows(cells):
+    """Rows of one data set: our accuracies, and below them the published ones."""
     shots = sorted({k for _, k in cells})
     rows = [["shots per class", *map(str, shots)]]
 
@@ -125,7 +128,27 @@ def text_table(cells):
         if any(not np.isnan(cells[key]["published"]) for key in cells if key[0] == method):
             add("  published", method, "published", "{:.1f}")
             add("  difference", method, "difference", "{:+.1f}")
-    return markdown(rows)
+    return rows
+
+
+def latex_table(name, rows):
+    """Lines of a table for a paper; it needs the package booktabs."""
+
+    def line(cells):
+        text = " & ".join(cells).replace("_", r"\_").replace(" ± -", "")
+        return text.replace("±", r"$\pm$") + r" \\"
+
+    return [
+        rf"% {name}",
+        rf"\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}",
+        r"\toprule",
+        line(rows[0]),
+        r"\midrule",
+        *map(line, rows[1:]),
+        r"\bottomrule",
+        r"\end{tabular}",
+        "",
+    ]
 
 
 def plot(results, name, cells, with_published):
@@ -138,9 +161,19 @@ def plot(results, name, cells, with_published):
             place = shots.index(row["shots"]), seeds.index(row["seed"])
             scores[row["method"]][place] = row["accuracy"]
     figure, ax = plt.subplots(figsize=(10, 5), layout="constrained")
+    colours = plt.get_cmap("tab20").colors
     for number, (method, draws) in enumerate(scores.items()):
-        look = {"color": f"C{number}", "marker": "os^DvPX*"[number % 8]}
-        ax.errorbar(shots, draws.mean(axis=1), draws.std(axis=1), label=method, capsize=3, **look)
+        look = {"color": colours[number % 20], "marker": "os^DvPX*"[number % 8]}
+        # Of the largest number of shots, there may be a single draw.
+        known = np.ma.masked_invalid(draws)
+        ax.errorbar(
+            shots,
+            known.mean(axis=1).filled(np.nan),
+            known.std(axis=1).filled(np.nan),
+            label=method,
+            capsize=3,
+            **look,
+        )
         published = [cells.get((method, k), {}).get("published", np.nan) for k in shots]
         if with_published and method in REPEATS and not np.isnan(published).all():
             ax.plot(shots, published, "--", label=f"{method}, published", mfc="white", **look)
@@ -149,5 +182,6 @@ def plot(results, name, cells, with_published):
     ax.minorticks_off()
     ax.set(title=name, xlabel="shots per class", ylabel="accuracy on test images (%)")
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.savefig(results.out / f"{name}.png", dpi=110)
+    for kind in ("png", "pdf"):
+        figure.savefig(results.out / f"{name}.{kind}", dpi=110)
     plt.close(figure)
