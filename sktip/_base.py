@@ -15,12 +15,13 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import _get_feature_names, check_is_fitted, validate_data
 
 from sktip._docs import with_shared_docs
-from sktip._encoder import as_encoder, without_memory
+from sktip._encoder import as_encoder, without_settings
 from sktip._encoding.session import EncoderSession, open_encoder
 from sktip._images.folders import images_of
 from sktip._images.inputs import as_image_list, describe, looks_like_images
 from sktip._maths.head import Head, linear_logits
 from sktip._maths.unit import across_blocks, row_blocks, type_of, unit_norm, unit_rows
+from sktip._utils.copies import WholeCopiesMixin
 from sktip._utils.doc_links import DOC_LINK_TEMPLATE
 from sktip._utils.fitted_with import check_format, check_same_model, record
 from sktip._utils.labels import (
@@ -121,7 +122,7 @@ class Task(NamedTuple):
     fitted_with: dict[str, Any]
 
 
-class BaseCLIPEstimator(BaseEstimator):
+class BaseCLIPEstimator(WholeCopiesMixin, BaseEstimator):
     """Input, names and text prior of an estimator on CLIP features, and its logits block by block.
 
     A subclass defines `_learn` and `__sktip_head__`. Its `fit` checks the shots and resolves the classes;
@@ -497,8 +498,8 @@ class BaseCLIPEstimator(BaseEstimator):
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
         if self.__sklearn_is_fitted__():
-            # Settings of the machine that fitted; a server should not write features, or show a bar.
-            state = {**state, "encoder": without_memory(self.encoder)}
+            # A server should not write features, or show a bar. To be fitted elsewhere, all are needed.
+            state = {**state, "encoder": without_settings(self.encoder)}
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

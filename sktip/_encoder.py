@@ -1,6 +1,7 @@
 """The encoders: images in, features out."""
 
 import inspect
+import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Integral
@@ -21,6 +22,7 @@ from sktip._encoding.precision import precision_here
 from sktip._encoding.session import EncoderSession, ModelBlock, open_encoder
 from sktip._encoding.timm import load_timm
 from sktip._images.inputs import as_image_list
+from sktip._utils.copies import WholeCopiesMixin
 from sktip._utils.doc_links import DOC_LINK_TEMPLATE
 from sktip.prompts import fill_prompts
 
@@ -29,10 +31,14 @@ OF_THE_MACHINE = ("batch_size", "n_jobs", "memory", "max_pixels", "verbose")
 
 
 @with_shared_docs
-class BaseEncoder(TransformerMixin, BaseEstimator):
-    """What all encoders share: they are stateless, and are used through ``__sktip_open__``."""
+class BaseEncoder(WholeCopiesMixin, TransformerMixin, BaseEstimator):
+    """What all encoders share: they learn nothing, and are used through ``__sktip_open__``."""
 
     _doc_link_module, _doc_link_template = "sktip", DOC_LINK_TEMPLATE
+
+    #: Whether `fit` was called. Then a pickle is a model that is saved, not one that is sent to a worker to be
+    #: fitted: as for classifiers, it leaves out the settings of the machine.
+    _is_fitted = False
 
     def fit(self, X: Any = None, y: Any = None) -> Self:
         """Check the parameters. Nothing is learned.
@@ -51,6 +57,7 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
             This encoder, unchanged.
         """
         self._validate_params()
+        self._is_fitted = True
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -91,7 +98,7 @@ class BaseEncoder(TransformerMixin, BaseEstimator):
         features : ndarray of shape (n, d), float32
             As in `transform`.
         """
-        return self.transform(X)
+        return self.fit().transform(X)
 
     def warm_up(self) -> Self:
         """Load the model and run it once, so that the first images are encoded without delay.
@@ -240,7 +247,7 @@ class ModelEncoder(BaseEncoder):
         raise NotImplementedError
 
     def __sktip_open__(self) -> EncoderSession:
-        self.fit()
+        self._validate_params()
         return EncoderSession((ModelBlock(self._load(), self),))
 
     def _state(self) -> dict[str, Any]:
@@ -249,11 +256,11 @@ class ModelEncoder(BaseEncoder):
         return {**super().__getstate__(), "precision": precision}
 
     def __reduce__(self) -> tuple:
-        # Pickles are for workers too, which need all parameters, and are only loaded from trusted people.
-        return _unpickled, (type(self), self._state())
+        # Of one that is not fitted, for workers, which need all parameters.
+        return _unpickled, (type(self), self.__getstate__() if self._is_fitted else self._state())
 
     def __getstate__(self) -> dict[str, Any]:
-        # For files that run no code, such as those of skops: another machine has other settings.
+        # For files, which are for other machines too.
         return {**self._state(), **_machine_defaults()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -472,13 +479,17 @@ class JointEncoder(TextMixin, MetaEstimatorMixin, BaseEncoder):
     def __init__(self, encoders: Sequence[Any]):
         self.encoders = encoders
 
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        return {**state, **vars(without_settings(self))} if self._is_fitted else state
+
     @property
     def n_views(self) -> int:
         """Largest number of views of an encoder."""
         return max(getattr(encoder, "n_views", 1) for encoder in self.encoders)
 
     def __sktip_open__(self) -> EncoderSession:
-        self.fit()
+        self._validate_params()
         if not self.encoders:
             raise ValueError("encoders is empty; pass a list of at least one encoder.")
         sessions = [open_encoder(as_encoder(encoder)) for encoder in self.encoders]
@@ -497,15 +508,20 @@ def set_of_the_machine(encoder: Any, **parameters: Any) -> None:
             one.set_params(**(_machine_defaults() | parameters))
 
 
-def without_memory(encoder: Any) -> Any:
-    """Return the encoder, or a copy without a `memory` and a progress bar if it has them."""
-    if hasattr(encoder, "encoders"):
-        own = [without_memory(one) for one in encoder.encoders]
-        same = all(a is b for a, b in zip(own, encoder.encoders, strict=True))
-        return encoder if same else clone(encoder).set_params(encoders=own)
-    if not isinstance(encoder, ModelEncoder) or (encoder.memory is None and not encoder.verbose):
-        return encoder
-    return clone(encoder).set_params(memory=None, verbose=0)
+def without_settings(estimator: Any) -> Any:
+    """Return an estimator, or a copy in which all encoders have the default settings of the machine."""
+    if isinstance(estimator, JointEncoder):
+        changed = {"encoders": list(map(without_settings, estimator.encoders))}
+        is_same = all(map(operator.is_, changed["encoders"], estimator.encoders))
+    elif isinstance(estimator, ModelEncoder):
+        changed = _machine_defaults()
+        is_same = {**estimator.get_params(), **changed} == estimator.get_params()
+    else:
+        given = estimator.get_params() if hasattr(estimator, "get_params") else {}
+        own = {k: without_settings(v) for k, v in given.items() if isinstance(v, BaseEncoder)}
+        changed = {name: encoder for name, encoder in own.items() if encoder is not given[name]}
+        is_same = not changed
+    return estimator if is_same else clone(estimator).set_params(**changed)
 
 
 def _machine_defaults() -> dict[str, Any]:

@@ -7,14 +7,16 @@ from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_is_fitted
 
+from sktip._encoder import without_settings
 from sktip._encoding.session import open_encoder
 from sktip._split_encoder import split_encoder, takes_images
+from sktip._utils.copies import WholeCopiesMixin
 from sktip._utils.doc_links import DOC_LINK_TEMPLATE
 from sktip._utils.fitted_with import check_same_model
 from sktip.model_selection._cross_fit import as_samples
 
 
-class BaseMetaClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class BaseMetaClassifier(WholeCopiesMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     """A classifier around `estimator`, which is fitted on features, even if it takes images."""
 
     _doc_link_module, _doc_link_template = "sktip", DOC_LINK_TEMPLATE
@@ -44,6 +46,15 @@ class BaseMetaClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         """Return the encoder, and a copy that takes features: see `split_encoder`."""
         encoder, classifier = split_encoder(self.estimator, optional=True)
         return encoder, copy.copy(self).set_params(estimator=classifier)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        if self.__sklearn_is_fitted__():
+            state = {**state, "estimator": without_settings(self.estimator)}
+        return state
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "estimator_")
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

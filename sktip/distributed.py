@@ -256,7 +256,8 @@ class PredictImages(EncodeImages):
     The output columns are those of `EncodeImages` and these, with the same types in every batch. In
     parentheses is the value for an image that could not be read:
 
-    - ``prediction``, of the type of the labels: the result of `predict` (null);
+    - ``prediction``, of the type of the labels: the result of `predict` (null); a `~sktip.FewShotTagger`
+      gives a list of 1 and 0, and its tags take the place of the classes below;
     - ``probabilities``, float32 of shape (C,): the result of `predict_proba`, in the order of
       `classes_` (NaN);
     - ``top_labels``, a list of `top_k` classes, the most probable first (null), and
@@ -340,10 +341,11 @@ class PredictImages(EncodeImages):
                 "outputs=['features', 'prediction'], or calibrate it with CalibratedClassifierCV."
             )
         probabilities = np.asarray(self._classifier.predict_proba(X), np.float32)
+        labels = getattr(self._classifier, "tags_", self._classifier.classes_)
         top: NDArray = np.argsort(-probabilities, axis=1, kind="stable")[:, : self.top_k]
         return answers | {
             "probabilities": probabilities,
-            "top_labels": np.asarray(self._classifier.classes_)[top],
+            "top_labels": np.asarray(labels)[top],
             "top_probabilities": np.take_along_axis(probabilities, top, axis=1),
         }
 

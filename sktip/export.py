@@ -42,8 +42,8 @@ def to_module(classifier: Any, *, image: bool = False) -> "torch.nn.Module":
 
     The module maps features of shape (n, d) to float32 logits of shape (n, C), with one column per
     class in the order of `classes_`. They are those of ``decision_function``, which for two classes is
-    the second column minus the first. Their softmax is `predict_proba`. Rows are divided by their norm
-    first, as in the classifier.
+    the second column minus the first. Their softmax is `predict_proba`; for a `~sktip.FewShotTagger`, whose
+    columns are tags, it is their sigmoid. Rows are divided by their norm first, as in the classifier.
 
     Read more in the :ref:`User Guide <guide_export>`.
 
@@ -60,7 +60,8 @@ def to_module(classifier: Any, *, image: bool = False) -> "torch.nn.Module":
     -------
     module : torch.nn.Module
         Module on the CPU, in evaluation mode. All arrays are buffers or parameters without gradient, so
-        ``state_dict`` and ``to`` include them. The attribute ``classes`` is the list of labels. The
+        ``state_dict`` and ``to`` include them. The attribute ``classes`` is the list of labels, or of
+        tags. The attribute ``thresholds`` is None, or the probability from which each tag is predicted. The
         attribute ``preprocessing`` is None, or with ``image=True`` a dict: the ``size``, ``mean`` and
         ``std`` of the pixels, their ``interpolation`` and ``resize_mode``.
 
@@ -152,7 +153,9 @@ def to_onnx(
     -----
     The metadata of the file (``custom_metadata_map`` in ONNX Runtime) has these entries, in JSON:
 
-    - ``classes``: the labels, in the order of the columns;
+    - ``classes``: the labels, in the order of the columns, or the tags of a `~sktip.FewShotTagger`;
+    - ``thresholds``, of a tagger only: the probability, the sigmoid of a logit, from which each tag is
+      predicted;
     - ``class_names``: the names of the classes, if known;
     - ``fitted_with``: versions, and the encoder's model, at the time of `fit`;
     - ``preprocessing``, with ``image=True``: the ``size``, ``mean`` and ``std`` of the pixels, their
@@ -204,14 +207,18 @@ def _parts_of(estimator: Any, *, image: bool) -> tuple[Any, BaseCLIPEstimator]:
 def _module_of(encoder: Any, classifier: BaseCLIPEstimator, *, image: bool) -> Any:
     from sktip._maths.classifier_module import ClassifierModule
 
-    head, classes = classifier.__sktip_head__(), classifier.classes_.tolist()
+    head = classifier.__sktip_head__()
+    classes = getattr(classifier, "tags_", classifier.classes_).tolist()
+    thresholds = getattr(classifier, "thresholds_", None)
+    thresholds = None if thresholds is None else thresholds.tolist()
     if not image:
-        module = ClassifierModule(head, classes)
+        module = ClassifierModule(head, classes, thresholds)
     else:
         encoder = clone(encoder).set_params(device="cpu", precision="fp32")
         session = open_encoder(encoder)
         check_same_model(classifier, session)
-        module = ClassifierModule(head, classes, session.image_tower(), session.preprocessing)
+        tower, preprocessing = session.image_tower(), session.preprocessing
+        module = ClassifierModule(head, classes, thresholds, tower, preprocessing)
     return module.requires_grad_(False).eval()
 
 
@@ -278,8 +285,9 @@ def _metadata(classifier: Any, module: Any) -> dict[str, Any]:
         "fitted_with": classifier.fitted_with_,
         "exported_by": f"sktip {__version__}",
     }
-    names = resolve_classes(classifier.classes_, classifier.class_names).names
-    if names is not None:
+    if module.thresholds is not None:
+        entries["thresholds"] = module.thresholds
+    elif names := resolve_classes(classifier.classes_, classifier.class_names).names:
         entries["class_names"] = names
     if module.preprocessing is not None:
         entries["preprocessing"] = module.preprocessing

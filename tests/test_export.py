@@ -6,16 +6,24 @@ import os
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from classifiers import CLASSIFIERS, make
 from PIL import Image
+from scipy.special import expit
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sktip import CLIPFeatureTransformer, TipAdapterClassifier, ZeroShotClassifier, export
+from sktip import (
+    CLIPFeatureTransformer,
+    FewShotTagger,
+    TipAdapterClassifier,
+    ZeroShotClassifier,
+    export,
+)
 from sktip.export import to_module, to_onnx
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -58,6 +66,28 @@ def test_two_classes_have_two_columns(features):
     np.testing.assert_allclose(
         torch.softmax(torch.from_numpy(logits), 1), clf.predict_proba(X), atol=1e-4
     )
+
+
+def test_tags_are_sigmoids_with_thresholds(clip, digits, tmp_path):
+    images, labels = digits
+    have = {"a loop": ["zero", "six", "eight"], "a line": ["one"], "seven": ["seven"]}
+    y = pd.DataFrame({tag: np.isin(labels, own).astype(int) for tag, own in have.items()})
+    tagger = FewShotTagger(clip).fit(images[:80], y[:80])
+    rows = clip.transform(images[80:120])
+    module = to_module(tagger)
+    assert module.classes == [*have]
+    to_onnx(tagger, tmp_path / "tagger.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "tagger.onnx")
+    entries = session.get_modelmeta().custom_metadata_map
+    assert json.loads(entries["classes"]) == [*have]
+    for logits in (answers(module, rows), session.run(None, {"features": rows})[0]):
+        p = expit(logits)
+        np.testing.assert_allclose(p, tagger.predict_proba(images[80:120]), atol=1e-5)
+        for thresholds in (module.thresholds, json.loads(entries["thresholds"])):
+            sure = np.abs(p - thresholds) > 1e-4
+            own = (p >= np.array(thresholds)).astype(int)
+            np.testing.assert_array_equal(own[sure], tagger.predict(images[80:120])[sure])
+    assert to_module(TipAdapterClassifier().fit(rows[:4], [0, 1] * 2)).thresholds is None
 
 
 def test_weighted_shots_and_classes_without_shots(shots):

@@ -1,5 +1,6 @@
 """Saved classifiers: their content, their recorded versions, and loading them."""
 
+import copy
 import inspect
 import json
 import pickle
@@ -18,8 +19,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 import sktip
-from sktip import CLIPFeatureTransformer, FeatureMemory, TipAdapterClassifier
+from sktip import (
+    BackOff,
+    CLIPFeatureTransformer,
+    FeatureMemory,
+    JointEncoder,
+    RejectUnknown,
+    TipAdapterClassifier,
+    ZeroShotClassifier,
+)
 from sktip._cli import main
+from sktip.utils import split_encoder
 
 TESTS = Path(__file__).parent
 every_classifier = pytest.mark.parametrize("name", CLASSIFIERS)
@@ -127,8 +137,8 @@ def test_types_to_trust_with_mappings(digits, tmp_path):
     assert (loaded.class_names, loaded.templates) == (clf.class_names, clf.templates)
 
 
-class TestMemoryAndVerboseOfTheEncoder:
-    """They are settings of the machine, and are not saved with a fitted classifier."""
+class TestSettingsOfTheMachine:
+    """Such as memory and verbose of the encoder: copies keep them, files of what is fitted do not."""
 
     @pytest.fixture
     def kept(self, monkeypatch, tmp_path):
@@ -167,6 +177,32 @@ class TestMemoryAndVerboseOfTheEncoder:
         # Another may be set where the classifier is loaded.
         loaded.set_params(encoder__memory="other.sqlite").predict(digits[0][:3])
         assert (server / "other.sqlite").exists()
+
+    @pytest.mark.parametrize(
+        "around",
+        [
+            lambda encoder: encoder,
+            lambda encoder: JointEncoder([encoder, "tiny"]),
+            lambda encoder: make_pipeline(encoder, LogisticRegression()),
+            lambda encoder: TipAdapterClassifier(JointEncoder([encoder, "tiny"])),
+            lambda encoder: RejectUnknown(make_pipeline(encoder, LogisticRegression())),
+            lambda encoder: BackOff(ZeroShotClassifier(encoder), {}),
+        ],
+    )
+    def test_copies_keep_them_and_files_do_not(self, digits, kept, around):
+        def encoder_of(estimator):
+            if not isinstance(estimator, CLIPFeatureTransformer | JointEncoder):
+                estimator, _ = split_encoder(estimator)
+            return estimator.encoders[0] if isinstance(estimator, JointEncoder) else estimator
+
+        estimator = around(kept.set_params(n_jobs=1))
+        default, given = CLIPFeatureTransformer("tiny").get_params(), kept.get_params()
+        # Workers that fit it need all of them.
+        assert encoder_of(pickle.loads(pickle.dumps(estimator))).get_params() == given
+        estimator.fit(digits[0][:20], digits[1][:20])
+        for same in (copy.copy(estimator), copy.deepcopy(estimator), estimator):
+            assert encoder_of(same).get_params() == given
+        assert encoder_of(pickle.loads(pickle.dumps(estimator))).get_params() == default
 
     @pytest.mark.parametrize("inside", ["a classifier", "a pipeline"])
     def test_a_crafted_file_does_not_set_them(self, digits, tmp_path, monkeypatch, inside):

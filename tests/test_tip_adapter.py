@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.special import log_softmax, softmax
 
 from sktip import TipAdapterClassifier
@@ -380,3 +381,32 @@ class TestImages:
         augmenting = clone(clip).set_params(n_views=2)
         with pytest.raises(ValueError, match="encoder has n_views=2"):
             TipAdapterClassifier(augmenting).fit(*digits)
+
+
+@pytest.mark.parametrize("fine_tuned", [False, True])
+def test_files_of_the_official_script(tmp_path, fine_tuned):
+    """The lines of the page on migrating: keys are transposed there, labels one-hot, and text columns."""
+    rng, codes = np.random.default_rng(0), np.arange(80) % 5
+
+    def near(centres):
+        rows = torch.tensor(centres + 1.5 * rng.normal(size=centres.shape) + 3)
+        return (rows / rows.norm(dim=1, keepdim=True)).float()
+
+    centres = rng.normal(size=(5, 1024))
+    torch.save(near(centres[codes]).T, tmp_path / "keys.pt")
+    torch.save(torch.nn.functional.one_hot(torch.tensor(codes)).half(), tmp_path / "values.pt")
+    clip_weights, test_f = near(centres).T, near(centres[codes])
+
+    keys, values = (
+        torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("keys", "values")
+    )
+    clf = TipAdapterClassifier(text_features=clip_weights.T, alpha=1.17, beta=5.5)
+    clf.fit(keys.T, values.argmax(axis=1))
+    if fine_tuned:
+        keys = keys + 0.01 * torch.tensor(rng.normal(size=keys.shape)).float()
+        clf.cache_keys_ = keys.T.numpy()
+    affinity = test_f.double() @ keys.double()
+    logits = 100 * test_f.double() @ clip_weights.double()
+    logits += 1.17 * (5.5 * (affinity - 1)).exp() @ values.double()
+    assert 30 < logits.abs().max() < 100
+    np.testing.assert_allclose(clf.decision_function(test_f), logits, rtol=0, atol=5e-5)

@@ -18,7 +18,10 @@ class ClassifierModule(nn.Module):
         The formula from unit rows to logits. Its arrays become buffers of float32.
 
     classes : list
-        Labels of the columns.
+        Labels of the columns: classes, or tags.
+
+    thresholds : list of float or None
+        Probability from which each tag is predicted. None for classes.
 
     tower : Module or None
         Module from pixels to features. It may return a tuple whose first item is the features.
@@ -31,6 +34,7 @@ class ClassifierModule(nn.Module):
         self,
         head: Head,
         classes: list[Any],
+        thresholds: list[float] | None = None,
         tower: nn.Module | None = None,
         preprocessing: dict[str, Any] | None = None,
     ):
@@ -41,7 +45,7 @@ class ClassifierModule(nn.Module):
             tensor = None if array is None else torch.tensor(array)
             self.register_buffer(name, tensor)
         self.arrays = list(head.arrays)
-        self.classes = classes
+        self.classes, self.thresholds = classes, thresholds
         self.preprocessing = preprocessing
         self.float()
 

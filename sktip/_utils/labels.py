@@ -41,6 +41,13 @@ def check_labels(y: Any, name: str = "y") -> NDArray[Any]:
             f"{name} has several labels per item. For several tags per photo use FewShotTagger, with the matrix of "
             f"sklearn.preprocessing.MultiLabelBinarizer().fit_transform({name})."
         )
+    if getattr(y, "ndim", 1) == 2:
+        rows = np.asarray(y)
+        if rows.dtype.kind in "biuf" and (np.sort(rows)[:, -2:] == [0, 1]).all():
+            raise ValueError(
+                f"{name} is one-hot, of shape {rows.shape}; pass {name}.argmax(axis=1), one label per shot. The keys of a "
+                "cache of the official Tip-Adapter are transposed, too: X is keys.T."
+            )
     # As object or float, columns of pandas' own types would be converted first.
     y = y.to_numpy() if hasattr(y, "to_numpy") else y
     labels: NDArray[Any] = column_or_1d(y, warn=True, input_name=name)

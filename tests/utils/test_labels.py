@@ -79,6 +79,7 @@ class TestKinds:
             ([0, 1, None], "None at index 2"),
             ([0, "cat"], "classes mixes text"),
             ([[0, 1], [2]], "several tags per photo use FewShotTagger"),
+            (np.eye(2), r"is one-hot.*pass classes.argmax\(axis=1\).*Tip-Adapter are transposed"),
             (np.zeros((2, 2), int), "should be a 1d array"),
             ([0.5, 1.5], "Unknown label type"),
             ({0, 1}, "should be a 1d array"),
