@@ -10,14 +10,27 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.multioutput import MultiOutputClassifier
+from sklearn.pipeline import make_pipeline
 
-from sktip import CLIPFeatureTransformer, FewShotClassifier, RejectUnknown, TipAdapterClassifier
+from sktip import (
+    BackOff,
+    CLIPFeatureTransformer,
+    FewShotClassifier,
+    FewShotTagger,
+    RejectUnknown,
+    TipAdapterClassifier,
+    predict_images,
+)
 
 httpx = pytest.importorskip("httpx")
 skops_io = pytest.importorskip("skops.io")
-for name in ("fastapi", "multipart", "prometheus_client", "uvicorn"):
+testclient = pytest.importorskip("fastapi.testclient")
+for name in ("multipart", "prometheus_client", "uvicorn"):
     pytest.importorskip(name)
 
 SERVE = Path(__file__).parents[1] / "examples" / "serve"
@@ -91,6 +104,7 @@ def test_healthz(session, clf):
     assert (answer.status_code, answer.json()["status"]) == (200, "ok")
     assert answer.json()["classes"] == clf.classes_.tolist()
     assert re.fullmatch("[0-9a-f]{12}", answer.json()["model"])
+    assert answer.json()["file"] == "model.skops"
 
 
 def test_one_image(session, clf, digits):
@@ -182,7 +196,7 @@ def test_unknown_images_and_metrics(session):
         "sktip_probability_count",
     ):
         assert after[name] == before.get(name, 0) + 1
-    assert after[f'sktip_model_info{{version="{answer["model"]}"}}'] == 1
+    assert after[f'sktip_model_info{{file="model.skops",version="{answer["model"]}"}}'] == 1
 
 
 def metrics_of(session):
@@ -223,6 +237,83 @@ def test_the_server_leaves_no_file_and_no_bar(server, session, digits):
     assert not [line for line in printed if "Encoding" in line or "Warning" in line]
 
 
+@pytest.fixture
+def serve(tmp_path, monkeypatch):
+    """Serve an estimator in this process, behind a link to its file."""
+
+    def client_of(estimator):
+        monkeypatch.syspath_prepend(SERVE)
+        import app
+
+        skops_io.dump(estimator, tmp_path / "week 1.skops")
+        (tmp_path / "live.skops").unlink(missing_ok=True)
+        (tmp_path / "live.skops").symlink_to("week 1.skops")
+        monkeypatch.setenv("SKTIP_MODEL", str(tmp_path / "live.skops"))
+        return testclient.TestClient(app.create_app())
+
+    return client_of
+
+
+def ask(client, images):
+    files = [("files", (f"{n}.png", png(image))) for n, image in enumerate(images)]
+    answer = client.post("/predict/batch", files=files)
+    assert answer.status_code == 200
+    return answer.json()
+
+
+def test_tags(serve, digits):
+    images, labels = digits
+    have = {"a loop": ["zero", "six", "eight", "nine"], "a line": ["one", "four", "seven"]}
+    y = pd.DataFrame({tag: np.isin(labels, own).astype(int) for tag, own in have.items()})
+    tagger = FewShotTagger("tiny").fit(images[:60], y[:60])
+    client = serve(tagger)
+    about = client.get("/healthz").json()
+    assert (about["tags"], about["file"]) == ([*have], "week 1.skops")
+    answers = ask(client, images[60:76])
+    expected = tagger.predict(images[60:76])
+    assert [[int(tag in own["tags"]) for tag in have] for own in answers] == expected.tolist()
+    shown = [[own["probabilities"][tag] for tag in have] for own in answers]
+    np.testing.assert_allclose(shown, tagger.predict_proba(images[60:76]), atol=1e-5)
+    counts = metrics_of(client)
+    assert counts['sktip_predictions_total{label="a loop"}'] == expected[:, 0].sum()
+    assert client.get("/drift").status_code == 501
+
+
+def test_a_tree(serve, digits):
+    images, labels = digits
+    tree = dict.fromkeys(("four", "seven", "nine"), "angular")
+    clf = BackOff(FewShotClassifier("tiny", templates="the digit {}"), tree)
+    clf.fit(images[:60], labels[:60])
+    clf.threshold_ = 0.95
+    client = serve(clf)
+    assert client.get("/healthz").json()["nodes"] == clf.nodes_.tolist()
+    answers = [own for start in (60, 76, 92) for own in ask(client, images[start : start + 16])]
+    expected = predict_images(clf, images[60:108], verbose=0)
+    assert [own["label"] for own in answers] == expected.prediction.tolist()
+    assert "angular" in expected.prediction
+    shown = [own["probability"] for own in answers]
+    np.testing.assert_allclose(shown, expected.probability, atol=1e-5)
+
+
+def test_drift(serve, digits):
+    images, labels = digits
+    client = serve(RejectUnknown(FewShotClassifier("tiny")).fit(images[:80], labels[:80]))
+    assert client.get("/drift").json() == {"images": 0, "needed": 100}
+    new = images[80:192]
+    for start in range(0, 112, 16):
+        ask(client, new[start : start + 16])
+    answer = client.get("/drift").json()
+    assert (answer["images"], answer["drift"]) == (112, False)
+    assert answer["lower"] < answer["accuracy"] <= answer["upper"]
+    for start in range(0, 112, 16):
+        ask(client, [255 - image for image in new[start : start + 16]])
+    answer = client.get("/drift").json()
+    assert (answer["images"], answer["drift"]) == (224, True)
+    counts = metrics_of(client)
+    assert counts["sktip_drift"] == 1
+    assert counts["sktip_estimated_accuracy"] == pytest.approx(answer["accuracy"])
+
+
 def test_what_is_not_served(tmp_path, features, monkeypatch):
     monkeypatch.syspath_prepend(SERVE)
     import app
@@ -231,6 +322,13 @@ def test_what_is_not_served(tmp_path, features, monkeypatch):
     skops_io.dump(TipAdapterClassifier(text_features=W).fit(X, y), tmp_path / "a.skops")
     with pytest.raises(SystemExit, match="TipAdapterClassifier has no encoder"):
         app.load(tmp_path / "a.skops")
+    images = np.random.default_rng(0).integers(0, 256, (9, 16, 16, 3), dtype=np.uint8)
+    several = make_pipeline(
+        CLIPFeatureTransformer("tiny"), MultiOutputClassifier(LogisticRegression())
+    )
+    skops_io.dump(several.fit(images, np.eye(3)[[0, 1, 2] * 3]), tmp_path / "e.skops")
+    with pytest.raises(SystemExit, match="predicts 3 values per image"):
+        app.load(tmp_path / "e.skops")
     skops_io.dump([pytest.approx], tmp_path / "b.skops")
     with pytest.raises(
         SystemExit, match="b.skops cannot be loaded: .*contains .*approx.* not from sktip"

@@ -43,7 +43,7 @@ def check_labels(y: Any, name: str = "y") -> NDArray[Any]:
         )
     if getattr(y, "ndim", 1) == 2:
         rows = np.asarray(y)
-        if rows.dtype.kind in "biuf" and (np.sort(rows)[:, -2:] == [0, 1]).all():
+        if rows.size and rows.dtype.kind in "biuf" and (np.sort(rows)[:, -2:] == [0, 1]).all():
             raise ValueError(
                 f"{name} is one-hot, of shape {rows.shape}; pass {name}.argmax(axis=1), one label per shot. The keys of a "
                 "cache of the official Tip-Adapter are transposed, too: X is keys.T."
