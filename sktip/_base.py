@@ -88,6 +88,15 @@ class Shots(NamedTuple):
     weights: NDArray | None
     groups: NDArray | None
 
+    def attributes(self) -> dict[str, Any]:
+        """Return the fitted attributes that keep the shots."""
+        return {f"shot_{name}_": value for name, value in self._asdict().items()}
+
+    @classmethod
+    def kept_by(cls, estimator: Any) -> "Shots":
+        """Return the shots that a fitted estimator has kept."""
+        return cls(*(getattr(estimator, f"shot_{name}_") for name in cls._fields))
+
     def after(self, earlier: "Shots", places: NDArray) -> "Shots":
         """Append these shots to earlier ones, whose classes have the new codes `places`."""
         if not len(earlier.codes):

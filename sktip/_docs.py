@@ -70,6 +70,19 @@ cache_codes_ : ndarray of shape (m,), int
 
 cache_weights_ : ndarray of shape (m,) or None
     Weight of each key. None if the shots are not weighted.""",
+    "shots_": """\
+shot_features_ : ndarray of shape (m, d), or (m, n_views, d) in `GDAClassifier`
+    Unit features of the shots, in the order given, without shots of weight 0. `explain` and
+    `partial_fit` need them. `GDAClassifier` keeps the shots only with ``alpha="auto"``.
+
+shot_codes_ : ndarray of shape (m,), int
+    Class of each shot, as an index into `classes_`.
+
+shot_weights_ : ndarray of shape (m,) or None
+    Their `sample_weight`.
+
+shot_groups_ : ndarray of shape (m,) or None
+    Their `groups`.""",
     "linear_": """\
 coef_ : ndarray of shape (C, d)
     Weights of the logits ``f @ coef_.T + intercept_``, including the text prior.

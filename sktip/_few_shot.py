@@ -96,6 +96,10 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         which the queries resemble; or these shares, in the order of the classes. `fit` warns if
         "unlabeled" would clearly help with queries like the unlabelled images.
 
+    keep_unlabeled : bool, default=False
+        Whether to keep the features of `X_unlabeled`, which `partial_fit` and `responsibilities` need. A saved
+        classifier has 4 bytes for each number of them.
+
     {logit_scale}
 
     {verbose}
@@ -135,6 +139,11 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
 
     unknown_share_ : float or None
         Estimated share of the unlabelled images that show none of the classes.
+
+    {shots_}
+
+    unlabeled_features_ : ndarray of shape (n, d), float32, or None
+        Unit features of the unlabelled images, with ``keep_unlabeled=True``.
 
     {text_}
 
@@ -176,11 +185,15 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         "blocks": ["array-like", None],
         "class_weight": [Mapping, StrOptions({"balanced"}), None],
         "priors": [StrOptions({"uniform", "unlabeled"}), "array-like"],
+        "keep_unlabeled": ["boolean"],
         "verbose": ["verbose"],
     }
 
     predicted_means_: Any
-    _shots: dict[str, Any]
+    shot_features_: NDArray[Any]
+    shot_codes_: NDArray[np.intp]
+    class_shares_: Any
+    unlabeled_features_: Any
     _evidence: dict[str, Any]
 
     _needs_shots = False
@@ -198,6 +211,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         blocks: Sequence[int] | None = None,
         class_weight: Mapping | str | None = None,
         priors: str | ArrayLike = "uniform",
+        keep_unlabeled: bool = False,
         logit_scale: float | None = None,
         verbose: int = 0,
     ):
@@ -209,6 +223,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         self.blocks = blocks
         self.class_weight = class_weight
         self.priors = priors
+        self.keep_unlabeled = keep_unlabeled
         self.logit_scale = logit_scale
         self.verbose = verbose
 
@@ -298,7 +313,8 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         Raises
         ------
         ValueError
-            As in `fit`, or if the labels have another type than the earlier ones.
+            As in `fit`, if the labels have another type than the earlier ones, or if `fit` had unlabelled images
+            and did not keep them: see `keep_unlabeled`.
         """
         reset = not self.__sklearn_is_fitted__()
         return self._fit(
@@ -308,7 +324,13 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
     def _check_method(
         self, given: Any, classes: NDArray, unlabeled: GivenShots | None, *, reset: bool
     ) -> dict[str, Any]:
-        has_unlabeled = unlabeled is not None or not (reset or self._unlabeled is None)
+        had_unlabeled = not reset and self.class_shares_ is not None
+        if had_unlabeled and self.unlabeled_features_ is None:
+            raise ValueError(
+                "partial_fit needs the unlabelled images of fit, which were not kept: set keep_unlabeled=True before "
+                "fit, or call fit with all shots and images."
+            )
+        has_unlabeled = had_unlabeled or unlabeled is not None
         return {"priors": self._prior_offsets(len(classes), has_unlabeled=has_unlabeled)}
 
     def _learn(
@@ -326,8 +348,8 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         if unlabeled is not None:
             unlabeled = _unit_blocks(unlabeled, task.widths).astype(np.float32, copy=False)
         if task.places is not None:
-            kept = kept.after(self.__sktip_shots__(), task.places)
-            parts = [part for part in (self._unlabeled, unlabeled) if part is not None]
+            kept = kept.after(Shots.kept_by(self), task.places)
+            parts = [part for part in (self.unlabeled_features_, unlabeled) if part is not None]
             unlabeled = np.concatenate(parts) if parts else None
         n_classes = len(task.classes)
         weights = class_weighted(self.class_weight, kept.codes, kept.weights, task.classes)
@@ -384,8 +406,8 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
             "class_shares_": shares,
             "class_share_errors_": errors,
             "unknown_share_": unknown,
-            "_shots": kept._asdict(),
-            "_unlabeled": unlabeled,
+            **kept.attributes(),
+            "unlabeled_features_": unlabeled if self.keep_unlabeled else None,
             "_widths": task.widths,
             # What `explain` needs.
             "_evidence": {
@@ -417,9 +439,6 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
                 "width of each encoder's features, in the order of the columns."
             )
         return widths if len(widths) > 1 else ()
-
-    def __sktip_shots__(self) -> Shots:
-        return Shots(**self._shots)
 
     def _prior_offsets(self, n_classes: int, *, has_unlabeled: bool) -> NDArray[Any] | None:
         """Offsets of the logits for the given `priors`; None if the unlabelled images give them."""
@@ -454,7 +473,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         Raises
         ------
         ValueError
-            If there are no unlabelled images.
+            If there are no unlabelled images, or they were not kept.
 
         See Also
         --------
@@ -465,11 +484,14 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         from sktip._maths.pool import probabilities
 
         check_is_fitted(self)
-        if self._unlabeled is None:
-            raise ValueError("there are no unlabelled images; pass them to fit as X_unlabeled.")
+        images = self.unlabeled_features_
+        if images is None:
+            raise ValueError(
+                "there are no unlabelled images: pass X_unlabeled to fit, and set keep_unlabeled=True."
+            )
         blocks = []
-        for rows in row_blocks(len(self._unlabeled), len(self.classes_), self._unlabeled.dtype):
-            p = probabilities(self._unlabeled[rows], self.coef_, self.intercept_)
+        for rows in row_blocks(len(images), len(self.classes_), images.dtype):
+            p = probabilities(images[rows], self.coef_, self.intercept_)
             blocks.append(csr_array(np.where(p >= smallest, p, 0)))
         return vstack(blocks, format="csr")
 
@@ -481,7 +503,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         queries = _unit_blocks(queries, self._widths) if self._widths else queries
         scale, e = self.text_weight_ * self.logit_scale_, self._evidence
         parts = {"text": self._text_part(queries, scale)}
-        if len(self._shots["codes"]):
+        if len(self.shot_codes_):
             parts["means"] = e["means_intercept"] + np.zeros_like(logits)
             parts["correction"] = np.zeros_like(logits)
             widths = [len(block["centre"]) for block in e["blocks"]]
@@ -492,7 +514,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
                     :, own
                 ].T
         # What the unlabelled images and `priors` have changed. Without them, the rest is rounding.
-        plain = self._unlabeled is None and isinstance(self.priors, str)
+        plain = self.class_shares_ is None and isinstance(self.priors, str)
         last = "text" if plain else "unlabeled"
         rest = logits - sum(parts.values())
         return {**parts, last: parts.get(last, 0) + rest}
@@ -502,7 +524,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         from sktip._maths.text_prior import shot_contributions
 
-        shots = self.__sktip_shots__()
+        shots = Shots.kept_by(self)
         queries = _unit_blocks(queries, self._widths) if self._widths else queries
         contributions = np.zeros((len(queries), len(shots.codes)))
         if len(shots.codes):

@@ -71,6 +71,8 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier)
         Within-class scatter :math:`N \Sigma`: sum of the outer products of the differences between
         samples and their class mean.
 
+    {shots_}
+
     {text_}
 
     {fitted_}
@@ -124,6 +126,7 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier)
     class_counts_: NDArray
     means_: NDArray
     scatter_: NDArray
+    shot_codes_: NDArray | None
 
     _without_prior = "predictions come from the shots alone"
 
@@ -244,17 +247,17 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier)
             "scatter_": statistics.scatter,
             "coef_": fitted.coef.astype(dtype),
             "intercept_": fitted.intercept.astype(dtype),
-            "_shots": shots._asdict() if auto else None,
+            **(shots.attributes() if auto else dict.fromkeys(shots.attributes())),
         }
 
     def _earlier_shots(self, n_views: int) -> Shots:
         """Return the kept shots, on which alpha is chosen again."""
-        if self._shots is None:
+        if self.shot_codes_ is None:
             raise ValueError(
                 "alpha='auto' needs the earlier shots, but they were not kept because alpha was a number; "
                 "call fit with all shots, or set alpha to a number."
             )
-        kept = Shots(**self._shots)
+        kept = Shots.kept_by(self)
         if kept.features.shape[1] != n_views:
             raise ValueError(
                 f"n_views={n_views}, but earlier shots have {kept.features.shape[1]} views; set n_views "
@@ -267,11 +270,11 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier)
         return {"text": text, "means": logits - text}
 
     def _shots_part(self, queries: NDArray, targets: NDArray) -> tuple[NDArray, NDArray] | None:
-        if self._shots is None:
+        if self.shot_codes_ is None:
             return None
         from sktip._maths.discriminant import contributions
 
-        kept = Shots(**self._shots)
+        kept = Shots.kept_by(self)
         shares = contributions(
             queries,
             targets,

@@ -192,7 +192,7 @@ def test_groups_are_kept_for_more_shots(cls, unbalanced):
     whole = clone(clf).fit(X, y, groups=groups, sample_weight=weights)
     part = clone(clf).fit(X[:8], y[:8], groups=groups[:8], sample_weight=weights[:8])
     part.partial_fit(X[8:], y[8:], groups=groups[8:])
-    np.testing.assert_array_equal(part._shots["groups"], groups[1:])
+    np.testing.assert_array_equal(part.shot_groups_, groups[1:])
     assert getattr(part, CHOOSING[cls]) == pytest.approx(getattr(whole, CHOOSING[cls]))
     with pytest.raises(ValueError, match="groups must be given for all shots or for none"):
         part.partial_fit(X[:2], y[:2])

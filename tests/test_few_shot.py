@@ -130,7 +130,7 @@ def test_partial_fit_is_a_refit(problem, weighted):
     X, y, W, pool = problem
     weights = np.random.default_rng(0).uniform(0, 2, len(y)).round(1) if weighted else None
     whole = make(W).fit(X, y, X_unlabeled=pool, sample_weight=weights)
-    parts = make(W).partial_fit()
+    parts = make(W, keep_unlabeled=True).partial_fit()
     for rows, more in zip(
         np.array_split(np.arange(len(y)), 4), np.array_split(pool, 4), strict=True
     ):
@@ -138,10 +138,24 @@ def test_partial_fit_is_a_refit(problem, weighted):
         parts.partial_fit(X[rows], y[rows], X_unlabeled=more, sample_weight=own)
     np.testing.assert_allclose(parts.coef_, whole.coef_, atol=1e-9)
     np.testing.assert_allclose(parts.intercept_, whole.intercept_, atol=1e-9)
-    np.testing.assert_array_equal(parts._shots["features"], whole._shots["features"])
+    np.testing.assert_array_equal(parts.shot_features_, whole.shot_features_)
     # Only a pool, and only shots.
-    parts = make(W).partial_fit(X_unlabeled=pool).partial_fit(X, y, sample_weight=weights)
+    parts = make(W, keep_unlabeled=True).partial_fit(X_unlabeled=pool)
+    parts.partial_fit(X, y, sample_weight=weights)
     np.testing.assert_allclose(parts.coef_, whole.coef_, atol=1e-9)
+
+
+def test_unlabelled_images_are_kept_if_asked_for(problem):
+    X, y, W, pool = problem
+    clf = make(W).fit(X, y, X_unlabeled=pool)
+    assert clf.unlabeled_features_ is None
+    for more in ({"X": X, "y": y}, {"X_unlabeled": pool}, {"classes": [5]}):
+        with pytest.raises(ValueError, match="were not kept: set keep_unlabeled=True before fit"):
+            clf.partial_fit(**more)
+    with pytest.raises(ValueError, match="set keep_unlabeled=True"):
+        clf.responsibilities()
+    assert clf.set_params(keep_unlabeled=True).fit(X, y).partial_fit(X_unlabeled=pool).coef_.any()
+    assert clf.unlabeled_features_.shape == pool.shape
 
 
 def test_partial_fit_with_new_classes(on_digits, digit_features):
@@ -150,12 +164,12 @@ def test_partial_fit_with_new_classes(on_digits, digit_features):
     order = np.argsort(~first, kind="stable")
     F, labels = F[order], labels[order]
     whole = on_digits(input="features").fit(F[:120], labels[:120], X_unlabeled=F[120:])
-    parts = on_digits(input="features").partial_fit(F[:30], labels[:30])
+    parts = on_digits(input="features", keep_unlabeled=True).partial_fit(F[:30], labels[:30])
     assert parts.classes_.tolist() == ["one", "three"]
     parts.partial_fit(classes=whole.classes_, X_unlabeled=F[120:])
     parts.partial_fit(F[30:120], labels[30:120])
     np.testing.assert_array_equal(parts.classes_, whole.classes_)
-    np.testing.assert_array_equal(parts._shots["codes"], whole._shots["codes"])
+    np.testing.assert_array_equal(parts.shot_codes_, whole.shot_codes_)
     np.testing.assert_allclose(parts.decision_function(F), whole.decision_function(F), atol=1e-3)
 
 
@@ -166,7 +180,7 @@ def test_a_new_class_keeps_the_codes_of_shots(features):
     rows = np.stack(list(text.values()))
     clf = FewShotClassifier(class_names={name: name for name in "abcde"}, text_features=rows)
     clf.partial_fit(X, names[y]).partial_fit(classes=["c"])
-    assert clf.classes_[clf._shots["codes"]].tolist() == names[y].tolist()
+    assert clf.classes_[clf.shot_codes_].tolist() == names[y].tolist()
 
 
 # Weights.
@@ -180,7 +194,7 @@ def test_weights_are_repeats(problem, pool):
     weighted = make(W).fit(X, y, sample_weight=weights, X_unlabeled=unlabeled)
     repeated = make(W).fit(X.repeat(weights, axis=0), y.repeat(weights), X_unlabeled=unlabeled)
     np.testing.assert_allclose(weighted.coef_, repeated.coef_, atol=1e-6)
-    assert len(weighted._shots["features"]) == np.count_nonzero(weights)
+    assert len(weighted.shot_features_) == np.count_nonzero(weights)
 
 
 def test_a_shot_of_weight_0_is_not_even_read(on_digits, digits):
@@ -243,7 +257,7 @@ def test_parts_and_shots_add_up_to_the_logits(problem, shots, pool, text):
         asked = np.arange(7), np.searchsorted(clf.classes_, why.labels)
         one_by_one = (why.text + why.unlabeled)[asked] + why.prior + why.shots.sum(axis=1)
         np.testing.assert_allclose(one_by_one, logits(clf, Q)[asked], atol=1e-9)
-        assert why.shots.shape == (7, len(clf._shots["features"]))
+        assert why.shots.shape == (7, len(clf.shot_features_))
     np.testing.assert_array_equal(clf.explain(Q).labels, clf.predict(Q))
     if text and not pool:
         text_part = clf.text_weight_ * SCALE * Q @ W.T
@@ -384,7 +398,7 @@ def test_weights_without_shots_and_negative_class_weights(problem):
 def test_saved_and_loaded(problem, tmp_path):
     skops = pytest.importorskip("skops.io")
     X, y, W, pool = problem
-    clf = make(W).fit(X, y, X_unlabeled=pool)
+    clf = make(W, keep_unlabeled=True).fit(X, y, X_unlabeled=pool)
     joblib.dump(clf, tmp_path / "model.joblib")
     skops.dump(clf, tmp_path / "model.skops")
     untrusted = skops.get_untrusted_types(file=tmp_path / "model.skops")
@@ -542,7 +556,7 @@ def test_wrong_labels_are_found_and_count_little(features):
 
 def test_responsibilities_are_the_answers_of_unlabelled_images(problem):
     X, y, W, pool = problem
-    clf = make(W).fit(X, y, X_unlabeled=pool)
+    clf = make(W, keep_unlabeled=True).fit(X, y, X_unlabeled=pool)
     told = clf.predict_proba(pool)
     found = clf.responsibilities(smallest=0.01)
     assert found.shape == told.shape
@@ -589,6 +603,7 @@ def test_blocks_have_unit_norm_and_parts_that_add_up(two_encoders, shots, pool):
 
 def test_blocks_in_partial_fit_export_and_beside_unknown_images(two_encoders):
     X, y, _, P, clf = two_encoders
+    clf.set_params(keep_unlabeled=True)
     whole = clone(clf).fit(X, y, X_unlabeled=P)
     clf.partial_fit(X[::2], y[::2], X_unlabeled=P).partial_fit(X[1::2], y[1::2])
     np.testing.assert_allclose(clf.predict_proba(P), whole.predict_proba(P), atol=1e-5)

@@ -95,7 +95,7 @@ def test_every_view_is_a_sample(clip, digits):
     auto = GDAClassifier(clip, n_views=4, random_state=0)
     auto.fit([images[row] for row in one_each], labels[one_each])
     assert auto.alpha_ > 0
-    assert auto._shots["features"].shape == (10, 4, 128)
+    assert auto.shot_features_.shape == (10, 4, 128)
     with pytest.raises(ValueError, match="n_views=2, but earlier shots have 4 views"):
         auto.set_params(n_views=2).partial_fit(images[:2], labels[:2])
 
@@ -103,12 +103,12 @@ def test_every_view_is_a_sample(clip, digits):
 def test_shots_are_kept_for_a_later_choice_only(features):
     X, y, W = features((4, 4, 4))
     given = GDAClassifier(text_features=W, alpha=ALPHA).fit(X, y)
-    assert given._shots is None
+    assert given.shot_codes_ is None
     with pytest.raises(ValueError, match="earlier shots, but they were not kept"):
         given.set_params(alpha="auto").partial_fit(X, y)
     auto = GDAClassifier(text_features=W).fit(X, y)
-    assert auto._shots["features"].shape == (12, 1, 8)
-    assert auto.set_params(alpha=1.0).partial_fit(X, y)._shots is None
+    assert auto.shot_features_.shape == (12, 1, 8)
+    assert auto.set_params(alpha=1.0).partial_fit(X, y).shot_codes_ is None
 
 
 @pytest.mark.filterwarnings("ignore:neither `encoder`")

@@ -304,6 +304,8 @@ def class_weighted(
     weights = np.ones(len(codes)) if weights is None else weights
     if isinstance(class_weight, Mapping):
         of_classes = compute_class_weight(dict(class_weight), classes=classes, y=classes)
+        if of_classes.min() < 0:
+            raise ValueError(f"Negative class_weight: {of_classes.min():g}. Pass 0 or more.")
     else:  # "balanced", among the classes that have shots
         counts = np.bincount(codes, weights, minlength=len(classes))
         of_classes = counts.sum() / np.count_nonzero(counts) / np.where(counts > 0, counts, 1)

@@ -9,6 +9,7 @@ from scipy.stats import kstwo, norm
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
+from sktip._base import Shots
 from sktip._few_shot import FewShotClassifier
 from sktip._maths.learning_curve import COVERAGE
 from sktip._maths.unit import unit_norm
@@ -93,7 +94,7 @@ def estimate_accuracy(classifier: Any, X_unlabeled: Any) -> ShortBunch:
         raise ValueError(
             f"estimate_accuracy needs a FewShotClassifier, whose probabilities are calibrated; got {type(model).__name__}."
         )
-    shots = model.__sktip_shots__()
+    shots = Shots.kept_by(model)
     if len(shots.codes) < 2:
         raise ValueError(
             "the classifier was fitted without shots, so that there is nothing to compare with."
