@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.model_selection import GroupKFold
 from sklearn.utils import gen_batches
@@ -20,8 +19,8 @@ from sktip._encoding.session import open_encoder
 from sktip._few_shot import FewShotClassifier
 from sktip._few_shot_tagger import FewShotTagger
 from sktip._images.times import photo_times
-from sktip._label.accuracy import COVERAGE, FEWEST, Calibration, Estimate
-from sktip._label.store import ASIDE, Answer, Store
+from sktip._label.accuracy import FEWEST, Calibration, Estimate, shares_among
+from sktip._label.store import ASIDE, NONE, Answer, Store
 from sktip._reject_unknown import RejectUnknown
 from sktip.exceptions import ImageReadError
 from sktip.model_selection import held_out_proba, near_duplicate_groups, suggest_shots
@@ -64,7 +63,8 @@ class Knowledge:
     known: NDArray[Any] = field(default_factory=lambda: np.empty(0, bool))
     #: The model's probability that the prediction is right.
     certainty: NDArray[Any] = field(default_factory=lambda: np.empty(0))
-    #: How often that is so.
+    #: The mean certainty of models that each lack a part of the answers, and how often predictions of it are right.
+    comparable: NDArray[Any] = field(default_factory=lambda: np.empty(0))
     calibration: Calibration | None = None
     #: Expected share of right predictions among the photos without answer.
     accuracy: Estimate | None = None
@@ -348,92 +348,120 @@ class Learner:
         for part in gen_batches(n, 4096):
             proba = model.predict_proba(self.features[part])
             predicted[part], certainty[part] = _decided(model, proba)
-        table = self.knowledge.classes
-        if getattr(model, "class_shares_", None) is not None:
-            table = self._shares(model, given)
         return replace(
             self.knowledge,
             model=model,
             predicted=predicted,
             certainty=certainty,
             known=known if len(known) else np.ones(n, bool),
-            classes=table,
         )
-
-    def _shares(
-        self, model: FewShotClassifier, given: Mapping[int, Answer]
-    ) -> dict[str, ClassKnowledge]:
-        """Count the answers about photos that are there, and estimate the shares among the rest."""
-        table = dict(self.knowledge.classes)
-        there = [row for row in given if self.readable[row]]
-        total = int(self.readable.sum())
-        rest = total - len(there)
-        known = rest * (1 - (model.unknown_share_ or 0))
-        errors: Any = model.class_share_errors_
-        for name, among, error in zip(model.classes_, model.class_shares_, errors, strict=True):
-            counted = sum(name in given[row].labels for row in there)
-            value, reach = counted + known * among, norm.ppf((1 + COVERAGE) / 2) * known * error
-            low, high = max(value - reach, counted), min(value + reach, counted + rest)
-            share = Estimate(value / total, low / total, high / total, total)
-            table[name] = replace(table[name], share=share)
-        return table
 
     def _assess(self, task: "Task", given: Mapping[int, Answer]) -> Knowledge:
         """Predict held-out photos: how many are right, which labels are doubtful, which photos are unknown."""
-        now, rows, X = self.knowledge, task.rows, self.features[task.rows]
-        model, groups = now.model, self.piles[task.rows]
-        known = now.known
+        now, X, groups = self.knowledge, self.features[task.rows], self.piles[task.rows]
         try:
             if self.store.tags:
-                proba = _held_out_tags(task.clf, X, task.y, groups)
+                held_out = _held_out_tags(task, X, groups, now, self.features)
             else:
-                proba = held_out_proba(task.clf, X, task.y, groups=groups)
-                reject = RejectUnknown(task.clf).fit(X, task.y, groups=groups)
-                parts = gen_batches(len(self.paths), 4096)
-                known = np.concatenate([reject.is_known(self.features[part]) for part in parts])
+                held_out = _held_out(task, X, groups, self.features)
         except ValueError:
             # Without text, a class is not known when its only photo is held out.
             return replace(now, accuracy=None, calibration=None, doubtful=())
-        predicted, certainty = _decided(model, proba)
-        if self.store.tags:
-            found = np.array([[name in own for name in model.tags_] for own in predicted], int)
-            right = (found == task.y).all(axis=1)
-            own = np.where(task.y, proba, 1 - proba).min(axis=1)
-        else:
-            right = predicted == task.y
-            own = proba[np.arange(len(rows)), np.searchsorted(model.classes_, task.y)]
         table = dict(now.classes)
         named = None
         if "text_features" in task.names and not self.store.tags:
             best = (X @ task.names["text_features"].T).argmax(axis=1)
             named = np.array(task.names["class_names"])[best] == task.y
-        for i, (name, counts) in enumerate(table.items()):
-            here = task.y[:, i] == 1 if self.store.tags else task.y == name
+        for name, known in table.items():
+            here = task.has(name)
+            n_right = int((here & held_out.finds(name)).sum())
             by_name = None if named is None else int((here & named).sum())
-            n_right = int((here & (found[:, i] == 1 if self.store.tags else right)).sum())
             table[name] = replace(
-                counts, n_held_out=int(here.sum()), right=n_right, right_by_name=by_name
+                known, n_held_out=int(here.sum()), right=n_right, right_by_name=by_name
             )
-        worst = np.argsort(own, kind="stable")[:DOUBTFUL]
-        # Photos that were confirmed in bulk are those that the model was sure of.
-        asked = np.array([not given[row].bulk for row in rows.tolist()], bool)
+        worst = np.argsort(held_out.own, kind="stable")[:DOUBTFUL]
+        now = replace(
+            now,
+            known=held_out.known,
+            comparable=held_out.comparable,
+            calibration=None,
+            accuracy=None,
+            classes=table,
+            doubtful=tuple((int(task.rows[i]), float(held_out.own[i])) for i in worst),
+        )
+        asked, strange, rest = self._parts(task, given)
+        right = np.append(held_out.right[asked], ~held_out.known[strange])
+        if len(right) < FEWEST:
+            return now
+        certainty = np.append(held_out.certainty[asked], held_out.comparable[strange])
+        now = replace(now, calibration=Calibration(certainty, right))
+        if now.calibration is None or not rest.any():
+            return now
+        accuracy = now.calibration.share(now.comparable[rest])
+        self._extend_curve(len(given), accuracy)
+        now = replace(now, accuracy=accuracy, curve=self._curve())
+        return replace(now, classes=self._shares(now, accuracy.value, task, held_out, given))
+
+    def _parts(
+        self, task: "Task", given: Mapping[int, Answer]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.intp], NDArray[np.bool_]]:
+        """Return which photos of a task were looked at one by one, those of no class, and those without answer.
+
+        Photos that were confirmed in bulk are those that the model was sure of. From those of no class it has not
+        learned.
+        """
+        asked = np.array([not given[row].bulk for row in task.rows.tolist()], bool)
+        strange = [
+            row
+            for row, own in given.items()
+            if own.labels == (NONE,) and not own.bulk and self.readable[row] and not self.store.tags
+        ]
         rest = self.readable.copy()
         rest[list(given)] = False
-        calibration = accuracy = None
-        if asked.sum() >= FEWEST:
-            calibration = Calibration(certainty[asked], right[asked])
-            if rest.any():
-                accuracy = calibration.share(now.certainty[rest])
-                self._extend_curve(len(given), accuracy)
-        return replace(
-            now,
-            known=known,
-            calibration=calibration,
-            accuracy=accuracy,
-            curve=self._curve(),
-            classes=table,
-            doubtful=tuple((int(rows[i]), float(own[i])) for i in worst),
-        )
+        return asked, np.array(strange, np.intp), rest
+
+    def _shares(
+        self,
+        now: Knowledge,
+        accuracy: float,
+        task: "Task",
+        held_out: "HeldOut",
+        given: Mapping[int, Answer],
+    ) -> dict[str, ClassKnowledge]:
+        """Count the answers about photos that are there, and estimate the shares among the rest."""
+        asked, strange, rest = self._parts(task, given)
+        names, predicted = list(now.classes), now.predicted[rest].tolist()
+        if self.store.tags:
+            shares = [
+                shares_among(
+                    held_out.finds(name)[asked].astype(int),
+                    task.has(name)[asked].astype(int),
+                    np.array([name in own for own in predicted], int),
+                    2,
+                    accuracy,
+                )[1]
+                for name in names
+            ]
+        else:
+            # The last one is none of the classes.
+            code, n = {name: i for i, name in enumerate(names)}, len(names)
+
+            def codes(labels: Any, is_known: Any) -> NDArray[np.intp]:
+                found = np.array([code[own] for own in labels.tolist()], np.intp)
+                return np.where(is_known, found, n)
+
+            found = codes(held_out.predicted[asked], held_out.is_known[asked])
+            found = np.append(found, codes(now.predicted[strange], now.known[strange]))
+            true = np.append(codes(task.y[asked], True), np.full(len(strange), n))
+            among = codes(now.predicted[rest], now.known[rest])
+            shares = shares_among(found, true, among, n + 1, accuracy)
+        n_rest, total, table = int(rest.sum()), int(self.readable.sum()), {}
+        for name, own in zip(names, shares, strict=False):
+            counted = int(task.has(name).sum())
+            value, low, high = ((counted + n_rest * share) / total for share in own)
+            share = Estimate(float(value), float(low), float(high), total)
+            table[name] = replace(now.classes[name], share=share)
+        return table
 
     def _curve(self) -> tuple[tuple[int, Estimate], ...]:
         return tuple((n, Estimate(*values)) for n, *values in self.store.setting("curve", []))
@@ -461,6 +489,66 @@ class Task(NamedTuple):
         """Whether there are labels to hold out."""
         return len(self.rows) > 3 if self.y.ndim > 1 else len(np.unique(self.y)) > 1
 
+    def has(self, name: str) -> NDArray[np.bool_]:
+        """Return which photos have a label."""
+        if self.y.ndim > 1:
+            return np.asarray(self.y[:, self.names["class_names"].index(name)] == 1)
+        return np.asarray(self.y == name)
+
+
+class HeldOut(NamedTuple):
+    """Predictions of the photos of a task without their own labels, and of all photos by the same models."""
+
+    #: Of the photos of the task: what is predicted, how certain that is, whether it is one of the classes, whether it
+    #: is right, and the probability of the label that was given.
+    predicted: NDArray[Any]
+    certainty: NDArray[Any]
+    is_known: NDArray[Any]
+    right: NDArray[Any]
+    own: NDArray[Any]
+    #: Of all photos: whether they show one of the classes, and how certain the predictions are.
+    known: NDArray[Any]
+    comparable: NDArray[Any]
+
+    def finds(self, name: str) -> NDArray[np.bool_]:
+        """Return for which photos a label is predicted."""
+        found = [name == own or (isinstance(own, tuple) and name in own) for own in self.predicted]
+        return np.array(found, bool)
+
+
+def _held_out(task: Task, X: NDArray[Any], groups: NDArray[Any], features: NDArray[Any]) -> HeldOut:
+    """Hold out parts of the photos with one label."""
+    proba = held_out_proba(task.clf, X, task.y, groups=groups)
+    reject = RejectUnknown(task.clf).fit(X, task.y, groups=groups)
+    classes = reject.classes_
+    is_known = reject.held_out_scores_ >= reject.threshold_
+    predicted = classes.astype(object)[proba.argmax(axis=1)]
+    own = proba[np.arange(len(X)), np.searchsorted(classes, task.y)]
+    known, comparable = [], []
+    for part in gen_batches(len(features), 4096):
+        known.append(reject.is_known(features[part]))
+        each = [model.predict_proba(features[part]) for model in reject.estimators_]
+        comparable.append(np.mean(each, axis=0).max(axis=1))
+    right = is_known & (predicted == task.y)
+    everywhere = (np.concatenate(known), np.concatenate(comparable))
+    return HeldOut(predicted, proba.max(axis=1), is_known, right, own, *everywhere)
+
+
+def _held_out_tags(
+    task: Task, X: NDArray[Any], groups: NDArray[Any], now: Knowledge, features: NDArray[Any]
+) -> HeldOut:
+    """Hold out parts of the photos with several tags."""
+    proba, n_folds = np.empty(task.y.shape), min(4, len(np.unique(groups)))
+    for rows, held_out in GroupKFold(n_folds).split(X, task.y, groups):
+        fitted = clone(task.clf).fit(X[rows], task.y[rows], groups=groups[rows])
+        proba[held_out] = fitted.predict_proba(X[held_out])
+    predicted, certainty = _decided(now.model, proba)
+    own = np.where(task.y, proba, 1 - proba).min(axis=1)
+    found = np.array([[tag in tags for tag in now.model.tags_] for tags in predicted], int)
+    right = (found == task.y).all(axis=1)
+    known = np.ones(len(features), bool)
+    return HeldOut(predicted, certainty, np.ones(len(X), bool), right, own, known, now.certainty)
+
 
 def _decided(model: Any, proba: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Predictions of classes or of tuples of tags, (n,), and the probabilities that they are right."""
@@ -470,14 +558,3 @@ def _decided(model: Any, proba: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any
     for i, own in enumerate(positive):
         predicted[i] = tuple(model.tags_[own].tolist())
     return predicted, np.where(positive, proba, 1 - proba).prod(axis=1)
-
-
-def _held_out_tags(
-    tagger: FewShotTagger, X: NDArray[Any], y: NDArray[Any], groups: NDArray[Any]
-) -> NDArray[Any]:
-    """Probabilities of the tags of each photo, (n, C), from a tagger that has not seen it."""
-    proba, n_folds = np.empty(y.shape), min(4, len(np.unique(groups)))
-    for rows, held_out in GroupKFold(n_folds).split(X, y, groups):
-        fitted = clone(tagger).fit(X[rows], y[rows], groups=groups[rows])
-        proba[held_out] = fitted.predict_proba(X[held_out])
-    return proba

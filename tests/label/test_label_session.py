@@ -77,7 +77,7 @@ def test_from_names_alone_to_a_table_and_a_model(session, folder, tmp_path):
     session.give({odd: [NONE]})
     learn(session)
     now = session.knowledge
-    assert now.accuracy.n == 12
+    assert now.accuracy.n == 13
     assert now.accuracy.lower < now.accuracy.value < now.accuracy.upper
     assert [n for n, _ in now.curve] == [9, 12, 13]
     assert sum(known.n_held_out for known in now.classes.values()) == 12

@@ -1,5 +1,6 @@
 """What a person has said, on disk: undo, names, two processes, locks, files of others."""
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -192,6 +193,18 @@ def test_two_processes_lose_nothing_and_a_kill_loses_nothing(tmp_path):
     two.communicate()
     found = {int(os.path.basename(path)[:-4]) for path in Store(str(tmp_path)).answers}
     assert found >= {*range(20), *range(100, int(said) + 1)}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs limits on the size of files")
+def test_a_kill_or_a_full_disk_at_any_write_of_any_action_loses_nothing(tmp_path):
+    """What was acknowledged is there, and every class can be used and renamed; long: tests/stress."""
+    script = os.path.join(os.path.dirname(__file__), "crash.py")
+    run = subprocess.run(
+        [sys.executable, script, tmp_path, "8192"], capture_output=True, check=True, text=True
+    )
+    result = json.loads(run.stdout)
+    assert result["problems"] == []
+    assert set(result["said"]) == {"done", "killed", "failed, then done"}
 
 
 def test_a_held_lock_is_an_error_soon(photos):
