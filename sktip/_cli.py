@@ -181,6 +181,8 @@ def _fit(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
 
 def _encoder(args: argparse.Namespace, memory: str) -> Any:
     """Make the encoder that the models name, or several of them side by side."""
+    from sktip._encoder import encoder_of
+
     options = {
         "device": args.device,
         "precision": args.precision,
@@ -188,12 +190,8 @@ def _encoder(args: argparse.Namespace, memory: str) -> Any:
         "memory": memory,
         "verbose": int(not args.quiet),
     }
-    encoders = [
-        sktip.TimmFeatureTransformer(name.removeprefix("timm:"), args.pretrained, **options)
-        if name.startswith("timm:")
-        else sktip.CLIPFeatureTransformer(name, args.pretrained, **options)
-        for name in args.model or ["ViT-B-32"]
-    ]
+    names = args.model or ["ViT-B-32"]
+    encoders = [encoder_of(name, args.pretrained, **options) for name in names]
     return encoders[0] if len(encoders) == 1 else sktip.JointEncoder(encoders)
 
 

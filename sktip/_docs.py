@@ -10,8 +10,8 @@ SHARED = {
     "encoder": """\
 encoder : transformer, str or None, default=None
     Encoder of the images and the class names, such as `CLIPFeatureTransformer`. A string is the
-    name of a CLIP: ``"ViT-B-32"`` means ``CLIPFeatureTransformer("ViT-B-32")``. If None, X is a
-    feature matrix.""",
+    name of a model: ``"ViT-B-32"`` means ``CLIPFeatureTransformer("ViT-B-32")``, and
+    ``"timm:NAME"`` means ``TimmFeatureTransformer("NAME")``. If None, X is a feature matrix.""",
     "names": """\
 class_names : mapping or sequence of str, default=None
     Names of the classes. If None, the labels are the names. A mapping gives a name to each
@@ -142,10 +142,10 @@ n_views : int, default=1
     their features before normalising, as Tip-Adapter does for its cache keys.
 
 memory : str, path-like or FeatureMemory, default=None
-    File that stores the features of images, so that the same model encodes no image twice: not in
-    the folds of a cross-validation, and not in the next run. It is created at the first use.
-    Put it on a local disk; several processes may use it at once. An image is recognised by its
-    content, so a changed file is encoded again. Random views are stored if `random_state` is
+    File that stores the features of images and class names, so that the same model encodes none of
+    them twice: not in the folds of a cross-validation, and not in the next run. It is created at the
+    first use. Put it on a local disk; several processes may use it at once. An image is recognised
+    by its content, so a changed file is encoded again. Random views are stored if `random_state` is
     given. Pass a `FeatureMemory` to limit the size of the file. Pickles and copies of a fitted
     classifier do not keep the `memory` and the `verbose` of its encoder.
 

@@ -19,7 +19,7 @@ from sktip._encoding.clip import load_clip
 from sktip._encoding.memory import FeatureMemory
 from sktip._encoding.model import ImageModel
 from sktip._encoding.precision import precision_here
-from sktip._encoding.session import EncoderSession, ModelBlock, open_encoder
+from sktip._encoding.session import Block, EncoderSession, open_encoder
 from sktip._encoding.timm import load_timm
 from sktip._images.inputs import as_image_list
 from sktip._utils.copies import WholeCopiesMixin
@@ -248,7 +248,9 @@ class ModelEncoder(BaseEncoder):
 
     def __sktip_open__(self) -> EncoderSession:
         self._validate_params()
-        return EncoderSession((ModelBlock(self._load(), self),))
+        settings = self.get_params(deep=False)
+        del settings["device"], settings["precision"]
+        return EncoderSession((Block(self._load(), **settings),))
 
     def _state(self) -> dict[str, Any]:
         # Resolved now, since another process may have another device.
@@ -496,9 +498,22 @@ class JointEncoder(TextMixin, MetaEstimatorMixin, BaseEncoder):
         return EncoderSession(tuple(block for session in sessions for block in session.blocks))
 
 
+#: Encoders by the prefix of their models' names; a name without a prefix is that of a CLIP.
+ENCODERS: dict[str, type[ModelEncoder]] = {
+    "": CLIPFeatureTransformer,
+    "timm:": TimmFeatureTransformer,
+}
+
+
+def encoder_of(name: str, pretrained: str | None = None, **parameters: Any) -> ModelEncoder:
+    """Make the encoder of a model by its name, such as ``"ViT-B-32"`` or ``"timm:resnet18"``."""
+    prefix = max((one for one in ENCODERS if name.startswith(one)), key=len)
+    return ENCODERS[prefix](name.removeprefix(prefix), pretrained, **parameters)
+
+
 def as_encoder(encoder: Any) -> Any:
-    """Return the encoder; a string is the name of a CLIP."""
-    return CLIPFeatureTransformer(encoder) if isinstance(encoder, str) else encoder
+    """Return the encoder; a string is the name of its model."""
+    return encoder_of(encoder) if isinstance(encoder, str) else encoder
 
 
 def set_of_the_machine(encoder: Any, **parameters: Any) -> None:

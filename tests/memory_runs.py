@@ -41,14 +41,15 @@ class _Counting:
     def __getattr__(self, name):
         return getattr(self._clip, name)
 
-    def encode_images(self, tensors):
+    def encode(self, inputs):
+        tensors = inputs.values()
         lines = [
             f"{os.getpid()} {hashlib.md5(tensor.numpy().tobytes()).hexdigest()}\n"
             for tensor in tensors
         ]
         with open(self._log, "a") as log:
             log.writelines(lines)
-        return self._clip.encode_images(tensors)
+        return self._clip.encode(inputs)
 
 
 def encoded(memory):
@@ -76,7 +77,7 @@ def file_hash(path):
 def encode(paths, memory, result=None, start=None, **parameters):
     """Encode in this process; a warning is an error."""
     transformer = CountingTransformer("tiny", device="cpu", memory=memory, **parameters)
-    transformer.encode_text(["nothing"])  # The model is loaded now.
+    open_encoder(transformer)  # The model is loaded now.
     if start is not None:
         start.wait()
     with warnings.catch_warnings():

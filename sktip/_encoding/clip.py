@@ -5,7 +5,7 @@ import io
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from sktip._encoding import hub, trust
+from sktip._encoding.memory import PLAIN, FeatureStore, Key
 from sktip._encoding.model import (
     FOLDER,
     HUB,
@@ -23,6 +24,7 @@ from sktip._encoding.model import (
     load_once,
     near,
 )
+from sktip._images.views import content_hash
 from sktip._utils.whole_imports import import_whole
 from sktip.exceptions import ModelLoadError
 
@@ -31,6 +33,8 @@ TINY_FOLDER = Path(__file__).parents[1] / "tiny"
 DEFAULT_PRETRAINED = {"ViT-B-32": "laion2b_s34b_b79k"}
 #: Number of classes whose text features are kept with each model, so that a search encodes them once.
 MAX_CLASSES = 16_384
+#: Number of prompts that are encoded, and stored, at a time.
+PROMPTS = 256
 #: Names of the weights that open_clip looks for in a folder, in this order; then other names, sorted.
 WEIGHTS = (
     "open_clip_model.safetensors",
@@ -54,10 +58,10 @@ class ClipModel(ImageModel):
     class_features: "OrderedDict[tuple[str, ...], np.ndarray]" = field(default_factory=OrderedDict)
 
     library = "open_clip_torch"
+    has_text = True
 
     @property
     def logit_scale(self) -> float:
-        """The model's own scale from cosines to logits."""
         return float(self.model.logit_scale.detach().float().exp())
 
     @property
@@ -76,37 +80,52 @@ class ClipModel(ImageModel):
     def forward(self, batch: Any) -> Any:
         return self.model.encode_image(batch)
 
-    def encode_classes(self, prompts: Sequence[Sequence[str]], batch_size: int = 256) -> np.ndarray:
-        """Unit-norm text features of classes, each the mean of its prompts' unit features."""
-        unknown = [
-            own for own in dict.fromkeys(map(tuple, prompts)) if own not in self.class_features
-        ]
-        flat = [prompt for own in unknown for prompt in own]
-        encoded = [
-            self._encode_text(flat[start : start + batch_size])
-            for start in range(0, len(flat), batch_size)
-        ]
+    def encode_classes(
+        self, prompts: Sequence[Sequence[str]], store: FeatureStore | None = None
+    ) -> np.ndarray:
         features = dict(self.class_features)
-        if unknown:
-            rows = np.concatenate(encoded)
-            ends = np.cumsum([len(own) for own in unknown])[:-1]
-            for own, part in zip(unknown, np.split(rows, ends), strict=True):
-                mean = part.mean(axis=0)
-                features[own] = mean / np.linalg.norm(mean)
+        unknown = [own for own in dict.fromkeys(map(tuple, prompts)) if own not in features]
+        for classes in _in_batches(unknown):
+            features |= self._encode_unknown(classes, store)
         result = np.stack([features[tuple(own)] for own in prompts])
         self.class_features = OrderedDict(list(features.items())[-MAX_CLASSES:])
         return result
 
-    def _encode_text(self, prompts: list[str]) -> np.ndarray:
+    def _encode_unknown(
+        self, classes: list[tuple[str, ...]], store: FeatureStore | None
+    ) -> dict[tuple[str, ...], np.ndarray]:
+        """Look up the features of classes in the store, and encode the others."""
+        tokens = [self.tokenizer(list(own)) for own in classes]
+        # Another tokenizer makes other tokens.
+        hashes = [content_hash(rows.cpu().numpy().tobytes(), None) for rows in tokens]
+        keys: list[Key] = [(one, PLAIN, 0) for one in hashes]
+        found = {} if store is None else store.get(keys)
+        missing = [i for i, key in enumerate(keys) if key not in found]
+        if missing:
+            import torch
+
+            rows = self._encode_text(torch.cat([tokens[i] for i in missing]))
+            ends = np.cumsum([len(tokens[i]) for i in missing])[:-1]
+            means = [part.mean(axis=0) for part in np.split(rows, ends)]
+            new = {
+                keys[i]: mean / np.linalg.norm(mean) for i, mean in zip(missing, means, strict=True)
+            }
+            if store is not None:
+                store.put(new)
+            found |= new
+        return {own: found[key] for own, key in zip(classes, keys, strict=True)}
+
+    def _encode_text(self, tokens: Any) -> np.ndarray:
         import torch
 
         with torch.inference_mode():
-            tokens = self.tokenizer(prompts).to(self.device)
-            features = self.model.encode_text(tokens).float()
-            return torch.nn.functional.normalize(features, dim=-1).cpu().numpy()
+            parts = [
+                self.model.encode_text(part.to(self.device)).float()
+                for part in tokens.split(PROMPTS)
+            ]
+            return torch.nn.functional.normalize(torch.cat(parts), dim=-1).cpu().numpy()
 
     def is_cut_off(self, prompt: str) -> bool:
-        """Whether a prompt is longer than the model's context."""
         if hasattr(self.tokenizer, "encode"):
             length = len(self.tokenizer.encode(prompt)) + 2
         elif hasattr(self.tokenizer, "tokenizer"):
@@ -114,6 +133,18 @@ class ClipModel(ImageModel):
         else:
             return False
         return length > self.tokenizer.context_length
+
+
+def _in_batches(classes: list[tuple[str, ...]]) -> Iterator[list[tuple[str, ...]]]:
+    """Yield classes that have about `PROMPTS` prompts together."""
+    batch: list[tuple[str, ...]] = []
+    for own in classes:
+        batch.append(own)
+        if sum(map(len, batch)) >= PROMPTS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,14 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from sklearn.exceptions import NotFittedError
 
 from sktip._encoding.memory import PLAIN, FeatureStore, Key
-from sktip._encoding.model import ImageModel
+from sktip._encoding.model import Model
 from sktip._encoding.preprocessing import contrast, to_pixels
 from sktip._encoding.threads import torch_threads, workers
 from sktip._images.crop import Crop
@@ -47,7 +45,7 @@ MIN_CONTRAST = 20
 
 
 def encode(
-    lanes: Sequence["ModelLane | TransformerLane"],
+    lanes: Sequence["Lane"],
     images: Sequence[Any],
     *,
     n_threads: int,
@@ -137,38 +135,48 @@ def _with_photos(images: Iterable[Any], max_pixels: int) -> Iterator[tuple[Any, 
 
 
 class _Opened:
-    """An image: a photo or a crop of it, decoded once at most at each of two scales."""
+    """An image: a photo or a crop of it, decoded once at most at each of two scales, in one thread.
+
+    Not by `functools.cached_property`: in Python 3.11 all objects of a class share its lock, and one thread
+    would wait while another decodes.
+    """
 
     def __init__(self, image: Any, photo: _Photo, index: int, side: int | None):
         self.index, self.where = index, describe(image, index)
         self._photo, self._crop = photo, image if isinstance(image, Crop) else None
         self._side = side
+        self._full: Any = None
+        self._reduced: Any = None
         self.content = photo.content(self.where)
 
-    @cached_property
+    @property
     def identity(self) -> bytes:
         """Hash of the file, or of the pixels of an image without a file, and of the box."""
         identity = self._photo.identity(self.where)
         return identity if self._crop is None else content_hash(identity + self._crop.key, None)
 
-    @cached_property
+    @property
     def full(self) -> Any:
         """The picture in full."""
-        photo = self._photo.full(self.where)
-        return photo if self._crop is None else self._crop.cut(photo, self.where)
+        if self._full is None:
+            photo = self._photo.full(self.where)
+            self._full = photo if self._crop is None else self._crop.cut(photo, self.where)
+        return self._full
 
-    @cached_property
+    @property
     def reduced(self) -> Any:
         """The picture of a large JPEG, at a reduced scale; None for crops and other images."""
-        if self._side is None or self._crop is not None or not is_jpeg(self.content):
-            return None
+        is_full = self._side is None or self._crop is not None or self._full is not None
+        if self._reduced is not None or is_full or not is_jpeg(self.content):
+            return self._reduced
         photo = self._photo
         picture = to_rgb(photo.image, self.content, self.where, photo.max_pixels, self._side)
         if min(picture.size) >= self._side:
-            return picture
-        # It was decoded in full.
-        self.full = picture
-        return None
+            self._reduced = picture
+        else:
+            # It was decoded in full.
+            self._full = picture
+        return self._reduced
 
 
 @dataclass
@@ -208,7 +216,7 @@ def _prepare(
     try:
         needed = []
         for own in batches:
-            if isinstance(own.lane, TransformerLane):
+            if own.lane.model.library is None:
                 key = (b"", index, 0)
                 whole = image
                 if isinstance(image, Crop):
@@ -224,7 +232,7 @@ def _prepare(
 
 def _ready(
     waiting: "deque[_Image]",
-    lanes: "Sequence[ModelLane | TransformerLane]",
+    lanes: "Sequence[Lane]",
     on_failure: OnFailure | None,
 ) -> Iterator[list[NDArray[np.float32]]]:
     """Yield the features of the first images, as far as they are complete."""
@@ -238,33 +246,23 @@ def _ready(
             raise error
         else:
             on_failure(image.index, error)
-            yield [np.full((lane.n_views, lane.width), np.nan, np.float32) for lane in lanes]
+            yield [np.full((lane.n_views, lane.model.width), np.nan, np.float32) for lane in lanes]
 
 
 @dataclass
-class ModelLane:
-    """One model of ours: the plain view of each image, or random views.
+class Lane:
+    """One model for the duration of one call: the plain view of each image, or random views.
 
     Features in the store are used without decoding the image. New features are written to the store as
     soon as they are computed.
     """
 
-    model: ImageModel
+    model: Model
     n_views: int
     seed: int
     batch_size: int
     reduced_decoding: bool
     store: FeatureStore | None
-
-    @property
-    def width(self) -> int:
-        """Number of features."""
-        return self.model.width
-
-    @property
-    def device(self) -> str:
-        """Type of the device that computes."""
-        return self.model.device.type
 
     @property
     def min_side(self) -> int:
@@ -274,16 +272,17 @@ class ModelLane:
 
     def prepare(self, opened: _Opened, known: dict[Key, NDArray]) -> _Needed:
         """Look up the features of one image, and prepare the model's inputs for missing ones."""
-        features = np.empty((self.n_views, self.width), np.float32)
-        inputs = {}
-        if opened.content is None and self.store is None and self.seed == PLAIN:
+        features = np.empty((self.n_views, self.model.width), np.float32)
+        inputs: dict[Key, Any] = {}
+        content = opened.content
+        is_large = content is None or len(content) > 3 * math.prod(self.model.input_size)
+        if is_large and self.store is None and self.seed == PLAIN:
             # Nothing else needs the identity, and the model's input is hashed in less time.
-            pixels = self.model.to_input(opened.full)
-            identity = content_hash(pixels.numpy().tobytes(), None)
-            inputs = {(identity, self.seed, 0): pixels}
+            (pixels,) = self._inputs(opened, [(b"", PLAIN, 0)])
+            inputs = {(content_hash(pixels.numpy().tobytes(), None), PLAIN, 0): pixels}
+            keys = list(inputs)
         else:
-            identity = opened.identity
-        keys = [(identity, self.seed, view) for view in range(self.n_views)]
+            keys = [(opened.identity, self.seed, view) for view in range(self.n_views)]
         # Another thread drops features meanwhile, so each is looked up once.
         found = {key: row for key in keys if (row := known.get(key)) is not None}
         if self.store is not None:
@@ -291,19 +290,23 @@ class ModelLane:
         for key, feature in found.items():
             features[key[2]] = feature
         missing = [key for key in keys if key not in found]
-        if missing and not inputs and opened.reduced is not None:
-            inputs = {key: self._input(opened.reduced, key, quickly=True) for key in missing}
-            if min(map(contrast, inputs.values())) < MIN_CONTRAST:
-                inputs = {}
-        inputs = {
-            key: inputs[key] if key in inputs else self._input(opened.full, key) for key in missing
-        }
-        return _Needed(features, inputs, len(missing))
+        if missing and not inputs:
+            inputs = dict(zip(missing, self._inputs(opened, missing), strict=True))
+        return _Needed(features, {key: inputs[key] for key in missing}, len(missing))
+
+    def _inputs(self, opened: _Opened, keys: list[Key]) -> list[Any]:
+        """Prepare the model's inputs, from the reduced picture of a large JPEG if that is close enough."""
+        if opened.reduced is not None:
+            inputs = [self._input(opened.reduced, key, quickly=True) for key in keys]
+            if min(map(contrast, inputs)) >= MIN_CONTRAST:
+                return inputs
+        return [self._input(opened.full, key) for key in keys]
 
     def _input(self, picture: Any, key: Key, *, quickly: bool = False) -> Any:
-        if self.seed == PLAIN:
-            return self.model.to_input(picture, quickly=quickly)
         identity, seed, view = key
+        if seed == PLAIN:
+            model: Any = self.model
+            return model.to_input(picture, quickly=quickly)
         rng = view_generator(seed, identity, view)
         return to_pixels(random_view(picture, self.model.input_size, rng))
 
@@ -313,81 +316,20 @@ class ModelLane:
         features: dict[Key, NDArray] = {} if self.store is None else self.store.get(inputs)
         left = [key for key in inputs if key not in features]
         if left:
-            rows = self.model.encode_images([inputs[key] for key in left])
-            new = dict(zip(left, rows, strict=True))
+            new = self.model.encode({key: inputs[key] for key in left})
             if self.store is not None:
                 self.store.put(new)
             features |= new
         return features
 
 
-@dataclass
-class TransformerLane:
-    """A transformer that is not ours. It gets the images as they are, and opens them itself."""
-
-    transformer: Any
-    batch_size: int = 64
-    n_views: int = 1
-    device: str = "other"
-    # Others decide how a picture is decoded.
-    reduced_decoding: bool = True
-    min_side: int = 0
-    #: Number of the features that it has returned.
-    seen: int | None = None
-
-    @property
-    def width(self) -> int:
-        """Number of features; before the first images, from those of a black picture."""
-        if self.seen is None:
-            try:
-                self._rows([Image.new("RGB", (64, 64))])
-            except Exception as error:
-                raise ValueError(
-                    f"the number of features of {type(self.transformer).__name__} is not known, since it does not "
-                    "take PIL images; let its transform take them too."
-                ) from error
-        return self.seen or 0
-
-    def run(self, inputs: dict[Key, Any]) -> dict[Key, Any]:
-        """Encode one batch; if it fails, one by one, so that the image that failed is known."""
-        images = list(inputs.values())
-        try:
-            rows = self._rows(images)
-        except (MemoryError, NotFittedError):
-            raise
-        except Exception as error:
-            if len(images) > 1:
-                pairs = (self.run({key: image}) for key, image in inputs.items())
-                return {key: row for pair in pairs for key, row in pair.items()}
-            ((key, image),) = inputs.items()
-            failed = ImageReadError(
-                describe(image, key[1]),
-                f"{type(self.transformer).__name__} failed "
-                f"({type(error).__name__}: {str(error)[:200]}).",
-            )
-            failed.__cause__ = error
-            return {key: failed}
-        return dict(zip(inputs, rows, strict=True))
-
-    def _rows(self, images: list[Any]) -> NDArray[np.float32]:
-        rows = np.asarray(self.transformer.transform(images), np.float32)
-        if rows.ndim != 2 or len(rows) != len(images):
-            raise ValueError(
-                f"transform returned the shape {rows.shape} for {len(images)} images; it must return (n, d)"
-            )
-        self.seen = rows.shape[1]
-        return rows
-
-
 class _Batches:
     """The inputs of one lane that wait for its model, and the batches that are running."""
 
-    def __init__(
-        self, lane: ModelLane | TransformerLane, pool: Executor, n_threads: int, n_images: int
-    ):
+    def __init__(self, lane: Lane, pool: Executor, n_threads: int, n_images: int):
         self.lane, self.pool, self.n_threads = lane, pool, n_threads
         self.n_left = n_images * lane.n_views
-        on_cpu = lane.device == "cpu"
+        on_cpu = lane.model.device_type == "cpu"
         enough = MIN_PIECE * n_threads
         # Whether the threads run the model; if not, the calling thread does, with all torch threads.
         self.is_shared = on_cpu and 1 < n_threads <= n_images and self.n_left >= enough

@@ -6,7 +6,7 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from sktip._encoding.memory import FeatureStore, Key
 from sktip._encoding.precision import resolve_precision
 from sktip._encoding.preprocessing import Preprocessing
 from sktip._utils.whole_imports import import_whole
@@ -33,11 +34,64 @@ _models: "OrderedDict[tuple, ImageModel]" = OrderedDict()
 _lock = threading.Lock()
 
 
-@dataclass(eq=False)
-class ImageModel:
-    """One loaded model: images in, NumPy features out.
+class Model:
+    """What an open encoder runs: images in, NumPy features out, and perhaps texts."""
 
-    A subclass defines `forward`, `input_size` and `preprocessing`.
+    #: Name on PyPI of the library that builds the model; None for a transformer of others, which also opens the
+    #: images itself.
+    library: str | None = None
+    #: Name of the precision; None if it is not known.
+    precision: str | None
+    has_text = False
+
+    @property
+    def device_type(self) -> str:
+        """Type of the device that computes; "other" if it is not known."""
+        return "other"
+
+    @property
+    def logit_scale(self) -> float:
+        """The model's own scale from cosines to logits."""
+        return 100.0
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the input, if it is of a fixed size."""
+        return 0, 0
+
+    @property
+    def width(self) -> int:
+        """Number of features."""
+        raise NotImplementedError
+
+    @property
+    def probe(self) -> np.ndarray | None:
+        """Unit-norm feature of a fixed picture, to check whether two models are the same."""
+        raise NotImplementedError
+
+    def encode(self, inputs: Mapping[Key, Any]) -> dict[Key, Any]:
+        """Un-normalised float32 features of inputs, or an `ImageReadError` in their place."""
+        raise NotImplementedError
+
+    def is_cut_off(self, prompt: str) -> bool:
+        """Whether a prompt is longer than the model's context."""
+        return False
+
+    def encode_classes(
+        self, prompts: Sequence[Sequence[str]], store: FeatureStore | None = None
+    ) -> np.ndarray:
+        """Unit-norm text features of classes, each the mean of its prompts' unit features.
+
+        Those of our own models are kept in `store`.
+        """
+        raise NotImplementedError
+
+
+@dataclass(eq=False)
+class ImageModel(Model):
+    """One loaded model.
+
+    A subclass defines `library`, `forward`, `input_size` and `preprocessing`.
     """
 
     model: Any
@@ -47,17 +101,13 @@ class ImageModel:
     #: The configuration of the model, as JSON.
     architecture: str
 
-    #: The package that builds the model.
-    library = ""
-
     def forward(self, batch: Any) -> Any:
         """Features of a batch of inputs, both of them tensors."""
         raise NotImplementedError
 
     @property
-    def input_size(self) -> tuple[int, int]:
-        """Height and width of the input."""
-        raise NotImplementedError
+    def device_type(self) -> str:
+        return self.device.type
 
     @property
     def preprocessing(self) -> dict[str, Any]:
@@ -76,7 +126,6 @@ class ImageModel:
 
     @cached_property
     def probe(self) -> np.ndarray:
-        """Unit-norm feature of a fixed picture, to check whether two models are the same."""
         feature = self.encode_images([self.to_input(probe_picture())])[0]
         return feature / np.linalg.norm(feature)
 
@@ -111,6 +160,9 @@ class ImageModel:
     def to_input(self, image: Image.Image, *, quickly: bool = False) -> Any:
         """Preprocess a picture exactly as the library does, or with `quickly` nearly so."""
         return self.steps.pixels(_middle(image), quickly=quickly)
+
+    def encode(self, inputs: Mapping[Key, Any]) -> dict[Key, Any]:
+        return dict(zip(inputs, self.encode_images(list(inputs.values())), strict=True))
 
     def encode_images(self, inputs: Sequence[Any]) -> np.ndarray:
         """Un-normalised float32 features of preprocessed images."""

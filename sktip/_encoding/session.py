@@ -1,11 +1,10 @@
 """An encoder that is open for one call: the only way in which the package uses encoders."""
 
-import inspect
 import json
 import os
 import sys
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -15,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
-from sktip._encoding.loop import ModelLane, OnFailure, TransformerLane, encode
+from sktip._encoding.loop import Lane, OnFailure, encode
 from sktip._encoding.memory import PLAIN, FeatureMemory, FeatureStore, Space
-from sktip._encoding.model import ImageModel, probe_picture
+from sktip._encoding.model import Model
 from sktip._encoding.precision import hint
 from sktip._encoding.threads import count_threads
+from sktip._encoding.transformer import TransformerModel
 from sktip._images.files import MAX_PIXELS
 from sktip._images.rgb import pixels_made_by
 from sktip._maths.unit import across_blocks, unit_norm
@@ -43,7 +43,7 @@ def open_encoder(encoder: Any) -> "EncoderSession":
             f"encoder={encoder!r} is not an encoder: pass CLIPFeatureTransformer(...), or a transformer from "
             "images to features."
         )
-    return EncoderSession((TransformerBlock(encoder),))
+    return EncoderSession((Block(TransformerModel(encoder), type(encoder).__name__),))
 
 
 def _is_photograph(image: Any) -> bool:
@@ -64,151 +64,109 @@ def _say_what_tiny_is_for() -> None:
 
 
 @dataclass(frozen=True)
-class ModelBlock:
-    """A loaded model and its encoder, `ModelEncoder`, for the parameters: one block of the features."""
+class Block:
+    """A model and how one encoder uses it: one block of the features.
 
-    model: ImageModel
-    encoder: Any
+    The parameters are those of `sktip.CLIPFeatureTransformer`; the defaults are for a transformer of others.
+    """
 
-    @property
-    def width(self) -> int:
-        """Number of features."""
-        return self.model.width
-
-    @property
-    def probe(self) -> NDArray[np.float32]:
-        """Unit-norm feature of a fixed picture."""
-        return self.model.probe
-
-    @property
-    def has_text(self) -> bool:
-        """Whether the model encodes text."""
-        return hasattr(self.model, "encode_classes")
-
-    @property
-    def logit_scale(self) -> float:
-        """The model's own scale from cosines to logits."""
-        return float(getattr(self.model, "logit_scale", 100.0))
+    model: Model
+    model_name: str
+    pretrained: str | None = None
+    reduced_decoding: bool = True
+    batch_size: int = 64
+    n_jobs: int | None = 1
+    n_views: int = 1
+    memory: str | os.PathLike | FeatureMemory | None = None
+    on_error: str = "raise"
+    max_pixels: int = MAX_PIXELS
+    random_state: Any = None
+    verbose: int = 0
 
     @property
     def names(self) -> dict[str, Any]:
         """Names of the model, the weights and the precision."""
-        own = {"model_name": self.encoder.model_name, "pretrained": self.encoder.pretrained}
+        own = {"model_name": self.model_name, "pretrained": self.pretrained}
         return {**own, "precision": self.model.precision}
 
     def encode_prompts(
         self, prompts: Sequence[Sequence[str]], labels: Iterable[Any]
     ) -> NDArray[np.float32]:
         """Unit-norm features of classes, each from its own prompts."""
-        clip: Any = self.model
         cut = [
             f"{prompt!r} (class {plain(label)!r})"
             for label, own in zip(labels, prompts, strict=True)
             for prompt in own
-            if clip.is_cut_off(prompt)
+            if self.model.is_cut_off(prompt)
         ]
         if cut:
             warn(
-                f"Prompts longer than the context of {self.encoder.model_name!r} were cut off ({len(cut)} in all): "
+                f"Prompts longer than the context of {self.model_name!r} were cut off ({len(cut)} in all): "
                 f"{'; '.join(cut[:3])}{'; ...' if len(cut) > 3 else ''}. Shorten class name or template.",
             )
-        return clip.encode_classes(prompts)
+        # The text model computes in 32 bits, and another tokenizer makes other keys.
+        store = self._open_memory({"of": "text"}, "fp32")
+        with _in_use([store] if store else []):
+            return self.model.encode_classes(prompts, store)
 
-    def lane(self, views: tuple[int, Any] | None = None) -> ModelLane:
+    def lane(self, views: tuple[int, Any] | None = None) -> Lane:
         """Open the memory, and return what the loop over images needs.
 
         `views` are the number and the seed of the views, instead of those of the encoder.
         """
-        n_views, random_state = views or (self.encoder.n_views, self.encoder.random_state)
+        n_views, random_state = views or (self.n_views, self.random_state)
+        if n_views > 1 and self.model.library is None:
+            raise ValueError(
+                f"n_views={n_views} needs an encoder of sktip; {self.model_name} opens the images itself. Set "
+                "n_views=1."
+            )
         seed = int(check_random_state(random_state).randint(2**31)) if n_views > 1 else PLAIN
         fresh = n_views > 1 and random_state is None
-        store = None if fresh else self._open_memory()
-        return ModelLane(
-            self.model, n_views, seed, self.encoder.batch_size, self.encoder.reduced_decoding, store
-        )
+        store = None if fresh else self._open_memory_of_images()
+        return Lane(self.model, n_views, seed, self.batch_size, self.reduced_decoding, store)
 
-    def _open_memory(self) -> FeatureStore | None:
-        if self.encoder.memory is None:
+    def _open_memory_of_images(self) -> FeatureStore | None:
+        if self.memory is None:
             return None
-        memory, model = self.encoder.memory, self.model
+        model: Any = self.model
+        made_by = pixels_made_by()
+        if self.reduced_decoding:
+            made_by |= model.steps.quick_pixels_made_by()
+        return self._open_memory({**model.preprocessing, "pixels": made_by}, model.precision)
+
+    def _open_memory(self, made_by: dict[str, Any], precision: str) -> FeatureStore | None:
+        if self.memory is None:
+            return None
+        memory, model = self.memory, self.model
         if not isinstance(memory, FeatureMemory):
             memory = FeatureMemory(memory)
-        made_by = pixels_made_by()
-        if self.encoder.reduced_decoding:
-            made_by |= model.steps.quick_pixels_made_by()
-        preprocessing = json.dumps({**model.preprocessing, "pixels": made_by}, sort_keys=True)
-        space = Space(model.architecture, model.weights_hash, preprocessing, model.precision)
-        return FeatureStore(memory, space, self.width)
+        of: Any = model
+        space = Space(
+            of.architecture, of.weights_hash, json.dumps(made_by, sort_keys=True), precision
+        )
+        return FeatureStore(memory, space, model.width)
 
 
-@dataclass(frozen=True)
-class TransformerBlock:
-    """A transformer that is not ours: one block of the features."""
+@contextmanager
+def _in_use(stores: Sequence[FeatureStore]) -> Iterator[Callable[[], None]]:
+    """Close the stores at the end. Yield a function that warns of each problem once."""
+    problems: list[str] = []
 
-    encoder: Any
-    model: None = None
+    def warn_of_problems() -> None:
+        for store in stores:
+            if store.problem and store.problem not in problems:
+                problems.append(store.problem)
+                warn(
+                    f"{store.problem}. The features are returned all the same, but not all of them are "
+                    "stored."
+                )
 
-    @property
-    def width(self) -> int:
-        """Number of features."""
-        return TransformerLane(self.encoder).width
-
-    @property
-    def probe(self) -> NDArray[np.float32] | None:
-        """Unit-norm feature of a fixed picture; None if the transformer does not take pictures."""
-        (row,) = TransformerLane(self.encoder).run({(b"", 0, 0): probe_picture()}).values()
-        return None if isinstance(row, Exception) else unit_norm(row[np.newaxis])[0]
-
-    @property
-    def has_text(self) -> bool:
-        """Whether the transformer encodes text."""
-        return hasattr(self.encoder, "encode_text")
-
-    @property
-    def logit_scale(self) -> float:
-        """The transformer's own scale from cosines to logits."""
-        return float(getattr(self.encoder, "logit_scale", 100.0))
-
-    @property
-    def names(self) -> dict[str, Any]:
-        """The name of the class; it has no weights of ours."""
-        name = type(self.encoder).__name__
-        return {"model_name": name, "pretrained": None, "precision": None}
-
-    def encode_prompts(
-        self, prompts: Sequence[Sequence[str]], labels: Iterable[Any]
-    ) -> NDArray[np.float32]:
-        """Unit-norm features of classes, each the mean of its prompts' unit features."""
-        flat = [prompt for own in prompts for prompt in own]
-        encode_text = self.encoder.encode_text
-        # As in CLIPFeatureTransformer, whose default template would be filled with prompts.
-        fills = "templates" in inspect.signature(encode_text).parameters
-        rows = np.asarray(encode_text(flat, templates="{}") if fills else encode_text(flat))
-        name = type(self.encoder).__name__
-        if rows.ndim != 2 or len(rows) != len(flat):
-            raise ValueError(
-                f"encode_text of {name} returned the shape {rows.shape} for {len(flat)} prompts; it must return one "
-                "row for each, (n, d)."
-            )
-        broken = np.flatnonzero(~(np.isfinite(rows).all(axis=1) & rows.any(axis=1)))
-        if len(broken):
-            raise ValueError(
-                f"encode_text of {name} returned zeros, NaN or infinity for {flat[broken[0]]!r} ({len(broken)} "
-                "prompts in all)."
-            )
-        rows = unit_norm(rows)
-        ends = np.cumsum([len(own) for own in prompts])[:-1]
-        means = [part.mean(axis=0) for part in np.split(rows, ends)]
-        return unit_norm(np.stack(means)).astype(np.float32)
-
-    def lane(self, views: tuple[int, Any] | None = None) -> TransformerLane:
-        """Return what the loop over images needs."""
-        if views is not None and views[0] > 1:
-            raise ValueError(
-                f"n_views={views[0]} needs an encoder of sktip; {type(self.encoder).__name__} opens the images "
-                "itself. Set n_views=1."
-            )
-        return TransformerLane(self.encoder)
+    try:
+        yield warn_of_problems
+    finally:
+        for store in stores:
+            store.close()
+    warn_of_problems()
 
 
 @dataclass(frozen=True)
@@ -217,20 +175,20 @@ class EncoderSession:
 
     Parameters
     ----------
-    blocks : tuple of ModelBlock and TransformerBlock
+    blocks : tuple of Block
         The models. Each makes one block of the features.
 
     verbose : int, default=None
         Whether to show a progress bar. None means the `verbose` of the encoders.
     """
 
-    blocks: tuple[Any, ...]
+    blocks: tuple[Block, ...]
     verbose: int | None = None
 
     @property
     def widths(self) -> tuple[int, ...]:
         """Numbers of features of the blocks."""
-        return tuple(block.width for block in self.blocks)
+        return tuple(block.model.width for block in self.blocks)
 
     @property
     def width(self) -> int:
@@ -240,12 +198,12 @@ class EncoderSession:
     @property
     def text_block(self) -> int | None:
         """Index of the block that class names belong to; None if no encoder has text."""
-        return next((i for i, block in enumerate(self.blocks) if block.has_text), None)
+        return next((i for i, block in enumerate(self.blocks) if block.model.has_text), None)
 
     @property
     def logit_scale(self) -> float:
         """Scale from cosines to logits of the encoder with text; 100 if none has text."""
-        return 100.0 if self.text_block is None else self.blocks[self.text_block].logit_scale
+        return 100.0 if self.text_block is None else self.blocks[self.text_block].model.logit_scale
 
     @property
     def names(self) -> dict[str, Any]:
@@ -261,40 +219,41 @@ class EncoderSession:
         return ", ".join(dict.fromkeys(str(block.names["precision"]) for block in self.blocks))
 
     @property
-    def _models(self) -> list[ImageModel] | None:
+    def _own_models(self) -> list[Any] | None:
+        """The models; None if one is a transformer of others."""
         models = [block.model for block in self.blocks]
-        return None if None in models else models
+        return None if any(model.library is None for model in models) else models
 
     @property
     def probe(self) -> NDArray[np.float32] | None:
         """Unit-norm feature of a fixed picture, (d,), to compare models; None without a model of ours."""
-        if all(block.model is None for block in self.blocks):
+        if all(block.model.library is None for block in self.blocks):
             return None
-        probes = [block.probe for block in self.blocks]
-        if any(probe is None for probe in probes):
-            return None
-        return unit_norm(np.concatenate(probes))
+        probes = [probe for block in self.blocks if (probe := block.model.probe) is not None]
+        return unit_norm(np.concatenate(probes)) if len(probes) == len(self.blocks) else None
 
     @property
     def weights(self) -> dict[str, str] | None:
         """Hash of the weights, and what it depends on; None for transformers of others."""
-        if self._models is None:
+        models = self._own_models
+        if models is None:
             return None
-        libraries = {model.library: version(model.library) for model in self._models}
-        hashes = ", ".join(model.weights_hash for model in self._models)
+        libraries = {model.library: version(model.library) for model in models}
+        hashes = ", ".join(model.weights_hash for model in models)
         return {"hash": hashes, "precision": self.precision, **libraries}
 
     def warm_up(self) -> None:
         """Run the models once and hash their weights, so that later calls are fast."""
         _ = self.widths, self.weights
 
-    def _single(self) -> ImageModel:
-        if len(self.blocks) > 1 or self.blocks[0].model is None:
+    def _single(self) -> Any:
+        models = self._own_models
+        if models is None or len(models) > 1:
             raise TypeError(
                 "only a single CLIPFeatureTransformer or TimmFeatureTransformer can be exported with the classifier; "
                 "export the classifier of features: image=False."
             )
-        return self.blocks[0].model
+        return models[0]
 
     @property
     def preprocessing(self) -> dict[str, Any]:
@@ -390,67 +349,46 @@ class EncoderSession:
                 yield np.hstack([views / norm for views, norm in zip(parts, norms, strict=True)])
 
     def _encode(
-        self, lanes: list[Any], images: Sequence[Any], on_failure: OnFailure | None
+        self, lanes: list[Lane], images: Sequence[Any], on_failure: OnFailure | None
     ) -> Generator[list[NDArray[np.float32]], None, None]:
         """Yield the features of each image's views, by block, with a bar and warnings."""
+        blocks = self.blocks
         failures: list[str] = []
 
         def remember(index: int, error: ImageReadError) -> None:
             failures.append(str(error))
 
-        own = [block.encoder for block in self.blocks if block.model is not None]
-        if (
-            on_failure is None
-            and len(own) == len(self.blocks)
-            and all(one.on_error == "nan" for one in own)
-        ):
+        if on_failure is None and all(block.on_error == "nan" for block in blocks):
             on_failure = remember
-        if any(one.model_name == "tiny" for one in own) and any(map(_is_photograph, images[:1])):
+        if any(block.model_name == "tiny" for block in blocks) and any(
+            map(_is_photograph, images[:1])
+        ):
             _say_what_tiny_is_for()
         verbose = self.verbose
         if verbose is None:
-            verbose = max((one.verbose for one in own), default=0)
-        models = [block.model for block in self.blocks if block.model is not None]
+            verbose = max(block.verbose for block in blocks)
+        own = [block for block in blocks if block.model.library is not None]
+        models: list[Any] = [block.model for block in own]
         if verbose and (text := hint(one.device for one in models if one.precision == "fp32")):
             print(text, file=sys.stderr)
-        stores = [lane.store for lane in lanes if isinstance(lane, ModelLane) and lane.store]
-        problems: list[str] = []
-
-        def warn_of_memory() -> None:
-            for store in stores:
-                if store.problem and store.problem not in problems:
-                    problems.append(store.problem)
-                    warn(
-                        f"{store.problem}. The features are returned all the same, but not all of them are "
-                        "stored."
-                    )
-
-        n_threads = [
-            count_threads(one.n_jobs, model.device.type)
-            for one, model in zip(own, models, strict=True)
-        ]
         encoded = encode(
             lanes,
             images,
-            n_threads=max(n_threads, default=1),
+            n_threads=max(count_threads(block.n_jobs, block.model.device_type) for block in blocks),
             # Transformers of others open the images themselves, but for crops.
-            max_pixels=min((one.max_pixels for one in own), default=MAX_PIXELS),
+            max_pixels=min((block.max_pixels for block in own), default=MAX_PIXELS),
             on_failure=on_failure,
         )
-        try:
-            with (
-                closing(encoded),
-                progress("Encoding", "image", len(images), verbose=verbose) as step,
-            ):
-                for parts in encoded:
-                    # Warn immediately, since a long run may store nothing.
-                    warn_of_memory()
-                    yield parts
-                    step()
-        finally:
-            for store in stores:
-                store.close()
-        warn_of_memory()
+        with (
+            _in_use([lane.store for lane in lanes if lane.store]) as warn_of_problems,
+            closing(encoded),
+            progress("Encoding", "image", len(images), verbose=verbose) as step,
+        ):
+            for parts in encoded:
+                # Warn immediately, since a long run may store nothing.
+                warn_of_problems()
+                yield parts
+                step()
         if failures:
             warn(
                 f"{len(failures)} of {len(images)} images could not be read and are rows of NaN. "

@@ -11,6 +11,7 @@ import torch
 from memory_runs import make_images, read_rows
 
 from sktip import CLIPFeatureTransformer, FewShotClassifier
+from sktip._encoding import loop
 from sktip._encoding.clip import ClipModel
 from sktip._encoding.session import open_encoder
 from sktip._encoding.threads import count_threads
@@ -57,6 +58,17 @@ def test_threads_share_the_images(clip, digits, passes, n_jobs):
     thread.join()
     assert [torch.get_num_threads(), *later] == [before, before]
     assert own_threads() == []
+
+
+def test_threads_decode_at_the_same_time(tmp_path, monkeypatch):
+    both, original = threading.Barrier(2, timeout=30), loop.to_rgb
+
+    def waiting_for_the_other(*arguments):
+        both.wait()
+        return original(*arguments)
+
+    monkeypatch.setattr(loop, "to_rgb", waiting_for_the_other)
+    encoder(n_jobs=2).transform(make_images(tmp_path, 20))
 
 
 @pytest.mark.parametrize("n_jobs", [1, 3])

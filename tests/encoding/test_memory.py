@@ -328,3 +328,30 @@ def test_invalid_memory(clip, paths, given):
 def test_killed_runs_lose_nothing_that_was_kept(tmp_path):
     # Many more of them are in the folder stress.
     check_killed_runs(tmp_path, n_kills=3)
+
+
+def test_class_names_are_encoded_once(counting, memory, clip, monkeypatch):
+    """An ensemble of templates over many classes costs once, also in another process."""
+    names = [f"class {i}" for i in range(300)]
+    templates = ["a photo of a {}.", "a drawing of a {}."]
+    expected = clip.encode_text(names, templates)
+    clear_model_cache()
+    np.testing.assert_allclose(counting.encode_text(names, templates), expected, atol=1e-6)
+    assert len(FeatureMemory(memory)) == 300
+    clear_model_cache()
+    prompts, original = [], clip_module.ClipModel._encode_text
+    monkeypatch.setattr(
+        clip_module.ClipModel,
+        "_encode_text",
+        lambda self, tokens: prompts.extend(tokens) or original(self, tokens),
+    )
+    kept = counting.encode_text(["another class", *names], templates)
+    assert len(prompts) == 2
+    np.testing.assert_allclose(kept[1:], expected, atol=1e-6)
+
+
+def test_text_features_are_returned_without_a_file(clip, digits, tmp_path):
+    encoder = clone(clip).set_params(memory=tmp_path / "missing" / "features.sqlite")
+    with pytest.warns(UserWarning, match="could not be opened: there is no folder"):
+        text = encoder.encode_text(["cat", "dog"])
+    np.testing.assert_allclose(text, clip.encode_text(["cat", "dog"]), atol=1e-6)
