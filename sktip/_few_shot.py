@@ -341,6 +341,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         priors: NDArray[Any] | None,
         unlabeled: NDArray[Any] | None = None,
     ) -> dict[str, Any]:
+        from sktip._maths.folds import photo_weights
         from sktip._maths.pool import add_pool
         from sktip._maths.text_prior import fit_text_prior
 
@@ -352,8 +353,9 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
             parts = [part for part in (self.unlabeled_features_, unlabeled) if part is not None]
             unlabeled = np.concatenate(parts) if parts else None
         n_classes = len(task.classes)
-        weights = class_weighted(self.class_weight, kept.codes, kept.weights, task.classes)
-        weights = np.ones(len(kept.codes)) if weights is None else weights
+        # Copies and frames of a video are one photo, however many there are.
+        photos = photo_weights(kept.features, kept.codes, kept.weights, kept.groups)
+        weights = np.asarray(class_weighted(self.class_weight, kept.codes, photos, task.classes))
 
         with progress(
             "Fitting", "step", 1 if unlabeled is None else 2, verbose=self.verbose
@@ -522,7 +524,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
     def _shots_part(
         self, queries: NDArray[Any], targets: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[Any]]:
-        from sktip._maths.text_prior import shot_contributions
+        from sktip._maths.contributions import shot_contributions
 
         shots = Shots.kept_by(self)
         queries = _unit_blocks(queries, self._widths) if self._widths else queries

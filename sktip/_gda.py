@@ -220,7 +220,7 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier)
 
     def _learn(self, shots: Shots, task: Task) -> dict[str, Any]:
         from sktip._maths.discriminant import fit_discriminants, joined_statistics
-        from sktip._maths.text_prior import Statistics
+        from sktip._maths.statistics import Statistics
 
         shots = shots._replace(features=unit_norm(shots.features))
         statistics = Statistics.of_views(

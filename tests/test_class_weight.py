@@ -48,6 +48,8 @@ def unbalanced(features):
 
 @every
 def test_a_dict_multiplies_the_weights_of_the_shots(clf, unbalanced):
+    if isinstance(clf, FewShotClassifier):
+        pytest.skip("the weights of shots say how those of one class compare")
     X, y, W = unbalanced
     given = np.linspace(0.5, 2, len(X))
     clf = clone(clf).set_params(text_features=W)

@@ -206,32 +206,59 @@ def test_a_shot_of_weight_0_is_not_even_read(on_digits, digits):
     np.testing.assert_array_equal(clf.coef_, on_digits().fit(images[:40], labels[:40]).coef_)
 
 
-@pytest.mark.parametrize("given", ["balanced", {0: 2.0, 3: 0.5}, {1: 0.0}])
-def test_class_weight_multiplies_the_weights_of_shots(problem, given):
-    from sklearn.utils.class_weight import compute_sample_weight
-
+def test_only_ratios_within_a_class_count(problem):
+    """Four copies of every shot, or a larger weight for all shots of a class, say nothing new."""
     X, y, W, pool = problem
     own = np.linspace(0.5, 2, len(y))
-    if given == "balanced":
-        counts = np.bincount(y, own)
-        expected = own * (own.sum() / (len(counts) * counts))[y]
-        np.testing.assert_allclose(
-            make(W, class_weight=given).fit(X, y).coef_,
-            make(W).fit(X, y, sample_weight=compute_sample_weight("balanced", y)).coef_,
-            atol=1e-9,
-        )
-    else:
-        expected = own * [given.get(label, 1) for label in y]
-    clf = make(W, class_weight=given).fit(X, y, X_unlabeled=pool, sample_weight=own)
-    np.testing.assert_allclose(
-        clf.coef_, make(W).fit(X, y, X_unlabeled=pool, sample_weight=expected).coef_, atol=1e-9
+    clf = make(W).fit(X, y, X_unlabeled=pool, sample_weight=own)
+    for change in (
+        {"sample_weight": own * (1 + y)},
+        {"X": X.repeat(4, axis=0), "y": y.repeat(4), "sample_weight": own.repeat(4)},
+    ):
+        again = make(W).fit(**{"X": X, "y": y, "X_unlabeled": pool, **change})
+        np.testing.assert_allclose(again.coef_, clf.coef_, atol=1e-6)
+
+
+@pytest.mark.parametrize("with_groups", [False, True])
+@pytest.mark.parametrize("noise", [0.03, 0.2])
+def test_frames_of_a_video_count_as_one_photo(features, noise, with_groups):
+    X, y, W = features((2,) * 8, d=48)
+    Q, asked, _ = features((40,) * 8, d=48)
+    rng = np.random.default_rng(0)
+    frames = X.repeat(4, axis=0)
+    noisy = noise * rng.normal(size=frames.shape) / np.sqrt(48)
+    frames = frames + np.linalg.norm(frames, axis=1, keepdims=True) * noisy
+    groups = np.arange(len(X)).repeat(4) if with_groups else None
+    clf = make(W).fit(frames, y.repeat(4), groups=groups)
+    alone = make(W).fit(X, y)
+    assert clf.score(Q, asked) > alone.score(Q, asked) - 0.01
+    assert (
+        abs(clf.predict_proba(Q).max(axis=1).mean() - alone.predict_proba(Q).max(axis=1).mean())
+        < 0.03
     )
+
+
+@pytest.mark.parametrize("given", ["balanced", {0: 2.0, 3: 0.5}, {1: 0.0}])
+def test_class_weight_multiplies_the_numbers_of_photos(problem, given):
+    X, y, W, pool = problem
+    counts = np.bincount(y)
+    if given == "balanced":
+        factors = len(y) / (len(counts) * counts)
+        expected = make(W, class_weight=dict(enumerate(factors))).fit(X, y)
+        np.testing.assert_allclose(
+            make(W, class_weight=given).fit(X, y).coef_, expected.coef_, atol=1e-9
+        )
+    own = np.linspace(0.5, 2, len(y))
+    clf = make(W, class_weight=given).fit(X, y, X_unlabeled=pool, sample_weight=own)
     # The weights belong to all shots, those that come later too.
     parts = make(W, class_weight=given).partial_fit(X[:9], y[:9], sample_weight=own[:9])
     parts.partial_fit(X[9:], y[9:], X_unlabeled=pool, sample_weight=own[9:])
     np.testing.assert_allclose(parts.coef_, clf.coef_, atol=1e-9)
-    explained = clf.explain(X)
-    assert not explained.shots[:, expected == 0].any()
+    if given == {1: 0.0}:
+        seen = y != 1
+        without = make(W).fit(X[seen], y[seen], X_unlabeled=pool, sample_weight=own[seen])
+        np.testing.assert_allclose(clf.coef_, without.coef_, atol=1e-9)
+        assert not clf.explain(X).shots[:, ~seen].any()
 
 
 # Why it answers so.

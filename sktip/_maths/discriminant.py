@@ -6,9 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
-from sktip._maths.folds import class_balanced_weights, scored_folds
+from sktip._maths.blocks import SPREAD_OF_TEXT
+from sktip._maths.discriminants import KAPPA
+from sktip._maths.folds import MAX_FOLDS, class_balanced_weights, scored_folds
 from sktip._maths.log_loss import most_probable_weights
-from sktip._maths.text_prior import KAPPA, MAX_FOLDS, SPREAD_OF_TEXT, Statistics
+from sktip._maths.statistics import Statistics
 from sktip._maths.unit import unit_norm
 
 #: Prior of alpha: the ratio of the spread of the discriminants over the wrong classes to that of the text

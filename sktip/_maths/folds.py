@@ -12,6 +12,8 @@ from sktip._maths.copies import joined, mean_squared_distance, near_groups
 COPIES = 0.04
 #: Number of held-out shots on which one or two numbers can be chosen.
 ENOUGH = 512
+#: Folds at most, where the choice of a weight is all that they are for.
+MAX_FOLDS = 8
 
 
 class Split(NamedTuple):
@@ -33,9 +35,9 @@ def balanced_folds(
 ) -> NDArray[Any]:
     """Fold of each shot, (m,): each fold has one shot of every class, so that all lose equally many.
 
-    Folds are numbered from 0, and earlier folds hold at least as many classes. They do not depend on
-    the order of the rows, and hardly on rounding. Copies of a shot share a fold, and so do the shots
-    of a group.
+    Folds are numbered from 0, and earlier folds hold at least as many classes. They depend on the distances
+    between shots alone, not on the order of the rows or the columns, and hardly on rounding. Copies of a shot
+    share a fold, and so do the shots of a group.
 
     Features, (m, d), have a length of about 1; codes, weights and groups are (m,). A shot of weight 2 is dealt like
     one that is given twice. Without `max_folds`, a class of k different shots makes k folds. With `staggered`, each
@@ -45,11 +47,8 @@ def balanced_folds(
     """
     if not len(codes):
         return np.zeros(0, np.intp)
-    keys = _content_keys(features)
-    together = _copies(features, codes, keys, weights, copies)
-    if groups is not None:
-        _, first, number = np.unique(groups, return_index=True, return_inverse=True)
-        together = joined(together, together, together[first[number]])
+    keys = _content_keys(features, weights)
+    together = _photos(features, codes, keys, weights, groups=groups, copies=copies)
     keys = _smallest(keys, together)
     # The place of a shot is the number of different shots of its class before it.
     order = np.lexsort((together, keys, codes))
@@ -64,6 +63,39 @@ def balanced_folds(
         n_folds = min(max_folds, places.max() + 1) if places.any() else max_folds
         result = (places + _smallest(codes, together)) % n_folds
         result = np.unique(result, return_inverse=True)[1]
+    return result
+
+
+def photo_weights(
+    features: NDArray[Any],
+    codes: NDArray[Any],
+    weights: NDArray[Any] | None = None,
+    groups: NDArray[Any] | None = None,
+) -> NDArray[Any]:
+    """Weights of shots, (m,), whose sum over a class is its number of distinct photos.
+
+    Copies of a shot and the shots of a group are one photo of a class. Of photos with uneven weights, the number is
+    that of even ones with the same information (Kish's effective sample size), so that only the ratios within a
+    class count, and a photo may be given any number of times.
+    """
+    weights = np.ones(len(codes)) if weights is None else weights.astype(np.float64)
+    rows = np.flatnonzero(weights)
+    if not len(rows):
+        return weights
+    features, own, codes = features[rows], weights[rows], codes[rows]
+    groups = None if groups is None else groups[rows]
+    # The largest weight of each class becomes 1, so that no square underflows.
+    largest = np.zeros(codes.max() + 1)
+    np.maximum.at(largest, codes, own)
+    own = own / largest[codes]
+    keys = _content_keys(features, own)
+    together = _photos(features, codes, keys, own, groups=groups, copies=COPIES)
+    pairs, photos = np.unique(np.stack([codes, together]), axis=1, return_inverse=True)
+    of_photos = np.bincount(photos.ravel(), own)
+    sums = np.bincount(pairs[0], of_photos)
+    squares = np.bincount(pairs[0], of_photos**2)
+    result = np.zeros(len(weights))
+    result[rows] = own * (sums / np.where(squares > 0, squares, 1))[codes]
     return result
 
 
@@ -147,13 +179,34 @@ def distinct_rows(features: NDArray[Any]) -> NDArray[np.intp]:
     return np.unique(_content_keys(features), return_index=True)[1]
 
 
-def _content_keys(features: NDArray[Any]) -> NDArray[Any]:
-    """Return a number for each row, (m,), by which they can be sorted."""
-    # Digits of a projection are an order that no property of the features decides. Later digits would
-    # differ between computers, whose features differ by rounding.
+def _content_keys(features: NDArray[Any], weights: NDArray[Any] | None = None) -> NDArray[np.intp]:
+    """Return a number for each row, (m,), by which they can be sorted; equal rows have the same number."""
+    # Digits of the distance to the mean are an order that no property of the features decides, and that stays when they
+    # are rotated. Later digits would differ between computers, whose features differ by rounding. Rows at
+    # the same distance are told apart by a projection.
+    features = features.astype(np.float64)
+    distances = ((features - np.average(features, axis=0, weights=weights)) ** 2).sum(axis=1)
     mix = np.random.RandomState(0).normal(size=features.shape[1])
-    keys: NDArray[Any] = np.round(features.astype(np.float64) @ mix * 4 % 1, 9)
-    return keys
+    keys = np.round(np.stack([64 * distances, 4 * (features @ mix)]) % 1, 9)
+    result: NDArray[np.intp] = np.unique(keys, axis=1, return_inverse=True)[1].ravel()
+    return result
+
+
+def _photos(
+    features: NDArray[Any],
+    codes: NDArray[Any],
+    keys: NDArray[Any],
+    weights: NDArray[Any] | None,
+    *,
+    groups: NDArray[Any] | None,
+    copies: float,
+) -> NDArray[Any]:
+    """Return the number of the photo of each shot, (m,): copies and the shots of a group are one photo."""
+    together = _copies(features, codes, keys, weights, copies)
+    if groups is None:
+        return together
+    _, first, number = np.unique(groups, return_index=True, return_inverse=True)
+    return joined(together, together, together[first[number]])
 
 
 def _copies(

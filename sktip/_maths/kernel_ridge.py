@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sktip._maths.cache import affinity
-from sktip._maths.folds import class_balanced_weights, scored_folds
+from sktip._maths.folds import MAX_FOLDS, class_balanced_weights, scored_folds
 from sktip._maths.log_loss import most_probable_weights
-from sktip._maths.text_prior import MAX_FOLDS
 from sktip._maths.unit import unit_norm
 
 #: Numbers of shots per class, and their published beta and lambda (Y. Bendou et al., CVPR 2025).

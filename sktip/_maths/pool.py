@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import softmax
 
+from sktip._maths.discriminants import SHRINKAGE, Discriminants
 from sktip._maths.log_loss import LEAST_LOGIT
-from sktip._maths.text_prior import SHRINKAGES, Discriminants, Statistics
+from sktip._maths.statistics import Statistics
 from sktip._maths.unit import columns_of
 
 #: Weight of an unlabelled image in shots, and spread of the discriminants relative to that of the logits, per
@@ -171,7 +172,7 @@ def _with_pool(
         shots.moment + pool.moment[own, own],
     )
     own_text = None if text is None or not text[:, own].any() else text[:, own]
-    return Discriminants(both, own_text, SHRINKAGES["text"][0], own.stop - own.start)
+    return Discriminants(both, own_text, SHRINKAGE, own.stop - own.start)
 
 
 def probabilities(

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import has_fit_parameter
 
-from sktip._maths.text_prior import right_labels
+from sktip._maths.choice import right_labels
 from sktip._utils.labels import check_groups, codes_of
 from sktip.model_selection._cross_fit import check_samples, cross_fit, encoder_and_rest, splits_of
 

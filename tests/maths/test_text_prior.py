@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 from made_up import SCALE, WIDTH, World, unit
 
-from sktip._maths.text_prior import (
-    Statistics,
-    fit_text_prior,
-    shot_contributions,
-)
+from sktip._maths.contributions import shot_contributions
+from sktip._maths.statistics import Statistics
+from sktip._maths.text_prior import fit_text_prior
 from sktip._maths.unit import columns_of
 
 
@@ -128,7 +126,7 @@ def test_many_shots_in_single_precision_answer_as_in_double(monkeypatch):
     world = World()
     shots, codes = world.images(np.full(12, 40))
     expected = world.logits(world.fit(shots, codes))
-    monkeypatch.setattr("sktip._maths.text_prior.DOUBLE", 0)
+    monkeypatch.setattr("sktip._maths.choice.DOUBLE", 0)
     np.testing.assert_allclose(world.logits(world.fit(shots, codes)), expected, atol=0.05)
 
 

@@ -1,0 +1,63 @@
+"""How much each shot changed a logit of the few-shot classifier. Arrays only."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csc_array
+
+from sktip._maths.discriminants import KAPPA
+from sktip._maths.unit import columns_of
+
+
+def sparse(residuals: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """Keep the residuals (m, p) that matter, as the arrays of a sparse matrix by columns."""
+    kept = csc_array(np.where(np.abs(residuals) > 1e-3, residuals, 0))
+    return {"data": kept.data, "indices": kept.indices, "indptr": kept.indptr}
+
+
+def shot_contributions(
+    evidence: dict[str, Any],
+    queries: NDArray[Any],
+    targets: NDArray[Any],
+    *,
+    shots: NDArray[Any],
+    codes: NDArray[Any],
+    weights: NDArray[Any],
+    prior: NDArray[Any],
+    means: NDArray[Any],
+) -> NDArray[Any]:
+    """How much each shot changed the logit of one class for each query, (n, m).
+
+    With the predicted means, the covariances, the weights and the residuals of the correction fixed, a
+    logit is a sum over shots plus a remainder.
+
+    `evidence` is that of the `TextPriorModel`. Unit features of queries are (n, d), and the class codes to explain
+    (n,). The shots of positive weight are (m, d), their codes and weights (m,). `prior` and `means`, (C, d), are
+    the class means as predicted from the text, and with the shots.
+    """
+    e = evidence
+    residuals = csc_array(
+        (e["data"], e["indices"], e["indptr"]), shape=(len(shots), len(e["present"]))
+    )
+    # A shot moves the mean of its class by w (x - prior) / (kappa + n), and the correction, in whitened
+    # features, by variance times residual times x.
+    counts = np.bincount(codes, weights, len(means))
+    columns = np.searchsorted(e["present"], targets)
+    result = np.zeros((len(queries), len(shots)))
+    widths = [len(block["centre"]) for block in e["blocks"]]
+    for block, part in zip(e["blocks"], columns_of(widths), strict=True):
+        own_shots, own_prior = shots[:, part], prior[:, part]
+        centre, precision = block["centre"], block["precision"]
+        weighted = queries[:, part] @ precision
+        places = (means[:, part] + own_prior)[targets] / 2
+        correcting = (weighted - centre @ precision) @ (own_shots - centre).T
+        for row, code in enumerate(targets):
+            own = codes == code
+            share = block["weight"] * weights[own] / (KAPPA + counts[code])
+            moves = (own_shots[own] - own_prior[code]) @ (weighted[row] - places[row] @ precision)
+            result[row, own] += share * moves
+            if counts[code]:
+                column = residuals[:, [columns[row]]].toarray()[:, 0]
+                result[row] += block["variances"][columns[row]] * column * correcting[row]
+    return result
