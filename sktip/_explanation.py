@@ -69,7 +69,7 @@ class ExplanationMixin:
         See Also
         --------
         TipAdapterClassifier.nearest_shots : Return the votes of a cache.
-        sktip.inspection.CacheEvidenceDisplay : Plot the explanation of one query.
+        sktip.inspection.EvidenceDisplay : Plot the explanation of one query.
         """
         check_is_fitted(self)
         queries = unit_rows(self._query_features(X)).astype(np.float64, copy=False)

@@ -103,7 +103,7 @@ class BaseCacheClassifier(BaseCLIPClassifier):
 
         See Also
         --------
-        sktip.inspection.CacheEvidenceDisplay : Plot the shots and votes of one query.
+        sktip.inspection.EvidenceDisplay : Plot the shots and votes of one query.
 
         Examples
         --------

@@ -18,7 +18,7 @@ from sktip import (
     ZeroShotClassifier,
     predict_images,
 )
-from sktip.inspection import CacheEvidenceDisplay
+from sktip.inspection import EvidenceDisplay
 from sktip.model_selection import held_out_proba, suggest_shots
 
 
@@ -86,5 +86,5 @@ def test_an_evidence_display(encoder, digits):
     pytest.importorskip("matplotlib")
     images, labels = digits
     clf = TipAdapterClassifier(encoder).fit(images[:40], labels[:40])
-    display = CacheEvidenceDisplay.from_estimator(clf, images[40], shots=images[:40])
+    display = EvidenceDisplay.from_estimator(clf, images[40], shots=images[:40])
     assert display.figure_ is not None

@@ -4,7 +4,7 @@ import numpy as np
 
 from sktip import CLIPFeatureTransformer, FewShotClassifier
 from sktip.datasets import load_digit_images
-from sktip.inspection import CacheEvidenceDisplay
+from sktip.inspection import EvidenceDisplay
 
 images, labels = load_digit_images(return_X_y=True)
 clip = CLIPFeatureTransformer("tiny")
@@ -18,6 +18,4 @@ before, after = (
     for shots in ((), (features[:100], labels[:100]))
 )
 query = 100 + (after - before).argmax()
-CacheEvidenceDisplay.from_estimator(
-    clf, features[query], query_image=images[query], shots=images[:100]
-)
+EvidenceDisplay.from_estimator(clf, features[query], query_image=images[query], shots=images[:100])

@@ -37,7 +37,7 @@ print(f"{(right_before & ~right).sum()} become wrong, {(~right & ~right_before).
 # largest votes. Below, each logit is split into CLIP's text prior and the votes of the cache. The text prior
 # alone would predict another digit.
 
-from sktip.inspection import CacheEvidenceDisplay
+from sktip.inspection import EvidenceDisplay
 
 own = np.searchsorted(clf.classes_, labels[test])[:, np.newaxis]
 before, after = (
@@ -45,7 +45,7 @@ before, after = (
     for model in (zero_shot, clf)
 )
 query = test[np.where(right & ~right_before, after - before, -1).argmax()]
-display = CacheEvidenceDisplay.from_estimator(
+display = EvidenceDisplay.from_estimator(
     clf, features[query], query_image=images[query], shots=images[shots]
 )
 display.figure_.savefig("evidence.png", dpi=150)
@@ -59,9 +59,7 @@ print(f"a {labels[query]}; wrote evidence.png")
 
 confidence = clf.predict_proba(features[test]).max(axis=1)
 query = test[np.where(right, -1, confidence).argmax()]
-CacheEvidenceDisplay.from_estimator(
-    clf, features[query], query_image=images[query], shots=images[shots]
-)
+EvidenceDisplay.from_estimator(clf, features[query], query_image=images[query], shots=images[shots])
 print(f"a {labels[query]}, read as a {clf.predict(features[[query]])[0]}")
 
 # %%

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from sktip._encoding import hub, trust
 from sktip._encoding.memory import PLAIN, FeatureStore, Key
@@ -79,6 +80,41 @@ class ClipModel(ImageModel):
 
     def forward(self, batch: Any) -> Any:
         return self.model.encode_image(batch)
+
+    def patches(self, picture: Image.Image) -> np.ndarray | None:
+        # The values of the last block say what each patch shows, while its queries and keys gather what the
+        # whole picture needs. So patches attend to patches with similar values, and neither the class token nor the
+        # block's residual and MLP are used.
+        from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+
+        tower = self.tower
+        if not isinstance(tower, VisionTransformer) or tower.attn_pool is not None:
+            return None
+        block = tower.transformer.resblocks[-1]
+        if type(block) is not ResidualAttentionBlock or tower.pool_type != "tok":
+            return None
+        import torch
+
+        with torch.inference_mode():
+            batch = self.steps.normalised(self.to_input(picture)[np.newaxis].to(self.device))
+            # What enters the last block, of which a model may have one.
+            tokens = tower._embeds(batch.to(self.dtype))  # noqa: SLF001  nothing public gives it
+            for earlier in tower.transformer.resblocks[:-1]:
+                tokens = earlier(tokens)
+            attention = block.attn
+            width, heads = tokens.shape[-1], attention.num_heads
+            values = torch.nn.functional.linear(
+                block.ln_1(tokens),
+                attention.in_proj_weight[2 * width :],
+                attention.in_proj_bias[2 * width :],
+            )
+            parts = values.unflatten(-1, (heads, -1)).transpose(1, 2)
+            mixed = torch.nn.functional.scaled_dot_product_attention(parts, parts, parts)
+            mixed = block.ls_1(attention.out_proj(mixed.transpose(1, 2).flatten(2)))
+            features = (tower.ln_post(mixed)[0, 1:] @ tower.proj).float().cpu().numpy()
+        rows, columns = tower.grid_size
+        patches: np.ndarray = features.reshape(rows, columns, -1)
+        return patches
 
     def encode_classes(
         self, prompts: Sequence[Sequence[str]], store: FeatureStore | None = None

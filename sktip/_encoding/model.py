@@ -73,6 +73,10 @@ class Model:
         """Un-normalised float32 features of inputs, or an `ImageReadError` in their place."""
         raise NotImplementedError
 
+    def patches(self, picture: Image.Image) -> np.ndarray | None:
+        """Features of the patches of a square picture, (rows, columns, d); None if the model has none."""
+        return None
+
     def is_cut_off(self, prompt: str) -> bool:
         """Whether a prompt is longer than the model's context."""
         return False

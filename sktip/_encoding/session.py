@@ -260,6 +260,15 @@ class EncoderSession:
         """Size, mean, standard deviation and other settings of the preprocessing."""
         return self._single().preprocessing
 
+    def patches(self, picture: Any) -> NDArray[np.float32]:
+        """Un-normalised features of the patches of a square picture, (rows, columns, d)."""
+        found = self.blocks[0].model.patches(picture) if len(self.blocks) == 1 else None
+        if found is None:
+            raise ValueError(
+                "only a single vision transformer of open_clip has patches; pass method='windows'."
+            )
+        return found
+
     def image_tower(self) -> Any:
         """Copy of the image model, a torch module from pixels to features."""
         return self._single().image_tower()

@@ -5,8 +5,15 @@ Create a display with ``from_estimator``, or from arrays. matplotlib is imported
 """
 
 from sktip.inspection._alpha_beta import AlphaBetaDisplay
-from sktip.inspection._evidence import CacheEvidenceDisplay
+from sktip.inspection._evidence import EvidenceDisplay
+from sktip.inspection._evidence_map import evidence_map
 from sktip.inspection._forecast import ForecastDisplay
 from sktip.inspection._predictions import PredictionsDisplay
 
-__all__ = ["AlphaBetaDisplay", "CacheEvidenceDisplay", "ForecastDisplay", "PredictionsDisplay"]
+__all__ = [
+    "AlphaBetaDisplay",
+    "EvidenceDisplay",
+    "ForecastDisplay",
+    "PredictionsDisplay",
+    "evidence_map",
+]

@@ -1,4 +1,4 @@
-"""CacheEvidenceDisplay: the parts of the logits of one prediction, and the most important shots."""
+"""EvidenceDisplay: the parts of the logits of one prediction, and the most important shots."""
 
 from numbers import Integral
 from typing import Any, Self
@@ -16,6 +16,7 @@ from sktip._images.inputs import as_image_list
 from sktip._split_encoder import split_encoder, takes_images
 from sktip._utils.feature_names import with_feature_names
 from sktip._utils.fitted_with import check_same_model
+from sktip.inspection._evidence_map import evidence_map
 from sktip.inspection._plot import (
     BLUE,
     GREEN,
@@ -45,7 +46,7 @@ PARTS = {
 }
 
 
-class CacheEvidenceDisplay:
+class EvidenceDisplay:
     """Plot why a query got its prediction: the parts of its logits, and the most important shots.
 
     The upper row shows the query and the shots that contribute most to the prediction, each with its
@@ -107,6 +108,7 @@ class CacheEvidenceDisplay:
 
     See Also
     --------
+    evidence_map : Return which part of the query speaks for a class.
     sktip.TipAdapterClassifier.nearest_shots : Return the shots of many queries as arrays.
     sktip.FewShotClassifier.explain : Return the parts of the logits of many queries as arrays.
 
@@ -114,10 +116,10 @@ class CacheEvidenceDisplay:
     --------
     >>> import numpy as np
     >>> from sktip import TipAdapterClassifier
-    >>> from sktip.inspection import CacheEvidenceDisplay
+    >>> from sktip.inspection import EvidenceDisplay
     >>> X = [[1, 0, 0.5], [0.9, 0, 0.1], [0, 1, 0.4], [0.1, 0.8, 0]]
     >>> clf = TipAdapterClassifier(text_features=np.eye(2, 3), logit_scale=5).fit(X, [0, 0, 1, 1])
-    >>> display = CacheEvidenceDisplay.from_estimator(clf, [0.8, 0.3, 0.1], n_shots=3)
+    >>> display = EvidenceDisplay.from_estimator(clf, [0.8, 0.3, 0.1], n_shots=3)
     >>> display.labels
     array([0, 0, 1])
     >>> display.ax_.get_title()
@@ -159,6 +161,7 @@ class CacheEvidenceDisplay:
         *,
         shots: Any = None,
         query_image: Any = None,
+        where: bool = False,
         n_shots: int = 5,
         n_classes: int = 5,
         ax: Any = None,
@@ -182,6 +185,10 @@ class CacheEvidenceDisplay:
         query_image : image, default=None
             Picture of the query, if `query` is a feature row.
 
+        where : bool, default=False
+            Whether to show which part of the query speaks for the predicted class, see `evidence_map`. The estimator
+            must have an encoder, and the picture of the query must be known.
+
         n_shots : int, default=5
             Largest number of shots to show.
 
@@ -193,7 +200,7 @@ class CacheEvidenceDisplay:
 
         Returns
         -------
-        display : CacheEvidenceDisplay
+        display : EvidenceDisplay
             The display, after drawing.
 
         Raises
@@ -224,9 +231,14 @@ class CacheEvidenceDisplay:
         encoder = split_encoder(estimator, optional=True)[0]
         if query_image is None and takes_images(estimator):
             query_image = query
-        if query_image is not None:
-            query_image = small_picture(query_image, 0, encoder)
+        picture = None if query_image is None else small_picture(query_image, 0, encoder)
+        if where and picture is None:
+            raise ValueError("where=True needs the picture of the query; pass it as query_image.")
         found = _evidence(estimator, query)
+        if where:
+            logits = sum(np.asarray(found[name]) for name in PARTS if found.get(name) is not None)
+            target = classes[np.argmax(logits)]
+            picture = evidence_map(estimator, query_image, target).picture
         n_kept = found.pop("n_kept")
         for name in ("indices", "weights", "labels"):
             found[name] = found[name][:n_shots]
@@ -239,7 +251,7 @@ class CacheEvidenceDisplay:
                     "keeps shots only with alpha='auto' and a text prior."
                 )
             pictures = [small_picture(shots[row], row, encoder) for row in found["indices"]]
-        display = cls(classes=classes, **found, query_picture=query_image, shot_pictures=pictures)
+        display = cls(classes=classes, **found, query_picture=picture, shot_pictures=pictures)
         return display.plot(ax, n_classes=n_classes)
 
     def plot(self, ax: Any = None, *, n_classes: int = 5) -> Self:
@@ -255,7 +267,7 @@ class CacheEvidenceDisplay:
 
         Returns
         -------
-        display : CacheEvidenceDisplay
+        display : EvidenceDisplay
             This display.
         """
         check_matplotlib(f"{type(self).__name__}.plot")

@@ -66,7 +66,7 @@ class PredictionsDisplay:
 
     See Also
     --------
-    CacheEvidenceDisplay : Plot why a query got its prediction.
+    EvidenceDisplay : Plot why a query got its prediction.
     sktip.predict_images : Predict a folder of images.
     sklearn.metrics.ConfusionMatrixDisplay : Plot which classes are confused.
 

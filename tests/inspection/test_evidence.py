@@ -14,11 +14,11 @@ from tip_shots import NAMES, SCALE, classifier
 
 from sktip import FewShotClassifier, GDAClassifier, ProKeRClassifier, TipAdapterClassifier
 from sktip.exceptions import ImageReadError
-from sktip.inspection import CacheEvidenceDisplay
+from sktip.inspection import EvidenceDisplay
 
 pyplot = pytest.importorskip("matplotlib.pyplot")
 
-show = CacheEvidenceDisplay.from_estimator
+show = EvidenceDisplay.from_estimator
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_two_classes_and_a_small_cache(features):
 
 
 def test_no_probability_is_rounded_to_certainty():
-    display = CacheEvidenceDisplay(
+    display = EvidenceDisplay(
         classes=["a", "b"], prior=[8, 0], cache=[0, 0], indices=[], weights=[], labels=[]
     )
     assert texts(display.plot().ax_.texts) == [">99 %", "<1 %"]
@@ -208,7 +208,7 @@ def test_large_pictures_are_kept_small_and_the_users_stay(clip, digits):
     ],
 )
 def test_names_are_drawn_literally(name, drawn):
-    display = CacheEvidenceDisplay(
+    display = EvidenceDisplay(
         classes=[name, "b"], prior=None, cache=[2, 1], indices=[3], weights=[0.5],
         labels=[name], shot_pictures=[np.zeros((4, 4))],
     ).plot()  # fmt: skip

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from sktip.inspection import AlphaBetaDisplay, CacheEvidenceDisplay, PredictionsDisplay
+from sktip.inspection import AlphaBetaDisplay, EvidenceDisplay, PredictionsDisplay
 
 
 def test_is_imported_when_drawing():
@@ -16,7 +16,7 @@ def test_is_imported_when_drawing():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("cls", [AlphaBetaDisplay, CacheEvidenceDisplay, PredictionsDisplay])
+@pytest.mark.parametrize("cls", [AlphaBetaDisplay, EvidenceDisplay, PredictionsDisplay])
 @pytest.mark.parametrize("method", ["plot", "from_estimator", "from_predictions"])
 def test_missing(cls, method, monkeypatch):
     if not hasattr(cls, method):
