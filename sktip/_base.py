@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags, check_array
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
@@ -741,25 +742,13 @@ def _two_as_one(logits: NDArray) -> NDArray:
     return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
 
 
-def _below_the_largest(logits: NDArray) -> NDArray[np.float64]:
-    """Logits minus the largest logit of their row, in double precision."""
-    # In double precision, small probabilities stay above 0, and rows sum to 1 as scorers require.
-    below: NDArray[np.float64]
-    below = np.subtract(logits, logits.max(axis=1, keepdims=True), dtype=np.float64)
-    return below
-
-
 def _softmax(logits: NDArray) -> NDArray[np.float64]:
-    masses = _below_the_largest(logits)
-    np.exp(masses, out=masses)
-    masses /= masses.sum(axis=1, keepdims=True)
-    return masses
+    # In double precision, small probabilities stay above 0, and rows sum to 1 as scorers require.
+    return softmax(logits.astype(np.float64), axis=1)
 
 
 def _log_softmax(logits: NDArray) -> NDArray[np.float64]:
-    logs = _below_the_largest(logits)
-    logs -= np.log(np.exp(logs).sum(axis=1, keepdims=True))
-    return logs
+    return log_softmax(logits.astype(np.float64), axis=1)
 
 
 def is_empty(given: Any) -> bool:

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 import sktip
+from sktip._utils.optional import import_optional
 from sktip._utils.output_files import check_output, is_standard_output, write_file
 from sktip._utils.text import printable, some
 
@@ -67,12 +68,7 @@ RUNS = (
     "use a .skops file, which runs no code."
 )
 DEFAULT_TEMPLATE = "a photo of a {}."
-NO_PAGE = '`sktip label` needs Starlette, Uvicorn and skops. Run: pip install "sktip[label]"'
 ONLY_DRAWINGS = 'The bundled model "tiny" knows drawings, and few things in photos. For photos, use --model ViT-B-32.'
-NO_SKOPS = (
-    '.skops files need the package skops. Run: pip install "sktip[skops]", or use a .joblib file if everyone '
-    "who loads it trusts its author."
-)
 
 
 def command() -> None:
@@ -328,10 +324,9 @@ def _search(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
 
 
 def _label(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
-    try:
-        from sktip._label.page import serve
-    except ImportError:
-        raise ImportError(NO_PAGE) from None
+    page = import_optional(
+        "sktip._label.page", "skops", extra="sktip[label]", caller="`sktip label`"
+    )
     from sktip._label.export import write_model
     from sktip._label.session import open_session
 
@@ -356,7 +351,7 @@ def _label(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
             if args.merge is not None:
                 _merge(session, args.merge)
             note = ONLY_DRAWINGS if args.model == ["tiny"] else ""
-            serve(session, partial(save, session), note, bound=bound, browser=args.browser)
+            page.serve(session, partial(save, session), note, bound=bound, browser=args.browser)
             if session.learner.failure is not None:
                 raise session.learner.failure
         except BaseException:
@@ -464,11 +459,8 @@ def _load_skops(path: str) -> Any:
 
 
 def _skops() -> Any:
-    try:
-        from skops import io  # noqa: TID251  it runs nothing but the types that are named to it
-    except ImportError:
-        raise ImportError(NO_SKOPS) from None
-    return io
+    # It runs nothing but the types that are named to it.
+    return import_optional("skops.io", extra="sktip[skops]", caller="a .skops file")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -20,6 +20,7 @@ from sktip._images.inputs import describe, path_of
 from sktip._split_encoder import split_encoder
 from sktip._utils.feature_names import with_feature_names
 from sktip._utils.fitted_with import check_same_model
+from sktip._utils.optional import import_optional
 from sktip.exceptions import ImageReadError
 
 __all__ = ["EncodeImages", "PredictImages", "count_errors"]
@@ -115,7 +116,7 @@ class EncodeImages:
         on_error: Literal["record", "raise"] = "record",
         max_errors: int | None = 100,
     ):
-        _check_ray(type(self).__name__)
+        import_optional("ray.data", extra="sktip[ray]", caller=type(self).__name__)
         if on_error not in ("record", "raise"):
             raise ValueError(f"on_error={on_error!r} is unknown; pass 'record' or 'raise'.")
         if max_errors is not None and not (isinstance(max_errors, Integral) and max_errors > 0):
@@ -294,7 +295,7 @@ class PredictImages(EncodeImages):
         on_error: Literal["record", "raise"] = "record",
         max_errors: int | None = 100,
     ):
-        _check_ray(type(self).__name__)
+        import_optional("ray.data", extra="sktip[ray]", caller=type(self).__name__)
         unknown = [name for name in outputs if name not in OUTPUTS]
         if isinstance(outputs, str) or unknown or not len(outputs):
             raise ValueError(
@@ -386,25 +387,13 @@ def count_errors(dataset: Any) -> dict[str, int]:
     {'images': 2, 'errors': 1}
     >>> ray.shutdown()
     """
-    _check_ray("count_errors")
+    import_optional("ray.data", extra="sktip[ray]", caller="count_errors")
     from ray.data.aggregate import Count
 
     counts = dataset.aggregate(
         Count(alias_name="images"), Count(on="error", ignore_nulls=True, alias_name="errors")
     )
     return {"images": int(counts["images"] or 0), "errors": int(counts["errors"] or 0)}
-
-
-def _check_ray(caller: str) -> None:
-    """Raise an error that says how to get Ray, before anything is computed."""
-    try:
-        import ray.data  # noqa: F401
-    except ImportError as error:
-        raise ImportError(f'{caller} requires Ray Data. Run: pip install "sktip[ray]"') from error
-
-
-# Ray writes each batch on its own. A type that was inferred from the values would differ in a batch of
-# nulls, for example, so the columns below have Arrow types that do not depend on the values.
 
 
 def _images_in(batch: Any, column: str) -> list[Any]:

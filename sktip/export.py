@@ -21,6 +21,7 @@ from sktip._encoding.session import open_encoder
 from sktip._split_encoder import split_encoder
 from sktip._utils.fitted_with import check_same_model
 from sktip._utils.labels import resolve_classes
+from sktip._utils.optional import import_optional
 from sktip._utils.output_files import check_output, write_file
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def to_onnx(
     >>> with TemporaryDirectory() as folder:
     ...     to_onnx(clf, Path(folder, "classifier.onnx"))
     """
-    _check_packages()
+    import_optional("onnx", "onnxruntime", extra="sktip[onnx]", caller="to_onnx")
     check_output(path, overwrite=overwrite)
     encoder, classifier = _parts_of(classifier, image=image)
     module = _module_of(encoder, classifier, image=image)
@@ -220,16 +221,6 @@ def _module_of(encoder: Any, classifier: BaseCLIPEstimator, *, image: bool) -> A
         tower, preprocessing = session.image_tower(), session.preprocessing
         module = ClassifierModule(head, classes, thresholds, tower, preprocessing)
     return module.requires_grad_(False).eval()
-
-
-def _check_packages() -> None:
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f'to_onnx requires {error.name}. Run: pip install "sktip[onnx]"'
-        ) from error
 
 
 def _features(module: Any) -> NDArray[np.float32]:

@@ -281,5 +281,5 @@ def test_more_than_a_file_holds(clf, tmp_path, monkeypatch):
 
 def test_without_the_packages(clf, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ImportError, match=r'to_onnx requires onnxruntime.*"sktip\[onnx\]"'):
+    with pytest.raises(ImportError, match=r'to_onnx needs onnxruntime.*"sktip\[onnx\]"'):
         to_onnx(clf, tmp_path / "classifier.onnx")

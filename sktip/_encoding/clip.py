@@ -26,7 +26,6 @@ from sktip._encoding.model import (
     near,
 )
 from sktip._images.views import content_hash
-from sktip._utils.whole_imports import import_whole
 from sktip.exceptions import ModelLoadError
 
 TINY = "tiny"
@@ -255,7 +254,6 @@ def _lower_precision(clip: ClipModel, config: dict[str, Any]) -> None:
 
 def is_tag(model_name: str, pretrained: str) -> bool:
     """Whether open_clip has weights with this tag."""
-    import_whole("torch", "open_clip")
     import open_clip
 
     return open_clip.pretrained.is_pretrained_cfg(model_name.replace("/", "-"), pretrained)

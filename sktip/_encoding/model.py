@@ -18,7 +18,6 @@ from PIL import Image
 from sktip._encoding.memory import FeatureStore, Key
 from sktip._encoding.precision import resolve_precision
 from sktip._encoding.preprocessing import Preprocessing
-from sktip._utils.whole_imports import import_whole
 from sktip.exceptions import ModelLoadError
 
 FOLDER, HUB = "local-dir:", "hf-hub:"
@@ -219,7 +218,6 @@ def load_once(
     precision: str,
 ) -> Any:
     """Return a model from the cache of the process, or load it into the cache."""
-    import_whole("torch", library)
     from sktip._maths.device import resolve_device
 
     where = resolve_device(device)

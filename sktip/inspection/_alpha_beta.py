@@ -8,7 +8,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from sktip._maths.paper import PAPER_ALPHA, PAPER_BETA
 from sktip._tip_adapter_cv import TipAdapterClassifierCV
-from sktip.inspection._plot import VERMILION, check_matplotlib, last_step, new_axes
+from sktip._utils.optional import import_optional
+from sktip.inspection._plot import VERMILION, last_step, new_axes
 
 
 class AlphaBetaDisplay:
@@ -128,7 +129,9 @@ class AlphaBetaDisplay:
         ValueError
             If the search has not varied both alpha and beta, or if it has no scores.
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
+        import_optional(
+            "matplotlib.pyplot", extra="sktip[plot]", caller=f"{cls.__name__}.from_estimator"
+        )
         check_is_fitted(estimator)
         searching = last_step(estimator)
         if isinstance(searching, TipAdapterClassifierCV):
@@ -170,7 +173,9 @@ class AlphaBetaDisplay:
         ValueError
             If there are no scores, for example because no class had a second shot to hold out.
         """
-        check_matplotlib(f"{type(self).__name__}.plot")
+        import_optional(
+            "matplotlib.pyplot", extra="sktip[plot]", caller=f"{type(self).__name__}.plot"
+        )
         alphas, betas, scores = (
             np.asarray(values, float) for values in (self.alphas, self.betas, self.scores)
         )

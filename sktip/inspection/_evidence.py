@@ -16,6 +16,7 @@ from sktip._images.inputs import as_image_list
 from sktip._split_encoder import split_encoder, takes_images
 from sktip._utils.feature_names import with_feature_names
 from sktip._utils.fitted_with import check_same_model
+from sktip._utils.optional import import_optional
 from sktip.inspection._evidence_map import evidence_map
 from sktip.inspection._plot import (
     BLUE,
@@ -23,7 +24,6 @@ from sktip.inspection._plot import (
     LITERAL,
     ORANGE,
     PURPLE,
-    check_matplotlib,
     draw_picture,
     grid_within,
     last_step,
@@ -216,7 +216,9 @@ class EvidenceDisplay:
         ImageReadError
             If an image to show cannot be read.
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
+        import_optional(
+            "matplotlib.pyplot", extra="sktip[plot]", caller=f"{cls.__name__}.from_estimator"
+        )
         check_scalar(n_shots, "n_shots", Integral, min_val=1)
         check_is_fitted(estimator)
         estimator = getattr(estimator, "best_estimator_", estimator)
@@ -270,7 +272,9 @@ class EvidenceDisplay:
         display : EvidenceDisplay
             This display.
         """
-        check_matplotlib(f"{type(self).__name__}.plot")
+        import_optional(
+            "matplotlib.pyplot", extra="sktip[plot]", caller=f"{type(self).__name__}.plot"
+        )
         check_scalar(n_classes, "n_classes", Integral, min_val=1)
         classes = np.asarray(self.classes)
         parts = {

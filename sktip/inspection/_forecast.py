@@ -6,7 +6,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sktip.inspection._plot import BLUE, VERMILION, check_matplotlib, new_axes
+from sktip._utils.optional import import_optional
+from sktip.inspection._plot import BLUE, VERMILION, new_axes
 from sktip.model_selection import forecast_accuracy
 
 
@@ -88,7 +89,9 @@ class ForecastDisplay:
         display : ForecastDisplay
             The display, after drawing.
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
+        import_optional(
+            "matplotlib.pyplot", extra="sktip[plot]", caller=f"{cls.__name__}.from_estimator"
+        )
         return cls(forecast_accuracy(estimator, X, y, n_shots, groups=groups)).plot(ax)
 
     def plot(self, ax: Any = None) -> Self:
@@ -104,7 +107,9 @@ class ForecastDisplay:
         display : ForecastDisplay
             This display.
         """
-        check_matplotlib(f"{type(self).__name__}.plot")
+        import_optional(
+            "matplotlib.pyplot", extra="sktip[plot]", caller=f"{type(self).__name__}.plot"
+        )
         ax = new_axes((6, 3.6)) if ax is None else ax
         known = self.forecast
         x = [known["shots_now"], *known["n_shots"]]

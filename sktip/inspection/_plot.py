@@ -18,16 +18,6 @@ LITERAL = {"parse_math": False, "usetex": False}
 PICTURE_SIZE = 320
 
 
-def check_matplotlib(caller: str) -> None:
-    """Raise an error that says how to get matplotlib, before anything is computed."""
-    try:
-        import matplotlib.pyplot  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f'{caller} requires matplotlib. Run: pip install "sktip[plot]"'
-        ) from error
-
-
 def new_axes(figsize: tuple[float, float]) -> Any:
     """Axes of a new figure with a constrained layout."""
     from matplotlib import pyplot

@@ -11,11 +11,11 @@ from sklearn.utils.validation import check_is_fitted
 from sktip._images.inputs import as_image_list, looks_like_images
 from sktip._predict_images import predict_images
 from sktip._split_encoder import split_encoder, takes_images
+from sktip._utils.optional import import_optional
 from sktip.inspection._plot import (
     GREEN,
     LITERAL,
     VERMILION,
-    check_matplotlib,
     draw_picture,
     grid_within,
     new_axes,
@@ -154,7 +154,9 @@ class PredictionsDisplay:
         ImageReadError
             If an image cannot be read.
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
+        import_optional(
+            "matplotlib.pyplot", extra="sktip[plot]", caller=f"{cls.__name__}.from_estimator"
+        )
         check_is_fitted(estimator)
         estimator = getattr(estimator, "best_estimator_", estimator)
         if images is None and not (takes_images(estimator) or looks_like_images(X)):
@@ -234,7 +236,9 @@ class PredictionsDisplay:
         ImageReadError
             If an image to show cannot be read.
         """
-        check_matplotlib(f"{cls.__name__}.from_predictions")
+        import_optional(
+            "matplotlib.pyplot", extra="sktip[plot]", caller=f"{cls.__name__}.from_predictions"
+        )
         shown = _shown(images, order, n_images, None, y_pred=y_pred, y_true=y_true, proba=proba)
         return cls(**shown).plot(ax, n_columns=n_columns)
 
@@ -254,7 +258,9 @@ class PredictionsDisplay:
         display : PredictionsDisplay
             This display.
         """
-        check_matplotlib(f"{type(self).__name__}.plot")
+        import_optional(
+            "matplotlib.pyplot", extra="sktip[plot]", caller=f"{type(self).__name__}.plot"
+        )
         check_scalar(n_columns, "n_columns", Integral, min_val=1)
         n_columns = min(n_columns, len(self.pictures))
         n_rows = -(-len(self.pictures) // n_columns)
