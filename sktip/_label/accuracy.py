@@ -17,8 +17,6 @@ CENTER, SPREAD = (0.0, 0.8), (1.5, 0.4)
 #: Number of photos of each predicted class that the expected accuracy counts as, and the fewest of other classes among
 #: them: with fewer, intervals of good models hold 68 instead of 80 to 90 %.
 STRENGTH, LEAST_OTHERS = 1.0, 0.6
-#: From which probability on a prediction has these words.
-WORDS = {0.95: "almost sure", 0.75: "likely", 0.0: "unsure"}
 
 
 class Estimate(NamedTuple):
@@ -97,8 +95,3 @@ def shares_among(
         for q in ((1 - COVERAGE) / 2, (1 + COVERAGE) / 2)
     ]
     return list(np.column_stack([shares, *ends]))
-
-
-def in_words(probability: float) -> str:
-    """Say how sure a prediction is."""
-    return next(word for least, word in WORDS.items() if probability >= least)

@@ -92,13 +92,18 @@ def secret_file(folder: str, suffix: str, content: str) -> Iterator[str]:
 
 def write_labels(store: Store) -> str:
     """Write ``labels.csv``: what `sktip.datasets.load_image_table` reads, or a column for each tag."""
-    store.refresh()
-    classes = store.classes
-    rows = [["path", *(classes if store.tags else ["label"])]]
-    for path, answer in sorted(store.answers.items(), key=lambda item: item[1].number):
-        relative = os.path.relpath(path, store.folder)
-        if store.tags and answer.labels != (UNSURE,):
-            rows.append([relative, *(str(int(name in answer.labels)) for name in classes)])
-        elif answer.labels[0] not in ASIDE:
-            rows.append([relative, answer.labels[0]])
-    return write_own(store, "labels.csv", b"".join(csv_lines(rows)))
+    while True:
+        store.refresh()
+        version, classes = store.version, store.classes
+        rows = [["path", *(classes if store.tags else ["label"])]]
+        for path, answer in sorted(store.answers.items(), key=lambda item: item[1].number):
+            relative = store.relative(path)
+            if store.tags and answer.labels != (UNSURE,):
+                rows.append([relative, *(str(int(name in answer.labels)) for name in classes)])
+            elif answer.labels[0] not in ASIDE:
+                rows.append([relative, answer.labels[0]])
+        path = write_own(store, "labels.csv", b"".join(csv_lines(rows)))
+        store.refresh()
+        # Another process may have stored more, and written it before this one.
+        if store.version == version:
+            return path

@@ -80,7 +80,6 @@ class Session:
         self.problem = ""
         #: Pictures of another run have other addresses, since browsers keep them.
         self.run_id = secrets.token_hex(4)
-        self._first: list[int] = []
         self._row_of = self.learner.row_of
         self._changed, self._is_new = threading.Event(), is_new
         # Each decoder may need as much memory as the largest photo.
@@ -240,7 +239,6 @@ class Session:
 
     def queue(self) -> Iterator[int]:
         """Photos in the order in which a person should see them; with answers too."""
-        yield from self._first
         yield from (self._row_of[path] for path in self.store.outdated() if path in self._row_of)
         waiting = (row for row in self.learner.order.tolist() if self.is_open(row))
         suggested = (row for row in self.learner.suggested if self.is_open(row))
@@ -253,10 +251,6 @@ class Session:
             yield row
         yield from suggested
         yield from self.learner.order.tolist()
-
-    def show_first(self, rows: Sequence[int]) -> None:
-        """Show these photos before all others."""
-        self._first = [*rows, *self._first]
 
     def ranked_by_words(self, words: str) -> list[int]:
         """Photos without answer, those first that look like words."""

@@ -16,10 +16,9 @@ import os
 import sqlite3
 import threading
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -112,7 +111,7 @@ class Store:
         self.folder = folder
         self.path = os.path.join(folder, "answers.sqlite")
         self._lock = threading.RLock()
-        self._relative = cache(self._relative_path)
+        self._relative: dict[str, str] = {}
         self._answers: dict[str, _Given] = {}
         self._classes: dict[int, _Class] = {}
         self._names: dict[str, int | None] = {}
@@ -180,14 +179,25 @@ class Store:
     def _is_outdated(self, given: _Given) -> bool:
         return given.classes == (0,) and given.number < self._newest
 
+    def relative(self, path: str) -> str:
+        """Return a path from the folder of the file; the whole path on another drive."""
+        if path not in self._relative:
+            with suppress(ValueError):
+                self._relative[path] = os.path.relpath(path, self.folder)
+        return self._relative.get(path, path)
+
     def setting(self, name: str, default: Any = None) -> Any:
         """Return what was stored under a name."""
         return self._settings.get(name, default)
 
     def refresh(self) -> None:
         """See what other processes have written; keep what is known while one of them is writing."""
-        with self._lock, suppress(sqlite3.OperationalError):
-            self._reread()
+        with self._lock, suppress(sqlite3.Error):
+            self._db.execute("PRAGMA busy_timeout = 0")
+            try:
+                self._reread()
+            finally:
+                self._db.execute(f"PRAGMA busy_timeout = {1000 * LOCK_TIMEOUT:.0f}")
 
     # What changes something
 
@@ -315,14 +325,6 @@ class Store:
         """Store something that JSON can hold under a name."""
         with self._alone():
             self._set(name, value)
-
-    def while_unchanged(self, version: int, action: Callable[[], None]) -> bool:
-        """Do something that no other process may do at once, if the answers are still those of a version."""
-        with self._alone():
-            if self.version != version:
-                return False
-            action()
-            return True
 
     def close(self) -> None:
         """Let the file go."""
@@ -466,7 +468,7 @@ class Store:
         for key, (_, meant) in change.names.items():
             run("INSERT OR REPLACE INTO names VALUES (?, ?)", [key, meant])
         for path, (_, given) in change.answers.items():
-            photo = self._relative(path)
+            photo = os.fsencode(self.relative(path))
             run("DELETE FROM answers WHERE photo = ?", [photo])
             for number in () if given is None else given.classes:
                 run(
@@ -542,11 +544,6 @@ class Store:
         last = self._settings.get("answers so far", 0) + 1
         self._set("answers so far", last)
         return last
-
-    def _relative_path(self, path: str) -> bytes:
-        with suppress(ValueError):  # On another drive.
-            return os.fsencode(os.path.relpath(path, self.folder))
-        return os.fsencode(path)
 
     def _explained(self, error: sqlite3.Error) -> Exception:
         """Return the error that a person can understand."""

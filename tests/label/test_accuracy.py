@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit
 from scipy.stats import binom
 
-from sktip._label.accuracy import Calibration, in_words, shares_among
+from sktip._label.accuracy import Calibration, shares_among
 
 
 def holds_often_enough(holds):
@@ -35,9 +35,8 @@ def test_a_coin_is_not_sure():
     rng = np.random.default_rng(0)
     coin = Calibration(np.full(60, 0.99), rng.random(60) < 0.5)
     assert coin.probability(0.99) < 0.7
-    assert in_words(coin.probability(0.99)) == "unsure"
     good = Calibration(np.full(200, 0.99), np.ones(200, bool))
-    assert in_words(good.probability(0.99)) == "almost sure"
+    assert good.probability(0.99) > 0.95
 
 
 @pytest.mark.parametrize(("n_classes", "accuracy"), [(2, 0.95), (5, 0.8)])

@@ -121,8 +121,6 @@ def test_what_comes_next(session, folder):
     assert first(session) == rows[1]
     session.undo(change)
     assert first(session) == rows[0]
-    session.show_first(rows[5:7])
-    assert first(session) == rows[5]
     label(session, truth, 60)
     assert first(session) is None
     learn(session)
