@@ -63,8 +63,8 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         class at a disadvantage. With a `scoring`, one shot of every class is held out at a time,
         and the votes of a class are scaled up to its full number of shots. The default rule
         averages this over all ways to pair the shots, see Notes. The folds do not depend on the order
-        of the rows, and copies of a shot share a fold. Of more than 8,000 shots, as many are held out as
-        makes 67 million pairs with the cached shots. ``LeaveOneOut()`` holds out single shots without
+        of the rows, and copies of a shot share a fold. Of many shots, a part is held out, which bounds the
+        time: of 1,000 classes, 4,000 of 8,000 shots and 3,000 of 16,000. ``LeaveOneOut()`` holds out single shots without
         scaling, which pushes alpha towards 0 with few shots. Other values are split as in
         scikit-learn, for example a held-out set by ``PredefinedSplit``, and scored as in
         `GridSearchCV`.
@@ -323,7 +323,7 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
             shots.weights,
             shots.groups,
             max_folds=LEARNED_FOLDS if self.fine_tune else None,
-            enough=alpha_beta.KEPT_ELEMENTS / len(codes),
+            enough=alpha_beta.enough_shots(len(codes), len(task.classes)),
         )
         if balanced and folds.max() < 0:
             chosen = alpha_beta.nearest_values(alphas, betas)
