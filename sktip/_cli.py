@@ -157,22 +157,47 @@ def _fit(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
             classifier.set_params(templates=args.template)
         if args.reject_unknown:
             estimator = sktip.RejectUnknown(classifier)
+        groups = _copies(data.data)
+        more = {}
+        if groups is not None and has_fit_parameter(estimator, "groups"):
+            more["groups"] = groups
         if args.unlabeled is None:
-            estimator.fit(data.data, data.target)
+            estimator.fit(data.data, data.target, **more)
         elif has_fit_parameter(classifier, "X_unlabeled"):
-            estimator.fit(data.data, data.target, X_unlabeled=args.unlabeled)
+            estimator.fit(data.data, data.target, X_unlabeled=args.unlabeled, **more)
         else:
             raise ValueError(
                 f"{args.classifier} does not learn from unlabelled photos; leave out --unlabeled, or use "
                 "FewShotClassifier."
             )
-        probabilities = held_out_proba(classifier, data.data, data.target)
+        probabilities = held_out_proba(classifier, data.data, data.target, groups=groups)
     # Settings of this run are not saved.
     set_of_the_machine(encoder, device=None)
     _save_model(estimator, args.output, overwrite=args.overwrite)
     summary = f"{args.classifier} of {len(estimator.classes_):,} classes is in {args.output}"
     predicted = estimator.classes_[probabilities.argmax(axis=1)]
     return DONE, [summary, _accuracy(data.target, predicted)], []
+
+
+def _copies(photos: Any) -> Any:
+    """Find groups of photos that are copies or of one burst, with a note; None if there are none."""
+    import numpy as np
+
+    from sktip.exceptions import ImageReadError
+    from sktip.model_selection import near_duplicate_groups
+    from sktip.utils import photo_times
+
+    try:
+        groups = near_duplicate_groups(photos, times=photo_times(photos))
+    except ImageReadError:  # The encoder raises it too, and says more.
+        return None
+    n_copies = (np.bincount(groups)[groups] > 1).sum()
+    if not n_copies:
+        return None
+    _note(
+        f"{n_copies:,} photos are near-copies of others, or of one burst; they are held out together"
+    )
+    return groups
 
 
 def _encoder(args: argparse.Namespace, memory: str) -> Any:
