@@ -111,7 +111,7 @@ class Learner:
         Why the last fit failed, if it did.
 
     failure : Exception or None
-        Why there are no features at all.
+        Why not all photos could be encoded.
     """
 
     def __init__(self, paths: Sequence[str], store: Store, encoder: Any, templates: Any):
@@ -152,11 +152,10 @@ class Learner:
             try:
                 self.encode()
             except Exception as error:
-                if self.n_encoded == 0:
-                    self.failure = error
-                    failed()
-                self.problem = f"{type(error).__name__}: {error}"
+                self.failure, self.problem = error, str(error)
                 self.version += 1
+                if self.n_encoded == 0:
+                    failed()
 
         for action in (self.look_at_times, encode, self._learn_for_ever):
             threading.Thread(target=action, daemon=True).start()
@@ -195,10 +194,11 @@ class Learner:
                 if self.n_encoded in MILESTONES:
                     self.version += 1
                     self.wake()
+        if self.times is None:  # Its thread is not ready yet.
+            self.look_at_times()
         seen = np.flatnonzero(self.readable)
         if len(seen) > 1:
-            times = None if self.times is None else self.times[seen]
-            groups = near_duplicate_groups(self.features[seen], times=times)
+            groups = near_duplicate_groups(self.features[seen], times=self.times[seen])
             # Each pile has the number of its first photo; photos that cannot be read are piles of their own.
             _, first = np.unique(groups, return_index=True)
             piles = np.arange(len(order))
@@ -224,7 +224,7 @@ class Learner:
             try:
                 for _ in self.learn():
                     self.version += 1
-                self.problem = ""
+                self.problem = str(self.failure or "")
             except Exception as error:  # The page shows it, and labelling goes on.
                 self.problem = f"{type(error).__name__}: {error}"
             self.is_learning = False

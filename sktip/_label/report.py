@@ -1,6 +1,7 @@
 """The report of `sktip label`: one page of HTML that needs no other file."""
 
 import base64
+import os
 from datetime import date
 from html import escape
 
@@ -16,13 +17,13 @@ STYLE = """
 @media (prefers-color-scheme: dark) {
   :root { --text: #f2f2f4; --faint: #b4b4bd; --back: #17171a; --line: #3a3a42; --accent: #5ad1a4 } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back); max-width: 60rem;
-  margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere }
+  margin: 2rem auto; padding: 0 1rem; overflow-wrap: break-word }
 h1, h2 { line-height: 1.2 } h2 { margin-top: 2.5rem } p.faint, figcaption { color: var(--faint) }
 b.large { display: block; font-size: 2.5rem; line-height: 1.2; color: var(--accent) }
-table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .4rem .6rem .4rem 0;
+table { border-collapse: collapse; display: block; overflow-x: auto } th, td { text-align: left; padding: .4rem 1.5rem .4rem 0; max-width: 60vw;
   border-bottom: 1px solid var(--line) } td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
 .photos { display: flex; flex-wrap: wrap; gap: .75rem } figure { margin: 0; width: 160px }
-figcaption { font-size: .85rem } img { width: 160px; height: 160px; object-fit: contain; border: 1px solid var(--line) }
+figcaption { font-size: .85rem; overflow-wrap: anywhere } img { width: 160px; height: 160px; object-fit: contain; border: 1px solid var(--line) }
 svg { width: 100%; height: auto } .band { fill: var(--accent); opacity: .2 } .curve { fill: none;
   stroke: var(--accent); stroke-width: 2 } .axis { stroke: var(--line) } svg text { fill: var(--faint); font-size: 12px }
 """
@@ -31,8 +32,10 @@ svg { width: 100%; height: auto } .band { fill: var(--accent); opacity: .2 } .cu
 def report(session: Session) -> str:
     """Return the page: counts, shares, accuracy, examples per class, and the most doubtful answers."""
     now, n = session.knowledge, len(session.paths)
+    # Not the whole path, since the page may be sent.
+    name = _text(os.path.basename(session.root) or session.root)
     parts = [
-        f"<h1>{_text(session.root.rstrip('/'))}</h1>",
+        f"<h1>{name}</h1>",
         f'<p class="faint">{date.today():%Y-%m-%d}, <code>sktip label</code></p>',
         f"<p>{session.n_answered():,} of {n:,} photos are labelled, in {len(session.classes):,} "
         f"{'tags' if session.tags else 'classes'}. {len(session.errors):,} cannot be read.</p>",
@@ -60,7 +63,7 @@ def report(session: Session) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_text(session.root)}</title><style>{STYLE}</style></head><body><main>"
+        f"<title>{name}</title><style>{STYLE}</style></head><body><main>"
         f"{''.join(parts)}</main></body></html>\n"
     )
 
@@ -119,7 +122,7 @@ def _table(session: Session) -> str:
             f'<td class="number">{cell}</td>' for cell in (f"{known.n_answers:,}", held_out, share)
         )
         rows.append(f'<tr><th scope="row">{_text(name)}</th>{cells}</tr>')
-    titles = ("labelled", "found without their own label", "share of the folder (80 %)")
+    titles = ("labelled", "found when held out", "share of the folder")
     head = "".join(f'<th scope="col" class="number">{title}</th>' for title in titles)
     return (
         f'<h2>Classes</h2><table><tr><th scope="col">class</th>{head}</tr>{"".join(rows)}</table>'
