@@ -355,7 +355,11 @@ def _label(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
     from sktip._label.export import write_model
     from sktip._label.session import open_session
 
-    save = partial(write_model, content_of=_skops().dumps)
+    def content_of(model: Any) -> bytes:
+        # Imported when it is needed: it takes longer than all that the first photo needs.
+        content: bytes = _skops().dumps(model)
+        return content
+
     photos = os.path.abspath(os.path.expanduser(args.photos))
     output = args.output = os.path.abspath(os.path.expanduser(args.output or f"{photos}-labels"))
     with socket.socket() as bound:
@@ -376,7 +380,8 @@ def _label(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
             if args.merge is not None:
                 _merge(session, args.merge)
             note = ONLY_DRAWINGS if args.model == ["tiny"] else ""
-            page.serve(session, partial(save, session), note, bound=bound, browser=args.browser)
+            save = partial(write_model, session, content_of)
+            page.serve(session, save, note, bound=bound, browser=args.browser)
             if session.learner.failure is not None:
                 raise session.learner.failure
         except BaseException:
