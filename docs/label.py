@@ -1,4 +1,4 @@
-"""Make the picture and the animation of `sktip label` in the guide, from the real page in Chromium.
+"""Make the pictures of `sktip label` in README and the guide, light and dark, from the real page in Chromium.
 
     python docs/label.py
 
@@ -15,62 +15,57 @@ from PIL import Image
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests" / "label"))
 
-from drive import answer, chromium, started, write_drawings  # noqa: E402
+from drive import CLASSES, KEYS, answer, chromium, shown, started, write_drawings  # noqa: E402
 
-SIZE = {"width": 1000, "height": 700}
+SIZE = {"width": 1200, "height": 750}
+
+
+def shoot(page, name):
+    """Write the page as it is, light and dark."""
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        page.wait_for_timeout(500)
+        picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+        file = HERE / "images" / f"{name}-{scheme}.png"
+        picture.quantize(128, dither=Image.Dither.NONE).save(file, optimize=True)
+        print(f"{file.name}: {file.stat().st_size / 1000:.0f} kB")
 
 
 def main():
-    frames = []
-
-    def shoot(seconds):
-        picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-        frames.append((picture.resize((800, 560), Image.Resampling.LANCZOS), seconds))
-
+    templates = ["--template", "a picture of a {}", "--template", "an icon of a {}"]
     with tempfile.TemporaryDirectory() as home, chromium() as browser:
         folder = f"{home}/drawings"
         truth = write_drawings(folder)
-        with started(folder) as (_, address):
+        with started(folder, *templates, classes=CLASSES) as (_, address):
             page = browser.new_page(viewport=SIZE)
+            page.set_default_timeout(120_000)
             page.goto(address)
-            page.locator("img[alt$='.png']").first.wait_for()
-            page.wait_for_timeout(3000)
-            shoot(1.5)
-            for _ in range(24):
-                answer(page, truth, 1)
-                page.wait_for_timeout(700)
-                shoot(0.4)
-            page.get_by_text("24 photos").first.wait_for()
-            page.wait_for_timeout(3000)
-            shoot(1)
-            page.screenshot(path=HERE / "images" / "label.png")
-            page.get_by_role("tab", name="What it knows").click()
-            page.wait_for_timeout(1500)
-            shoot(2.5)
-            page.get_by_role("tab", name="Sort").click()
-            page.get_by_label("show", exact=True).click()
-            page.get_by_role("option", name="food", exact=True).click()
-            page.get_by_text("176 photos").wait_for(state="detached")
-            page.wait_for_timeout(1500)
-            shoot(1.5)
-            page.get_by_role("button", name="tick all").click()
-            page.wait_for_timeout(1000)
-            shoot(1)
-            for box in page.get_by_role("checkbox").all():
-                name = box.locator("xpath=preceding-sibling::img").get_attribute("alt")
-                if truth[name] != "food":
-                    box.click()
-            page.mouse.wheel(0, -5000)
-            page.wait_for_timeout(1000)
-            shoot(1.5)
-            page.get_by_role("button", name="label them").click()
-            page.wait_for_timeout(1500)
-            shoot(2)
-    first, *others = [picture.quantize(64, dither=Image.Dither.NONE) for picture, _ in frames]
-    file = HERE / "images" / "label.gif"
-    times = [int(1000 * seconds) for _, seconds in frames]
-    first.save(file, save_all=True, append_images=others, duration=times, loop=0, optimize=True)
-    print(f"{len(frames)} frames, {file.stat().st_size / 1e6:.2f} MB")
+            page.get_by_role("button", name="Close this note").click()
+            # Once in a while, what was learned is waited for, as a person would have it.
+            for _ in range(6):
+                answer(page, lambda name: KEYS[truth[name]], 10)
+                page.wait_for_timeout(8000)
+            # A photo of which the page is rather sure shows most.
+            while "ikely" not in page.locator("#guess").inner_text():
+                answer(page, lambda name: KEYS[truth[name]])
+                page.wait_for_timeout(500)
+            shown(page)
+            page.locator("#toast:not(.open)").wait_for(state="attached")
+            shoot(page, "label")
+            page.get_by_role("button", name="Sort", exact=True).click()
+            page.get_by_label("Of which class").select_option("food")
+            page.locator("#sort input[type=checkbox]:enabled").first.wait_for()
+            page.keyboard.press("a")
+            page.wait_for_timeout(2000)
+            for tile in page.locator("#sort .tile").all():
+                name = tile.get_by_role("checkbox").get_attribute("aria-label").split()[-1]
+                if truth[name] != "food" and tile.get_by_role("checkbox").is_checked():
+                    tile.get_by_role("checkbox").uncheck()
+            page.locator("#sort .grid").evaluate("grid => grid.scrollTo(0, 0)")
+            shoot(page, "label-sort")
+            page.get_by_role("button", name="Results", exact=True).click()
+            page.get_by_text("Most doubtful labels").wait_for()
+            shoot(page, "label-results")
 
 
 if __name__ == "__main__":

@@ -242,6 +242,77 @@ def test_nothing_is_in_the_way_of_anybody(opened, clip, tmp_path, scheme, width)
     assert {name: wrong for name, wrong in found.items() if wrong} == {}
 
 
+def test_by_keyboard_from_no_classes_to_folders(opened, tmp_path):
+    """Without a mouse: classes, answers, another name, a mended answer, a search, and what is written."""
+    truth = write_photos(tmp_path / "photos", n=24)
+    with started(tmp_path / "photos") as (process, address):
+        page = opened(address)
+        press = page.keyboard.press
+        shown(page)
+        page.get_by_text("Type the name of a class").wait_for()
+        page.locator("#new:focus").wait_for()
+        for name in ("red", "azure", "RED"):  # The last one is the first.
+            page.keyboard.type(name)
+            press("Enter")
+            page.wait_for_function("document.querySelector('#new').value === ''")
+            page.wait_for_timeout(300)
+        press("Escape")
+        assert page.locator("#classes button").count() == 2
+        press("u")  # "RED" was taken as the answer "red".
+        page.locator("#bar[aria-label^='0 labelled']").wait_for()
+        answer(page, lambda name: KEY[truth[name]], 5)
+
+        press("e")  # Enter gives another name.
+        page.get_by_label("Name of azure").focus()
+        press("Control+A")
+        page.keyboard.type("blue")
+        press("Enter")
+        page.get_by_label("Name of blue").wait_for()
+        press("Escape")
+        page.locator("#classes button", has_text="blue").wait_for()
+
+        now = shown(page)  # An answer is changed where it was given.
+        press("ArrowRight" if now == "000.png" else "ArrowLeft")
+        page.wait_for_function("old => document.querySelector('#picture img').alt !== old", arg=now)
+        other = shown(page)
+        press("n")
+        page.get_by_text("Labelled none of these").wait_for()
+        page.locator("#frame[aria-busy=false]").wait_for()
+        press(KEY[truth[other]])
+        page.get_by_text(f"Labelled {truth[other]}").wait_for()
+        press("Escape")
+        page.wait_for_function("() => !document.querySelector('.resume')")
+
+        page.locator("#words:enabled").wait_for()
+        press("/")
+        page.keyboard.type("something red")
+        press("Enter")
+        page.locator("#order").evaluate("select => select.value === 'words'")
+        while page.locator("#picture img").count():
+            name = shown(page)
+            press(KEY[truth[name]])
+            page.wait_for_function(
+                "old => document.querySelector('#picture img')?.alt !== old", arg=name
+            )
+        page.get_by_role("button", name="Results").last.focus()
+        press("Enter")
+        page.get_by_role("button", name="Write: Folders of copies").focus()
+        press("Enter")
+        where = page.locator(".where").inner_text()
+        for name in ("Report", "Table", "Classifier"):
+            page.get_by_role("button", name=f"Write: {name}").focus()
+            press("Enter")
+            page.locator(
+                ".where", has_text={"Report": "html", "Table": "csv", "Classifier": "skops"}[name]
+            ).first.wait_for()
+        page.get_by_text("sktip predict").wait_for()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    for name in ("red", "blue"):
+        photos = {own for own in truth if truth[own] == name}
+        assert set(os.listdir(os.path.join(where, name))) == photos
+
+
 def test_the_command_from_answers_to_a_kill_and_on(opened, tmp_path):
     """As users start it: an answer that was said to be stored is there after a kill."""
     truth = write_photos(tmp_path / "photos", n=12)

@@ -42,7 +42,7 @@ async function show(next) {
     $("frame").classList.remove("waiting");
     $("empty").hidden = true;
     describe(next);
-    await there;
+    await Promise.all([there, app.saving]);
     if (mine !== turn) return;
     see({ row: next.row, receipt });
     say(`${next.name}. ${$("guess").textContent}`);
@@ -84,8 +84,17 @@ const ask = () => attempt(() => api("next", { window: app.window, loaded: [...fi
 export async function go(rows = []) {
   walking = false;
   first = [...rows, ...first.filter((row) => !rows.includes(row))];
-  const mine = ++turn, next = await ask();
-  if (next && mine === turn) take(next.photos);
+  await leave(ask, ({ photos }) => take(photos));
+}
+
+/** Go where the server says; until then nothing is answered. */
+async function leave(question, arrive) {
+  const was = shown, mine = ++turn;
+  see(null);
+  const next = await question();
+  if (mine !== turn) return;
+  if (next) await arrive(next);
+  else see(was);
 }
 
 function take(photos) {
@@ -259,25 +268,24 @@ function enter() {
 /** Answer about the photo whose pixels are on the screen, and about no other. */
 async function answer(labels) {
   if (!shown) return;
-  const was = shown, mine = turn, told = `${photo.name.split("/").pop()}: ${labels.join(", ")}`;
-  const { row } = was;
+  const was = shown, now = photo, { row } = was;
   see(null);
   const photos = { [row]: was.receipt, ...($("together").checked ? Object.fromEntries(pile) : {}) };
-  const n = Object.keys(photos).length, all = n > 1 ? `${many(n)} labelled as ${labels.join(", ")}` : told;
-  const done = await attempt(() => api("answer", { photos, labels }));
-  if (mine !== turn) return done && app.did(done, all); // The person has gone elsewhere meanwhile.
-  if (!done) {
-    see(was);
-    return;
-  }
+  const n = Object.keys(photos).length, what = labels.join(", ");
+  app.saving = attempt(() => api("answer", { photos, labels }));
   queue = queue.filter((each) => !(each.row in photos));
   first = first.filter((each) => !(each in photos));
+  // The next photo appears at once, but is answered only after this answer is stored.
+  if (!walking && queue.length) show(queue[0]);
+  const mine = turn, done = await app.saving;
+  if (done) app.did(done, n > 1 ? `${many(n)} labelled as ${what}` : `${now.name.split("/").pop()}: ${what}`);
+  if (mine !== turn) return; // The person has gone elsewhere meanwhile.
   if (walking) see(was);
+  else if (done) refill();
   else {
-    if (queue.length) show(queue[0]);
-    refill();
+    queue = [now, ...queue];
+    show(now);
   }
-  app.did(done, all);
 }
 
 /** Fetch what comes after the photos at hand. */
@@ -298,11 +306,10 @@ async function again(row) {
 
 /** Look at a photo outside the order. */
 export async function walk(row) {
-  const mine = ++turn;
-  const next = await attempt(() => api("photo", { row }));
-  if (!next || mine !== turn) return;
-  walking = true;
-  await show(next);
+  await leave(() => attempt(() => api("photo", { row })), (next) => {
+    walking = true;
+    return show(next);
+  });
 }
 
 function step(by) {

@@ -53,6 +53,7 @@ app.did = (done, text) => {
 };
 
 app.takeBack = async () => {
+  await app.saving; // What was answered last is taken back, not what was before it.
   const key = app.undo.pop();
   if (!key) return;
   const done = await attempt(() => api("undo", { key }));

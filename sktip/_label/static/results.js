@@ -5,6 +5,8 @@ import { $, api, app, attempt, between, choices, h, many, percent, small } from 
 let last = "";
 
 export async function refresh() {
+  // What is half learned would come and go.
+  if (last && app.state.stage === "learning") return;
   const now = await attempt(() => api("results"));
   if (!now) return;
   const { classes, photos, labelled, damaged, output } = app.state;
@@ -13,7 +15,7 @@ export async function refresh() {
   last = text;
   const focus = document.activeElement?.dataset.focus;
   const left = photos - labelled - damaged;
-  $("results").replaceChildren(h("div", {}, headline(now, left), table(now), doubts(now), finish(output), damage(damaged)));
+  $("results").replaceChildren(h("div", {}, headline(now, left), table(now), doubts(now), (files ??= finish(output)), damage(damaged)));
   if (focus) document.querySelector(`#results [data-focus="${CSS.escape(focus)}"]`)?.focus();
 }
 
@@ -111,17 +113,16 @@ const KINDS = [
   ["table", "Table", "A CSV file with the class of each photo."],
   ["model", "Classifier", "It predicts new photos, by one command."],
 ];
-const written = new Map(); // What was written, for the next time that this is drawn.
+let files = null; // Drawn once, since something may be being written.
 
 function finish(output) {
   const cards = KINDS.map(([what, title, text]) => {
-    const where = h("div", { "aria-live": "polite" }, ...(written.get(what) ?? []));
+    const where = h("div", { "aria-live": "polite" });
     const button = h("button", { type: "button", class: "quiet", "aria-label": `Write: ${title}`, "data-focus": `write ${what}`, onclick: async () => {
       button.disabled = true;
       where.replaceChildren(h("p", {}, "Writing …"));
       const done = await attempt(() => api("write", { what }));
-      written.set(what, done ? receipt(done) : []);
-      where.replaceChildren(...written.get(what));
+      where.replaceChildren(...(done ? receipt(done) : []));
       button.disabled = false;
       button.focus();
     } }, "Write");

@@ -11,7 +11,7 @@ const headers = { "x-sktip-token": sessionStorage.getItem(KEY) ?? "" };
 export const $ = (id) => document.getElementById(id);
 
 /** What the server says of everything but single photos, and what this window does. */
-export const app = { state: null, view: "", window: crypto.randomUUID(), undo: [] };
+export const app = { state: null, view: "", saving: null, window: crypto.randomUUID(), undo: [] };
 
 /** Make an element. Text is never markup. */
 export function h(tag, attributes = {}, ...children) {
