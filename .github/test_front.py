@@ -42,7 +42,7 @@ def test_citations_are_those_of_the_guide():
     page = " ".join((ROOT / "docs/guide/cite.rst").read_text("utf-8").split())
     titles = re.findall(r'^ +(?:- )?title: "?(.*?)"?$', cff, re.MULTILINE)
     numbers = re.findall(r'"arXiv:(.*)"', cff)
-    assert (len(titles), len(numbers)) == (15, 12)  # three are not on arXiv
+    assert len(titles) >= len(numbers) > 10
     assert [text for text in titles + numbers if text not in page] == []
 
 

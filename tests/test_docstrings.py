@@ -17,13 +17,10 @@ GUIDE = Path(__file__).parents[1] / "docs" / "guide"
 CLASSIFIERS = dict(all_estimators(type_filter="classifier"))
 #: Parameters and attributes that a class describes differently, because they have another meaning there.
 EXCEPTIONS = {
-    # Shots are averaged, unlabelled images are read once in a round, and only predictions use torch.
-    "shots_": {"FewShotClassifier"},
-    "device": {"FewShotClassifier"},
     # A weight, a sharpness and views play another part in each method.
     "alpha": {"GDAClassifier"},
     "beta": {"ProKeRClassifier"},
-    "n_views": {"CLIPAdapterClassifier", "FewShotClassifier", "GDAClassifier", "ProKeRClassifier"},
+    "n_views": {"CLIPAdapterClassifier", "GDAClassifier", "ProKeRClassifier"},
     "logit_scale": {"ProKeRClassifier"},
     "logit_scale_": {"ProKeRClassifier"},
     "alpha_": {"GDAClassifier"},
@@ -34,14 +31,9 @@ EXCEPTIONS = {
     "weight_decay": {"CLIPAdapterClassifier"},
     "batch_size": {"CLIPAdapterClassifier"},
     "loss_curve_": {"CLIPAdapterClassifier"},
-    "n_iter_": {"CLIPAdapterClassifier", "FewShotClassifier"},
+    "n_iter_": {"CLIPAdapterClassifier"},
     # What is drawn at random.
-    "random_state": {
-        "CLIPAdapterClassifier",
-        "FewShotClassifier",
-        "GDAClassifier",
-        "ProKeRClassifier",
-    },
+    "random_state": {"CLIPAdapterClassifier", "GDAClassifier", "ProKeRClassifier"},
     # Rows are views, not shots.
     "cache_keys_": {"ProKeRClassifier"},
     "cache_codes_": {"ProKeRClassifier"},
