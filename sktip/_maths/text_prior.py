@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sktip._maths.blocks import Block
-from sktip._maths.choice import TEMPERATURE, Learner, label_beliefs
+from sktip._maths.choice import Learner, label_beliefs
 from sktip._maths.contributions import sparse
 from sktip._maths.discriminants import SHRINKAGE
 from sktip._maths.folds import MAX_FOLDS, balanced_folds
@@ -149,7 +149,7 @@ def fit_text_prior(
             all_weights[rows] *= beliefs
             shots = learner()
             answer = shots.answer()
-    scale = TEMPERATURE if answer.held_out is None else shots.temperature()
+    scale = shots.temperature(answer)
     offsets = np.zeros(n_classes)
     if text is None:
         # Without text, a class with less than one shot must not win by its prior mean.
