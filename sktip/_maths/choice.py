@@ -59,8 +59,7 @@ class Answer(NamedTuple):
         """Coefficients (C, r) of the discriminants and the correction."""
         pairs = zip(self.means, self.models, strict=True)
         means = np.hstack([weight * model.coef for weight, model in pairs])
-        result: NDArray[Any] = means + self.correction
-        return result
+        return means + self.correction
 
     @property
     def intercept(self) -> NDArray[Any]:
@@ -68,8 +67,7 @@ class Answer(NamedTuple):
         pairs = zip(self.means, self.models, strict=True)
         means = np.sum([weight * model.intercept for weight, model in pairs], axis=0)
         centre = np.hstack([model.centre for model in self.models])
-        result: NDArray[Any] = means - self.correction @ centre
-        return result
+        return means - self.correction @ centre
 
 
 class _Part(NamedTuple):
@@ -325,8 +323,7 @@ def right_labels(held_out: NDArray[Any], wrong: float, n_classes: int) -> NDArra
     The share `wrong` of the labels is drawn at random from all classes.
     """
     kept = (1 - wrong) * held_out
-    result: NDArray[Any] = kept / (kept + wrong / n_classes) if wrong else np.ones(len(held_out))
-    return result
+    return kept / (kept + wrong / n_classes) if wrong else np.ones(len(held_out))
 
 
 def _share_of_wrong(held_out: NDArray[Any], weights: NDArray[Any], n_classes: int) -> float:

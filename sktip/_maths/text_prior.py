@@ -62,14 +62,12 @@ class TextPriorModel(NamedTuple):
     @property
     def coef(self) -> NDArray[Any]:
         """Coefficients (C, d) of the logits."""
-        result: NDArray[Any] = self.text_coef + self.means_part[0] + self.correction_part[0]
-        return result
+        return self.text_coef + self.means_part[0] + self.correction_part[0]
 
     @property
     def intercept(self) -> NDArray[Any]:
         """Intercepts (C,) of the logits."""
-        result: NDArray[Any] = self.means_part[1] + self.correction_part[1]
-        return result
+        return self.means_part[1] + self.correction_part[1]
 
 
 def fit_text_prior(
