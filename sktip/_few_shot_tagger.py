@@ -276,7 +276,7 @@ def _check_targets(y: Any, names: Any) -> tuple[NDArray[np.float64], NDArray]:
             "y holds lists of tags; pass an indicator matrix, (n, C): "
             "MultiLabelBinarizer().fit_transform(tags) of scikit-learn makes it."
         )
-    if np.ndim(y) == 1:
+    if np.asarray(y).ndim == 1:
         raise ValueError(
             "y has one label per photo; pass an indicator matrix, (n, C), or use FewShotClassifier."
         )
@@ -289,7 +289,8 @@ def _check_targets(y: Any, names: Any) -> tuple[NDArray[np.float64], NDArray]:
         raise ValueError(f"y holds {odd[0]:g}; pass 1 for a tag, 0 for none, NaN for not known.")
     if not (targets == 0).any() or not (targets == 1).any():
         raise ValueError(
-            "y needs some 1 and some 0: photos that have a tag, and photos that are known not to have one."
+            "y holds one class, but needs some 1 and some 0: photos that have a tag, and photos that are known not to "
+            "have one."
         )
     if tags is None:
         tags = np.arange(targets.shape[1])

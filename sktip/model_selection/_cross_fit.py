@@ -7,6 +7,7 @@ from typing import Any
 import joblib
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from sklearn.base import clone
 from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing, check_array, check_consistent_length
@@ -40,7 +41,13 @@ def as_samples(X: Any, estimator: Any) -> Any:
     """Return X such that rows can be taken from it. Images stay as they are."""
     if takes_images(estimator):
         return as_image_list(X)
-    # Not an array: this would lose the rotation and the colours of images.
+    if issparse(X):
+        return X.tocsr()
+    if hasattr(X, "__array__") and not hasattr(X, "shape"):
+        X = np.asarray(X)
+    if getattr(X, "ndim", 1) == 2 and X.shape[1] == 0:
+        raise ValueError(f"0 feature(s) (shape={X.shape}) while a minimum of 1 is required.")
+    # A list is not made an array: this would lose the rotation and the colours of images.
     return X if hasattr(X, "shape") or isinstance(X, Sequence) else list(X)
 
 
