@@ -13,27 +13,29 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 from scipy.stats import norm
 
-#: Means and standard deviations of the coefficients, with text and without: from the curves of four data sets.
-WITH_TEXT = ((0.0, 0.26, 0.0), (3.0, 0.10, 0.2))
-WITHOUT_TEXT = ((-2.0, 0.27, -4.0), (3.0, 0.08, 1.5))
+#: Means and standard deviations of the coefficients, with text and without: around the curves of CLIP's features,
+#: and wide enough for those of other data.
+WITH_TEXT = ((0.0, 0.2, 0.0), (3.0, 0.2, 0.3))
+WITHOUT_TEXT = ((-2.0, 0.4, -3.0), (3.0, 0.3, 3.0))
 #: Deviation of an accuracy from the curve, in the logit: which shots were drawn, and the error of the curve.
-DEVIATION = 0.1
+DEVIATION = 0.12
 #: Probability that an interval holds the accuracy.
 COVERAGE = 0.8
 
 
 def fit_curve(
-    x: NDArray[np.float64], right: NDArray[np.bool_], *, has_text: bool
+    x: NDArray[np.float64], right: NDArray[np.bool_], groups: NDArray[np.intp], *, has_text: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean (3,) and covariance (3, 3) of the coefficients.
 
     `right` (m, L) says which photos are answered rightly with the shots of each level `x` (L,). The levels
-    answer the same photos, so that their errors are correlated.
+    answer the same photos, and photos of one group, (m,), resemble each other: their errors are correlated.
     """
-    n = len(right)
-    accuracy = (right.sum(axis=0) + 0.5) / (n + 1)
-    centred = right - right.mean(axis=0)
-    covariance = (centred.T @ centred + 0.25 * np.eye(len(x))) / n**2
+    n = groups.max() + 1
+    accuracy = (n * right.mean(axis=0) + 0.5) / (n + 1)
+    errors = np.zeros((n, len(x)))
+    np.add.at(errors, groups, (right - right.mean(axis=0)) / len(right))
+    covariance = errors.T @ errors + 0.25 * np.eye(len(x)) / n**2
     slopes = 1 / (accuracy * (1 - accuracy))
     noise = covariance * np.outer(slopes, slopes) + DEVIATION**2 * np.eye(len(x))
     mean, deviations = map(np.array, WITH_TEXT if has_text else WITHOUT_TEXT)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kstwo, norm
+from scipy.stats import beta, kstwo
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
@@ -19,8 +19,6 @@ from sktip.model_selection._cross_fit import cross_fit, splits_of
 
 #: Share of alarms if nothing changed.
 FALSE_ALARMS = 0.05
-#: Error of the estimate that neither the photos nor the held-out shots show: the same on all data sets.
-MODEL_ERROR = 0.02
 
 
 def estimate_accuracy(classifier: Any, X_unlabeled: Any) -> ShortBunch:
@@ -66,8 +64,9 @@ def estimate_accuracy(classifier: Any, X_unlabeled: Any) -> ShortBunch:
     Notes
     -----
     The accuracy is the mean probability of the predicted classes, where the probabilities are those of
-    the classifier, times the class shares. Its error has three parts: which photos they are, the
-    calibration as measured on held-out shots, and a standard error of 2 points that these do not show.
+    the classifier, times the class shares. Its error has two parts: which photos they are, and the calibration
+    of the classifier, which is as uncertain as an accuracy that is counted on its shots. The shots of a group count
+    as one.
 
     The test compares held-out shots with the photos, in two scores that no label enters: the largest
     logit, and the cosine to the nearest class mean. Each shot is ranked among the photos by the classifier that
@@ -124,17 +123,31 @@ def estimate_accuracy(classifier: Any, X_unlabeled: Any) -> ShortBunch:
     adapted = even.predict_proba(features) * shares.class_shares_
     adapted /= adapted.sum(axis=1, keepdims=True)
     right = adapted[np.arange(len(adapted)), probabilities.argmax(axis=1)]
-    errors = (held_out.argmax(axis=1) == shots.codes) - held_out.max(axis=1)
-    variance = errors.var() / len(errors) + np.mean(right * (1 - right)) / len(right)
-    variance += MODEL_ERROR**2
-    accuracy, reach = right.mean(), norm.ppf((1 + COVERAGE) / 2) * np.sqrt(variance)
+    # Each class of the shots counts as often as among the photos, and the shots of a group vary together.
     counts = np.bincount(shots.codes, minlength=n_classes)
     weights = (shares.class_shares_ / np.maximum(counts, 1))[shots.codes]
-    p_value = min(1.0, len(ranks) * min(_p_value(r, weights, len(features)) for r in ranks))
+    weights /= weights.sum()
+    groups = np.arange(len(y)) if shots.groups is None else shots.groups
+    n_shots = 1 / (np.bincount(np.unique(groups, return_inverse=True)[1], weights) ** 2).sum()
+    # The probabilities were calibrated on the shots, and are as uncertain as an accuracy that is counted on them.
+    counted = (right.mean() * n_shots + 0.5) / (n_shots + 1)
+    spread = counted * (1 - counted)
+    variance = spread / n_shots + np.mean(right * (1 - right)) / len(right)
+    # The beta distribution with this mean and variance.
+    size = max(spread / variance - 1, 1e-3)
+    lower, upper = beta.ppf(
+        [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2], counted * size, (1 - counted) * size
+    )
+    if (held_out.argmax(axis=1) == shots.codes).all():
+        # Nothing speaks against an accuracy of 1.
+        upper = 1.0
+    p_value = min(
+        1.0, len(ranks) * min(_p_value(r, weights, n_shots, len(features)) for r in ranks)
+    )
     return ShortBunch(
-        accuracy=float(accuracy),
-        lower=float(max(accuracy - reach, 0)),
-        upper=float(min(accuracy + reach, 1)),
+        accuracy=float(right.mean()),
+        lower=float(lower),
+        upper=float(upper),
         drift=p_value < FALSE_ALARMS,
         p_value=p_value,
         class_shares=shares.class_shares_,
@@ -169,11 +182,14 @@ def _scores(model: FewShotClassifier, X: NDArray[Any]) -> tuple[NDArray[Any], ND
     return logits.max(axis=1), (X @ means.T).max(axis=1)
 
 
-def _p_value(ranks: NDArray[Any], weights: NDArray[Any], n_others: int) -> float:
-    """Two-sample Kolmogorov-Smirnov test from the ranks, in (0, 1), of weighted samples among others."""
+def _p_value(ranks: NDArray[Any], weights: NDArray[Any], n_samples: float, n_others: int) -> float:
+    """Two-sample Kolmogorov-Smirnov test from the ranks, in (0, 1), of weighted samples among others.
+
+    The weights sum to 1, and tell as much as `n_samples` independent samples.
+    """
     order = np.argsort(ranks, kind="stable")
-    share = weights[order] / weights.sum()
+    share = weights[order]
     steps = np.cumsum(share)
     distance = np.maximum(steps - ranks[order], ranks[order] - steps + share).max()
-    size = 1 / (share @ share + 1 / n_others)
+    size = 1 / (1 / n_samples + 1 / n_others)
     return float(kstwo.sf(distance, max(1, round(size))))

@@ -127,11 +127,15 @@ def forecast_accuracy(
         X = encoder.transform(X)
     has_text = _has_text(classifier)
     places, right = _held_out_answers(classifier, X, labels, groups, has_text=has_text)
-    mean, covariance = fit_curve(places, right, has_text=has_text)
+    units = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    mean, covariance = fit_curve(places, right, units, has_text=has_text)
     shots = np.log2(1 + np.maximum(counts, np.append(targets, 0)[:, None]))
     (*accuracy, now), (*lower, low), (*upper, high) = read_curve(
         shots.mean(axis=1), mean, covariance
     )
+    if right[:, -1].all():
+        # Nothing speaks against an accuracy of 1.
+        upper, high = [1.0] * len(targets), 1.0
     # Along the curve, from the held-out accuracy of each class.
     hits = np.bincount(codes, right[:, -1])
     own = logit((hits + PSEUDO_PHOTOS * np.clip(now, 0.01, 0.99)) / (counts + PSEUDO_PHOTOS))
