@@ -6,7 +6,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import _fit_context
 from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
@@ -14,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from sktip._docs import with_shared_docs
 from sktip._maths.tree import Tree, descend, first_wrong
 from sktip._meta import BaseMetaClassifier
+from sktip._utils.decorators import validated
 from sktip._utils.labels import (
     check_groups,
     check_labels,
@@ -134,7 +134,7 @@ class BackOff(BaseMetaClassifier):
         self.coverage = coverage
         self.root = root
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @validated
     def fit(self, X: Any, y: ArrayLike, *, groups: ArrayLike | None = None) -> Self:
         """Fit the classifier, and choose the threshold on held-out shots.
 

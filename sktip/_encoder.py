@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.metaestimators import available_if
 
 from sktip._docs import with_shared_docs
 from sktip._encoding.clip import load_clip
@@ -23,6 +22,7 @@ from sktip._encoding.session import Block, EncoderSession, open_encoder
 from sktip._encoding.timm import load_timm
 from sktip._images.inputs import as_image_list
 from sktip._utils.copies import WholeCopiesMixin
+from sktip._utils.decorators import available_if
 from sktip._utils.doc_links import DOC_LINK_TEMPLATE
 from sktip.prompts import fill_prompts
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -206,10 +206,10 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         *,
         class_names: Mapping | Sequence[str] | None = None,
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",
-        input: str = "image",
+        input: Literal["image", "features"] = "image",
         text_features: ArrayLike | None = None,
         blocks: Sequence[int] | None = None,
-        class_weight: Mapping | str | None = None,
+        class_weight: Mapping | Literal["balanced"] | None = None,
         priors: str | ArrayLike = "uniform",
         keep_unlabeled: bool = False,
         logit_scale: float | None = None,

@@ -122,7 +122,7 @@ class FewShotTagger(LinearPredictionMixin, ClassifierMixin, MultiOutputMixin, Ba
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",
         input: Literal["image", "features"] = "image",
         text_features: ArrayLike | None = None,
-        threshold: str | float | ArrayLike = "f1",
+        threshold: Literal["f1"] | float | ArrayLike = "f1",
     ):
         self.encoder = encoder
         self.class_names = class_names

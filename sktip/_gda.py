@@ -138,7 +138,7 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier)
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",
         input: Literal["image", "features"] = "image",
         text_features: ArrayLike | None = None,
-        alpha: str | float = "auto",
+        alpha: Literal["auto"] | float = "auto",
         logit_scale: float | None = None,
         n_views: int = 1,
         random_state: int | np.random.RandomState | None = None,

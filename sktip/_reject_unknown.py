@@ -6,11 +6,9 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import _fit_context
 from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.utils import _safe_indexing, check_array, gen_batches
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, has_fit_parameter
 
 from sktip._base import BaseCLIPClassifier, encode_readable
@@ -21,6 +19,7 @@ from sktip._images.inputs import looks_like_images
 from sktip._maths.known_scores import Scores, known_scores, score_by
 from sktip._maths.unit import unit_norm
 from sktip._meta import BaseMetaClassifier
+from sktip._utils.decorators import available_if, validated
 from sktip._utils.labels import check_groups, label_of_unknown
 from sktip.model_selection._cross_fit import (
     as_samples,
@@ -181,7 +180,7 @@ class RejectUnknown(BaseMetaClassifier):
         self.unknown_label = unknown_label
         self.text_features = text_features
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @validated
     def fit(
         self,
         X: Any,

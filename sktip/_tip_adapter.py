@@ -362,7 +362,7 @@ class TipAdapterClassifier(BaseCacheClassifier):
         text_features: ArrayLike | None = None,
         alpha: float = 1.0,
         beta: float = 5.5,
-        class_weight: Mapping | str | None = None,
+        class_weight: Mapping | Literal["balanced"] | None = None,
         logit_scale: float | None = None,
         n_views: int = 1,
         fine_tune: bool = False,

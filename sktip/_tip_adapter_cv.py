@@ -191,7 +191,7 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         betas: ArrayLike | None = None,
         scoring: Any = None,
         cv: Any = None,
-        class_weight: Mapping | str | None = None,
+        class_weight: Mapping | Literal["balanced"] | None = None,
         logit_scale: float | None = None,
         n_views: int = 1,
         fine_tune: bool = False,
