@@ -1,9 +1,11 @@
 """Threads that prepare images and run the model, and their number."""
 
+import ctypes
 import functools
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from joblib import cpu_count, effective_n_jobs
@@ -54,6 +56,21 @@ class _Here(Executor):
 
 
 @functools.cache
+def _limit_of_mkl() -> Callable[[int], Any] | None:
+    """Return MKL's own function for the number of threads of the calling thread; None without MKL in torch.
+
+    MKL is a part of torch's library, where threadpoolctl does not see it. After ``torch.set_num_threads``, its
+    products would use that number of threads in each thread.
+    """
+    import torch
+
+    library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    if not library.exists():
+        return None
+    return getattr(ctypes.CDLL(str(library)), "MKL_Set_Num_Threads_Local", None)
+
+
+@functools.cache
 def _controller() -> Any:
     import torch  # noqa: F401, since only libraries that are loaded are found
     from threadpoolctl import ThreadpoolController
@@ -72,3 +89,5 @@ def _use_one_thread() -> None:
     # At its first use in a thread, torch sets the number itself; it must not do so after the limit.
     torch.get_num_threads()
     _controller().limit(limits=1, user_api="openmp")
+    if (limit := _limit_of_mkl()) is not None:
+        limit(1)

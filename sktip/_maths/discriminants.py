@@ -68,17 +68,20 @@ class Discriminants:
 
     def solve(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Multiply rows (n, d) by the inverse of the covariance."""
-        return cho_solve(self.factor, rows.T).T
+        result: NDArray[Any] = cho_solve(self.factor, rows.T).T
+        return result
 
     def whitened(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Centre rows (n, d), and map them to coordinates in which the covariance is 1."""
         triangle = np.tril(self.factor[0])
-        return solve_triangular(triangle, (rows - self.centre).T, lower=True).T
+        result: NDArray[Any] = solve_triangular(triangle, (rows - self.centre).T, lower=True).T
+        return result
 
     def unwhitened(self, coef: NDArray[Any]) -> NDArray[Any]:
         """Coefficients (p, d) of centred rows with the same logits as `coef` on whitened rows."""
         triangle = np.tril(self.factor[0])
-        return solve_triangular(triangle, coef.T, lower=True, trans=1).T
+        result: NDArray[Any] = solve_triangular(triangle, coef.T, lower=True, trans=1).T
+        return result
 
     def weight_for(self, spread: float) -> float:
         """Weight at which the discriminants have this spread; 0 if the means are equal but for rounding.
@@ -110,4 +113,5 @@ def _predicted(
     scale = ((weighted * means).sum() + SCALE * belief) / ((weighted * text).sum() + belief)
     gram = weighted.T @ text + ridge * length * np.eye(text.shape[1])
     rest = np.linalg.solve(gram, weighted.T @ (means - scale * text))
-    return scale * text + text @ rest
+    result: NDArray[Any] = scale * text + text @ rest
+    return result

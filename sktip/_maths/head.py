@@ -61,7 +61,8 @@ class Head:
 
         def logits_of(rows: NDArray[Any]) -> NDArray[Any]:
             tensor: Any = self.formula(torch.as_tensor(rows, device=on), **tensors, **self.numbers)
-            return tensor.cpu().numpy()
+            logits: NDArray[Any] = tensor.cpu().numpy()
+            return logits
 
         return logits_of
 

@@ -47,4 +47,5 @@ def score_by(
     if criterion != "combined":
         return scores[criterion]
     parts = [weight * scores[name] / scales[name] for name, weight in COMBINED.items()]
-    return np.sum(parts, axis=0)
+    total: NDArray[np.float64] = np.sum(parts, axis=0)
+    return total

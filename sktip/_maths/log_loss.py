@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 DEVIATION = 0.5
 #: Number of logits up to which they are in double precision.
 DOUBLE = 2**16
+#: Number of logits that are handled at a time, whose copies stay in the cache of the CPU.
+BLOCK = 2**16
 #: Logits are clipped this far below the largest: smaller probabilities are slow denormal numbers.
 LEAST_LOGIT = -60.0
 
@@ -59,24 +61,34 @@ def most_probable_weights(
         return np.ones(0), 0.0
     if parts[0].size > DOUBLE:
         parts = [part.astype(np.float32, copy=False) for part in parts]
-    rows, n = np.arange(len(codes)), len(parts)
-    own = np.array([part[rows, codes] for part in parts])
+    n = len(parts)
     low, high = np.log([1e-5, 1e4])
+
+    n_rows = max(1, BLOCK // max(1, parts[0].shape[1]))
+    blocks = [slice(first, first + n_rows) for first in range(0, len(codes), n_rows)]
 
     def at(logs: NDArray[Any]) -> tuple[float, NDArray[Any], NDArray[Any]]:
         """Cost, and its first and second derivatives."""
         factors = np.exp(logs)
-        logits: Any = offset
-        for factor, part in zip(factors.astype(parts[0].dtype), parts, strict=True):
-            logits = logits + factor * part
-        loss, p = log_loss(logits, codes, weights)
-        products = [p * part for part in parts]
-        means = np.array([product.sum(axis=1) for product in products])
-        second = np.zeros((n, n))
-        for i, j in zip(*np.triu_indices(n), strict=True):
-            square = np.einsum("ij,ij->i", products[i], parts[j]) - means[i] * means[j]
-            second[i, j] = second[j, i] = weights @ square
-        slope = factors * ((means - own) @ weights)
+        scaled = factors.astype(parts[0].dtype)
+        loss, slope, second = 0.0, np.zeros(n), np.zeros((n, n))
+        for rows in blocks:
+            inside = [part[rows] for part in parts]
+            logits: Any = offset[rows] if isinstance(offset, np.ndarray) else offset
+            for factor, part in zip(scaled, inside, strict=True):
+                logits = logits + factor * part
+            lost, p = log_loss(logits, codes[rows], weights[rows])
+            loss += lost
+            products = [p * part for part in inside]
+            means = [product.sum(axis=1) for product in products]
+            of_class = np.arange(len(p)), codes[rows]
+            for i in range(n):
+                slope[i] += weights[rows] @ (means[i] - inside[i][of_class])
+                for j in range(i + 1):
+                    square = np.einsum("ij,ij->i", products[i], inside[j]) - means[i] * means[j]
+                    second[i, j] += weights[rows] @ square
+        second += np.tril(second, -1).T
+        slope *= factors
         second = factors[:, None] * second * factors + np.diag(slope)
         cost = loss + logs @ logs / (2 * deviation**2)
         return cost, slope + logs / deviation**2, second + np.eye(n) / deviation**2

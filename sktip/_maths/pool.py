@@ -288,7 +288,8 @@ def _offsets(
     found = np.log(factors / shares)
     found -= shares @ found
     noise = variance + 1 / np.maximum(counts, 1e-9)
-    return found * CORRECTABLE / (CORRECTABLE + noise)
+    result: NDArray[Any] = found * CORRECTABLE / (CORRECTABLE + noise)
+    return result
 
 
 def _calibrated(

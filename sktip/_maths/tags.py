@@ -98,7 +98,8 @@ def fit_tags(
         for fold in range(n_tested):
             coef, intercept = regressions(values, folds != fold)
             logits[folds == fold] += projected[folds == fold] @ coef.T + intercept
-        return logits[tested]
+        held_out: NDArray[Any] = logits[tested]
+        return held_out
 
     # Without the only shots of a tag, its logits say nothing about those of a model that has seen them.
     enough = (targets * (cells > 0)).sum(axis=0) >= N_FOLDS
@@ -175,4 +176,5 @@ def _thresholds(
     hits, alarms = hits + share * hits.sum(axis=0), alarms + share * alarms.sum(axis=0)
     positives = positives + POOLED
     scores = 2 * hits / (hits + alarms + positives)
-    return tries[scores.argmax(axis=1)]
+    best: NDArray[np.float64] = tries[scores.argmax(axis=1)]
+    return best

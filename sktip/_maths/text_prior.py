@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sktip._maths.blocks import Block
-from sktip._maths.choice import Learner, label_beliefs
+from sktip._maths.choice import TEMPERATURE, Learner, label_beliefs
 from sktip._maths.contributions import sparse
 from sktip._maths.discriminants import SHRINKAGE
 from sktip._maths.folds import MAX_FOLDS, balanced_folds
@@ -62,12 +62,14 @@ class TextPriorModel(NamedTuple):
     @property
     def coef(self) -> NDArray[Any]:
         """Coefficients (C, d) of the logits."""
-        return self.text_coef + self.means_part[0] + self.correction_part[0]
+        result: NDArray[Any] = self.text_coef + self.means_part[0] + self.correction_part[0]
+        return result
 
     @property
     def intercept(self) -> NDArray[Any]:
         """Intercepts (C,) of the logits."""
-        return self.means_part[1] + self.correction_part[1]
+        result: NDArray[Any] = self.means_part[1] + self.correction_part[1]
+        return result
 
 
 def fit_text_prior(
@@ -147,7 +149,7 @@ def fit_text_prior(
             all_weights[rows] *= beliefs
             shots = learner()
             answer = shots.answer()
-    scale = shots.temperature(answer)
+    scale = TEMPERATURE if answer.held_out is None else shots.temperature()
     offsets = np.zeros(n_classes)
     if text is None:
         # Without text, a class with less than one shot must not win by its prior mean.

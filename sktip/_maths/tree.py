@@ -80,7 +80,8 @@ class Tree(NamedTuple):
 
     def node_proba(self, probabilities: NDArray[Any]) -> NDArray[Any]:
         """Sum the probabilities of the classes, (n, C), over those of each node: (n, n_nodes)."""
-        return probabilities @ self.holds.T.astype(probabilities.dtype)
+        masses: NDArray[Any] = probabilities @ self.holds.T.astype(probabilities.dtype)
+        return masses
 
 
 def descend(

@@ -1,31 +1,34 @@
-"""Images per second from files to features, compared with decoding and the model alone.
+"""From files to features with ViT-B-32, and what it takes to read them.
 
-Efficiency is (decoding alone + cores x model alone) / (cores x time of `transform`), all per image:
-1 where every core works all the time. Decoding alone is one thread, Pillow's `draft`, `convert` and
-open_clip's own preprocessing; the model alone is a batch on all of torch's threads.
+Efficiency is (decoding on one core + model on one core) / (cores x time of `transform`), per image: 1 where every
+core works all the time. Decoding is Pillow's `draft` and `convert`, and open_clip's preprocessing.
 """
 
+import itertools
 import json
-import time
-from functools import partial
+import math
 
 import numpy as np
 import open_clip
 import pytest
-import timm
 import torch
+from conftest import compare
 from PIL import Image
 
-from sktip import CLIPFeatureTransformer, JointEncoder, TimmFeatureTransformer
+from sktip import CLIPFeatureTransformer, JointEncoder
 from sktip._encoding.session import open_encoder
+from sktip._encoding.threads import workers
 
-BATCH = 64
-#: Kinds of files: format, width, height and number.
-KINDS = {
-    "JPEG, 500 x 375": ("JPEG", 500, 375, 64),
-    "JPEG, 4000 x 3000": ("JPEG", 4000, 3000, 32),
-    "PNG, 500 x 375": ("PNG", 500, 375, 64),
-    "arrays, 500 x 375": (None, 500, 375, 64),
+SIZES = {"500 x 375": (500, 375, 96), "4000 x 3000": (4000, 3000, 64)}
+#: Formats of one picture of 24 megapixels, with the arguments of Pillow's `save`.
+FORMATS = {
+    "JPEG": {"quality": 90},
+    "progressive JPEG": {"quality": 90, "progressive": True},
+    "WebP": {"quality": 90, "method": 0},
+    "HEIC": {"quality": 80},
+    "PNG": {"compress_level": 1},
+    "TIFF, LZW": {"compression": "tiff_lzw"},
+    "TIFF": {},
 }
 
 
@@ -41,142 +44,139 @@ def vit(tmp_path_factory):
     return f"local-dir:{folder}"
 
 
-@pytest.fixture(params=KINDS)
-def images(request, tmp_path):
-    """Pictures with about the size on disk of photographs, and the name of their kind."""
-    file_format, width, height, n = KINDS[request.param]
-    rng, made = np.random.default_rng(0), []
-    for i in range(n):
-        small = rng.integers(0, 256, (height // 25, width // 25, 3), dtype=np.uint8)
-        picture = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
-        pixels = np.asarray(picture) // 2 + rng.integers(0, 24, (height, width, 3), dtype=np.uint8)
-        pixels = pixels.astype(np.uint8)
-        if file_format is None:
-            made.append(pixels)
-            continue
-        made.append(tmp_path / f"{i}.{file_format.lower()}")
-        Image.fromarray(pixels).save(made[-1], **({"quality": 90} if file_format == "JPEG" else {}))
-    return request.param, made
+def picture(width, height, seed=0):
+    """A picture with about the size on disk of a photograph."""
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 256, (height // 25, width // 25, 3), dtype=np.uint8)
+    smooth = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+    noise = rng.integers(0, 40, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray((np.asarray(smooth) // 2 + noise).astype(np.uint8))
 
 
-class Files(torch.utils.data.Dataset):
-    """What a user of torch writes."""
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Make JPEG files of a size, each with pixels of its own."""
+    made = {}
 
-    def __init__(self, images, preprocess):
-        self.images, self.preprocess = images, preprocess
+    def make(size):
+        if size not in made:
+            width, height, n = SIZES[size]
+            folder = tmp_path_factory.mktemp("photos")
+            made[size] = [folder / f"{i}.jpg" for i in range(n)]
+            for i, path in enumerate(made[size]):
+                if i < 8:
+                    picture(width, height, i).save(path, quality=90)
+                    continue
+                # A table of quantisation that differs by a step changes all pixels, and is made quickly.
+                content = bytearray(made[size][i % 8].read_bytes())
+                content[content.find(b"\xff\xdb") + 5] += i // 8
+                path.write_bytes(content)
+        return made[size]
 
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, index):
-        return self.preprocess(opened(self.images[index]))
-
-
-def opened(image):
-    return Image.fromarray(image) if isinstance(image, np.ndarray) else Image.open(image)
-
-
-def timed(call):
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+    return make
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "auto"])
-def bench_transform(vit, images, report, precision):
-    kind, files = images
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("size", SIZES)
+def bench_transform(vit, photos, row, size, precision):
+    files, cores = photos(size), torch.get_num_threads()
     encoder = CLIPFeatureTransformer(vit, device="cpu", precision=precision)
     clip = open_encoder(encoder).blocks[0].model
-    n, cores = len(files), torch.get_num_threads()
-    batch = torch.rand(min(n, BATCH), 3, 224, 224, dtype=clip.dtype)
-    side = 2 * 224
+    batch, some = torch.rand(8, 3, 224, 224, dtype=clip.dtype), files[:16]
 
     def decode():
-        for file in files:
-            image = opened(file)
-            if getattr(image, "format", None) == "JPEG":
-                image.draft("RGB", (side, side))
+        for file in some:
+            image = Image.open(file)
+            image.draft("RGB", (448, 448))
             clip.preprocess(image.convert("RGB"))
 
     def model():
         with torch.inference_mode():
             clip.model.encode_image(batch)
 
-    def loop():
-        with torch.inference_mode():
-            for start in range(0, n, BATCH):
-                pixels = [clip.preprocess(opened(file)) for file in files[start : start + BATCH]]
-                clip.model.encode_image(torch.stack(pixels).to(clip.dtype)).float().numpy()
-
-    def loader():
-        dataset = Files(files, clip.preprocess)
-        with torch.inference_mode():
-            for pixels in torch.utils.data.DataLoader(dataset, BATCH, num_workers=cores):
-                clip.model.encode_image(pixels.to(clip.dtype)).float().numpy()
-
-    ways = {"ours": lambda: encoder.transform(files), "decode": decode, "model": model}
-    ways |= {"loop": loop, "loader": loader}
-    # In turns, and the best of a few each, since other load on the machine only makes a round slower.
-    best = dict.fromkeys(ways, float("inf"))
-    for _ in range(4):
-        for name, way in ways.items():
-            best[name] = min(best[name], timed(way))
-    model_alone = best["model"] / len(batch)
-    efficiency = (best["decode"] / n + cores * model_alone) / (cores * best["ours"] / n)
-    named = f"auto = {clip.precision}" if precision == "auto" else precision
-    report(
-        f"{kind}, {named}, {cores} cores: {n / best['ours']:.1f} images/s",
-        f"open_clip's loop {n / best['loop']:.1f}, DataLoader {n / best['loader']:.1f}, "
-        f"model alone {1 / model_alone:.1f}",
-        f"efficiency {efficiency:.2f}; {best['loop'] / best['ours']:.2f}x the loop, "
-        f"{best['loader'] / best['ours']:.2f}x the DataLoader",
-        ">= 0.95 (500 x 375), >= 1.05 (4000 x 3000)" if precision == "fp32" else ">= 1.0",
+    # Threads of which each computes on one core.
+    with workers(2) as pool:
+        ours, decoding, alone = compare(
+            lambda: encoder.transform(files),
+            lambda: pool.submit(decode).result(),
+            lambda: pool.submit(model).result(),
+            rounds=2,
+        )
+    ours, decoding, alone = ours / len(files), decoding / len(some), alone / len(batch)
+    row(
+        f"JPEG, {size}, {precision}: {1 / ours:.0f} photos a second",
+        f"decoding {1e3 * decoding:.0f} ms and model {1e3 * alone:.0f} ms of one core",
+        f"efficiency {(decoding + alone) / (cores * ours):.2f}",
+        "0.95",
     )
 
 
-def bench_one_image(vit, images, compare, report):
-    kind, files = images
-    encoder = CLIPFeatureTransformer(vit, device="cpu", precision="fp32")
+def bench_one_image(vit, photos, row):
+    file = photos("500 x 375")[0]
+    encoder = CLIPFeatureTransformer(vit, device="cpu")
     clip = open_encoder(encoder).blocks[0].model
 
     def plainly():
         with torch.inference_mode():
-            clip.model.encode_image(clip.preprocess(opened(files[0]).convert("RGB"))[None])
+            clip.model.encode_image(clip.preprocess(Image.open(file).convert("RGB"))[None])
 
-    ours, plain = compare(lambda: encoder.transform(files[:1]), plainly, rounds=12)
-    report(f"one image, {kind}", "preprocess + model", f"{ours / plain:.2f}x", "<= 1.1x")
+    ours, plain = compare(lambda: encoder.transform([file]), plainly, rounds=8)
+    row("one photo of 500 x 375", "preprocessing and model", f"{ours / plain:.2f}x", "1.1x at most")
 
 
-def bench_views(vit, images, compare, report):
-    kind, files = images
-    parameters = {"device": "cpu", "precision": "fp32", "n_views": 10, "random_state": 0}
-    encoder = CLIPFeatureTransformer(vit, **parameters)
-    plain = CLIPFeatureTransformer(vit, **parameters, n_jobs=1, reduced_decoding=False)
-    ours, alone = compare(
-        lambda: encoder.transform(files[:8]), lambda: plain.transform(files[:8]), rounds=2
+def bench_two_encoders(vit, photos, row):
+    files = photos("500 x 375")[:32]
+    clip, half = (CLIPFeatureTransformer(vit, device="cpu", precision=p) for p in ("fp32", "bf16"))
+    ours, *alone = compare(
+        lambda: JointEncoder([clip, half]).transform(files),
+        lambda: clip.transform(files),
+        lambda: half.transform(files),
+        rounds=2,
     )
-    report(f"10 views, {kind}", "one thread, full decoding", f"{alone / ours:.2f}x faster", ">= 1x")
+    row("two encoders side by side", "both alone", f"{ours / sum(alone):.2f}x", "1.05x at most")
 
 
-def bench_joint(vit, images, compare, report, tmp_path):
-    kind, files = images
-    torch.save(timm.create_model("vit_small_patch16_224").state_dict(), tmp_path / "weights.pth")
-    clip = CLIPFeatureTransformer(vit, device="cpu")
-    other = TimmFeatureTransformer(
-        "vit_small_patch16_224.augreg_in1k", str(tmp_path / "weights.pth"), device="cpu"
+@pytest.mark.parametrize(("size", "n"), [("500 x 375", 64), ("4000 x 3000", 8)])
+def bench_memory(vit, photos, row, tmp_path, size, n):
+    files, numbers = photos(size)[:n], itertools.count()
+    plain = CLIPFeatureTransformer(vit, device="cpu")
+    keeping = CLIPFeatureTransformer(vit, device="cpu", memory=tmp_path / "features.sqlite")
+    keeping.transform(files)
+
+    def into_a_new_file():
+        memory = tmp_path / f"{next(numbers)}.sqlite"
+        CLIPFeatureTransformer(vit, device="cpu", memory=memory).transform(files)
+
+    found, encoded, first = compare(
+        lambda: keeping.transform(files), lambda: plain.transform(files), into_a_new_file, rounds=2
     )
-    joint = JointEncoder([clip, other]).warm_up()
+    row(f"photo of {size} found in memory", "encoded", f"{encoded / found:.0f}x faster", "20x")
+    row(f"first run with memory, {size}", "without", f"{first / encoded:.2f}x", "1.05x at most")
 
-    def decode():
-        for file in files:
-            image = opened(file)
-            if getattr(image, "format", None) == "JPEG":
-                image.draft("RGB", (3 * 224, 3 * 224))
-            image.convert("RGB")
 
-    ways = (joint.transform, clip.transform, other.transform)
-    together, first, second, once = compare(
-        *(partial(way, files) for way in ways), decode, rounds=4
-    )
-    ratio = together / (first + second - once / torch.get_num_threads())
-    report(f"two encoders, {kind}", "both alone, decoding once", f"{ratio:.2f}x", "<= 1.05x")
+def bench_formats(vit, row, tmp_path):
+    encoder = CLIPFeatureTransformer(vit, device="cpu", n_jobs=1)
+    clip, shown = open_encoder(encoder).blocks[0].model, picture(6000, 4000)
+    first = math.nan
+    for name, options in FORMATS.items():
+        kind = name.split()[-1] if "JPEG" in name else name.partition(",")[0]
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.{kind.lower()}"
+        if kind == "HEIC":
+            heif = pytest.importorskip("pillow_heif")
+            heif.from_pillow(shown).save(path, **options)
+        else:
+            shown.save(path, **options)
+        open_one = open_encoder(encoder)
+        encode, alone = compare(
+            lambda open_one=open_one, path=path: open_one.features([path]),
+            lambda: clip.encode_images([torch.zeros(3, 224, 224, dtype=torch.uint8)]),
+            rounds=1,
+        )
+        read = encode - alone
+        first = read if math.isnan(first) else first
+        megabytes = path.stat().st_size / 1e6
+        row(
+            f"{name} of 24 megapixels, {megabytes:.0f} MB: read in {read:.2f} s",
+            "JPEG",
+            f"{read / first:.1f}x",
+        )

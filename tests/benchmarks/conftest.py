@@ -1,70 +1,79 @@
-"""Timing of two ways to compute the same thing in one run, and a table of the ratios."""
+"""Ratios of the time and memory of sktip and of plain code, in one run, and one table of them."""
 
-import gc
+import csv
+import os
+import platform
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+import sklearn
 import torch
-from torch.nn import functional
 
-ROWS: list[tuple[str, str, str, str]] = []
+FIELDS = ("topic", "what", "against", "measured", "asked")
+ROWS: list[tuple[str, ...]] = []
+
+
+def pytest_addoption(parser):
+    parser.addoption("--csv", help="file for the table, for docs/benchmarks.py")
 
 
 @pytest.fixture
-def report():
-    """Add a row to the table at the end: what, against what, measured, target."""
+def row(request):
+    """Add a row to the table; the topic is the name of the module."""
+    topic = request.module.__name__.removeprefix("bench_")
+    return lambda what, against, measured, asked="": ROWS.append(
+        (topic, what, against, measured, asked)
+    )
 
-    def add(what: str, against: str, measured: str, target: str = "") -> None:
-        ROWS.append((what, against, measured, target))
 
-    return add
+def machine():
+    """Name the machine, the versions and the number of threads."""
+    cpu = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next((line.split(": ")[1] for line in lines if line.startswith("model name")), cpu)
+    has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    names = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16", "sve")
+    return (
+        f"{cpu} ({', '.join(name for name in names if has.get(name)) or torch.backends.cpu.get_cpu_capability()}), "
+        f"{os.cpu_count()} CPUs, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.0f} at the end; "
+        f"Python {platform.python_version()}, torch {torch.__version__}, NumPy {np.__version__}, "
+        f"scikit-learn {sklearn.__version__}"
+    )
 
 
-def pytest_terminal_summary(terminalreporter):
+def pytest_terminal_summary(terminalreporter, config):
     if not ROWS:
         return
-    header = [("what", "against", "measured", "target"), ("---",) * 4]
-    terminalreporter.section(
-        f"ratios, torch {torch.__version__}, {torch.get_num_threads()} threads"
-    )
-    for row in header + ROWS:
+    terminalreporter.section("benchmarks")
+    terminalreporter.write_line(machine())
+    for row in [FIELDS, ("---",) * len(FIELDS), *ROWS]:
         terminalreporter.write_line("| " + " | ".join(row) + " |")
+    if config.getoption("csv"):
+        with open(config.getoption("csv"), "w", newline="") as file:
+            csv.writer(file).writerows([FIELDS, *ROWS, ("machine", machine(), "", "", "")])
 
 
-@pytest.fixture
-def compare(benchmark):
-    """Time `candidate` by pytest-benchmark, and the baselines in turns with it: seconds each.
-
-    The best round counts: whatever else the machine does can only make a round slower. A round
-    of one call after another, all of them in turn, sees the same machine.
-    """
-
-    def run(candidate, *baselines, rounds: int, calls: int = 1) -> list[float]:
-        best = [float("inf")] * len(baselines)
-
-        def time_baselines() -> None:
-            for i, baseline in enumerate(baselines):
-                start = time.perf_counter()
-                for _ in range(calls):
-                    baseline()
-                best[i] = min(best[i], (time.perf_counter() - start) / calls)
-
-        # `setup` runs before each round, and its time does not count. It must not be given
-        # together with several calls a round, so the calls are made here.
-        def call() -> None:
+def compare(*ways, rounds=5, calls=1):
+    """Best seconds of a call of each way, in turns: other load only makes a round slower."""
+    best = [float("inf")] * len(ways)
+    for number in range(rounds + 1):
+        for i, way in enumerate(ways):
+            start = time.perf_counter()
             for _ in range(calls):
-                candidate()
-
-        gc.collect()
-        benchmark.pedantic(call, setup=time_baselines, rounds=rounds, warmup_rounds=1)
-        return [benchmark.stats.stats.min / calls, *best]
-
-    return run
+                way()
+            # The first round is for what is computed or allocated once.
+            if number or rounds == 1:
+                best[i] = min(best[i], (time.perf_counter() - start) / calls)
+        if rounds == 1:
+            break
+    return best
 
 
 class Problem:
-    """Unit features around class centres: shots, their classes, text, queries, one-hot values."""
+    """Unit features around class centres: shots, their classes, text and queries."""
 
     def __init__(self, n=2048, n_shots=16, n_classes=1000, d=512, *, shuffled=False):
         rng = np.random.default_rng(0)
@@ -74,22 +83,16 @@ class Problem:
             # Every class keeps a shot; the others fall where they may.
             extra = rng.choice(n_classes, size=len(self.y) - n_classes)
             self.y = rng.permutation(np.concatenate([np.arange(n_classes), extra]))
-        self.keys = _unit(centres[self.y] + 2 * rng.normal(size=(len(self.y), d)))
-        self.text = _unit(centres + rng.normal(size=centres.shape))
+        self.keys = unit(centres[self.y] + 2 * rng.normal(size=(len(self.y), d)))
+        self.text = unit(centres + rng.normal(size=centres.shape))
         asked = rng.integers(n_classes, size=n)
-        self.queries = _unit(centres[asked] + 2 * rng.normal(size=(n, d)))
+        self.queries = unit(centres[asked] + 2 * rng.normal(size=(n, d)))
 
     def tensors(self):
         """Queries, keys, text and one-hot values."""
-        one_hot = functional.one_hot(torch.as_tensor(self.y), len(self.text)).float()
+        one_hot = torch.nn.functional.one_hot(torch.as_tensor(self.y), len(self.text)).float()
         return *map(torch.as_tensor, (self.queries, self.keys, self.text)), one_hot
 
 
-def _unit(rows):
+def unit(rows):
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-
-
-@pytest.fixture
-def problem():
-    """Make a `Problem`."""
-    return Problem

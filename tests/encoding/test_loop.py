@@ -1,6 +1,7 @@
 """Images and the model run at the same time: threads, order, and cleaning up."""
 
 import os
+import re
 import signal
 import threading
 from pathlib import Path
@@ -58,6 +59,28 @@ def test_threads_share_the_images(clip, digits, passes, n_jobs):
     thread.join()
     assert [torch.get_num_threads(), *later] == [before, before]
     assert own_threads() == []
+
+
+@pytest.mark.skipif("mkl_get_max_threads" not in torch.__config__.parallel_info(), reason="no MKL")
+def test_products_use_one_thread_in_each_thread(digits, monkeypatch):
+    """Also where a program has set torch's number of threads, which MKL takes for that of each thread."""
+    original, noted, before = ClipModel.encode_images, [], torch.get_num_threads()
+
+    def noting(self, inputs):
+        noted.extend(
+            re.findall(r"mkl_get_max_threads\(\) : (\d+)", torch.__config__.parallel_info())
+        )
+        return original(self, inputs)
+
+    monkeypatch.setattr(ClipModel, "encode_images", noting)
+    torch.set_num_threads(3)
+    try:
+        encoder(n_jobs=2).transform(digits[0][:20])
+        assert set(noted) == {"1"}
+        info = torch.__config__.parallel_info()
+        assert re.findall(r"mkl_get_max_threads\(\) : (\d+)", info) == ["3"]
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_threads_decode_at_the_same_time(tmp_path, monkeypatch):
