@@ -8,9 +8,11 @@ frequent there, and the classifier favours some classes. A prior for each tells 
 
 What the shares do not explain is corrected by offsets, the less the fewer images there are and the more the
 shares vary. With the responsibilities that follow, the images are added to the statistics of the shots
-(expectation-maximisation), and the discriminants of these means are added to the logits. A class without
-images in the pool keeps its offset and its mean. Images of no class are found beforehand, by the cosines
-with the texts.
+(expectation-maximisation), and the discriminants of these means are added to the logits, until no image changes
+its class. An image counts with the probability that its class is the same with and without the pool: where
+clusters contradict the names and shots, and among images of no class, little is learnt. A class without images
+in the pool keeps its offset and its mean. Images of no class are also found beforehand, by the cosines with the
+texts.
 
 Whoever knows more may be surer, but must find the calibrated answers of who knew less calibrated (the law of
 iterated expectations). That gives the temperature of the new answers: if they were the truth, the probabilities
@@ -25,14 +27,16 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import softmax
 
-from sktip._maths.discriminants import SHRINKAGE, Discriminants
+from sktip._maths.discriminants import KAPPA, SHRINKAGE, Discriminants
 from sktip._maths.log_loss import LEAST_LOGIT
 from sktip._maths.statistics import Statistics
 from sktip._maths.unit import columns_of
 
-#: Weight of an unlabelled image in shots, and spread of the discriminants relative to that of the logits, per
-#: square root of a shot.
-WORTH, SPREAD = 0.3, 0.3
+#: Spread of the discriminants relative to that of the logits, if a class has as many images as shots. The text
+#: counts as shots, too.
+SPREAD = 0.6
+#: Rounds at most, and the share of images with another class that is worth one more.
+ROUNDS, MOVED = 10, 0.002
 #: Variance of the bias of a classifier, in the logarithm, that is corrected. It is 1 before the pool is seen.
 CORRECTABLE = 0.1
 #: Images with a cosine above this share the weight of one.
@@ -89,8 +93,7 @@ def add_pool(
         rows = np.linspace(0, len(images) - 1, max(1, CELLS // n_classes)).astype(int)
         images, copies = images[rows], copies[rows]
     p = probabilities(images, coef, intercept)
-    columns = columns_of([block.sums.shape[1] for block in statistics])
-    weights = _shared_weights(images, coef, p, len(columns))
+    weights = _shared_weights(images, coef, p, len(statistics))
     known = _known(images, statistics, text, weights)
     weights = (weights * known).astype(np.float32)
     n = float(weights.sum(dtype=np.float64))
@@ -101,27 +104,23 @@ def add_pool(
     shares, variance, worth = _class_shares(p, weights)
     shots = float(statistics[0].counts.mean())
     after, offsets, means = (coef, intercept), _offsets(p, weights, shares, variance), None
+    first, q = _responsibilities(p, shares), _responsibilities(p, shares * np.exp(offsets))
     # A single image has no spread to learn from.
-    for _ in range(2 if n > 1.5 else 0):
-        q = _responsibilities(p, shares * np.exp(offsets))
-        soft = weights @ q
-        seen = Statistics(soft, (q * weights[:, None]).T @ images, moment)
-        models = [
-            _with_pool(block, seen, own, text)
-            for block, own in zip(statistics, columns, strict=True)
-        ]
-        pairs = list(zip(weights_of_blocks, models, strict=True))
-        own_coef = np.hstack([weight * model.coef for weight, model in pairs])
-        own_intercept = np.sum([weight * model.intercept for weight, model in pairs], axis=0)
+    for _ in range(ROUNDS if n > 1.5 else 0):
+        agreeing = weights * np.einsum("ij,ij->i", first, q)
+        soft, weighted = agreeing @ q, images * agreeing[:, None]
+        seen = Statistics(soft, q.T @ weighted, weighted.T @ images)
+        own_coef, own_intercept, means = _discriminants(statistics, seen, text, weights_of_blocks)
         # A pool that lacks most classes has a median of 0, and changes nothing.
-        typical = WORTH * float(np.median(soft))
+        alpha = SPREAD * float(np.median(soft)) / (KAPPA + shots) * spread
         own = _spread(own_coef, own_intercept, mean, moment / n)
-        alpha = SPREAD * typical / np.sqrt(typical + shots + 1e-12) * spread
         alpha = alpha / own if own > 1e-9 * max(1.0, float(np.abs(own_intercept).max())) else 0.0
         after = coef + alpha * own_coef, intercept + alpha * own_intercept
-        means = np.hstack([model.means for model in models])
-        p = probabilities(images, *after)
+        p, before = probabilities(images, *after), q.argmax(axis=1)
         offsets = _offsets(p, weights, shares, variance)
+        q = _responsibilities(p, shares * np.exp(offsets))
+        if weights @ (q.argmax(axis=1) != before) <= MOVED * n:
+            break
     after = after[0], after[1] + offsets
     after = _calibrated(images, (coef, intercept), after, weights, np.log(shares))
     p = probabilities(images, *after)
@@ -162,17 +161,28 @@ def _known(
     return _upper_of_two(cosines.astype(np.float64), weights.astype(np.float64))
 
 
-def _with_pool(
-    shots: Statistics, pool: Statistics, own: slice, text: NDArray[Any] | None
-) -> Discriminants:
-    """Discriminants of a block of columns, with the shots and the unlabelled images."""
-    both = Statistics(
-        shots.counts + pool.counts,
-        shots.sums + pool.sums[:, own],
-        shots.moment + pool.moment[own, own],
+def _discriminants(
+    shots: Sequence[Statistics],
+    pool: Statistics,
+    text: NDArray[Any] | None,
+    weights: Sequence[float],
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Coefficients, intercepts and class means of shots and pool, whose blocks have these weights."""
+    models = []
+    for block, own in zip(shots, columns_of([b.sums.shape[1] for b in shots]), strict=True):
+        both = Statistics(
+            block.counts + pool.counts,
+            block.sums + pool.sums[:, own],
+            block.moment + pool.moment[own, own],
+        )
+        own_text = None if text is None or not text[:, own].any() else text[:, own]
+        models.append(Discriminants(both, own_text, SHRINKAGE, own.stop - own.start))
+    pairs = list(zip(weights, models, strict=True))
+    return (
+        np.hstack([weight * model.coef for weight, model in pairs]),
+        np.sum([weight * model.intercept for weight, model in pairs], axis=0),
+        np.hstack([model.means for model in models]),
     )
-    own_text = None if text is None or not text[:, own].any() else text[:, own]
-    return Discriminants(both, own_text, SHRINKAGE, own.stop - own.start)
 
 
 def probabilities(
