@@ -24,7 +24,8 @@ from sktip._label.accuracy import FEWEST, Calibration, Estimate, shares_among
 from sktip._label.store import ASIDE, NONE, Answer, Store
 from sktip._reject_unknown import RejectUnknown
 from sktip.exceptions import ImageReadError
-from sktip.model_selection import held_out_proba, near_duplicate_groups, suggest_shots
+from sktip.model_selection import near_duplicate_groups, suggest_shots
+from sktip.model_selection._cross_fit import splits_of
 
 #: Photos without answer that a fit learns from, and that suggestions are drawn from.
 POOL = 5000
@@ -32,6 +33,8 @@ POOL = 5000
 SUGGESTIONS = 24
 #: Number of answers that are listed as the most doubtful.
 DOUBTFUL = 10
+#: Number of parts in which answers are held out, and of answers above which half as many do.
+FOLDS, FEW_ANSWERS = 8, 200
 #: Numbers of encoded photos after which the thread learns anew, besides all of them.
 MILESTONES = frozenset(4**power for power in range(3, 12))
 #: Probabilities are hidden while the expected accuracy may be below it.
@@ -64,8 +67,7 @@ class Knowledge:
     known: NDArray[Any] = field(default_factory=lambda: np.empty(0, bool))
     #: The model's probability that the prediction is right.
     certainty: NDArray[Any] = field(default_factory=lambda: np.empty(0))
-    #: The mean certainty of models that each lack a part of the answers, and how often predictions of it are right.
-    comparable: NDArray[Any] = field(default_factory=lambda: np.empty(0))
+    #: How often predictions of a certainty are right.
     calibration: Calibration | None = None
     #: Expected share of right predictions among the photos without answer.
     accuracy: Estimate | None = None
@@ -262,7 +264,7 @@ class Learner:
             chosen = suggest_shots(self.features[pool], n, **options, random_state=0)
             self.suggested = pool[chosen].tolist()
         yield
-        if task.clf is not None and task.is_assessed:
+        if task.clf is not None and task.is_assessed and len(set(self.piles[task.rows])) > 1:
             self.knowledge = self._assess(task, given)
 
     def final_model(self) -> Any:
@@ -366,14 +368,10 @@ class Learner:
     def _assess(self, task: "Task", given: Mapping[int, Answer]) -> Knowledge:
         """Predict held-out photos: how many are right, which labels are doubtful, which photos are unknown."""
         now, X, groups = self.knowledge, self.features[task.rows], self.piles[task.rows]
-        try:
-            if self.store.tags:
-                held_out = _held_out_tags(task, X, groups, now, self.features)
-            else:
-                held_out = _held_out(task, X, groups, self.features)
-        except ValueError:
-            # Without text, a class is not known when its only photo is held out.
-            return replace(now, accuracy=None, calibration=None, doubtful=())
+        if self.store.tags:
+            held_out = _held_out_tags(task, X, groups, now, len(self.paths))
+        else:
+            held_out = _held_out(task, X, groups, self.features[self._pool(given)], self.features)
         table = dict(now.classes)
         named = None
         if "text_features" in task.names and not self.store.tags:
@@ -390,7 +388,6 @@ class Learner:
         now = replace(
             now,
             known=held_out.known,
-            comparable=held_out.comparable,
             calibration=None,
             accuracy=None,
             classes=table,
@@ -400,11 +397,11 @@ class Learner:
         right = np.append(held_out.right[asked], ~held_out.known[strange])
         if len(right) < FEWEST:
             return now
-        certainty = np.append(held_out.certainty[asked], held_out.comparable[strange])
+        certainty = np.append(held_out.certainty[asked], now.certainty[strange])
         now = replace(now, calibration=Calibration(certainty, right))
         if now.calibration is None or not rest.any():
             return now
-        accuracy = now.calibration.share(now.comparable[rest])
+        accuracy = now.calibration.share(now.certainty[rest])
         self._extend_curve(len(given), accuracy)
         now = replace(now, accuracy=accuracy, curve=self._curve())
         return replace(now, classes=self._shares(now, accuracy.value, task, held_out, given))
@@ -504,7 +501,7 @@ class Task(NamedTuple):
 
 
 class HeldOut(NamedTuple):
-    """Predictions of the photos of a task without their own labels, and of all photos by the same models."""
+    """Predictions of the photos of a task without their own labels."""
 
     #: Of the photos of the task: what is predicted, how certain that is, whether it is one of the classes, whether it
     #: is right, and the probability of the label that was given.
@@ -513,9 +510,8 @@ class HeldOut(NamedTuple):
     is_known: NDArray[Any]
     right: NDArray[Any]
     own: NDArray[Any]
-    #: Of all photos: whether they show one of the classes, and how certain the predictions are.
+    #: Which of all photos show one of the classes.
     known: NDArray[Any]
-    comparable: NDArray[Any]
 
     def finds(self, name: str) -> NDArray[np.bool_]:
         """Return for which photos a label is predicted."""
@@ -523,26 +519,41 @@ class HeldOut(NamedTuple):
         return np.array(found, bool)
 
 
-def _held_out(task: Task, X: NDArray[Any], groups: NDArray[Any], features: NDArray[Any]) -> HeldOut:
-    """Hold out parts of the photos with one label."""
-    proba = held_out_proba(task.clf, X, task.y, groups=groups)
-    reject = RejectUnknown(task.clf).fit(X, task.y, groups=groups)
-    classes = reject.classes_
-    is_known = reject.held_out_scores_ >= reject.threshold_
+def _held_out(
+    task: Task, X: NDArray[Any], groups: NDArray[Any], pool: NDArray[Any], features: NDArray[Any]
+) -> HeldOut:
+    """Hold out parts of the photos with one label, which are unlabelled photos meanwhile."""
+    classes, y = np.unique([*task.y, *task.names.get("class_names", [])]), task.y
+    codes, proba = np.searchsorted(classes, y), np.zeros((len(y), len(classes)))
+    n_folds = FOLDS if len(y) <= FEW_ANSWERS else FOLDS // 2
+    for rows, held_out in splits_of(task.clf, X, y, groups, cv=n_folds):
+        left = np.unique(codes[rows])
+        if len(left) < 2 and not task.names:  # It is all that the model could say.
+            proba[np.ix_(held_out, left)] = 1
+            continue
+        fitted = clone(task.clf).fit(
+            X[rows], y[rows], groups=groups[rows], X_unlabeled=np.concatenate([pool, X[held_out]])
+        )
+        columns = np.searchsorted(classes, fitted.classes_)
+        proba[np.ix_(held_out, columns)] = fitted.predict_proba(X[held_out])
+    own = proba[np.arange(len(X)), codes]
+    if not task.names:
+        # A class without text is not known when all its photos are held out: nothing is said of them.
+        pairs = np.unique(np.column_stack([codes, groups]), axis=0)[:, 0]
+        own = np.where(np.bincount(pairs, minlength=len(classes))[codes] > 1, own, 1)
+    is_known, known = np.ones(len(y), bool), np.ones(len(features), bool)
+    with suppress(ValueError):  # For the same reason.
+        reject = RejectUnknown(task.clf).fit(X, y, groups=groups)
+        is_known = reject.held_out_scores_ >= reject.threshold_
+        parts = gen_batches(len(features), 4096)
+        known = np.concatenate([reject.is_known(features[part]) for part in parts])
     predicted = classes.astype(object)[proba.argmax(axis=1)]
-    own = proba[np.arange(len(X)), np.searchsorted(classes, task.y)]
-    known, comparable = [], []
-    for part in gen_batches(len(features), 4096):
-        known.append(reject.is_known(features[part]))
-        each = [model.predict_proba(features[part]) for model in reject.estimators_]
-        comparable.append(np.mean(each, axis=0).max(axis=1))
-    right = is_known & (predicted == task.y)
-    everywhere = (np.concatenate(known), np.concatenate(comparable))
-    return HeldOut(predicted, proba.max(axis=1), is_known, right, own, *everywhere)
+    right = is_known & (predicted == y)
+    return HeldOut(predicted, proba.max(axis=1), is_known, right, own, known)
 
 
 def _held_out_tags(
-    task: Task, X: NDArray[Any], groups: NDArray[Any], now: Knowledge, features: NDArray[Any]
+    task: Task, X: NDArray[Any], groups: NDArray[Any], now: Knowledge, n_photos: int
 ) -> HeldOut:
     """Hold out parts of the photos with several tags."""
     proba, n_folds = np.empty(task.y.shape), min(4, len(np.unique(groups)))
@@ -553,8 +564,8 @@ def _held_out_tags(
     own = np.where(task.y, proba, 1 - proba).min(axis=1)
     found = np.array([[tag in tags for tag in now.model.tags_] for tags in predicted], int)
     right = (found == task.y).all(axis=1)
-    known = np.ones(len(features), bool)
-    return HeldOut(predicted, certainty, np.ones(len(X), bool), right, own, known, now.certainty)
+    known = np.ones(n_photos, bool)
+    return HeldOut(predicted, certainty, np.ones(len(X), bool), right, own, known)
 
 
 def _decided(model: Any, proba: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -200,7 +200,7 @@ class Session:
         now = self.knowledge
         if not now.is_good or now.calibration is None or not self.learner.readable[row]:
             return None
-        return now.calibration.probability(now.comparable[row])
+        return now.calibration.probability(float(now.certainty[row]))
 
     def prediction(self, row: int) -> tuple[str | tuple[str, ...] | None, float]:
         """Return the class of a photo or "unknown", or its tags, and the probability: 1 for an answer.
