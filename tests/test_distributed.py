@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from sktip import CLIPFeatureTransformer, RejectUnknown, TipAdapterClassifier
+from sktip import CLIPFeatureTransformer, FewShotTagger, RejectUnknown, TipAdapterClassifier
 from sktip.distributed import EncodeImages, PredictImages, count_errors
 from sktip.exceptions import ImageReadError
 
@@ -282,6 +282,18 @@ class TestPredictImages:
         assert answers[good].tolist() == expected.tolist()
         assert "unknown" in answers
         assert set(batch["top_labels"][0].as_py()) == {"one", "four", "seven"}
+
+    def test_tags(self, clip, digits, paths, good):
+        y = np.column_stack([np.isin(digits[1], own) for own in (["one", "four"], ["zero"])])
+        tagger = FewShotTagger(clip, class_names=["a line", "a loop"]).fit(digits[0], y.astype(int))
+        batch = PredictImages(tagger)({"path": column(paths)})
+        read = [path for path, fine in zip(paths, good, strict=True) if fine]
+        answers = [row for row in batch["prediction"].to_pylist() if row is not None]
+        assert answers == tagger.predict(read).tolist()
+        p = tagger.predict_proba(read)
+        np.testing.assert_allclose(batch["probabilities"][good], p, atol=1e-5)
+        top = [row[0] for row in batch["top_labels"].to_pylist() if row is not None]
+        assert top == tagger.tags_[p.argmax(axis=1)].tolist()
 
     def test_some_outputs(self, clip, digit_features, paths):
         svc = make_pipeline(clip, LinearSVC().fit(*digit_features))

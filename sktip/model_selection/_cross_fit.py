@@ -126,20 +126,19 @@ def cross_fit(
 
     `fit_params` are weights or groups of the shots, for a `fit` that takes them.
     """
-    given_estimator, estimator = estimator, with_all_classes(estimator, y)
-    knows_names = estimator is not given_estimator
+    named = with_all_classes(estimator, y)
     given = {
         name: values
         for name, values in fit_params.items()
-        if values is not None and has_fit_parameter(estimator, name)
+        if values is not None and has_fit_parameter(named, name)
     }
     labels = np.unique(y)
     for rows, held_out in splits:
         fitted = None
-        # A classifier that knows one class only cannot be fitted.
-        if len(rows) if knows_names else len(np.unique(y[rows])) > 1:
+        # Without names, a classifier of one class cannot be fitted.
+        if len(np.unique(y[rows])) > (named is estimator):
             own = {name: values[rows] for name, values in given.items()}
-            fitted = clone(estimator).fit(_safe_indexing(X, rows), y[rows], **own)
+            fitted = clone(named).fit(_safe_indexing(X, rows), y[rows], **own)
         missing = unknown_labels(labels, y[rows] if fitted is None else fitted.classes_)
         if missing:
             raise ValueError(
