@@ -1,7 +1,6 @@
 """Threads beside the page: one encodes the photos, one learns from the answers. What they know is numbers."""
 
 import os
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -160,14 +159,8 @@ class Learner:
                 if self.n_encoded == 0:
                     failed()
 
-        def beside(action: Callable[[], None]) -> None:
-            # The page comes first: on Linux a thread, and those that it starts, can stand back.
-            if sys.platform == "linux":
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
-            action()
-
         for action in (self.look_at_times, encode, self._learn_for_ever):
-            threading.Thread(target=beside, args=(action,), daemon=True).start()
+            threading.Thread(target=action, daemon=True).start()
 
     def wake(self) -> None:
         """Learn again, since answers or classes have changed."""

@@ -20,6 +20,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -325,6 +326,19 @@ def inside(path: str, root: str) -> bool:
     return os.path.realpath(path).startswith(os.path.join(os.path.realpath(root), ""))
 
 
+def _all_inside(paths: Iterable[str], root: str) -> list[str]:
+    """Leave out links that lead out of a folder. Each folder of photos is looked at once: that is quick."""
+    real = cache(os.path.realpath)
+
+    def target(path: str) -> str:
+        folder, name = os.path.split(path)
+        is_link = os.path.islink(path)
+        return os.path.realpath(path) if is_link else os.path.join(real(folder), name)
+
+    top = os.path.join(real(root), "")
+    return [path for path in paths if target(path).startswith(top)]
+
+
 def open_session(
     photos: str,
     output: str,
@@ -336,7 +350,7 @@ def open_session(
 ) -> Session:
     """List the photos of a folder, and open the answers about them. A start that fails leaves nothing behind."""
     listed = list_images(photos)
-    paths = [path for path in listed if inside(path, photos)]
+    paths = _all_inside(listed, photos)
     if len(paths) < len(listed):
         warn(f"{len(listed) - len(paths):,} photos are left out: they are links out of the folder.")
     # What has been sorted into folders earlier, if the answers are in the folder of photos.

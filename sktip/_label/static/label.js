@@ -137,6 +137,9 @@ function describe(next) {
   $("zoom").disabled = $("like").disabled = !photo;
   const time = photo?.time;
   if (time) file.append(` ${time}`);
+  const add = app.state.tags ? "Find or add a tag" : "Find or add a class";
+  $("new").placeholder = add;
+  $("new").setAttribute("aria-label", add);
   $("words").disabled = !app.state.text;
   $("words").placeholder = app.state.text || app.state.stage === "loading" ? "Find photos by words: a bird on water" : "This model reads no words";
   drawStrip();

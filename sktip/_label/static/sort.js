@@ -78,7 +78,8 @@ function draw() {
 
 function empty() {
   const text = {
-    suggested: app.state.classes.length < 2 ? "Add classes and label some photos in Label. What is learned from them is listed here."
+    suggested: app.state.stage === "loading" || app.state.stage === "encoding" ? "The photos are being looked at. What is learned from them is listed here."
+      : app.state.classes.length < 2 ? "Add classes and label some photos in Label. What is learned from them is listed here."
       : "No photos are suggested here. Choose another class, or label more photos in Label.",
     labelled: "No photos are labelled here yet.",
     damaged: "All photos can be read.",
