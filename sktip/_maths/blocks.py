@@ -10,8 +10,9 @@ from sktip._maths.folds import distinct_rows
 
 #: Usual spread of CLIP's text logits over the classes. It is used where there is no text.
 SPREAD_OF_TEXT = 3.0
-#: Names whose logits have a smaller spread can hardly tell the classes apart, and count the less.
-LEAST_SPREAD = 2.5
+#: Texts whose logits have a smaller spread can hardly tell the classes apart, and count the less; those below the
+#: second number count as none.
+LEAST_SPREAD, NO_SPREAD = 2.5, 0.3
 
 
 class Block(NamedTuple):
@@ -47,13 +48,17 @@ class Block(NamedTuple):
         if text is None:
             return cls(features, None, basis, len(basis), SPREAD_OF_TEXT, RIDGE)
         text = text @ basis
-        logits = logit_scale * features @ text.T
-        variances = np.var(logits, axis=1, ddof=min(1, len(text) - 1))
-        own = np.sqrt(np.average(variances, weights=weights))
-        spread = max(float(own), LEAST_SPREAD)
+        own = spread_of(logit_scale * features @ text.T, weights)
+        spread = max(own, LEAST_SPREAD)
         return cls(
             features, text, basis, len(basis), spread, RIDGE * (spread / max(own, 1e-9)) ** 2
         )
+
+
+def spread_of(logits: NDArray[Any], weights: NDArray[Any]) -> float:
+    """Return the deviation of logits (m, C) over the classes, root mean square over shots with weights (m,)."""
+    variances = np.var(logits, axis=1, ddof=min(1, logits.shape[1] - 1))
+    return float(np.sqrt(np.average(variances, weights=weights)))
 
 
 def agreement(main: Block, other: Block) -> float:

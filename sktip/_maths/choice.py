@@ -1,8 +1,8 @@
 """Weights and temperature of the few-shot classifier, chosen on held-out shots.
 
-What is chosen on held-out shots looks better on them than it is. So the weights are chosen with folds held out, and
-the temperature with everything learnt again without a fold: means, covariance, weights and correction. Few
-shots show little, and a prior of each number, a log-normal one, decides the rest.
+The weights are chosen by the log-loss of shots under models without them, and the temperature with everything learnt
+again without a fold: means, covariance and correction. Few shots show little, and a log-normal prior of each
+number decides the rest.
 """
 
 from typing import Any, NamedTuple
@@ -23,8 +23,8 @@ SHRINKAGES = (0.85, 0.5, 0.2)
 #: Prior of the discriminants' weight: the ratio of their spread to that of the text logits, at one shot per
 #: class. It grows with the square root of the shots.
 SPREAD = 0.4
-#: Factor of all logits before held-out shots are seen.
-TEMPERATURE = 0.85
+#: Factor of all logits before held-out shots are seen, with text and without.
+TEMPERATURE, WITHOUT_TEXT = 0.85, 0.6
 #: Prior belief that labels are right, as a number of right labels. A smaller share of wrong labels than
 #: the second number does not justify a second fit.
 RIGHT_LABELS, LEAST_WRONG = 50.0, 0.01
@@ -35,13 +35,13 @@ SCORED = 4000
 class Answer(NamedTuple):
     """What is learnt from the shots, but for the temperature.
 
-    `text` is the factor of the text logits. `means` are the weights of the discriminants, `models`, of each block,
-    whose covariances have these `shrinkages`.
-    `correction`, (C, r), has columns for all blocks; `variances`, (C, n_blocks), are those of its prior, and
+    `factors` were chosen on held-out shots; `text` is that of the text logits, and `means` are the weights of the
+    discriminants, `models`, of each block, whose covariances have these `shrinkages`. `correction`, (C, r), has columns for all blocks; `variances`, (C, n_blocks), are those of its prior, and
     `residuals`, (m, p), are those of the shots for the classes that are `present`. `held_out`, (m, p), are text and
     discriminants from models without the shot; None if too few shots can be held out.
     """
 
+    factors: NDArray[Any]
     text: float
     means: list[float]
     models: list[Discriminants]
@@ -147,21 +147,24 @@ class Learner:
             result = result.without(self.sums[number][fold])
         return result
 
-    def answer(self, *out: int) -> Answer:
+    def answer(self, *out: int, like: Answer | None = None) -> Answer:
         """Learn everything but the temperature without the shots of some folds.
 
         Weights are chosen by the log-loss of each fold under models without it. Only classes that have
-        shots compete: queries may show the others just as often.
+        shots compete: queries may show the others just as often. With another answer, nothing is chosen again.
         """
         kept = self._kept(out)
-        parts = [self._best_part(kept, number) for number in range(len(self.blocks))]
+        if like is None:
+            parts = [self._best_part(kept, number) for number in range(len(self.blocks))]
+        else:
+            parts = [self._part(kept, *pair) for pair in enumerate(like.shrinkages)]
         trust = self._trust(kept.per_class)
         terms = []
         if self.text_logits is not None:
             terms.append(self.text_logits[kept.rows][:, kept.present].astype(kept.dtype))
         if kept.held:
             terms += [kept.dtype(own) * one.logits for own, one in zip(trust, parts, strict=True)]
-        factors, _ = kept.most_probable(terms)
+        factors = kept.most_probable(terms)[0] if like is None else like.factors[: len(terms)]
         logits = np.zeros((len(kept.rows), len(kept.present)), kept.dtype)
         for factor, term in zip(factors, terms, strict=True):
             logits += kept.dtype(factor) * term
@@ -173,20 +176,17 @@ class Learner:
         n = np.maximum(kept.counts[kept.present, None], 1)
         variances = means / (KAPPA + n) + means**2 / n
         variances = np.maximum(variances, 1e-12) / trust.sum()
-        white = [
-            model.whitened(block.features[kept.rows])
-            for model, block in zip(models, self.blocks, strict=True)
-        ]
         ranks = [block.features.shape[1] for block in self.blocks]
+        pairs = zip(models, self.blocks, strict=True)
+        white = np.hstack([one.whitened(block.features[kept.rows]) for one, block in pairs])
         by_column = variances if len(ranks) == 1 else np.repeat(variances, ranks, 1)
-        found, residuals = fit_correction(
-            np.hstack(white), kept.targets, kept.even, logits, by_column
-        )
+        found, residuals = fit_correction(white, kept.targets, kept.even, logits, by_column)
         correction = np.zeros((self.n_classes, sum(ranks)))
         for own, model in zip(columns_of(ranks), models, strict=True):
             correction[kept.present, own] = model.unwhitened(found[:, own])
         return Answer(
-            float(factors[0]) if self.text_logits is not None else 1.0,
+            factors,
+            float(factors[0]) if self.text_logits is not None else 0.0,
             means.tolist(),
             models,
             [one.shrinkage for one in parts],
@@ -254,37 +254,42 @@ class Learner:
     def _trust(self, per_class: float) -> NDArray[Any]:
         """Factor of the discriminants of each block before held-out shots are seen."""
         if self.text_logits is None:
-            return np.asarray(self.agreement / self.agreement.sum())
+            result: NDArray[Any] = self.agreement / self.agreement.sum()
+            return result
         # The text tells the class means of its block, but those of the others are only as certain as the shots.
         certainty = per_class / (per_class + KAPPA)
         without = [block.text is None for block in self.blocks]
-        return np.asarray(self.agreement * np.where(without, certainty, 1))
+        return self.agreement * np.where(without, certainty, 1)
 
-    def temperature(self) -> float:
-        """Factor of all logits at which the answers without a fold are calibrated on it."""
-        tested: list[NDArray[Any]] = []
-        logits = []
+    def temperature(self, answer: Answer) -> float:
+        """Factor of all logits at which the answers without a fold are calibrated on it.
+
+        Of two folds, neither can hold out others. Then the answer's own held-out logits stand for both.
+        """
+        usual = TEMPERATURE if self.text_logits is not None else WITHOUT_TEXT
+        if answer.held_out is None:
+            return usual
+        present, targets = np.unique(self.codes, return_inverse=True)
+        tested, logits = [], []
         for fold in range(self.n_folds):
-            if tested and self.weights[np.concatenate(tested)].sum() >= ENOUGH:
-                break
             rows = np.flatnonzero(self.folds == fold)
-            rest = self.answer(fold)
-            if self.text_logits is None:
-                # Without text, nothing is known of a class without shots.
-                rows = rows[np.isin(self.codes[rows], rest.present)]
-            features = np.hstack([block.features[rows] for block in self.blocks])
-            found = features @ rest.coef.T + rest.intercept
-            if self.text_logits is None:
-                found -= 1e3 * ~np.isin(np.arange(self.n_classes), rest.present)
+            rest = self.answer(fold, like=answer) if self.n_folds > 2 else None
+            if rest is None or rest.held_out is None:
+                found = answer.held_out[rows]
             else:
-                found += rest.text * self.text_logits[rows]
+                features = np.hstack([block.features[rows] for block in self.blocks])
+                found = features @ rest.coef.T + rest.intercept
+                if self.text_logits is not None:
+                    found += rest.text * self.text_logits[rows]
+                found = found[:, present]
             tested.append(rows)
             logits.append(found)
+            if self.weights[np.concatenate(tested)].sum() >= ENOUGH:
+                break
         rows = np.concatenate(tested)
-        present, targets = np.unique(self.codes, return_inverse=True)
         even = class_balanced_weights(targets, self.weights)[rows]
-        parts = [TEMPERATURE * np.vstack(logits)[:, present]]
-        return TEMPERATURE * float(most_probable_weights(parts, targets[rows], even)[0][0])
+        parts = [usual * np.vstack(logits)]
+        return usual * float(most_probable_weights(parts, targets[rows], even)[0][0])
 
 
 def label_beliefs(
@@ -315,8 +320,7 @@ def right_labels(held_out: NDArray[Any], wrong: float, n_classes: int) -> NDArra
     The share `wrong` of the labels is drawn at random from all classes.
     """
     kept = (1 - wrong) * held_out
-    result: NDArray[Any] = kept / (kept + wrong / n_classes) if wrong else np.ones(len(held_out))
-    return result
+    return kept / (kept + wrong / n_classes) if wrong else np.ones(len(held_out))
 
 
 def _share_of_wrong(held_out: NDArray[Any], weights: NDArray[Any], n_classes: int) -> float:

@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sktip._maths.blocks import Block
-from sktip._maths.choice import TEMPERATURE, Learner, label_beliefs
+from sktip._maths.blocks import NO_SPREAD, Block, spread_of
+from sktip._maths.choice import Learner, label_beliefs
 from sktip._maths.contributions import sparse
-from sktip._maths.discriminants import SHRINKAGE
+from sktip._maths.discriminants import KAPPA, SHRINKAGE
 from sktip._maths.folds import MAX_FOLDS, balanced_folds
 from sktip._maths.statistics import Statistics
 from sktip._maths.unit import columns_of
@@ -118,6 +118,8 @@ def fit_text_prior(
             weights=all_weights,
             evidence={},
         )
+    if spread_of(features @ text_coef.T, all_weights[rows]) < NO_SPREAD:
+        text = None
     own_groups = None if groups is None else groups[rows]
     folds = balanced_folds(features, codes, all_weights[rows], own_groups, max_folds=MAX_FOLDS)
     blocks = [
@@ -149,11 +151,15 @@ def fit_text_prior(
             all_weights[rows] *= beliefs
             shots = learner()
             answer = shots.answer()
-    scale = TEMPERATURE if answer.held_out is None else shots.temperature()
-    offsets = np.zeros(n_classes)
+    scale = shots.temperature(answer)
+    # A class with few shots fits its images less well: by the squared error of its mean.
+    counts = shots.whole[0].counts
+    pairs = list(zip(answer.means, answer.models, strict=True))
+    error = sum(weight * model.error for weight, model in pairs)
+    offsets = scale * error / 2 * KAPPA / (KAPPA + counts)
     if text is None:
         # Without text, a class with less than one shot must not win by its prior mean.
-        offsets = np.log(np.clip(shots.whole[0].counts, 1e-6, 1))
+        offsets += np.log(np.clip(counts, 1e-6, 1))
     means_coef, means_intercept = [], offsets
     correction_coef, correction_intercept = [], np.zeros(n_classes)
     evidence = []
@@ -174,7 +180,7 @@ def fit_text_prior(
                 "variances": scale * answer.variances[:, i],
             }
         )
-    pairs = list(zip(answer.models, blocks, strict=True))
+    fitted = list(zip(answer.models, blocks, strict=True))
     return TextPriorModel(
         text_weight=scale * answer.text,
         means_weights=[scale * weight for weight in answer.means],
@@ -183,8 +189,8 @@ def fit_text_prior(
         means_part=(np.hstack(means_coef), means_intercept),
         correction_part=(np.hstack(correction_coef), correction_intercept),
         statistics=statistics(),
-        prior=np.hstack([model.prior @ block.basis.T for model, block in pairs]),
-        means=np.hstack([model.means @ block.basis.T for model, block in pairs]),
+        prior=np.hstack([model.prior @ block.basis.T for model, block in fitted]),
+        means=np.hstack([model.means @ block.basis.T for model, block in fitted]),
         weights=all_weights,
         evidence={
             "rows": rows,

@@ -194,6 +194,61 @@ def test_probabilities_are_calibrated(n_shots, text):
     assert error < 0.06
 
 
+def softmax(logits):
+    p = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return p / p.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("noise", [1.0, 2.0])
+def test_probabilities_hold_for_few_classes(noise):
+    """Two to six classes without names: a dozen held-out shots choose the weights and test them."""
+    confidence, right = [], []
+    for n_classes, n_shots in [(2, 2), (2, 4), (3, 2), (4, 8), (5, 2), (6, 4)]:
+        for seed in range(12):
+            world = World(n_classes, seed=seed, noise=noise)
+            model = world.fit(*world.images(np.full(n_classes, n_shots)), text=False)
+            p = softmax(world.logits(model))
+            confidence.append(p.max(axis=1).mean())
+            right.append((p.argmax(axis=1) == world.asked).mean())
+    above = np.reshape(confidence, (6, 12)).mean(axis=1) - np.reshape(right, (6, 12)).mean(axis=1)
+    # Where little is known, modesty is the smaller error.
+    assert -0.1 < above.mean() < 0.08
+    assert above.max() < 0.15
+
+
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_rotation_and_a_constant_block_change_nothing(n_classes, text):
+    for seed in range(4):
+        world = World(n_classes, seed=seed)
+        shots, codes = world.images(np.full(n_classes, 4))
+        p = softmax(world.logits(world.fit(shots, codes, text=text)))
+        constant = np.full((len(shots), 16), 0.25)
+        both = side_by_side(world, shots, codes, constant, np.full((len(p), 16), 0.25), text=text)
+        assert np.abs(softmax(both) - p).max() < 0.02
+        turn = np.linalg.qr(world.rng.normal(size=(WIDTH, WIDTH)))[0]
+        world.text = world.text @ turn
+        model = world.fit(shots @ turn, codes, text=text)
+        turned = world.queries @ turn @ model.coef.T + model.intercept
+        np.testing.assert_allclose(softmax(turned), p, atol=1e-3)
+
+
+@pytest.mark.parametrize("apart", [0, 0.02])
+def test_texts_that_are_alike_count_as_none(apart):
+    """Names like "type A12" and "type A13" say nothing; the shots decide."""
+    for n_shots in (1, 4):
+        alike, without = [], []
+        for seed in range(6):
+            world = World(seed=seed)
+            shots = world.images(np.full(12, n_shots))
+            world.text = unit(
+                world.text[:1] + apart * unit(world.rng.normal(size=world.text.shape))
+            )
+            alike.append(world.score(world.fit(*shots)))
+            without.append(world.score(world.fit(*shots, text=False)))
+        assert np.mean(alike) > np.mean(without) - 0.02
+
+
 def test_wrong_labels_are_found():
     for seed in range(3):
         world = World(seed=seed, noise=0.6)
