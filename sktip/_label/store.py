@@ -234,8 +234,7 @@ class Store:
         with self._alone():
             if self._is_name_of(name, self._names.get(key_of(name))):
                 return Change()
-            number = max(self._classes, default=0) + 1
-            number = max(number, self._settings.get("classes so far", 0) + 1)
+            number = self._settings.get("classes so far", 0) + 1
             self._set("classes so far", number)
             places = [row.place for row in self._classes.values()]
             row = _Class(name, max(places, default=-1) + 1, self._next_number())
