@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from sktip import CLIPFeatureTransformer, FewShotTagger, RejectUnknown, TipAdapterClassifier
+from sktip import CLIPFeatureTransformer, Crop, FewShotTagger, RejectUnknown, TipAdapterClassifier
 from sktip.distributed import EncodeImages, PredictImages, count_errors
 from sktip.exceptions import ImageReadError
 
@@ -397,6 +397,13 @@ class TestPredictImages:
     def test_parameters(self, clf, parameters, message):
         with pytest.raises(ValueError, match=message):
             PredictImages(clf, **parameters)
+
+
+def test_crops_are_a_column_of_objects(ray, clf, paths):
+    crops = np.array([Crop(paths[0], (0, 0, 0.5, 1)), Crop(paths[5], (0, 0, 1, 1))], object)
+    batch = PredictImages(clf)({"path": crops})
+    assert batch["path"].to_pylist() == [paths[0], paths[5]]
+    assert batch["prediction"].to_pylist() == [*clf.predict(crops[:1]), None]
 
 
 def test_a_job(ray, clf, paths, good, tmp_path):
