@@ -119,5 +119,4 @@ class ExplanationMixin:
         """Scaled cosines with the text features: (n, C)."""
         if self.text_features_ is None:
             return np.zeros((len(queries), len(self.classes_)))
-        part: NDArray[Any] = scale * (queries @ self.text_features_.T.astype(np.float64))
-        return part
+        return scale * (queries @ self.text_features_.T.astype(np.float64))

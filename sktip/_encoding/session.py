@@ -36,8 +36,7 @@ def open_encoder(encoder: Any) -> "EncoderSession":
     ``transform(images)`` and, if it has text, by ``encode_text(prompts)`` and ``logit_scale``.
     """
     if hasattr(encoder, "__sktip_open__"):
-        session: EncoderSession = encoder.__sktip_open__()
-        return session
+        return encoder.__sktip_open__()
     if not hasattr(encoder, "transform") or isinstance(encoder, type):
         raise TypeError(
             f"encoder={encoder!r} is not an encoder: pass CLIPFeatureTransformer(...), or a transformer from "

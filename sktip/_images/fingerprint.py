@@ -32,5 +32,4 @@ def _fingerprint(index: int, image: Any) -> NDArray[np.float32]:
     pixels = np.asarray(picture.resize((SIZE, SIZE), Image.Resampling.BOX), np.float32) / 255
     mean = pixels.mean(axis=(0, 1))
     row = np.concatenate([(pixels - mean).ravel() / SIZE, FLAT * (2 * mean - 1), [FLAT]])
-    unit: NDArray[np.float32] = row / np.linalg.norm(row)
-    return unit
+    return row / np.linalg.norm(row)

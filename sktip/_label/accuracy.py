@@ -49,8 +49,7 @@ class Calibration:
     def _logits(self, certainty: Any) -> NDArray[np.float64]:
         """Log-odds of predictions of these certainties being right, (m, n_weights)."""
         x = logit(np.clip(np.asarray(certainty, np.float64).ravel(), 1e-3, 1 - 1e-3))
-        z: NDArray[np.float64] = self._weights[0] + x[:, np.newaxis] * self._weights[1]
-        return z
+        return self._weights[0] + x[:, np.newaxis] * self._weights[1]
 
     def probability(self, certainty: float) -> float:
         """Return how probable it is that a prediction of this certainty is right."""

@@ -216,8 +216,7 @@ class Learner:
 
     def text_of(self, text: str, templates: Any = "{}") -> NDArray[np.float32]:
         """Feature of a text, (d,)."""
-        feature: NDArray[np.float32] = self.encoder.encode_text([text], templates)[0]
-        return feature
+        return self.encoder.encode_text([text], templates)[0]
 
     def _learn_for_ever(self) -> None:
         while self._changed.wait():

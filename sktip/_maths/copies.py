@@ -104,8 +104,7 @@ class _Distances:
 
     def within(self, a: slice, b: slice, limit: float) -> NDArray[np.bool_]:
         """Whether rows of one tile are that near to rows of another."""
-        near: NDArray[np.bool_] = self._left[a] @ self._right[b].T >= -limit / 2 - 1e-6
-        return near
+        return self._left[a] @ self._right[b].T >= -limit / 2 - 1e-6
 
 
 def in_order(groups: NDArray[Any]) -> NDArray[np.intp]:
@@ -124,5 +123,4 @@ def joined(groups: NDArray[Any], first: NDArray[Any], second: NDArray[Any]) -> N
     parts = connected_components(graph, directed=False)[1]
     become = np.arange(len(groups))
     become[known] = known[np.unique(parts, return_index=True)[1]][parts]
-    result: NDArray[Any] = become[groups]
-    return result
+    return become[groups]

@@ -85,8 +85,7 @@ def times_precision(statistics: Statistics, rows: NDArray[Any]) -> NDArray[Any]:
         return rows
     shrunken = max(n - 1, 0) / n * scatter
     shrunken[np.diag_indices_from(shrunken)] += variance
-    result: NDArray[Any] = len(scatter) * cho_solve(cho_factor(shrunken, lower=True), rows.T).T
-    return result
+    return len(scatter) * cho_solve(cho_factor(shrunken, lower=True), rows.T).T
 
 
 def contributions(

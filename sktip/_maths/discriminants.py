@@ -77,20 +77,17 @@ class Discriminants:
 
     def solve(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Multiply rows (n, d) by the inverse of the covariance."""
-        result: NDArray[Any] = cho_solve(self.factor, rows.T).T
-        return result
+        return cho_solve(self.factor, rows.T).T
 
     def whitened(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Centre rows (n, d), and map them to coordinates in which the covariance is 1."""
         triangle = np.tril(self.factor[0])
-        result: NDArray[Any] = solve_triangular(triangle, (rows - self.centre).T, lower=True).T
-        return result
+        return solve_triangular(triangle, (rows - self.centre).T, lower=True).T
 
     def unwhitened(self, coef: NDArray[Any]) -> NDArray[Any]:
         """Coefficients (p, d) of centred rows with the same logits as `coef` on whitened rows."""
         triangle = np.tril(self.factor[0])
-        result: NDArray[Any] = solve_triangular(triangle, coef.T, lower=True, trans=1).T
-        return result
+        return solve_triangular(triangle, coef.T, lower=True, trans=1).T
 
     def weight_for(self, spread: float) -> float:
         """Weight at which the discriminants have this spread; 0 if the means are equal but for rounding.
@@ -122,5 +119,4 @@ def _predicted(
     scale = ((weighted * means).sum() + SCALE * belief) / ((weighted * text).sum() + belief)
     gram = weighted.T @ text + ridge * length * np.eye(text.shape[1])
     rest = np.linalg.solve(gram, weighted.T @ (means - scale * text))
-    result: NDArray[Any] = scale * text + text @ rest
-    return result
+    return scale * text + text @ rest

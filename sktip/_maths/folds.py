@@ -165,8 +165,7 @@ def class_balanced_weights(
     there = np.minimum(counts, 1)
     shares = np.divide(there, counts, out=np.zeros(len(counts)), where=counts > 0)
     information = there.sum() / (there * shares).sum()
-    result: NDArray[Any] = weights * information * shares[codes]
-    return result
+    return weights * information * shares[codes]
 
 
 def content_order(features: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:
@@ -188,8 +187,7 @@ def _content_keys(features: NDArray[Any], weights: NDArray[Any] | None = None) -
     distances = ((features - np.average(features, axis=0, weights=weights)) ** 2).sum(axis=1)
     mix = np.random.RandomState(0).normal(size=features.shape[1])
     keys = np.round(np.stack([64 * distances, 4 * (features @ mix)]) % 1, 9)
-    result: NDArray[np.intp] = np.unique(keys, axis=1, return_inverse=True)[1].ravel()
-    return result
+    return np.unique(keys, axis=1, return_inverse=True)[1].ravel()
 
 
 def _photos(
@@ -231,5 +229,4 @@ def _smallest(values: NDArray[Any], parts: NDArray[Any]) -> NDArray[Any]:
     """Smallest value in the part of each row."""
     smallest = np.full(parts.max() + 1, values.max())
     np.minimum.at(smallest, parts, values)
-    result: NDArray[Any] = smallest[parts]
-    return result
+    return smallest[parts]

@@ -61,8 +61,7 @@ class Head:
 
         def logits_of(rows: NDArray[Any]) -> NDArray[Any]:
             tensor: Any = self.formula(torch.as_tensor(rows, device=on), **tensors, **self.numbers)
-            logits: NDArray[Any] = tensor.cpu().numpy()
-            return logits
+            return tensor.cpu().numpy()
 
         return logits_of
 

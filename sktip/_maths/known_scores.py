@@ -47,5 +47,4 @@ def score_by(
     if criterion != "combined":
         return scores[criterion]
     parts = [weight * scores[name] / scales[name] for name, weight in COMBINED.items()]
-    total: NDArray[np.float64] = np.sum(parts, axis=0)
-    return total
+    return np.sum(parts, axis=0)

@@ -17,5 +17,4 @@ def default_betas() -> NDArray[Any]:
 def distance_to_paper(alphas: ArrayLike, betas: ArrayLike) -> NDArray[Any]:
     """Squared distance to the paper's values in the logarithm. A value of 0 is replaced by 1e-5."""
     alphas, betas = np.maximum(alphas, 1e-5), np.maximum(betas, 1e-5)
-    squared: NDArray[Any] = np.log(alphas / PAPER_ALPHA) ** 2 + np.log(betas / PAPER_BETA) ** 2
-    return squared
+    return np.log(alphas / PAPER_ALPHA) ** 2 + np.log(betas / PAPER_BETA) ** 2

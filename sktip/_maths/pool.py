@@ -298,8 +298,7 @@ def _offsets(
     found = np.log(factors / shares)
     found -= shares @ found
     noise = variance + 1 / np.maximum(counts, 1e-9)
-    result: NDArray[Any] = found * CORRECTABLE / (CORRECTABLE + noise)
-    return result
+    return found * CORRECTABLE / (CORRECTABLE + noise)
 
 
 def _calibrated(

@@ -49,15 +49,13 @@ class Statistics(NamedTuple):
     @property
     def means(self) -> NDArray[Any]:
         """Means of the samples of each class, (C, d). Zeros for a class without samples."""
-        result: NDArray[Any] = self.sums / np.where(self.counts > 0, self.counts, 1)[:, None]
-        return result
+        return self.sums / np.where(self.counts > 0, self.counts, 1)[:, None]
 
     @property
     def scatter(self) -> NDArray[Any]:
         """Sum of the outer products of the differences between samples and their class mean, (d, d)."""
         means = self.means
-        result: NDArray[Any] = self.moment - (self.counts[:, None] * means).T @ means
-        return result
+        return self.moment - (self.counts[:, None] * means).T @ means
 
     @property
     def present(self) -> float:

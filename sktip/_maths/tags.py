@@ -98,8 +98,7 @@ def fit_tags(
         for fold in range(n_tested):
             coef, intercept = regressions(values, folds != fold)
             logits[folds == fold] += projected[folds == fold] @ coef.T + intercept
-        held_out: NDArray[Any] = logits[tested]
-        return held_out
+        return logits[tested]
 
     # Without the only shots of a tag, its logits say nothing about those of a model that has seen them.
     enough = (targets * (cells > 0)).sum(axis=0) >= N_FOLDS
@@ -176,5 +175,4 @@ def _thresholds(
     hits, alarms = hits + share * hits.sum(axis=0), alarms + share * alarms.sum(axis=0)
     positives = positives + POOLED
     scores = 2 * hits / (hits + alarms + positives)
-    best: NDArray[np.float64] = tries[scores.argmax(axis=1)]
-    return best
+    return tries[scores.argmax(axis=1)]

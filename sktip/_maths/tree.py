@@ -80,8 +80,7 @@ class Tree(NamedTuple):
 
     def node_proba(self, probabilities: NDArray[Any]) -> NDArray[Any]:
         """Sum the probabilities of the classes, (n, C), over those of each node: (n, n_nodes)."""
-        masses: NDArray[Any] = probabilities @ self.holds.T.astype(probabilities.dtype)
-        return masses
+        return probabilities @ self.holds.T.astype(probabilities.dtype)
 
 
 def descend(

@@ -74,8 +74,7 @@ def unit_rows(
     # one pass and without a temporary array.
     squares = np.einsum("ij,ij->i", part, part)
     if len(squares) == 0 or (squares.min() > 1e-20 and squares.max() < 1e20):
-        unit: NDArray[Any] = part / np.sqrt(squares)[:, np.newaxis]
-        return unit
+        return part / np.sqrt(squares)[:, np.newaxis]
     if not np.isfinite(part).all():
         raise ValueError(_what_is_not_finite(X, called))
     usual = (squares > 1e-20) & (squares < 1e20)

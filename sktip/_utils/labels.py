@@ -309,8 +309,7 @@ def class_weighted(
     else:  # "balanced", among the classes that have shots
         counts = np.bincount(codes, weights, minlength=len(classes))
         of_classes = counts.sum() / np.count_nonzero(counts) / np.where(counts > 0, counts, 1)
-    weighted: NDArray[np.float64] = weights * of_classes[codes]
-    return weighted
+    return weights * of_classes[codes]
 
 
 def check_groups(groups: ArrayLike | None, n_shots: int) -> NDArray[Any] | None:

@@ -275,5 +275,4 @@ def _edges(axis: Any, values: NDArray) -> NDArray:
     places = scale.transform(values)
     steps = np.diff(places) if len(places) > 1 else np.ones(1)
     first, last = places[0] - steps[0] / 2, places[-1] + steps[-1] / 2
-    edges: NDArray = scale.inverted().transform([first, *(places[1:] + places[:-1]) / 2, last])
-    return edges
+    return scale.inverted().transform([first, *(places[1:] + places[:-1]) / 2, last])

@@ -168,8 +168,7 @@ def _logits(classifier: Any, features: NDArray[Any]) -> NDArray[np.float64]:
         logs = np.log(np.maximum(classifier.predict_proba(X), 1e-300))
     # Probabilities of 0, of classifiers of others, are minus infinity.
     logs = np.maximum(logs, -700)
-    centred: NDArray[np.float64] = logs - logs.mean(axis=1, keepdims=True)
-    return centred
+    return logs - logs.mean(axis=1, keepdims=True)
 
 
 def _windows(width: int, height: int) -> NDArray[np.float64]:
@@ -224,8 +223,7 @@ def _spread(
         away = np.abs(2 * points - first - last) / (last - first)
         weights.append(np.clip(1 - away, 1e-3 / n, 1) ** 2)
     total = np.einsum("bx,by->yx", *weights)
-    values: NDArray[np.float64] = np.einsum("bx,by,b->yx", *weights, scores) / total
-    return values
+    return np.einsum("bx,by,b->yx", *weights, scores) / total
 
 
 def _overlay(picture: Image.Image, logits: NDArray[np.float64] | None) -> Image.Image:

@@ -61,6 +61,27 @@ def test_the_port(home, capsys):
     assert os.listdir(home) == ["photos"]
 
 
+def test_answers_of_another_machine_are_kept_when_the_start_fails(home, capsys):
+    (home / "theirs.csv").write_text("path,label\nphotos/1.png,fox\nphotos/2.png,deer\nx.png,fox\n")
+    command = ["label", "photos", "--no-browser", "--merge", "theirs.csv", "--model", "ViT-B-3"]
+    for new, same in ((2, 0), (0, 2)):
+        assert main(command) == 1
+        line = (
+            f"{new} labels are new, {same} were there, 1 are about no photo of the folder: 'x.png'"
+        )
+        assert line in capsys.readouterr().err
+    assert (home / "photos-labels" / "labels.csv").read_text().count("\n") == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
+def test_a_folder_that_cannot_be_written(home, capsys):
+    os.mkdir("answers", 0o555)
+    command = ["label", "photos", "--output", "answers", "--model", "tiny", "--no-browser"]
+    assert main(command) == 1
+    assert "nothing was stored" in capsys.readouterr().err
+    assert os.listdir("answers") == []
+
+
 def test_files_of_others_stay(home, capsys):
     """Also those that a prepared folder of answers leads to."""
     (home / "thesis").write_text("precious")

@@ -138,6 +138,29 @@ def test_none_of_these_comes_up_again_after_a_class_was_added(session):
     assert session.label_of(rows[1]) == NONE
 
 
+def test_shares_of_what_is_there(session, folder, clip):
+    """Answers about photos that are gone, or cannot be read, are not counted."""
+    photos, truth = folder
+    damaged = session.paths.index(str(photos / "damaged.jpg"))
+    label(session, truth, 40)
+    session.give({damaged: ["zero"]})
+    gone = session.answered()[10:35]
+    for row in gone:
+        os.remove(session.paths[row])
+    session.store.close()
+    with pytest.warns(UserWarning, match="links out"):
+        again = open_session(str(photos), f"{photos}-labels", NAMES, clip, "the digit {}")
+    again.learner.encode()
+    learn(again)
+    assert again.n_answered() == 16
+    shares = {name: known.share for name, known in again.knowledge.classes.items()}
+    counts = {name: sum(again.label_of(row) == name for row in range(36)) for name in NAMES}
+    counts["zero"] -= 1  # The damaged one.
+    for name, share in shares.items():
+        assert counts[name] / 35 <= share.lower <= share.value <= share.upper <= 1
+    assert 0.9 < sum(share.value for share in shares.values()) < 1.001
+
+
 def test_wrong_labels_and_new_classes(session, folder):
     _, truth = folder
     label(session, truth, 60)
