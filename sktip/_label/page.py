@@ -3,6 +3,7 @@
 import hmac
 import os
 import secrets
+import threading
 import time
 import webbrowser
 from collections.abc import Callable, Iterable
@@ -110,6 +111,7 @@ class Page:
         self._unreadable: set[int] = set()
         # Of each window its photos, when it was heard last, and the photos in the order that it asked for last,
         # since a search looks at all.
+        self._lock = threading.RLock()
         self._windows: dict[str, list[int]] = {}
         self._seen: dict[str, float] = {}
         self._ranked: dict[str, tuple[str, list[int]]] = {}
@@ -207,18 +209,16 @@ class Page:
 
     def next(self, window: str, loaded: list[int], **order: Any) -> dict[str, Any]:
         """Return the photos that a window shows next: first those that it has, and none of another window."""
-        now = time.monotonic()
-        self._seen[window] = now
-        for key in [key for key, then in self._seen.items() if now - then > SILENT]:
-            self.close(key)
-        others = {row for key, own in self._windows.items() if key != window for row in own}
         rows = dict.fromkeys(chain(loaded, self._ordered(window, **order)))
-        free = (
-            row
-            for row in rows
-            if row not in others and row not in self._unreadable and self.session.is_open(row)
-        )
-        self._windows[window] = mine = list(islice(free, AHEAD))
+        now = time.monotonic()
+        with self._lock:
+            self._seen[window] = now
+            for key in [key for key, then in self._seen.items() if now - then > SILENT]:
+                self.close(key)
+            others = {row for key, own in self._windows.items() if key != window for row in own}
+            others |= self._unreadable
+            free = (row for row in rows if row not in others and self.session.is_open(row))
+            self._windows[window] = mine = list(islice(free, AHEAD))
         return {"photos": [self._about(row) for row in mine]}
 
     def _ordered(self, window: str, order: str = "useful", **by: Any) -> Iterable[int]:
@@ -238,8 +238,9 @@ class Page:
 
     def close(self, window: str) -> dict[str, Any]:
         """Free the photos of a window."""
-        for known in (self._windows, self._seen, self._ranked):
-            known.pop(window, None)
+        with self._lock:
+            for known in (self._windows, self._seen, self._ranked):
+                known.pop(window, None)
         return {}
 
     def answer(self, photos: dict[str, str], labels: list[str] | None) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from sktip.exceptions import ImageReadError
 #: Side of the photos in the report, in pixels.
 SIDE = 160
 STYLE = """
-:root { color-scheme: light dark; --text: #1c1c1e; --faint: #55555c; --back: #ffffff; --line: #d8d8de; --accent: #0b6e4f }
+:root { color-scheme: light dark; --text: #1c1c1e; --faint: #55555c; --back: #ffffff; --line: #d8d8de; --accent: #0069a6 }
 @media (prefers-color-scheme: dark) {
-  :root { --text: #f2f2f4; --faint: #b4b4bd; --back: #17171a; --line: #3a3a42; --accent: #5ad1a4 } }
+  :root { --text: #f2f2f4; --faint: #b4b4bd; --back: #17171a; --line: #3a3a42; --accent: #62b8ee } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back); max-width: 60rem;
   margin: 2rem auto; padding: 0 1rem; overflow-wrap: break-word }
 h1, h2 { line-height: 1.2 } h2 { margin-top: 2.5rem } p.faint, figcaption { color: var(--faint) }

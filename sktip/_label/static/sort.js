@@ -1,6 +1,6 @@
 // Many photos at once: look, tick, label.
 
-import { $, LARGE, SCREEN, api, app, attempt, choices, decoded, dialog, h, icon, many, small, toast, words } from "./shared.js";
+import { $, SCREEN, api, app, attempt, choices, decoded, dialog, h, icon, many, paint, small, toast, words } from "./shared.js";
 import { showNext } from "./label.js";
 import { zoomable } from "./zoom.js";
 
@@ -179,7 +179,8 @@ function enlarge(i) {
       const { image, receipt } = await decoded(row, SCREEN, name);
       if (my !== mine) return;
       zoom.reset();
-      place.replaceChildren(image);
+      await paint(place, image);
+      if (my !== mine) return;
       frame.classList.remove("waiting");
       seen.set(row, receipt);
       page.photos[at].box.disabled = box.disabled = false;
