@@ -11,7 +11,7 @@ SIZE = 320, 240
 def draw_scene(name, rng, share=(0.1, 0.2)):
     """Return a scene and the box of its drawing, which fills such a share of the area, as fractions."""
     pixels = np.zeros((SIZE[1], SIZE[0], 3)) + rng.integers(60, 200, 3)
-    for cells, strength in ((4, 40), (16, 30), (64, 20)):
+    for cells, strength in ((4, 25), (16, 20), (64, 12)):
         noise = rng.normal(0, strength, (cells, cells, 3))
         for channel in range(3):
             part = Image.fromarray(noise[..., channel].astype(np.float32))

@@ -35,9 +35,9 @@ class Crop:
     margin : float, default=0.0
         How much to add on each side, as a fraction of the box's width and height.
 
-    square : bool, default=True
+    square : bool, default=False
         Whether to extend the shorter side to the length of the longer one, as far as the photo goes. CLIP models
-        see the middle square of an image, which would cut off the ends of a long box.
+        see the middle square of an image, which cuts off the ends of a long box, but then shows less around it.
 
     Raises
     ------
@@ -64,7 +64,7 @@ class Crop:
     image: Any
     box: tuple[float, float, float, float]
     margin: float = 0.0
-    square: bool = True
+    square: bool = False
 
     def __post_init__(self) -> None:
         problem = problem_of(self.box)

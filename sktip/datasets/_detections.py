@@ -27,7 +27,7 @@ def read_detections(
     min_confidence: float = 0.2,
     categories: Iterable[str] | None = None,
     margin: float = 0.0,
-    square: bool = True,
+    square: bool = False,
 ) -> ShortBunch:
     """Read the boxes that a detector found in photos, as crops to label, to fit on or to predict.
 
@@ -53,7 +53,7 @@ def read_detections(
     margin : float, default=0.0
         As in `~sktip.Crop`.
 
-    square : bool, default=True
+    square : bool, default=False
         As in `~sktip.Crop`.
 
     Returns

@@ -137,7 +137,7 @@ def evidence_map(
         )
     if method == "windows":
         boxes = _windows(*picture.size)
-        features = session.features([Crop(picture, box, square=False) for box in boxes])
+        features = session.features([Crop(picture, box) for box in boxes])
     else:
         boxes, features = _patches(picture, session)
     scores = _logits(classifier, features)[:, classes.index(target)]
