@@ -158,7 +158,13 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
     -----
     A class without shots is predicted from its text and, if there are any, the unlabelled images.
 
-    Probabilities are calibrated on held-out shots. Copies and near copies of a shot are held out together.
+    Copies of a shot, near copies and the shots of a group count as one photo. `sample_weight` says how the photos of
+    one class compare, so that giving all of them twice changes nothing. `class_weight` multiplies the number of photos of
+    a class.
+
+    Probabilities are calibrated on held-out shots, and hold for two classes too: without class names, where a dozen
+    shots are all there is, the classifier errs on the side of modesty. Texts that hardly differ between the classes
+    count as no text.
 
     `X_unlabeled` cannot be routed as metadata. Scikit-learn slices metadata like samples whenever it
     has as many rows as X, so each fold would silently get only some of the images. Write the loop over

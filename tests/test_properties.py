@@ -73,7 +73,8 @@ def test_order_weights_of_one_and_repetition(name, problem, with_text):
         weights = rng.integers(1, 4, len(y))
         rows = rng.permutation(np.repeat(np.arange(len(y)), weights))
         assert_same(logits(X[rows], y[rows]), logits(X, y, weights))
-    if "class_weight" in cls().get_params():
+    # FewShotClassifier balances numbers of photos, of which near copies are one.
+    if "class_weight" in cls().get_params() and name != "FewShotClassifier":
         counts = np.bincount(y)
         numbers = dict(enumerate(len(y) / np.count_nonzero(counts) / counts))
         assert_same(logits(X, y, class_weight="balanced"), logits(X, y, class_weight=numbers))

@@ -84,18 +84,13 @@ def photo_weights(
         return weights
     features, own, codes = features[rows], weights[rows], codes[rows]
     groups = None if groups is None else groups[rows]
-    # The largest weight of each class becomes 1, so that no square underflows.
-    largest = np.zeros(codes.max() + 1)
-    np.maximum.at(largest, codes, own)
-    own = own / largest[codes]
+    own = own / np.bincount(codes, own)[codes]
     keys = _content_keys(features, own)
     together = _photos(features, codes, keys, own, groups=groups, copies=COPIES)
     pairs, photos = np.unique(np.stack([codes, together]), axis=1, return_inverse=True)
-    of_photos = np.bincount(photos.ravel(), own)
-    sums = np.bincount(pairs[0], of_photos)
-    squares = np.bincount(pairs[0], of_photos**2)
+    squares = np.bincount(pairs[0], np.bincount(photos.ravel(), own) ** 2)
     result = np.zeros(len(weights))
-    result[rows] = own * (sums / np.where(squares > 0, squares, 1))[codes]
+    result[rows] = own / squares[codes]
     return result
 
 
