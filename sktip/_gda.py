@@ -71,6 +71,9 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier)
         Within-class scatter :math:`N \Sigma`: sum of the outer products of the differences between
         samples and their class mean.
 
+    covariance_ : ndarray of shape (d, d)
+        Within-class covariance :math:`\Sigma`, the scatter divided by the number of samples.
+
     {shots_}
 
     {text_}
@@ -218,8 +221,13 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier)
         reset = not self.__sklearn_is_fitted__()
         return self._fit(X, y, sample_weight, groups, classes=classes, reset=reset)
 
+    @property
+    def covariance_(self) -> NDArray:
+        """Within-class covariance of the samples, (d, d)."""
+        return self.scatter_ / self.class_counts_.sum()
+
     def _learn(self, shots: Shots, task: Task) -> dict[str, Any]:
-        from sktip._maths.discriminant import fit_discriminants, joined_statistics
+        from sktip._maths.gda import fit_discriminants, joined_statistics
         from sktip._maths.statistics import Statistics
 
         shots = shots._replace(features=unit_norm(shots.features))
@@ -272,7 +280,7 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier)
     def _shots_part(self, queries: NDArray, targets: NDArray) -> tuple[NDArray, NDArray] | None:
         if self.shot_codes_ is None:
             return None
-        from sktip._maths.discriminant import contributions
+        from sktip._maths.gda import contributions
 
         kept = Shots.kept_by(self)
         shares = contributions(

@@ -19,6 +19,14 @@ def test_logits_are_the_published_formula(features, shots):
     np.testing.assert_allclose(clf.decision_function(Q), linear, atol=1e-9)
 
 
+def test_means_and_covariance_are_those_of_the_shots(features):
+    X, y, W = features((5, 3, 9))
+    clf = GDAClassifier(text_features=W).fit(X, y)
+    means = np.array([X[y == code].mean(axis=0) for code in range(3)])
+    np.testing.assert_allclose(clf.means_, means, atol=1e-9)
+    np.testing.assert_allclose(clf.covariance_, np.cov((X - means[y]).T, bias=True), atol=1e-9)
+
+
 def test_one_shot_has_no_covariance(features):
     X, y, W = features((1, 1, 1))
     clf = GDAClassifier(text_features=W, alpha=ALPHA, logit_scale=SCALE).fit(X, y)
