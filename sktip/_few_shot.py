@@ -135,7 +135,8 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         unlabelled images.
 
     class_share_errors_ : ndarray of shape (C,) or None
-        Standard errors of these shares.
+        Standard errors of these shares. About nine in ten true shares are within 1.96 of them; fewer if many
+        images show other things that look like the classes.
 
     unknown_share_ : float or None
         Estimated share of the unlabelled images that show none of the classes.

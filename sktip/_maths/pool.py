@@ -101,7 +101,7 @@ def add_pool(
         return PoolAnswer(*nothing, 1.0, None)
     moment, mean = (images * weights[:, None]).T @ images, weights @ images / n
     spread = _spread(coef, intercept, mean, moment / n)
-    shares, variance, worth = _class_shares(p, weights)
+    shares, variance, worth, doubt = _class_shares(p, weights)
     shots = float(statistics[0].counts.mean())
     after, offsets, means = (coef, intercept), _offsets(p, weights, shares, variance), None
     first, q = _responsibilities(p, shares), _responsibilities(p, shares * np.exp(offsets))
@@ -133,14 +133,17 @@ def add_pool(
     # Queries like the pool repeat what is repeated there.
     alone = np.asarray(weights @ q, np.float64) / n
     prior = shares * (found + 1e-6) / (alone + 1e-6)
-    # Which class each image has, and which images were drawn at all.
-    within = np.asarray(weights**2 @ (q * (1 - q)), np.float64) / n**2
-    errors = np.sqrt(within + found * (1 - found) / (worth * n + n_classes / variance))
+    # Which class each image has, which images were drawn at all, how uneven the shares are, of which blurred
+    # posteriors show little, and what the pool has changed.
+    errors = np.asarray(weights**2 @ (q * (1 - q)), np.float64) / n**2
+    middle = (found + even) / 2
+    errors += middle * (1 - middle) / (worth * n + n_classes / (variance + doubt))
+    errors += (found - weights @ first / n) ** 2
     return PoolAnswer(
         *after,
         np.log(prior / prior.sum() * n_classes),
         found,
-        errors,
+        np.sqrt(errors),
         float(1 - counts.sum() / copies.sum()),
         means,
         (float(right[0]), float(right[1])),
@@ -261,8 +264,10 @@ def _upper_of_two(scores: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
     return np.where(scores > means[1], 1.0, np.where(scores < means[0], 0.0, own[:, 1]))
 
 
-def _class_shares(p: NDArray[Any], weights: NDArray[Any]) -> tuple[NDArray[Any], float, float]:
-    """Shares (C,), their relative variance, and what an image counts beside the prior.
+def _class_shares(
+    p: NDArray[Any], weights: NDArray[Any]
+) -> tuple[NDArray[Any], float, float, float]:
+    """Shares (C,), their relative variance, what an image counts beside the prior, and the variance that bias hides.
 
     The mean product of the posteriors of two images shows the variance of the shares, times the squared purity
     of the posteriors, plus the bias that blurred posteriors let through.
@@ -282,7 +287,7 @@ def _class_shares(p: NDArray[Any], weights: NDArray[Any]) -> tuple[NDArray[Any],
         shares = (counts + 1 / variance) / (counts.sum() + n_classes / variance)
         counts = worth * shares * (p.T @ (w / np.maximum(p @ shares, 1e-30)))
     shares = (counts + 1 / variance) / (counts.sum() + n_classes / variance)
-    return shares, float(variance), float(worth)
+    return shares, float(variance), float(worth), float(bias / purity**2)
 
 
 def _offsets(

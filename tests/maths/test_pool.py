@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from made_up import WIDTH, World, unit
 from scipy.special import softmax
+from scipy.stats import binomtest
 
 from sktip._maths.pool import _class_shares, add_pool
 
@@ -114,6 +115,26 @@ def test_shares_are_closer_than_counts_of_answers():
     assert 0.2 < np.mean(stated) < 5
 
 
+def test_nine_in_ten_true_shares_are_within_their_errors():
+    beds = [(2, 8, 1.0, 0), (3, 4, 1.0, 0.3), (5, 2, 1.2, 0), (8, 4, 1.2, 0.3), (12, 1, 1.2, 0)]
+    hits, errors = [], []
+    for (n_classes, n_shots, noise, strange), seed in itertools.product(beds, range(12)):
+        world = World(n_classes, noise=noise, text_noise=0.5, seed=seed)
+        text = n_classes > 5
+        model = world.fit(*world.images(np.full(n_classes, n_shots)), text=text)
+        counts = world.rng.multinomial(120, world.rng.dirichlet(np.ones(n_classes)))
+        # Strangers that look like the classes.
+        others = World(n_classes, noise=noise, seed=1000 + seed)
+        others.offset = world.offset
+        more = others.images(np.full(n_classes, int(170 * strange / n_classes)))[0]
+        found = answer(world, model, np.vstack([world.images(counts)[0], more]), text=text)
+        own = seed % n_classes
+        hits.append(abs(found.shares - counts / 120)[own] < 1.96 * found.errors[own])
+        errors.append(found.errors.mean())
+    assert binomtest(sum(hits), len(hits), 0.9, alternative="less").pvalue > 0.01
+    assert np.mean(errors) < 0.1
+
+
 @pytest.mark.parametrize("share", [0, 0.3, 0.6])
 def test_unknown_images_are_counted(share):
     world = World(20, text_noise=0.3, noise=0.8)
@@ -163,7 +184,7 @@ def test_an_empty_pool_changes_nothing():
 
 def test_shares_of_sharp_answers_are_their_counts():
     p = np.eye(4, dtype=np.float32)[np.repeat([0, 1], [300, 100])]
-    shares, variance, _ = _class_shares(p, np.ones(400, np.float32))
+    shares, variance, *_ = _class_shares(p, np.ones(400, np.float32))
     np.testing.assert_allclose(shares, [0.75, 0.25, 0, 0], atol=0.02)
     assert variance == pytest.approx(1.5, rel=0.2)
 
