@@ -24,7 +24,7 @@ SIZES = {"500 x 375": (500, 375, 96), "4000 x 3000": (4000, 3000, 64)}
 FORMATS = {
     "JPEG": {"quality": 90},
     "progressive JPEG": {"quality": 90, "progressive": True},
-    "WebP": {"quality": 90, "method": 0},
+    "WebP": {"quality": 75},
     "HEIC": {"quality": 80},
     "PNG": {"compress_level": 1},
     "TIFF, LZW": {"compression": "tiff_lzw"},
