@@ -152,14 +152,15 @@ def fit_text_prior(
             shots = learner()
             answer = shots.answer()
     scale = shots.temperature(answer)
-    # A class with few shots fits its images less well: by the squared error of its mean.
     counts = shots.whole[0].counts
-    pairs = list(zip(answer.means, answer.models, strict=True))
-    error = sum(weight * model.error for weight, model in pairs)
-    offsets = scale * error / 2 * KAPPA / (KAPPA + counts)
     if text is None:
-        # Without text, a class with less than one shot must not win by its prior mean.
-        offsets += np.log(np.clip(counts, 1e-6, 1))
+        # A class with less than one shot must not win by its prior mean.
+        offsets = np.log(np.clip(counts, 1e-6, 1))
+    else:
+        # A class with few shots fits its images less well: by the squared error of its mean.
+        pairs = zip(answer.means, answer.models, strict=True)
+        error = sum(weight * model.error for weight, model in pairs)
+        offsets = scale * error / 2 * KAPPA / (KAPPA + counts)
     means_coef, means_intercept = [], offsets
     correction_coef, correction_intercept = [], np.zeros(n_classes)
     evidence = []
