@@ -1,8 +1,10 @@
 """Warnings that point at the line in the user's code."""
 
+import inspect
 import os
-import sys
+import traceback
 import warnings
+from itertools import takewhile
 
 import joblib
 import sklearn
@@ -19,11 +21,8 @@ _SKIPPED = tuple(
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
-    """Issue a warning at the line of the user's code that led here, even through scikit-learn.
-
-    In Python 3.11, which cannot skip files, it is at the line of this package.
-    """
-    if sys.version_info >= (3, 12):
-        warnings.warn(message, category, skip_file_prefixes=_SKIPPED)  # noqa: TID251
-    else:
-        warnings.warn(message, category, stacklevel=2)  # noqa: TID251
+    """Issue a warning at the line of the user's code that led here, even through scikit-learn."""
+    # The standard library skips files in Python 3.12 and newer only.
+    frames = traceback.walk_stack(inspect.currentframe())
+    ours = takewhile(lambda frame: frame[0].f_code.co_filename.startswith(_SKIPPED), frames)
+    warnings.warn(message, category, stacklevel=1 + len(list(ours)))  # noqa: TID251

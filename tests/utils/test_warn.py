@@ -1,6 +1,5 @@
 """Every warning points at the user's line, whatever is in between."""
 
-import sys
 import warnings
 
 import numpy as np
@@ -54,7 +53,6 @@ ROADS = {
 }
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python 3.11 cannot skip files")
 @pytest.mark.parametrize("road", ROADS)
 def test_at_the_users_line(road):
     files = warned_at(ROADS[road])
