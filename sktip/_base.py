@@ -248,7 +248,7 @@ class BaseCLIPEstimator(WholeCopiesMixin, BaseEstimator):
                 f"lengths {[len(X), len(targets)]}."
             )
         groups = check_groups(groups, len(X))
-        weights = None if sample_weight is None else check_weights(sample_weight, X)
+        weights = None if sample_weight is None else check_weights(sample_weight, len(X))
         if reset and weights is not None and not weights.any():
             raise ValueError("all values of sample_weight are zero; at least one must be positive.")
         return GivenShots(X, targets, weights, groups, names)

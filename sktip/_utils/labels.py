@@ -3,15 +3,15 @@
 import difflib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import column_or_1d
+from sklearn.utils import check_array, column_or_1d
 from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import type_of_target
-from sklearn.utils.validation import _check_sample_weight
 
 from sktip._utils.text import some
 
@@ -276,11 +276,22 @@ def codes_of(labels: ArrayLike, classes: NDArray[Any]) -> NDArray[np.intp]:
     return np.searchsorted(classes, np.asarray(labels).astype(classes.dtype, copy=False))
 
 
-def check_weights(sample_weight: ArrayLike, X: Any) -> NDArray[np.float64]:
+def check_weights(sample_weight: ArrayLike, n_shots: int) -> NDArray[np.float64]:
     """Check the weights of shots, (m,). They must not be negative, huge or tiny, and may all be 0."""
-    weights: NDArray[np.float64] = _check_sample_weight(
-        sample_weight, X, dtype=np.float64, ensure_non_negative=True
+    if isinstance(sample_weight, Real):
+        sample_weight = np.full(n_shots, sample_weight)
+    weights: NDArray[np.float64] = check_array(
+        sample_weight, ensure_2d=False, dtype=np.float64, copy=True, input_name="sample_weight"
     )
+    if weights.shape != (n_shots,):
+        raise ValueError(
+            f"sample_weight has the shape {weights.shape}, expected {(n_shots,)}: one weight per shot."
+        )
+    negative = np.flatnonzero(weights < 0)
+    if len(negative):
+        raise ValueError(
+            f"Negative sample_weight: {weights[negative[0]]:g} at index {negative[0]}. Weights must be 0 or more."
+        )
     if weights.any() and not 1 / MOST_WEIGHT < weights.sum() < MOST_WEIGHT:
         raise ValueError(
             f"sample_weight sums to {weights.sum():g}; a weight is the number of times that a shot counts. Multiply all "
