@@ -86,9 +86,8 @@ def fit_tags(
         )
         return coef / lengths, intercept
 
-    folds = balanced_folds(
-        features, np.zeros(len(features), np.intp), groups=groups, max_folds=N_FOLDS
-    )
+    codes = np.zeros(len(features), np.intp)
+    folds = balanced_folds(features, codes, weights, groups, max_folds=N_FOLDS)
     before = np.cumsum(np.bincount(folds, weights)) - np.bincount(folds, weights)
     n_tested = int((before < ENOUGH).sum()) if len(before) > 1 else 0
     tested = folds < n_tested
