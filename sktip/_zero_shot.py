@@ -55,7 +55,7 @@ class ZeroShotClassifier(BaseCLIPClassifier):
 
     Examples
     --------
-    >>>     >>> from sktip import CLIPFeatureTransformer, ZeroShotClassifier
+    >>> from sktip import CLIPFeatureTransformer, ZeroShotClassifier
     >>> names = ["circle", "square"]
     >>> clf = ZeroShotClassifier(CLIPFeatureTransformer("tiny"), class_names=names).fit()
     >>> clf.classes_
