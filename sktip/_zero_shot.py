@@ -55,6 +55,7 @@ class ZeroShotClassifier(BaseCLIPClassifier):
 
     Examples
     --------
+    >>> import numpy as np
     >>> from sktip import CLIPFeatureTransformer, ZeroShotClassifier
     >>> names = ["circle", "square"]
     >>> clf = ZeroShotClassifier(CLIPFeatureTransformer("tiny"), class_names=names).fit()
