@@ -10,13 +10,13 @@ class ImageReadError(ValueError):
 
     Read more in the :ref:`User Guide <guide_errors>`.
 
-    Attributes
+    Parameters
     ----------
     where : str
         The image: its index, and its path if it has one.
 
     reason : str
-        Why it cannot be used, and what to do.
+        Why it cannot be used, and what to do. Both are attributes of the error.
     """
 
     def __init__(self, where: str, reason: str):

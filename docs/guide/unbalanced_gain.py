@@ -6,8 +6,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-row = r"   \* - (.+)\n" + r"     - ([\d.]+)\n" * 4
-rows = re.findall(row, Path("unbalanced.rst").read_text("utf-8"))
+row = r"^(\S.+?)" + r"\s+([\d.]+)" * 4 + "$"
+rows = re.findall(row, Path("unbalanced.rst").read_text("utf-8"), re.MULTILINE)
 names = [
     re.sub(r"`~?(sktip\.)?|`", "", name).replace("the same", "TipAdapterClassifier")
     for name, *_ in rows

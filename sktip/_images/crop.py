@@ -81,7 +81,26 @@ class Crop:
         return repr((*map(float, self.box), float(self.margin), bool(self.square))).encode()
 
     def cut(self, photo: Image.Image, where: str) -> Image.Image:
-        """Cut the part out of its photo, upright and decoded in full."""
+        """Cut the part out of its photo.
+
+        Parameters
+        ----------
+        photo : PIL.Image.Image
+            The photo, upright and decoded in full.
+
+        where : str
+            Its index and path, for messages.
+
+        Returns
+        -------
+        part : PIL.Image.Image
+            What is in the box.
+
+        Raises
+        ------
+        ImageReadError
+            If the box is outside of the photo.
+        """
         box = self.box_in(*photo.size)
         if box is None:
             raise ImageReadError(
@@ -92,7 +111,18 @@ class Crop:
         return photo.crop(box)
 
     def box_in(self, width: int, height: int) -> tuple[int, int, int, int] | None:
-        """Box in pixels of a photo of this size, with the margin. None if it is outside."""
+        """Compute the box in a photo of this size, with the margin.
+
+        Parameters
+        ----------
+        width, height : int
+            Size of the photo in pixels.
+
+        Returns
+        -------
+        box : tuple of (int, int, int, int) or None
+            Left, top, right and bottom in pixels. None if the box is outside of the photo.
+        """
         in_fractions = max(self.box[2:]) <= LARGEST_FRACTION
         spans = []
         for start, end, size in zip(self.box[:2], self.box[2:], (width, height), strict=True):
