@@ -92,9 +92,6 @@ def test_copies_and_near_copies(name, noise):
 #: Largest change of a probability by a rotation, where it is more than rounding, and why.
 TURNED = {
     "CLIPAdapterClassifier": 0.2,  # The first weights of its network are random.
-    # Folds are drawn by the coordinates of the shots.
-    **dict.fromkeys(["FewShotClassifier", "RejectUnknown", "BackOff"], 0.1),
-    **dict.fromkeys(["GDAClassifier", "ProKeRClassifier"], 0.05),
 }
 
 
