@@ -138,7 +138,7 @@ def add_pool(
     errors = np.asarray(weights**2 @ (q * (1 - q)), np.float64) / n**2
     middle = (found + even) / 2
     errors += middle * (1 - middle) / (worth * n + n_classes / (variance + doubt))
-    errors += (found - weights @ first / n) ** 2
+    errors += (found - counts @ first / counts.sum()) ** 2
     return PoolAnswer(
         *after,
         np.log(prior / prior.sum() * n_classes),
