@@ -11,9 +11,6 @@ from scipy.stats import beta
 COVERAGE = 0.8
 #: Fewest answers from which something is learned.
 FEWEST = 8
-#: How much an answer counts. Photos are chosen to teach, and are not quite like the others: with 1, intervals held two
-#: of three times on photos of textures.
-WEIGHT = 0.5
 #: Intercepts and slopes that are weighed up, and their distribution before any answer: a model is often too sure.
 INTERCEPTS, SLOPES = np.linspace(-6, 6, 97), np.linspace(0, 2, 21)
 CENTER, SPREAD = (0.0, 0.8), (1.5, 0.4)
