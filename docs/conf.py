@@ -13,7 +13,7 @@ from sphinx import addnodes
 from sphinx_gallery.sorting import ExplicitOrder
 
 import sktip
-from sktip._utils.doc_links import address
+from sktip._utils.estimators import docs_address
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -206,7 +206,7 @@ doctest_test_doctest_blocks = ""  # pytest runs those of docstrings
 
 html_theme = "pydata_sphinx_theme"
 html_title = "sktip"
-html_baseurl = os.environ.get("SITE") or address()
+html_baseurl = os.environ.get("SITE") or docs_address()
 html_baseurl = html_baseurl and f"{html_baseurl.rstrip('/')}/"
 html_static_path = ["_static"]
 html_css_files = ["sktip.css"]

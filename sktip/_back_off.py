@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from sktip._docs import with_shared_docs
 from sktip._maths.tree import Tree, descend, first_wrong
 from sktip._meta import BaseMetaClassifier
-from sktip._utils.decorators import validated
+from sktip._utils.estimators import validated
 from sktip._utils.labels import (
     check_groups,
     check_labels,
@@ -23,8 +23,7 @@ from sktip._utils.labels import (
     unknown_labels,
     with_nearest,
 )
-from sktip._utils.text import composed
-from sktip._utils.warn import warn
+from sktip._utils.messages import composed, warn
 from sktip.model_selection._cross_fit import check_samples, encoder_and_rest
 from sktip.model_selection._held_out import held_out_proba
 

@@ -22,8 +22,7 @@ from sktip._images.folders import images_of
 from sktip._images.inputs import as_image_list, describe, looks_like_images
 from sktip._maths.head import Head, linear_logits
 from sktip._maths.unit import across_blocks, row_blocks, type_of, unit_norm, unit_rows
-from sktip._utils.copies import WholeCopiesMixin
-from sktip._utils.doc_links import DOC_LINK_TEMPLATE
+from sktip._utils.estimators import EstimatorMixin
 from sktip._utils.fitted_with import check_format, check_same_model, record
 from sktip._utils.labels import (
     Classes,
@@ -36,7 +35,7 @@ from sktip._utils.labels import (
     joined_weights,
     resolve_classes,
 )
-from sktip._utils.warn import warn
+from sktip._utils.messages import warn
 from sktip.exceptions import ImageReadError
 from sktip.prompts import fill_prompts
 
@@ -132,14 +131,12 @@ class Task(NamedTuple):
     fitted_with: dict[str, Any]
 
 
-class BaseCLIPEstimator(WholeCopiesMixin, BaseEstimator):
+class BaseCLIPEstimator(EstimatorMixin, BaseEstimator):
     """Input, names and text prior of an estimator on CLIP features, and its logits block by block.
 
     A subclass defines `_learn` and `__sktip_head__`. Its `fit` checks the shots and resolves the classes;
     `_learn_from` does the rest.
     """
-
-    _doc_link_module, _doc_link_template = "sktip", DOC_LINK_TEMPLATE
 
     _parameter_constraints: dict = {
         "encoder": [HasMethods(["transform"]), str, None],

@@ -15,9 +15,9 @@ from functools import partial
 from typing import Any
 
 import sktip
+from sktip._utils.messages import printable, some
 from sktip._utils.optional import import_optional
 from sktip._utils.output_files import check_output, is_standard_output, write_file
-from sktip._utils.text import printable, some
 
 SUFFIXES = (".skops", ".joblib")
 CLASSIFIERS = [name for name in dir(sktip) if name.endswith("Classifier")]
@@ -280,7 +280,7 @@ def _predict_boxes(args: argparse.Namespace, estimator: Any) -> Any:
     import numpy as np
 
     from sktip._predict_images import csv_lines
-    from sktip._utils.bunch import ShortBunch
+    from sktip._utils.messages import ShortBunch
     from sktip.datasets import read_detections, write_detections
 
     found = read_detections(args.detections, folder=args.photos)
@@ -319,7 +319,7 @@ def _search(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
     from sktip._images.folders import list_images
     from sktip._images.sheet import contact_sheet
     from sktip._predict_images import csv_lines
-    from sktip._utils.bunch import ShortBunch
+    from sktip._utils.messages import ShortBunch
 
     suffix = os.path.splitext(args.output or "")[1].lower()
     if args.output is not None and suffix not in (".csv", ".png"):

@@ -14,8 +14,8 @@ from sktip._docs import with_shared_docs
 from sktip._maths.folds import content_order
 from sktip._maths.head import Head
 from sktip._maths.unit import class_means, unit_norm
-from sktip._utils.decorators import validated
-from sktip._utils.progress import progress
+from sktip._utils.estimators import validated
+from sktip._utils.messages import progress
 
 
 @with_shared_docs

@@ -17,13 +17,10 @@ from sktip._docs import with_shared_docs
 from sktip._encoding.clip import load_clip
 from sktip._encoding.memory import FeatureMemory
 from sktip._encoding.model import ImageModel
-from sktip._encoding.precision import precision_here
 from sktip._encoding.session import Block, EncoderSession, open_encoder
 from sktip._encoding.timm import load_timm
 from sktip._images.inputs import as_image_list
-from sktip._utils.copies import WholeCopiesMixin
-from sktip._utils.decorators import available_if
-from sktip._utils.doc_links import DOC_LINK_TEMPLATE
+from sktip._utils.estimators import EstimatorMixin, available_if
 from sktip.prompts import fill_prompts
 
 #: Parameters of a single encoder that belong to the machine, and change no feature by more than rounding.
@@ -31,10 +28,8 @@ OF_THE_MACHINE = ("batch_size", "n_jobs", "memory", "max_pixels", "verbose")
 
 
 @with_shared_docs
-class BaseEncoder(WholeCopiesMixin, TransformerMixin, BaseEstimator):
+class BaseEncoder(EstimatorMixin, TransformerMixin, BaseEstimator):
     """What all encoders share: they learn nothing, and are used through ``__sktip_open__``."""
-
-    _doc_link_module, _doc_link_template = "sktip", DOC_LINK_TEMPLATE
 
     #: Whether `fit` was called. Then a pickle is a model that is saved, not one that is sent to a worker to be
     #: fitted: as for classifiers, it leaves out the settings of the machine.
@@ -253,6 +248,8 @@ class ModelEncoder(BaseEncoder):
         return EncoderSession((Block(self._load(), **settings),))
 
     def _state(self) -> dict[str, Any]:
+        from sktip._maths.device import precision_here
+
         # Resolved now, since another process may have another device.
         precision = precision_here(self.precision, self.device)
         return {**super().__getstate__(), "precision": precision}

@@ -26,11 +26,10 @@ from sktip._encoding.session import EncoderSession
 from sktip._explanation import ExplanationMixin
 from sktip._maths.head import Head
 from sktip._maths.unit import columns_of, row_blocks, unit_norm
-from sktip._utils.decorators import validated
+from sktip._utils.estimators import validated
 from sktip._utils.labels import class_weighted
-from sktip._utils.progress import progress
+from sktip._utils.messages import progress, warn
 from sktip._utils.threads import threads_for
-from sktip._utils.warn import warn
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

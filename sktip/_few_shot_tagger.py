@@ -15,9 +15,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sktip._base import BaseCLIPEstimator, LinearPredictionMixin, Shots, Task
 from sktip._docs import with_shared_docs
 from sktip._maths.unit import unit_norm
-from sktip._utils.decorators import validated
+from sktip._utils.estimators import validated
 from sktip._utils.labels import Classes, check_labels, plain
-from sktip._utils.text import composed
+from sktip._utils.messages import composed
 from sktip._utils.threads import threads_for
 
 

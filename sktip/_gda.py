@@ -12,7 +12,7 @@ from sktip._base import BaseCLIPClassifier, LinearPredictionMixin, Shots, Task
 from sktip._docs import with_shared_docs
 from sktip._explanation import ExplanationMixin
 from sktip._maths.unit import unit_norm
-from sktip._utils.decorators import validated
+from sktip._utils.estimators import validated
 
 
 @with_shared_docs

@@ -10,16 +10,13 @@ from sklearn.utils.validation import check_is_fitted
 from sktip._encoder import without_settings
 from sktip._encoding.session import open_encoder
 from sktip._split_encoder import split_encoder, takes_images
-from sktip._utils.copies import WholeCopiesMixin
-from sktip._utils.doc_links import DOC_LINK_TEMPLATE
+from sktip._utils.estimators import EstimatorMixin
 from sktip._utils.fitted_with import check_same_model
 from sktip.model_selection._cross_fit import as_samples
 
 
-class BaseMetaClassifier(WholeCopiesMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class BaseMetaClassifier(EstimatorMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     """A classifier around `estimator`, which is fitted on features, even if it takes images."""
-
-    _doc_link_module, _doc_link_template = "sktip", DOC_LINK_TEMPLATE
 
     estimator: Any
     estimator_: Any

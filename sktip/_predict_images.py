@@ -17,12 +17,10 @@ from sktip._images.crop import Crop
 from sktip._images.folders import images_of
 from sktip._images.inputs import describe, path_of
 from sktip._split_encoder import split_encoder
-from sktip._utils.bunch import ShortBunch
-from sktip._utils.feature_names import with_feature_names
+from sktip._utils.estimators import with_feature_names
 from sktip._utils.fitted_with import check_same_model
+from sktip._utils.messages import ShortBunch, escaped, warn
 from sktip._utils.output_files import check_output, write_file
-from sktip._utils.text import escaped
-from sktip._utils.warn import warn
 from sktip.exceptions import ImageReadError
 
 #: Number of images whose features are held at a time.

@@ -13,7 +13,7 @@ from sktip._docs import with_shared_docs
 from sktip._explanation import ExplanationMixin
 from sktip._maths.head import Head
 from sktip._maths.unit import unit_norm
-from sktip._utils.decorators import validated
+from sktip._utils.estimators import validated
 from sktip._utils.labels import class_weighted
 
 

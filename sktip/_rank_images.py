@@ -19,11 +19,10 @@ from sktip._images.crop import Crop
 from sktip._images.inputs import as_image_list, looks_like_images
 from sktip._maths.unit import unit_norm, unit_rows
 from sktip._split_encoder import split_encoder
-from sktip._utils.feature_names import with_feature_names
+from sktip._utils.estimators import with_feature_names
 from sktip._utils.fitted_with import check_same_model
 from sktip._utils.labels import with_nearest
-from sktip._utils.text import some
-from sktip._utils.warn import warn
+from sktip._utils.messages import some, warn
 from sktip.exceptions import ImageReadError
 
 #: Scores of feature rows, (n, d) to (n,).

@@ -19,7 +19,7 @@ from sktip._images.inputs import looks_like_images
 from sktip._maths.known_scores import Scores, known_scores, score_by
 from sktip._maths.unit import unit_norm
 from sktip._meta import BaseMetaClassifier
-from sktip._utils.decorators import available_if, validated
+from sktip._utils.estimators import available_if, validated
 from sktip._utils.labels import check_groups, label_of_unknown
 from sktip.model_selection._cross_fit import (
     as_samples,

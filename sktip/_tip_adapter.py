@@ -15,9 +15,9 @@ from sktip._docs import with_shared_docs
 from sktip._maths.folds import content_order
 from sktip._maths.head import Head
 from sktip._maths.unit import row_blocks, type_of, unit_norm, unit_rows
-from sktip._utils.decorators import available_if, validated
+from sktip._utils.estimators import available_if, validated
 from sktip._utils.labels import class_weighted, joined_weights
-from sktip._utils.progress import progress
+from sktip._utils.messages import progress
 
 FINE_TUNED = "partial_fit cannot add shots to a fine-tuned cache; call fit with all shots, or set fine_tune=False."
 

@@ -15,8 +15,8 @@ from sktip._maths.folds import Split, class_balanced_weights, held_out_folds
 from sktip._maths.paper import PAPER_ALPHA, PAPER_BETA, default_betas
 from sktip._maths.unit import unit_norm
 from sktip._tip_adapter import BaseCacheClassifier, Cache
-from sktip._utils.decorators import validated
-from sktip._utils.warn import warn
+from sktip._utils.estimators import validated
+from sktip._utils.messages import warn
 
 #: Number of folds for trained keys, which are trained again for each fold.
 LEARNED_FOLDS = 4

@@ -9,7 +9,7 @@ from sktip._base import BaseCLIPClassifier, GivenShots, Shots, Task, reads_image
 from sktip._docs import with_shared_docs
 from sktip._maths.head import Head, linear_logits
 from sktip._maths.unit import class_means
-from sktip._utils.decorators import validated
+from sktip._utils.estimators import validated
 
 
 @with_shared_docs

@@ -10,7 +10,7 @@ from sktip._base import BaseCLIPClassifier, Shots, Task
 from sktip._docs import with_shared_docs
 from sktip._maths.head import Head
 from sktip._maths.unit import unit_norm
-from sktip._utils.decorators import validated
+from sktip._utils.estimators import validated
 
 __all__ = ["BaseFewShotClassifier"]
 

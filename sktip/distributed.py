@@ -18,7 +18,7 @@ from sktip._encoder import as_encoder
 from sktip._encoding.session import open_encoder
 from sktip._images.inputs import describe, path_of
 from sktip._split_encoder import split_encoder
-from sktip._utils.feature_names import with_feature_names
+from sktip._utils.estimators import with_feature_names
 from sktip._utils.fitted_with import check_same_model
 from sktip._utils.optional import import_optional
 from sktip.exceptions import ImageReadError

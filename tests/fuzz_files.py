@@ -21,10 +21,10 @@ import numpy as np
 from image_files import whole_files
 from PIL import Image, ImageFile, PngImagePlugin
 
+from sktip._encoding.preprocessing import random_view, view_generator
 from sktip._images.files import read_bytes
 from sktip._images.inputs import describe
-from sktip._images.rgb import to_rgb
-from sktip._images.views import content_hash, random_view, view_generator
+from sktip._images.rgb import content_hash, to_rgb
 from sktip.exceptions import ImageReadError
 
 Image.init()

@@ -13,7 +13,7 @@ TOY = '''
 from sktip._base import BaseCLIPClassifier
 from sktip._maths.head import Head, linear_logits
 from sktip._maths.unit import class_means
-from sktip._utils.decorators import validated
+from sktip._utils.estimators import validated
 
 
 class ToyClassifier(BaseCLIPClassifier):

@@ -17,7 +17,7 @@ from PIL import Image
 from sktip import FewShotTagger, TipAdapterClassifier, predict_images
 from sktip._cli import main
 from sktip._images.folders import list_images
-from sktip._utils.text import unescaped
+from sktip._utils.messages import unescaped
 from sktip.datasets import load_image_table
 
 #: With what tables, terminals and paths treat in a way of their own.

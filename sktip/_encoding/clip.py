@@ -25,7 +25,7 @@ from sktip._encoding.model import (
     load_once,
     near,
 )
-from sktip._images.views import content_hash
+from sktip._images.rgb import content_hash
 from sktip.exceptions import ModelLoadError
 
 TINY = "tiny"

@@ -15,13 +15,18 @@ from numpy.typing import NDArray
 
 from sktip._encoding.memory import PLAIN, FeatureStore, Key
 from sktip._encoding.model import Model
-from sktip._encoding.preprocessing import contrast, to_pixels
+from sktip._encoding.preprocessing import (
+    SMALLEST_CROP,
+    contrast,
+    random_view,
+    to_pixels,
+    view_generator,
+)
 from sktip._encoding.threads import torch_threads, workers
 from sktip._images.crop import Crop
 from sktip._images.files import is_jpeg, read_bytes
 from sktip._images.inputs import describe
-from sktip._images.rgb import to_rgb
-from sktip._images.views import SMALLEST_CROP, content_hash, random_view, view_generator
+from sktip._images.rgb import content_hash, to_rgb
 from sktip.exceptions import ImageReadError
 
 #: Called for each image that cannot be read, with its index and the error.

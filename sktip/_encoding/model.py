@@ -16,7 +16,6 @@ import numpy as np
 from PIL import Image
 
 from sktip._encoding.memory import FeatureStore, Key
-from sktip._encoding.precision import resolve_precision
 from sktip._encoding.preprocessing import Preprocessing
 from sktip.exceptions import ModelLoadError
 
@@ -218,7 +217,7 @@ def load_once(
     precision: str,
 ) -> Any:
     """Return a model from the cache of the process, or load it into the cache."""
-    from sktip._maths.device import resolve_device
+    from sktip._maths.device import resolve_device, resolve_precision
 
     where = resolve_device(device)
     precision = resolve_precision(precision, where)

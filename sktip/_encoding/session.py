@@ -17,15 +17,13 @@ from sklearn.utils import check_random_state
 from sktip._encoding.loop import Lane, OnFailure, encode
 from sktip._encoding.memory import PLAIN, FeatureMemory, FeatureStore, Space
 from sktip._encoding.model import Model
-from sktip._encoding.precision import hint
 from sktip._encoding.threads import count_threads
 from sktip._encoding.transformer import TransformerModel
 from sktip._images.files import MAX_PIXELS
 from sktip._images.rgb import pixels_made_by
 from sktip._maths.unit import across_blocks, unit_norm
 from sktip._utils.labels import plain
-from sktip._utils.progress import progress
-from sktip._utils.warn import warn
+from sktip._utils.messages import progress, warn
 from sktip.exceptions import ImageReadError
 
 
@@ -377,8 +375,8 @@ class EncoderSession:
             verbose = max(block.verbose for block in blocks)
         own = [block for block in blocks if block.model.library is not None]
         models: list[Any] = [block.model for block in own]
-        if verbose and (text := hint(one.device for one in models if one.precision == "fp32")):
-            print(text, file=sys.stderr)
+        if verbose and (hint := _precision_hint(models)):
+            print(hint, file=sys.stderr)
         encoded = encode(
             lanes,
             images,
@@ -402,3 +400,15 @@ class EncoderSession:
                 f"{len(failures)} of {len(images)} images could not be read and are rows of NaN. "
                 f"The first is {failures[0]}",
             )
+
+
+def _precision_hint(models: Iterable[Any]) -> str | None:
+    """Say that bf16 would be faster on the device of a model, or return None."""
+    from sktip._maths.device import cpu_speed_of_bf16, has_bf16
+
+    devices = (model.device for model in models if model.precision == "fp32")
+    device = next((device for device in devices if has_bf16(device)), None)
+    if device is None:
+        return None
+    times = f"about {cpu_speed_of_bf16()} times as fast" if device.type == "cpu" else "faster"
+    return f"precision='auto' of the encoder would be {times}: this {device.type.upper()} has bf16 in hardware."

@@ -8,8 +8,7 @@ from typing import Any
 
 from sktip._images.files import IMAGE_SUFFIXES, unread_suffixes
 from sktip._images.inputs import as_image_list
-from sktip._utils.text import some
-from sktip._utils.warn import warn
+from sktip._utils.messages import some, warn
 
 NOT_IMAGES = "files that are not images"
 

@@ -1,5 +1,6 @@
 """Convert an image in any supported form to an upright RGB picture."""
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -199,3 +200,14 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if is_transparent is not None:
         grey[is_transparent] = 255
     return Image.fromarray(grey)
+
+
+def content_hash(content: bytes | None, picture: Image.Image | None) -> bytes:
+    """Hash of an image: of the bytes of its file, or of its pixels if it has no file."""
+    digest = hashlib.blake2b(digest_size=16)
+    if content is not None:
+        digest.update(content)
+    elif picture is not None:
+        digest.update(f"{picture.mode} {picture.size}".encode())
+        digest.update(picture.tobytes())
+    return digest.digest()

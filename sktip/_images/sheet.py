@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from sktip._images.files import MAX_PIXELS
 from sktip._images.inputs import describe
 from sktip._images.rgb import open_rgb
-from sktip._utils.text import printable
+from sktip._utils.messages import printable
 
 #: Number of photos in a row; largest side of one, height of its title and space around it, in pixels.
 COLUMNS, SIDE, TITLE, SPACE = 5, 240, 22, 8

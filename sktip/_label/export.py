@@ -15,7 +15,7 @@ from sktip._label.files import csv_lines, write_next
 from sktip._label.report import report
 from sktip._label.session import Session, inside
 from sktip._label.store import NONE
-from sktip._utils.text import printable
+from sktip._utils.messages import printable
 
 #: Longest name of a folder or file, in bytes, with room for a number. File systems take 255.
 LONGEST_NAME = 200

@@ -7,7 +7,7 @@ from html import escape
 
 from sktip._label.accuracy import Estimate
 from sktip._label.session import Session
-from sktip._utils.text import printable
+from sktip._utils.messages import printable
 from sktip.exceptions import ImageReadError
 
 #: Side of the photos in the report, in pixels.

@@ -33,7 +33,7 @@ from sktip._images.rgb import to_rgb
 from sktip._label.files import is_own, write_labels
 from sktip._label.learner import Knowledge, Learner
 from sktip._label.store import NONE, UNSURE, Answer, Change, Store, refuse_links
-from sktip._utils.warn import warn
+from sktip._utils.messages import warn
 from sktip.exceptions import ImageReadError
 
 #: Largest size of a photo that is shown, in pixels.

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sktip._encoding.memory_file import transaction
-from sktip._utils.text import LONGEST_LABEL, composed
+from sktip._utils.messages import LONGEST_LABEL, composed
 
 #: Answers that are no class.
 NONE, UNSURE = ASIDE = ("none of these", "not sure")

@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import type_of_target
 
-from sktip._utils.text import some
+from sktip._utils.messages import some
 
 TEXT, NUMBERS, BOOLEANS = "text", "numbers", "booleans"
 _KINDS = {"U": TEXT, "O": TEXT, "b": BOOLEANS, "i": NUMBERS, "u": NUMBERS, "f": NUMBERS}

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sktip._images.crop import Crop
-from sktip._utils.bunch import ShortBunch
 from sktip._utils.labels import with_nearest
+from sktip._utils.messages import ShortBunch, warn
 from sktip._utils.output_files import write_file
-from sktip._utils.warn import warn
 from sktip.datasets._table import absolute
 
 #: Largest number of classes that are written for a box.

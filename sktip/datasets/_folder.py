@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from sktip._images.folders import NOT_IMAGES, Listing, list_folder
-from sktip._utils.text import composed, some
-from sktip._utils.warn import warn
+from sktip._utils.messages import composed, some, warn
 from sktip.datasets._bunch import as_bunch
 
 #: Names of folders that are parts of a data set, not classes.

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sktip._images.folders import check_files, list_folder
-from sktip._utils.text import some
+from sktip._utils.messages import some
 from sktip.datasets._bunch import as_bunch
 from sktip.datasets._folder import class_folders
 from sktip.prompts import TEMPLATES

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sktip._images.folders import check_files
-from sktip._utils.text import LONGEST_LABEL, composed, unescaped
+from sktip._utils.messages import LONGEST_LABEL, composed, unescaped
 from sktip.datasets._bunch import as_bunch
 
 #: Delimiters of columns: comma, semicolon (where a comma is the decimal mark) or tab.

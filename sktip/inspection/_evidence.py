@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from sktip._encoding.session import open_encoder
 from sktip._images.inputs import as_image_list
 from sktip._split_encoder import split_encoder, takes_images
-from sktip._utils.feature_names import with_feature_names
+from sktip._utils.estimators import with_feature_names
 from sktip._utils.fitted_with import check_same_model
 from sktip._utils.optional import import_optional
 from sktip.inspection._evidence_map import evidence_map

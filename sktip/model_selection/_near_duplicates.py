@@ -1,14 +1,18 @@
 """Which photos are copies of each other, or of one burst."""
 
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
+import joblib
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from PIL import Image
 from sklearn.utils import check_array
 
-from sktip._images.fingerprint import fingerprints
-from sktip._images.inputs import as_image_list, looks_like_images
+from sktip._images.files import MAX_PIXELS
+from sktip._images.inputs import as_image_list, describe, looks_like_images
+from sktip._images.rgb import open_rgb
 from sktip._maths.copies import (
     distance_of_copies,
     in_order,
@@ -23,6 +27,12 @@ from sktip._maths.unit import unit_norm
 BURST_SECONDS, BURST = 60, 0.5
 #: Largest number of photos of other cameras between two photos of a burst.
 MOST_BETWEEN = 15
+#: Width and height of a tiny picture. In larger ones, a crop differs more; in smaller ones, all photos are alike.
+TINY_SIZE = 12
+#: Standard deviation of a picture that counts as much as its mean colour, of 1. Below it, there is nothing else to see.
+FLAT = 0.02
+#: Smallest side at which a JPEG is decoded, a multiple of `TINY_SIZE`.
+MIN_SIDE = 96
 
 
 def near_duplicate_groups(
@@ -95,7 +105,7 @@ def near_duplicate_groups(
             f"threshold={threshold!r} must be 'auto' or a cosine similarity, above 0 and at most 1."
         )
     if looks_like_images(X):
-        rows = fingerprints(as_image_list(X))
+        rows = _fingerprints(as_image_list(X))
     else:
         rows = unit_norm(check_array(X, dtype=np.float32, input_name="X"))
     seconds = None if times is None else _seconds(times, len(rows))
@@ -113,6 +123,23 @@ def near_duplicate_groups(
         alike = ((rows[first] - rows[second]) ** 2).sum(axis=1) <= limit
         groups = joined(groups, groups[first[alike]], groups[second[alike]])
     return in_order(groups)
+
+
+def _fingerprints(images: Sequence[Any]) -> NDArray[np.float32]:
+    """Compute unit rows that are similar for copies of a photo, whatever its size, brightness and contrast."""
+    read = joblib.Parallel(n_jobs=-1, prefer="threads")
+    return np.stack(read(joblib.delayed(_fingerprint)(*item) for item in enumerate(images)))
+
+
+def _fingerprint(index: int, image: Any) -> NDArray[np.float32]:
+    """Return the pixels of a tiny picture less their mean colour, at unit norm."""
+    picture = open_rgb(image, describe(image, index), MAX_PIXELS, MIN_SIDE)
+    pixels = (
+        np.asarray(picture.resize((TINY_SIZE, TINY_SIZE), Image.Resampling.BOX), np.float32) / 255
+    )
+    mean = pixels.mean(axis=(0, 1))
+    row = np.concatenate([(pixels - mean).ravel() / TINY_SIZE, FLAT * (2 * mean - 1), [FLAT]])
+    return row / np.linalg.norm(row)
 
 
 def _seconds(times: Any, n: int) -> NDArray[np.float64]:

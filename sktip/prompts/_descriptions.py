@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sktip._utils.labels import with_nearest
-from sktip._utils.text import composed, some
-from sktip._utils.warn import warn
+from sktip._utils.messages import composed, some, warn
 
 #: A letter or digit of a script with spaces between words: not of Chinese, Japanese, Korean or Thai.
 _LETTER = r"[^\W_\u0e00-\u0e7f\u3040-\u9fff\uac00-\ud7af]"

@@ -9,8 +9,8 @@ import torch
 from sklearn.base import clone
 
 from sktip import CLIPFeatureTransformer, FeatureMemory, TipAdapterClassifier
-from sktip._encoding.precision import resolve_precision
 from sktip._encoding.session import open_encoder
+from sktip._maths.device import resolve_precision
 
 HAS_BF16 = {"sse4a": True, "avx512_f": True, "avx512_bf16": True}
 
