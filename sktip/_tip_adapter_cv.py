@@ -1,6 +1,7 @@
 """Tip-Adapter that chooses alpha and beta on held-out shots."""
 
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.utils._param_validation import StrOptions
 
 from sktip._base import BaseCLIPClassifier, GivenShots, Shots, Task, encode_views
 from sktip._docs import with_shared_docs
-from sktip._maths.folds import Split, class_balanced_weights, held_out_folds
+from sktip._maths.folds import ENOUGH, Split, class_balanced_weights, held_out_folds
 from sktip._maths.paper import PAPER_ALPHA, PAPER_BETA, default_betas
 from sktip._maths.unit import unit_norm
 from sktip._tip_adapter import BaseCacheClassifier, Cache
@@ -63,11 +64,11 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         class at a disadvantage. With a `scoring`, one shot of every class is held out at a time,
         and the votes of a class are scaled up to its full number of shots. The default rule
         averages this over all ways to pair the shots, see Notes. The folds do not depend on the order
-        of the rows, and copies of a shot share a fold. Of many shots, a part is held out, which bounds the
-        time: of 1,000 classes, 4,000 of 8,000 shots and 3,000 of 16,000. ``LeaveOneOut()`` holds out single shots without
-        scaling, which pushes alpha towards 0 with few shots. Other values are split as in
-        scikit-learn, for example a held-out set by ``PredefinedSplit``, and scored as in
-        `GridSearchCV`.
+        of the rows, and copies of a shot share a fold. Other values are split as in scikit-learn,
+        for example a held-out set by ``PredefinedSplit``, and scored as in `GridSearchCV`.
+        ``LeaveOneOut()`` holds out single shots without scaling, which pushes alpha towards 0 with
+        few shots. With None and with a number of folds, at most 512 shots are scored, or one of each
+        class if that is more: all of them choose no better values.
 
     {class_weight}
 
@@ -323,7 +324,6 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
             shots.weights,
             shots.groups,
             max_folds=LEARNED_FOLDS if self.fine_tune else None,
-            enough=alpha_beta.enough_shots(len(codes), len(task.classes)),
         )
         if balanced and folds.max() < 0:
             chosen = alpha_beta.nearest_values(alphas, betas)
@@ -338,6 +338,12 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
             splits = [
                 Split(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold))
                 for fold in range(folds.max() + 1)
+            ]
+        elif isinstance(self.cv, Integral) and len(codes) > ENOUGH:
+            scored = [split.held_out[folds[split.held_out] >= 0] for split in splits]
+            splits = [
+                Split(split.cached, rows if len(rows) else split.held_out)
+                for split, rows in zip(splits, scored, strict=True)
             ]
         held_out = np.concatenate([split.held_out for split in splits])
         sizes = [len(split.held_out) for split in splits]

@@ -29,8 +29,8 @@ def shots(features):
     return noisy(features, (4, 4, 4, 4))
 
 
-def noisy(features, n_per_class, seed=0):
-    X, y, W = features(n_per_class, d=6, seed=seed)
+def noisy(features, n_per_class, seed=0, d=6):
+    X, y, W = features(n_per_class, d=d, seed=seed)
     X = X + 0.35 * np.random.default_rng(seed + 1).normal(size=X.shape)
     return X / np.linalg.norm(X, axis=1, keepdims=True), y, W
 
@@ -138,25 +138,23 @@ class TestScores:
                 search(W, scoring="neg_log_loss", cv=cv).fit(X, y).scores_, expected
             )
 
+    @pytest.mark.parametrize("cv", [None, 2])
     @pytest.mark.parametrize("scoring", [None, "neg_log_loss"])
-    def test_of_many_shots_some_are_held_out(self, features, monkeypatch, scoring):
+    def test_of_many_shots_some_are_scored(self, features, monkeypatch, scoring, cv):
         from sktip._maths import alpha_beta
 
-        X, y, W = noisy(features, (12, 12, 12))
+        X, y, W = noisy(features, (200, 200, 200), d=40)
         seen = []
         original = alpha_beta.HeldOutShots.votes
         monkeypatch.setattr(
             alpha_beta.HeldOutShots, "votes",
-            lambda self, betas: seen.append(self.n_shots) or original(self, betas),
+            lambda self, betas: seen.append(len(self.codes)) or original(self, betas),
         )  # fmt: skip
-        for n_held_out in (36, 9):
-            most = n_held_out * (len(y) + alpha_beta.LOGIT * len(W))
-            monkeypatch.setattr(alpha_beta, "MOST_WORK", most)
-            clf = search(W, scoring=scoring).fit(X, y)
-            # Whole folds of different shots, of which there are one or two less than rows.
-            assert all(n_held_out - 3 < n <= n_held_out for n in seen)
-            assert clf.score(X, y) > 0.7
-            seen.clear()
+        clf = search(W, scoring=scoring, cv=cv).fit(X, y)
+        assert 500 < seen[0] <= 520
+        assert clf.score(X, y) > 0.7
+        search(W, scoring=scoring, cv=StratifiedKFold(2)).fit(X, y)
+        assert seen[1] == len(y)
 
 
 class TestAllAlphas:

@@ -28,9 +28,6 @@ TRUST = 2.0
 #: Largest number of votes that are stored, for several betas, and of similarities for all betas: 256 and 512 MB
 #: of float32.
 KEPT_VOTES, KEPT_SIMILARITIES = 1 << 26, 1 << 27
-#: Bound on the work for each beta, in similarities: 4,000 shots of 1,000 classes are all held out. A logit of a
-#: held-out shot costs as much as 20 similarities, since Newton's method computes it several times.
-MOST_WORK, LOGIT = 1 << 27, 20
 
 
 class HeldOutShots:
@@ -121,11 +118,6 @@ class HeldOutShots:
                     own = self._numbers[split.held_out[rows]]
                     exponents.masked_fill_(self._numbers[split.cached][:, None] == own, -torch.inf)
                 yield number, exponents
-
-
-def enough_shots(n_cached: int, n_classes: int) -> float:
-    """Return how many shots to hold out at most, so that the time grows no faster than the number of shots."""
-    return MOST_WORK / (n_cached + LOGIT * n_classes)
 
 
 class AlphaBeta(NamedTuple):
