@@ -26,7 +26,7 @@ GROUPS = {
     ),
     "Trust": (
         "See answers and why they were given (:doc:`guide/evidence`) and how scores depend on parameters (:ref:`guide_alpha_beta`), "
-        "reject unknown classes (:doc:`guide/unknown`), find wrong labels (:doc:`guide/wrong_labels`).",
+        "reject unknown classes (:doc:`guide/unknown`), find wrong labels (:ref:`guide_wrong_labels`).",
         "inspection.PredictionsDisplay inspection.EvidenceDisplay RejectUnknown model_selection.held_out_proba "
         "model_selection.estimate_accuracy model_selection.check_class_names inspection.ForecastDisplay",
     ),

@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 row = r"^(\S.+?)" + r"\s+([\d.]+)" * 4 + "$"
-rows = re.findall(row, Path("unbalanced.rst").read_text("utf-8"), re.MULTILINE)
+rows = re.findall(row, Path("imperfect_labels.rst").read_text("utf-8"), re.MULTILINE)
 names = [
     re.sub(r"`~?(sktip\.)?|`", "", name).replace("the same", "TipAdapterClassifier")
     for name, *_ in rows
