@@ -47,6 +47,7 @@ WORDS = {
     "kaggle": "guide/tables",
     "cache": "guide/tip_adapter",
     "threshold": "guide/misses",
+    "misses": "guide/misses",
     "quality control": "guide/misses",
     "crops": "guide/crops",
     "duplicates": "guide/search",
