@@ -36,6 +36,14 @@ def test_links_of_readme_lead_to_files():
     assert not missing
 
 
+def test_the_version_to_cite_is_that_of_the_package():
+    code = (ROOT / "sktip/__init__.py").read_text("utf-8")
+    version = re.search(r'^__version__ = "(.*)"$', code, re.MULTILINE)[1]
+    cff = (ROOT / "CITATION.cff").read_text("utf-8")
+    assert re.search(r"^version: (.*)$", cff, re.MULTILINE)[1] == version
+    assert re.search(r"^date-released: \d{4}-\d\d-\d\d$", cff, re.MULTILINE)
+
+
 def test_citations_are_those_of_the_guide():
     """Titles and numbers of papers in CITATION.cff are those that the guide's page lists."""
     cff = (ROOT / "CITATION.cff").read_text("utf-8")

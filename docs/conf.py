@@ -261,6 +261,27 @@ def label_of(place):
     return place.replace("-", "_") if place.startswith(("guide-", "research-")) else place
 
 
+#: Where notebooks open in a browser: the workflow that publishes the site puts them on a branch of this name. Colab
+#: reads from GitHub.
+COLAB = (
+    REPOSITORY.replace("https://github.com/", "https://colab.research.google.com/github/")
+    + "/blob/notebooks/"
+    if REPOSITORY.startswith("https://github.com/")
+    else None
+)
+
+
+def offer_colab(docname, text):
+    """Begin an example with a link that opens its notebook, once there is a repository to take it from."""
+    folder, _, example = docname.partition("auto_examples/")
+    if COLAB is None or folder or "sphx-glr-download-jupyter" not in text:
+        return text
+    link = f"`Open in Colab <{COLAB}{example}.ipynb>`__, or "
+    return text.replace(
+        ":ref:`Go to the end <sphx_glr_download", f"{link}:ref:`go to the end <sphx_glr_download"
+    )
+
+
 def read_as(text):
     """Make plain links, names and code those of Sphinx."""
     for pattern, instead in READ_AS:
@@ -292,7 +313,10 @@ def link_names(app, doctree):
 
 
 def setup(app):
-    app.connect("source-read", lambda app, docname, source: source.insert(0, read_as(source.pop())))
+    app.connect(
+        "source-read",
+        lambda app, docname, source: source.insert(0, read_as(offer_colab(docname, source.pop()))),
+    )
     app.connect(
         "include-read", lambda app, path, docname, source: source.insert(0, read_as(source.pop()))
     )
