@@ -39,6 +39,9 @@ SPREAD = 0.6
 ROUNDS, MOVED = 10, 0.002
 #: Variance of the bias of a classifier, in the logarithm, that is corrected. It is 1 before the pool is seen.
 CORRECTABLE = 0.1
+#: Labelled images of each class, at most, that tell how often it is taken for others; and the usual share of
+#: images in the pool that resemble a class, but are of none.
+KNOWN, STRANGE = 5.0, 0.2
 #: Images with a cosine above this share the weight of one.
 COPY = 0.98
 #: Probabilities in memory at once. Of a larger pool, evenly spaced images are used.
@@ -101,7 +104,7 @@ def add_pool(
         return PoolAnswer(*nothing, 1.0, None)
     moment, mean = (images * weights[:, None]).T @ images, weights @ images / n
     spread = _spread(coef, intercept, mean, moment / n)
-    shares, variance, worth, doubt = _class_shares(p, weights)
+    shares, variance = _class_shares(p, weights)
     shots = float(statistics[0].counts.mean())
     after, offsets, means = (coef, intercept), _offsets(p, weights, shares, variance), None
     first, q = _responsibilities(p, shares), _responsibilities(p, shares * np.exp(offsets))
@@ -133,12 +136,9 @@ def add_pool(
     # Queries like the pool repeat what is repeated there.
     alone = np.asarray(weights @ q, np.float64) / n
     prior = shares * (found + 1e-6) / (alone + 1e-6)
-    # Which class each image has, which images were drawn at all, how uneven the shares are, of which blurred
-    # posteriors show little, and what the pool has changed.
+    # Which class each image has, and how well the classes are told apart.
     errors = np.asarray(weights**2 @ (q * (1 - q)), np.float64) / n**2
-    middle = (found + even) / 2
-    errors += middle * (1 - middle) / (worth * n + n_classes / (variance + doubt))
-    errors += (found - counts @ first / counts.sum()) ** 2
+    errors += _variance_of_shares(found, first, weights, shots)
     return PoolAnswer(
         *after,
         np.log(prior / prior.sum() * n_classes),
@@ -264,10 +264,8 @@ def _upper_of_two(scores: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
     return np.where(scores > means[1], 1.0, np.where(scores < means[0], 0.0, own[:, 1]))
 
 
-def _class_shares(
-    p: NDArray[Any], weights: NDArray[Any]
-) -> tuple[NDArray[Any], float, float, float]:
-    """Shares (C,), their relative variance, what an image counts beside the prior, and the variance that bias hides.
+def _class_shares(p: NDArray[Any], weights: NDArray[Any]) -> tuple[NDArray[Any], float]:
+    """Shares (C,) and their relative variance.
 
     The mean product of the posteriors of two images shows the variance of the shares, times the squared purity
     of the posteriors, plus the bias that blurred posteriors let through.
@@ -287,7 +285,27 @@ def _class_shares(
         shares = (counts + 1 / variance) / (counts.sum() + n_classes / variance)
         counts = worth * shares * (p.T @ (w / np.maximum(p @ shares, 1e-30)))
     shares = (counts + 1 / variance) / (counts.sum() + n_classes / variance)
-    return shares, float(variance), float(worth), float(bias / purity**2)
+    return shares, float(variance)
+
+
+def _variance_of_shares(
+    found: NDArray[Any], q: NDArray[Any], weights: NDArray[Any], shots: float
+) -> NDArray[Any]:
+    """Squared errors (C,) of the shares `found`, which wrong answers and strangers cause.
+
+    The posteriors q, (n, C), without what the pool has taught, tell how often a class is taken for others. That is
+    known as well as counts of at most `KNOWN` images of each class could tell. Of shares, nothing more is known before than
+    that all are equally probable.
+    """
+    n, n_classes = float(weights.sum(dtype=np.float64)), len(found)
+    share, mixed = (np.asarray(weights @ part, np.float64) / n for part in (q, q * (1 - q)))
+    middle = (found + 1 / n_classes) / 2
+    usual = middle * (1 - middle) / (n_classes + 1)
+    # The share of false answers of either kind changes what is counted, and how far it follows the truth.
+    follows = 1 - mixed / np.maximum(share * (1 - share), 1e-12)
+    wrong = mixed * (1 - 2 * mixed) / min(shots + 1, KNOWN)
+    wrong = wrong / np.maximum(follows, 1e-3) ** 2 + 1e-12
+    return 1 / (1 / usual + 1 / wrong) + STRANGE**2 * (usual + (found - 1 / n_classes) ** 2)
 
 
 def _offsets(

@@ -115,24 +115,30 @@ def test_shares_are_closer_than_counts_of_answers():
     assert 0.2 < np.mean(stated) < 5
 
 
-def test_nine_in_ten_true_shares_are_within_their_errors():
-    beds = [(2, 8, 1.0, 0), (3, 4, 1.0, 0.3), (5, 2, 1.2, 0), (8, 4, 1.2, 0.3), (12, 1, 1.2, 0)]
+@pytest.mark.parametrize(("n_classes", "n_shots"), [(2, 2), (2, 4), (5, 2), (12, 1)])
+def test_nine_in_ten_true_shares_are_within_their_errors(n_classes, n_shots):
     hits, errors = [], []
-    for (n_classes, n_shots, noise, strange), seed in itertools.product(beds, range(12)):
+    for noise, strange, seed in itertools.product((1.0, 2.0), (0, 0.2, 0.5), range(6)):
         world = World(n_classes, noise=noise, text_noise=0.5, seed=seed)
-        text = n_classes > 5
+        text = n_classes > 2
         model = world.fit(*world.images(np.full(n_classes, n_shots)), text=text)
         counts = world.rng.multinomial(120, world.rng.dirichlet(np.ones(n_classes)))
-        # Strangers that look like the classes.
-        others = World(n_classes, noise=noise, seed=1000 + seed)
-        others.offset = world.offset
-        more = others.images(np.full(n_classes, int(170 * strange / n_classes)))[0]
-        found = answer(world, model, np.vstack([world.images(counts)[0], more]), text=text)
+        pool = world.images(counts)[0]
+        # Strangers between the classes and other places.
+        size = (int(120 * strange / (1 - strange)), WIDTH)
+        places = world.truth[world.rng.integers(0, n_classes, 3)] + world.rng.normal(
+            size=(3, WIDTH)
+        )
+        places = np.sqrt(0.5) * places[world.rng.integers(0, 3, len(pool))][: size[0]]
+        more = unit(world.offset + places + 1.5 * noise * world.rng.normal(size=size))
+        found = answer(world, model, np.vstack([pool, more]), text=text)
         own = seed % n_classes
         hits.append(abs(found.shares - counts / 120)[own] < 1.96 * found.errors[own])
         errors.append(found.errors.mean())
     assert binomtest(sum(hits), len(hits), 0.9, alternative="less").pvalue > 0.01
-    assert np.mean(errors) < 0.1
+    # What is easily told apart is counted more closely.
+    easy, hard = np.mean(np.reshape(errors, (2, -1)), axis=1)
+    assert easy < hard
 
 
 @pytest.mark.parametrize("share", [0, 0.3, 0.6])
