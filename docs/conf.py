@@ -67,6 +67,8 @@ default_role = "py:obj"
 toc_object_entries_show_parents = "hide"
 # Signatures are short without annotations, and the numpydoc sections say more.
 autodoc_typehints = "none"
+# Defaults are the names of constants, as in the source.
+autodoc_preserve_defaults = True
 
 # -- Links to other documentation -----------------------------------------------------------
 

@@ -67,7 +67,6 @@ RUNS = (
     "{path} is a joblib file: loading it runs the code in it. Load joblib files only from people you trust, or "
     "use a .skops file, which runs no code."
 )
-DEFAULT_TEMPLATE = "a photo of a {}."
 ONLY_DRAWINGS = 'The bundled model "tiny" knows drawings, and few things in photos. For photos, use --model ViT-B-32.'
 
 
@@ -354,6 +353,7 @@ def _label(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
     )
     from sktip._label.export import write_model
     from sktip._label.session import open_session
+    from sktip.prompts import GENERAL_TEMPLATES
 
     def content_of(model: Any) -> bytes:
         # Imported when it is needed: it takes longer than all that the first photo needs.
@@ -374,8 +374,8 @@ def _label(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
             return PORT_IN_USE, [], [line]
         encoder = _encoder(args, os.path.join(output, "features.sqlite"))
         classes = [name for name in (args.classes or "").split(",") if name.strip()]
-        template = args.template or DEFAULT_TEMPLATE
-        session = open_session(photos, output, classes, encoder, template, tags=args.tags or None)
+        templates = args.template or GENERAL_TEMPLATES
+        session = open_session(photos, output, classes, encoder, templates, tags=args.tags or None)
         try:
             if args.merge is not None:
                 _merge(session, args.merge)
@@ -603,7 +603,8 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument(
             "--template",
             action="append",
-            help='prompt with {} for the class name, such as "a photo of a {}."; repeat it for several',
+            help='prompt with {} for the class name, such as "a satellite photo of {}."; repeat it for several (default: '
+            "those of the classifier)",
         )
     for each in (fit, predict, search, label):
         each.add_argument(

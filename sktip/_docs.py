@@ -223,6 +223,12 @@ ImageReadError
 X : sequence of images, or array-like of shape (n, d)
     Images, or feature rows, as in `fit`. A row of zeros has a cosine of 0 with everything.""",
 }
+# The paper's methods have the paper's template, and the others an ensemble.
+SHARED["general_names"] = (
+    SHARED["names"].replace('default="a photo of a {}."', "default=GENERAL_TEMPLATES")
+    + """ The default, `sktip.prompts.GENERAL_TEMPLATES`, is for
+    photos of any kind; say what yours are, such as ``"a satellite photo of {}."``."""
+)
 
 
 def with_shared_docs(cls: Class) -> Class:

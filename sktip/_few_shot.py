@@ -30,6 +30,7 @@ from sktip._utils.estimators import validated
 from sktip._utils.labels import class_weighted
 from sktip._utils.messages import progress, warn
 from sktip._utils.threads import threads_for
+from sktip.prompts import GENERAL_TEMPLATES
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -79,7 +80,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
     ----------
     {encoder}
 
-    {names}
+    {general_names}
 
     {features}
 
@@ -211,7 +212,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         encoder: Any = None,
         *,
         class_names: Mapping | Sequence[str] | None = None,
-        templates: str | Sequence[str] | Mapping = "a photo of a {}.",
+        templates: str | Sequence[str] | Mapping = GENERAL_TEMPLATES,
         input: Literal["image", "features"] = "image",
         text_features: ArrayLike | None = None,
         blocks: Sequence[int] | None = None,

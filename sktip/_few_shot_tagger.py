@@ -19,6 +19,7 @@ from sktip._utils.estimators import validated
 from sktip._utils.labels import Classes, check_labels, plain
 from sktip._utils.messages import composed
 from sktip._utils.threads import threads_for
+from sktip.prompts import GENERAL_TEMPLATES
 
 
 @with_shared_docs
@@ -39,9 +40,10 @@ class FewShotTagger(LinearPredictionMixin, ClassifierMixin, MultiOutputMixin, Ba
         Names of the tags, in the order of the columns of y. If None, the column names of y if it is a
         table.
 
-    templates : str, sequence of str, or mapping, default="a photo of a {}."
+    templates : str, sequence of str, or mapping, default=GENERAL_TEMPLATES
         Prompt templates, with ``{}`` for the name. The features of several templates are averaged. A
-        mapping gives each tag its own templates.
+        mapping gives each tag its own templates. The default is `sktip.prompts.GENERAL_TEMPLATES`, for photos
+        of any kind.
 
     input : {"image", "features"}, default="image"
         Whether X holds images or features of the `encoder`; not used without an `encoder`. With
@@ -119,7 +121,7 @@ class FewShotTagger(LinearPredictionMixin, ClassifierMixin, MultiOutputMixin, Ba
         encoder: Any = None,
         *,
         class_names: Sequence[str] | None = None,
-        templates: str | Sequence[str] | Mapping = "a photo of a {}.",
+        templates: str | Sequence[str] | Mapping = GENERAL_TEMPLATES,
         input: Literal["image", "features"] = "image",
         text_features: ArrayLike | None = None,
         threshold: Literal["f1"] | float | ArrayLike = "f1",

@@ -10,6 +10,7 @@ from sktip._docs import with_shared_docs
 from sktip._maths.head import Head, linear_logits
 from sktip._maths.unit import class_means
 from sktip._utils.estimators import validated
+from sktip.prompts import GENERAL_TEMPLATES
 
 
 @with_shared_docs
@@ -25,7 +26,7 @@ class ZeroShotClassifier(BaseCLIPClassifier):
     ----------
     {encoder}
 
-    {names}
+    {general_names}
 
     {features}
 
@@ -73,7 +74,7 @@ class ZeroShotClassifier(BaseCLIPClassifier):
         encoder: Any = None,
         *,
         class_names: Mapping | Sequence[str] | None = None,
-        templates: str | Sequence[str] | Mapping = "a photo of a {}.",
+        templates: str | Sequence[str] | Mapping = GENERAL_TEMPLATES,
         input: Literal["image", "features"] = "image",
         text_features: ArrayLike | None = None,
         logit_scale: float | None = None,

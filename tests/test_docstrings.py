@@ -32,6 +32,8 @@ EXCEPTIONS = {
     "batch_size": {"CLIPAdapterClassifier"},
     "loss_curve_": {"CLIPAdapterClassifier"},
     "n_iter_": {"CLIPAdapterClassifier"},
+    # The paper's template, or an ensemble.
+    "templates": {"FewShotClassifier", "ZeroShotClassifier"},
     # What is drawn at random.
     "random_state": {"CLIPAdapterClassifier", "GDAClassifier", "ProKeRClassifier"},
     # Rows are views, not shots.

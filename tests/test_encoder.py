@@ -77,8 +77,17 @@ def test_text_by_class(clip):
 
 
 def test_cut_off_prompts_are_named(clip):
-    with pytest.warns(UserWarning, match=r"\(1 in all\): 'a photo of a one.*class 'one two"):
-        clip.encode_text(["cat", "one two three four five six seven eight nine ten eleven twelve"])
+    names = ["cat", "one two three four five six seven eight nine ten eleven twelve"]
+    with pytest.warns(UserWarning, match=r"1 of 2 prompts .*: 'a photo of a one.*class 'one two"):
+        clip.encode_text(names)
+
+
+def test_a_cut_off_class_is_named_once(clip):
+    long = [f"{number} two three four five six seven eight nine ten" for number in ("one", "zero")]
+    with pytest.warns(UserWarning, match="of 2 of 3 classes") as caught:
+        ZeroShotClassifier(clip, class_names=["cat", *long]).fit()
+    message = str(caught[0].message)
+    assert all(message.count(f"(class {name!r})") == 1 for name in long)
 
 
 def test_underscores_become_spaces(clip):

@@ -1,10 +1,16 @@
 """Prompts: templates filled with names, which are text and nothing else."""
 
+import inspect
+import pickle
+
 import numpy as np
 import pytest
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
 
-from sktip import TipAdapterClassifier
-from sktip.prompts import fill_prompts
+from sktip import FewShotClassifier, FewShotTagger, TipAdapterClassifier, ZeroShotClassifier
+from sktip.prompts import GENERAL_TEMPLATES, fill_prompts
+from sktip.utils import all_estimators
 
 #: What templates of other languages would fill, what matplotlib would read, other scripts.
 ODD = [
@@ -55,3 +61,39 @@ def test_a_classifier_of_such_names(clip, digit_features):
     own = clip.encode_text(clf.classes_)
     np.testing.assert_allclose(clf.text_features_, own, atol=1e-6)
     assert len(np.unique(own.round(4), axis=0)) == len(ODD)
+
+
+GENERAL = [FewShotClassifier, FewShotTagger, ZeroShotClassifier]
+
+
+@pytest.mark.parametrize("cls", GENERAL)
+def test_the_default_is_an_ensemble(clip, digit_features, cls):
+    F, labels = digit_features
+    names = sorted(set(labels))
+    y = labels[:, None] == names if cls is FewShotTagger else labels
+    clf = cls(clip, class_names=names, input="features").fit(F[:60], y[:60])
+    expected = clip.encode_text(names, GENERAL_TEMPLATES)
+    np.testing.assert_allclose(clf.text_features_, expected, atol=1e-6)
+    assert "templates" not in repr(clf)
+    skops = pytest.importorskip("skops.io")
+    content = skops.dumps(clf)
+    loaded = skops.loads(content, trusted=skops.get_untrusted_types(data=content))
+    for other in (clone(clf), pickle.loads(pickle.dumps(clf)), loaded):
+        assert other.templates == GENERAL_TEMPLATES
+        assert "templates" not in repr(other)
+
+
+def test_other_methods_have_the_template_of_the_paper():
+    defaults = {cls: inspect.signature(cls).parameters for _, cls in all_estimators()}
+    others = {cls for cls, own in defaults.items() if "templates" in own and cls not in GENERAL}
+    assert TipAdapterClassifier in others
+    assert {defaults[cls]["templates"].default for cls in others} == {"a photo of a {}."}
+
+
+def test_a_search_over_ensembles(clip, digit_features):
+    F, labels = digit_features
+    given = [GENERAL_TEMPLATES, "a photo of a {}.", GENERAL_TEMPLATES[:2]]
+    clf = ZeroShotClassifier(clip, input="features", class_names=sorted(set(labels)))
+    search = GridSearchCV(clf, {"templates": given}, cv=2).fit(F, labels)
+    assert list(search.cv_results_["param_templates"]) == given
+    assert search.best_params_["templates"] != GENERAL_TEMPLATES  # "tiny" does not know these words

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -90,16 +91,17 @@ class Block:
         self, prompts: Sequence[Sequence[str]], labels: Iterable[Any]
     ) -> NDArray[np.float32]:
         """Unit-norm features of classes, each from its own prompts."""
-        cut = [
-            f"{prompt!r} (class {plain(label)!r})"
-            for label, own in zip(labels, prompts, strict=True)
-            for prompt in own
-            if self.model.is_cut_off(prompt)
-        ]
+        cut = {
+            label: long
+            for label, own in zip(map(plain, labels), prompts, strict=True)
+            if (long := list(filter(self.model.is_cut_off, own)))
+        }
         if cut:
+            shown = [f"{long[0]!r} (class {label!r})" for label, long in islice(cut.items(), 3)]
             warn(
-                f"Prompts longer than the context of {self.model_name!r} were cut off ({len(cut)} in all): "
-                f"{'; '.join(cut[:3])}{'; ...' if len(cut) > 3 else ''}. Shorten class name or template.",
+                f"{sum(map(len, cut.values())):,} of {sum(map(len, prompts)):,} prompts were cut off, of {len(cut):,} of "
+                f"{len(prompts):,} classes, since they are longer than the context of {self.model_name!r}: "
+                f"{'; '.join(shown)}{'; ...' if len(cut) > 3 else ''}. Shorten class name or template."
             )
         # The text model computes in 32 bits, and another tokenizer makes other keys.
         store = self._open_memory({"of": "text"}, "fp32")

@@ -73,7 +73,7 @@ class Session:
         store: Store,
         encoder: Any,
         *,
-        templates: Any = "a photo of a {}.",
+        templates: Any,
         is_new: bool = False,
     ):
         self.root, self.paths, self.store = root, paths, store

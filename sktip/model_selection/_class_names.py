@@ -13,7 +13,7 @@ from sktip._images.inputs import looks_like_images
 from sktip._maths.unit import unit_norm
 from sktip._utils.labels import check_labels, codes_of, resolve_classes
 from sktip._utils.messages import ShortBunch
-from sktip.prompts import fill_prompts
+from sktip.prompts import GENERAL_TEMPLATES, fill_prompts
 
 
 def check_class_names(
@@ -22,7 +22,7 @@ def check_class_names(
     y: ArrayLike,
     *,
     class_names: Mapping | Sequence[str] | None = None,
-    templates: str | Sequence[str] | Mapping = "a photo of a {}.",
+    templates: str | Sequence[str] | Mapping = GENERAL_TEMPLATES,
     candidates: Sequence[str] | Mapping | None = None,
 ) -> ShortBunch:
     r"""Find class names that CLIP misreads, and choose better ones among candidates.
@@ -46,7 +46,7 @@ def check_class_names(
     class_names : mapping, sequence of str or None, default=None
         Names of the classes, as in `~sktip.FewShotClassifier`. If None, the labels.
 
-    templates : str, sequence of str, or mapping, default="a photo of a {}."
+    templates : str, sequence of str, or mapping, default=GENERAL_TEMPLATES
         Templates of the names, as in `~sktip.FewShotClassifier`.
 
     candidates : sequence of str, or mapping from label to sequence of str, default=None

@@ -6,9 +6,9 @@ class has several prompts, and their text features are averaged.
 """
 
 from sktip.prompts._descriptions import read_descriptions
-from sktip.prompts._fill import TEMPLATES, fill_prompts
+from sktip.prompts._fill import GENERAL_TEMPLATES, TEMPLATES, fill_prompts
 
-__all__ = ["TEMPLATES", "fill_prompts", "read_descriptions"]
+__all__ = ["GENERAL_TEMPLATES", "TEMPLATES", "fill_prompts", "read_descriptions"]
 
 
 def __dir__() -> list[str]:

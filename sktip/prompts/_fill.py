@@ -31,6 +31,11 @@ TEMPLATES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
+#: Templates for photos of any kind, the default of `FewShotClassifier`, `ZeroShotClassifier` and `FewShotTagger`: CLIP's plain
+#: sentence, the same for names such as "forest" and "scissors", and the seven that CLIP's authors chose on ImageNet out of
+#: eighty.
+GENERAL_TEMPLATES: tuple[str, ...] = ("a photo of a {}.", "a photo of {}.", *TEMPLATES["imagenet"])
+
 
 def fill_prompts(
     class_names: Iterable[str],

@@ -190,7 +190,8 @@ class TestTransformers:
 
         def fit(change):
             Broken.change = staticmethod(change)
-            return FewShotClassifier(Broken()).fit(paths[:6], ["ant", "bee", "cat"] * 2)
+            clf = FewShotClassifier(Broken(), templates="a photo of a {}.")
+            return clf.fit(paths[:6], ["ant", "bee", "cat"] * 2)
 
         def with_row(value):
             return lambda rows: np.where(np.arange(3)[:, None] == 1, value, rows)

@@ -152,7 +152,7 @@ class TestClassNames:
         clf.fit(np.eye(2, 128), ["n1", "n2"])
         assert clf.classes_.tolist() == ["n1", "n2", "n3"]
         np.testing.assert_array_equal(clf.text_features_, clip.encode_text(["cat", "dog", "owl"]))
-        named = ZeroShotClassifier(clip, class_names=names).fit()
+        named = ZeroShotClassifier(clip, class_names=names, templates=clf.templates).fit()
         np.testing.assert_array_equal(named.text_features_, clf.text_features_)
         assert clf.get_params(deep=False)["class_names"] is names
 
