@@ -31,9 +31,7 @@ TEMPLATES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
-#: Templates for photos of any kind, the default of `FewShotClassifier`, `ZeroShotClassifier` and `FewShotTagger`: CLIP's plain
-#: sentence, the same for names such as "forest" and "scissors", and the seven that CLIP's authors chose on ImageNet out of
-#: eighty.
+#: Templates for photos of any kind: the plain ones, and the seven of eighty that CLIP's authors chose on ImageNet.
 GENERAL_TEMPLATES: tuple[str, ...] = ("a photo of a {}.", "a photo of {}.", *TEMPLATES["imagenet"])
 
 
