@@ -158,7 +158,9 @@ def test_prompts_that_were_written_without_full_stops(file):
 
 def test_a_sentence_that_is_longer_than_the_context(file, clip):
     path = file({"hen": ["A hen is a bird" + 90 * " and more" + "."], "pug": ["A pug is a dog."]})
-    with pytest.warns(UserWarning, match=r"1 of \d+ prompts were cut off.*: 'A hen .*\(class 'hen'\)"):
+    with pytest.warns(
+        UserWarning, match=r"1 of \d+ prompts were cut off.*: 'A hen .*\(class 'hen'\)"
+    ):
         ZeroShotClassifier(
             clip, templates=read_descriptions(path), class_names=["hen", "pug"]
         ).fit()

@@ -236,7 +236,9 @@ def made_up(tmp_path, n, n_classes, width=64):
     paths = [f"{tmp_path}/photos/{row:06}.jpg" for row in range(n)]
     store = Store(str(tmp_path))
     store.open_classes(names)
-    return Session(f"{tmp_path}/photos", paths, store, encoder, templates="{}"), [names[c] for c in truth]
+    return Session(f"{tmp_path}/photos", paths, store, encoder, templates="{}"), [
+        names[c] for c in truth
+    ]
 
 
 @pytest.mark.parametrize("n_classes", [3, 100])
