@@ -12,7 +12,7 @@ shares vary. With the responsibilities that follow, the images are added to the 
 its class. An image counts with the probability that its class is the same with and without the pool: where
 clusters contradict the names and shots, and among images of no class, little is learnt. A class without images
 in the pool keeps its offset and its mean. Images of no class are also found beforehand, by the cosines with the
-texts.
+texts and the shots.
 
 Whoever knows more may be surer, but must find the calibrated answers of who knew less calibrated (the law of
 iterated expectations). That gives the temperature of the new answers: if they were the truth, the probabilities
@@ -156,12 +156,32 @@ def _known(
     text: NDArray[Any] | None,
     weights: NDArray[Any],
 ) -> NDArray[Any]:
-    """Probability that each image shows one of the classes, by its largest cosine with texts or class means."""
+    """Probability that each image shows one of the classes, by its largest cosine with texts or class means.
+
+    Images that are not at all like the shots show none.
+    """
     if text is None:
         sums = np.hstack([block.sums for block in statistics])
         text = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
     cosines = (images @ text.T.astype(np.float32)).max(axis=1)
-    return _upper_of_two(cosines.astype(np.float64), weights.astype(np.float64))
+    alike = _like_the_shots(images, statistics[0])
+    return alike * _upper_of_two(cosines.astype(np.float64), weights * alike)
+
+
+def _like_the_shots(images: NDArray[Any], shots: Statistics) -> NDArray[Any]:
+    """From 0 to 1, how far the first block of each image belongs to the same kind of images as the shots.
+
+    Its mean product with the shots is compared to that of different shots, which is 0 for directions at random.
+    """
+    n, total = float(shots.counts.sum()), shots.sums.sum(axis=0)
+    if n < 2:
+        return np.ones(len(images))
+    usual = (total @ total - n) / (n * (n - 1))
+    variance = max(total @ shots.moment @ total / n - (total @ total / n) ** 2, 0) / (n - 1) ** 2
+    # Few shots do not show how different images are.
+    deviation = max(np.sqrt(variance), usual / 5, 1e-12)
+    products = images[:, : len(total)] @ (total / n).astype(np.float32)
+    return np.clip(3 + (products.astype(np.float64) - usual) / deviation, 0, 1)
 
 
 def _discriminants(
@@ -239,9 +259,11 @@ def _upper_of_two(scores: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
     It is 1 unless two explain the scores better than one (Bayesian information criterion) and lie apart.
     """
     ones, n = np.ones(len(scores)), weights.sum()
+    if n < 2:
+        return ones
     mean = weights @ scores / n
     variance = weights @ (scores - mean) ** 2 / n
-    if n < 2 or variance < 1e-12:
+    if variance < 1e-12:
         return ones
     order = np.argsort(scores, kind="stable")
     ranks = np.cumsum(weights[order]) / n

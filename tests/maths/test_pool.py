@@ -68,6 +68,17 @@ def test_only_strangers_do_little_harm():
     assert gains(1, 0, n_strangers=200) > -0.03
 
 
+@pytest.mark.parametrize("n_classes", [2, 12])
+@pytest.mark.parametrize("text", [True, False])
+def test_a_pool_of_noise_changes_nothing(n_classes, text):
+    world = World(n_classes)
+    model = world.fit(*world.images(np.full(n_classes, 1)), text=text)
+    noise = unit(world.rng.normal(size=(300, WIDTH)))
+    found = answer(world, model, noise, text=text)
+    assert found.unknown > 0.9
+    assert world.score(found) > world.score(model) - 0.01
+
+
 @pytest.mark.parametrize("n_shots", [1, 2])
 def test_queries_like_a_pool_of_few_classes_gain_by_its_shares(n_shots):
     assert gains(n_shots, [60] * 2 + [0] * 10, alike=True) > 0.005
