@@ -15,6 +15,7 @@ from sktip._maths.correction import fit_correction
 from sktip._maths.discriminants import KAPPA, SHRINKAGE, Discriminants
 from sktip._maths.folds import ENOUGH, class_balanced_weights
 from sktip._maths.log_loss import DOUBLE, log_loss, most_probable_weights
+from sktip._maths.second_opinion import WEIGHT, second_opinion
 from sktip._maths.statistics import Statistics
 from sktip._maths.unit import columns_of
 
@@ -36,9 +37,10 @@ class Answer(NamedTuple):
     """What is learnt from the shots, but for the temperature.
 
     `factors` were chosen on held-out shots; `text` is that of the text logits, and `means` are the weights of the
-    discriminants, `models`, of each block, whose covariances have these `shrinkages`. `correction`, (C, r), has columns for all blocks; `variances`, (C, n_blocks), are those of its prior, and
-    `residuals`, (m, p), are those of the shots for the classes that are `present`. `held_out`, (m, p), are text and
-    discriminants from models without the shot; None if too few shots can be held out.
+    discriminants, `models`, of each block, whose covariances have these `shrinkages`. `correction` and `second`, the second
+    opinion, (C, r), have columns for all blocks; `variances`, (C, n_blocks), are those of the correction's prior, and
+    `residuals` and `second_residuals`, (m, p), those of the shots for the classes that are `present`. `held_out`, (m, p),
+    are text and discriminants from models without the shot; None if too few shots can be held out.
     """
 
     factors: NDArray[Any]
@@ -50,14 +52,16 @@ class Answer(NamedTuple):
     correction: NDArray[Any]
     variances: NDArray[Any]
     residuals: NDArray[Any]
+    second: NDArray[Any]
+    second_residuals: NDArray[Any] | None
     held_out: NDArray[Any] | None
 
     @property
     def coef(self) -> NDArray[Any]:
-        """Coefficients (C, r) of the discriminants and the correction."""
+        """Coefficients (C, r) of the discriminants, the correction and the second opinion."""
         pairs = zip(self.means, self.models, strict=True)
         means = np.hstack([weight * model.coef for weight, model in pairs])
-        result: NDArray[Any] = means + self.correction
+        result: NDArray[Any] = means + self.correction + self.second
         return result
 
     @property
@@ -184,9 +188,17 @@ class Learner:
         correction = np.zeros((self.n_classes, sum(ranks)))
         for own, model in zip(columns_of(ranks), models, strict=True):
             correction[kept.present, own] = model.unwhitened(found[:, own])
+        text, second, second_residuals = 0.0, np.zeros_like(correction), None
+        if self.text_logits is not None:
+            text, own = float(factors[0]), columns_of(ranks)[self.main]
+            raw, offset = self.blocks[self.main].features[kept.rows], kept.dtype(text) * terms[0]
+            found, second_residuals = second_opinion(raw, kept.targets, kept.even, offset)
+            second[kept.present, own] = WEIGHT * found
+            means, variances = (1 - WEIGHT) * means, (1 - WEIGHT) * variances
+            correction *= 1 - WEIGHT
         return Answer(
             factors,
-            float(factors[0]) if self.text_logits is not None else 0.0,
+            text,
             means.tolist(),
             models,
             [one.shrinkage for one in parts],
@@ -194,6 +206,8 @@ class Learner:
             correction,
             variances,
             residuals,
+            second,
+            second_residuals,
             logits if kept.held else None,
         )
 

@@ -37,9 +37,12 @@ def shot_contributions(
     the class means as predicted from the text, and with the shots.
     """
     e = evidence
-    residuals = csc_array(
-        (e["data"], e["indices"], e["indptr"]), shape=(len(shots), len(e["present"]))
-    )
+
+    def residuals_of(kept: dict[str, Any]) -> csc_array:
+        parts = kept["data"], kept["indices"], kept["indptr"]
+        return csc_array(parts, shape=(len(shots), len(e["present"])))
+
+    residuals = residuals_of(e)
     # A shot moves the mean of its class by w (x - prior) / (kappa + n), and the correction, in whitened
     # features, by variance times residual times x.
     counts = np.bincount(codes, weights, len(means))
@@ -60,4 +63,10 @@ def shot_contributions(
             if counts[code]:
                 column = residuals[:, [columns[row]]].toarray()[:, 0]
                 result[row] += block["variances"][columns[row]] * column * correcting[row]
+        if "second" in block:
+            # The second opinion, by variance times residual times x as it is.
+            seen = np.flatnonzero(counts[targets] > 0)
+            column = residuals_of(block["second"])[:, columns[seen]].toarray().T
+            alike = queries[seen][:, part] @ own_shots.T
+            result[seen] += block["second"]["variance"] * column * alike
     return result

@@ -5,7 +5,8 @@ The logits of a unit feature x, of text features w_c, are, with one temperature 
     t (a s w_c'x + alpha g_c(x) + B_c'(x - centre))
 
 g is the discriminant of the class means (`discriminants`), and B a multinomial logistic regression on top of the
-first two terms (`correction`). Weights and temperature are chosen on held-out shots (`choice`). NumPy arrays only.
+first two terms (`correction`). With text, they are mixed with a logistic regression on top of the first term alone
+(`second_opinion`). Weights and temperature are chosen on held-out shots (`choice`). NumPy arrays only.
 
 Features of several encoders are blocks of columns, with a discriminant each: covariances between blocks are
 taken to be 0. The weights of the text and of all discriminants are chosen together, and one correction
@@ -24,6 +25,7 @@ from sktip._maths.choice import Learner, label_beliefs
 from sktip._maths.contributions import sparse
 from sktip._maths.discriminants import KAPPA, SHRINKAGE
 from sktip._maths.folds import MAX_FOLDS, balanced_folds
+from sktip._maths.second_opinion import VARIANCE, WEIGHT
 from sktip._maths.statistics import Statistics
 from sktip._maths.unit import columns_of
 
@@ -168,9 +170,11 @@ def fit_text_prior(
     for i, (model, block, own) in enumerate(
         zip(answer.models, blocks, columns_of(ranks), strict=True)
     ):
-        weight, learnt = scale * answer.means[i], scale * answer.correction[:, own]
+        weight, second = scale * answer.means[i], scale * answer.second[:, own]
+        learnt = scale * answer.correction[:, own] + second
         means_coef.append(weight * model.coef @ block.basis.T)
-        means_intercept = means_intercept + weight * model.intercept
+        # Features of the second opinion are not centred.
+        means_intercept = means_intercept + weight * model.intercept + second @ model.centre
         correction_coef.append(learnt @ block.basis.T)
         correction_intercept -= learnt @ model.centre
         evidence.append(
@@ -181,6 +185,11 @@ def fit_text_prior(
                 "variances": scale * answer.variances[:, i],
             }
         )
+    if answer.second_residuals is not None:
+        evidence[shots.main]["second"] = {
+            "variance": scale * WEIGHT * VARIANCE,
+            **sparse(answer.second_residuals),
+        }
     fitted = list(zip(answer.models, blocks, strict=True))
     return TextPriorModel(
         text_weight=scale * answer.text,

@@ -80,7 +80,7 @@ def test_fewer_shots_than_columns_change_nothing_but_the_time(text):
     ("n_shots", "text", "n_blocks"),
     [(1, False, 1), (2, True, 1), (5, True, 1), (3, True, 2), (4, False, 2)],
 )
-def test_contributions_of_shots_are_what_the_means_gain_by_them(n_shots, text, n_blocks):
+def test_contributions_of_shots_are_what_means_and_correction_gain_by_them(n_shots, text, n_blocks):
     world = World()
     shots, codes = world.images(np.full(12, n_shots))
     queries, widths = world.queries, [WIDTH] * n_blocks
@@ -90,16 +90,18 @@ def test_contributions_of_shots_are_what_the_means_gain_by_them(n_shots, text, n
     model = world.fit(shots, codes, text=text, widths=widths)
     targets = np.arange(len(queries)) % 12
     blocks = model.evidence["blocks"]
-    found = shot_contributions(
-        {**model.evidence, "blocks": [{**block, "variances": np.zeros(12)} for block in blocks]},
-        queries,
-        targets,
-        shots=shots,
-        codes=codes,
-        weights=model.weights,
-        prior=model.prior,
-        means=model.means,
-    )
+
+    def found(blocks):
+        return shot_contributions(
+            {**model.evidence, "blocks": blocks},
+            queries,
+            targets,
+            shots=shots,
+            codes=codes,
+            weights=model.weights,
+            prior=model.prior,
+            means=model.means,
+        ).sum(axis=1)
 
     def logits(means):
         total = 0
@@ -110,8 +112,20 @@ def test_contributions_of_shots_are_what_the_means_gain_by_them(n_shots, text, n
             total += block["weight"] * ((queries[:, own] - block["centre"]) @ coef.T - squares / 2)
         return total
 
-    gained = (logits(model.means) - logits(model.prior))[np.arange(len(targets)), targets]
-    np.testing.assert_allclose(found.sum(axis=1), gained, atol=1e-9)
+    asked = np.arange(len(targets)), targets
+    gained = (logits(model.means) - logits(model.prior))[asked]
+    parts = "centre", "precision", "weight"
+    only_means = [
+        {key: block[key] for key in parts} | {"variances": np.zeros(12)} for block in blocks
+    ]
+    np.testing.assert_allclose(found(only_means), gained, atol=1e-9)
+    # The rest is what the predicted means say, and an offset for each class. Both corrections are at their optimum, but
+    # for the tolerance of the search.
+    coef = model.coef - model.text_coef
+    learnt = (queries @ coef.T)[asked] - logits(model.prior)[asked]
+    rest = learnt - found(blocks)
+    offsets = np.array([rest[targets == code].mean() for code in range(12)])
+    assert np.std(rest - offsets[targets]) < 0.1 * np.std(learnt)
 
 
 @pytest.mark.parametrize("weight", [1e-300, 1e-12, 1e12])
