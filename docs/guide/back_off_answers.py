@@ -30,7 +30,8 @@ def blurred(name, noise):
 
 labels = np.repeat(NAMES, 8)
 shots = [blurred(name, rng.uniform(0, 80)) for name in labels]
-clf = BackOff(FewShotClassifier("tiny"), TREE, coverage=0.95).fit(shots, labels)
+clf = BackOff(FewShotClassifier("tiny", templates="a picture of a {}"), TREE, coverage=0.95)
+clf.fit(shots, labels)
 truth = ["owl", "car", "dog", "bike", "fox", "bus"]
 new = [blurred(name, noise) for name, noise in zip(truth, (0, 60, 110, 150, 200, 200))]
 answers = clf.predict(new)

@@ -18,10 +18,12 @@ output, since it needs your photos and downloads the weights of ViT-B-32 (600 MB
 # Every class needs at least ``SHOTS`` photos. Further photos are used to score the classifiers, so some
 # classes need more.
 
+from sktip.prompts import GENERAL_TEMPLATES
+
 FOLDER = "photos"
 NEW = ["new_1.jpg", "new_2.jpg"]
 SHOTS = 8
-TEMPLATE = "a photo of a {}."
+TEMPLATES = GENERAL_TEMPLATES  # or what your photos are: ["a satellite photo of {}."]
 MODEL = "ViT-B-32"  # "tiny" needs no download, but knows no photos
 
 # %%
@@ -53,7 +55,7 @@ from sktip import (
 )
 from sktip.model_selection import FewShotSplit
 
-common = {"input": "features", "templates": TEMPLATE}
+common = {"input": "features", "templates": TEMPLATES}
 methods = {
     "FewShotClassifier": FewShotClassifier(clip, **common),
     "zero-shot": ZeroShotClassifier(clip, **common),
