@@ -17,7 +17,7 @@ from typing import Any
 import sktip
 from sktip._utils.messages import printable, some
 from sktip._utils.optional import import_optional
-from sktip._utils.output_files import check_output, is_standard_output, write_file
+from sktip._utils.paths import check_input, check_output, is_standard_output, write_file
 
 SUFFIXES = (".skops", ".joblib")
 CLASSIFIERS = [name for name in dir(sktip) if name.endswith("Classifier")]
@@ -448,10 +448,7 @@ def load_model(path: str) -> Any:
     from sklearn.utils.validation import check_is_fitted
 
     suffix = _check_suffix(path)
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"{path}: no such file. `sktip fit` writes one.")
-    if not os.path.isfile(path):
-        raise ValueError(f"{path} is not a file; pass the path of a saved classifier.")
+    check_input(path, "a saved classifier, which `sktip fit` writes")
     try:
         if suffix == ".skops":
             estimator = _load_skops(path)

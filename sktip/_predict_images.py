@@ -20,7 +20,7 @@ from sktip._split_encoder import split_encoder
 from sktip._utils.estimators import with_feature_names
 from sktip._utils.fitted_with import check_same_model
 from sktip._utils.messages import ShortBunch, escaped, warn
-from sktip._utils.output_files import check_output, write_file
+from sktip._utils.paths import check_output, write_file
 from sktip.exceptions import ImageReadError
 
 #: Number of images whose features are held at a time.

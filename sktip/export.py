@@ -22,7 +22,7 @@ from sktip._split_encoder import split_encoder
 from sktip._utils.fitted_with import check_same_model
 from sktip._utils.labels import resolve_classes
 from sktip._utils.optional import import_optional
-from sktip._utils.output_files import check_output, write_file
+from sktip._utils.paths import check_output, write_file
 
 if TYPE_CHECKING:
     import torch

@@ -389,7 +389,7 @@ def test_a_folder_of_anything(home, tmp_path, capsys):
 QUICK = """
 import os, runpy, signal
 from sktip import _cli
-from sktip._utils.output_files import write_file
+from sktip._utils.paths import write_file
 
 def predict(args):
     write_file(args.output, [b"the table\\n"], overwrite=False)

@@ -769,7 +769,7 @@ class TestImageTable:
             FileNotFoundError, match=r"nothing.csv: no such file.*'path' and 'label'"
         ):
             load_image_table(photos / "nothing.csv")
-        with pytest.raises(ValueError, match="for a folder, use load_image_folder"):
+        with pytest.raises(ValueError, match="is a folder; use load_image_folder"):
             load_image_table(photos)
 
 

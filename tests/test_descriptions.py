@@ -1,7 +1,6 @@
 """Descriptions of classes from files: both forms in circulation, and everything that can be wrong."""
 
 import json
-import os
 
 import numpy as np
 import pandas as pd
@@ -196,11 +195,3 @@ def test_what_is_wrong_with_a_call(tmp_path, file):
         read_descriptions(file(PHRASES), template="a photo")
     with pytest.raises(TypeError, match="class_names is one string, 'pug'"):
         read_descriptions(file(PHRASES), "pug")
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes there")
-def test_files_that_never_end(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    for path in ("/dev/zero", tmp_path / "pipe", tmp_path):
-        with pytest.raises(ValueError, match="is not a file, but a folder, device or pipe"):
-            read_descriptions(path)

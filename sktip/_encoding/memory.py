@@ -12,7 +12,8 @@ from numbers import Integral
 import numpy as np
 from numpy.typing import NDArray
 
-from sktip._encoding.memory_file import cause, connect, drop_oldest, transaction
+from sktip._encoding.memory_file import cause, connect, drop_oldest
+from sktip._utils.sqlite import transaction
 
 #: Seed of the plain view, which is not random.
 PLAIN = -1

@@ -4,9 +4,9 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
+
+from sktip._utils.sqlite import code_of, open_sqlite, transaction
 
 #: Fields in the header of the file: "skti", and the version of the layout below.
 APPLICATION_ID = int.from_bytes(b"skti", "big")
@@ -38,20 +38,6 @@ CREATE TABLE features (
     UNIQUE (space, image, seed, view)
 );
 """
-
-
-@contextmanager
-def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """Write all or nothing. It takes the lock first, since upgrading a read lock can fail."""
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        # SQLite has rolled back already after some errors, such as a full disk.
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
 
 
 def drop_oldest(db: sqlite3.Connection, max_bytes: int, n_bytes: int) -> None:
@@ -92,7 +78,7 @@ def connect(path: str | os.PathLike) -> sqlite3.Connection:
         return _open(name, "mode=rwc")
     except sqlite3.OperationalError as error:
         # On a read-only disk, SQLite cannot create the files that processes share.
-        if _code(error) not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+        if code_of(error) not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
             raise
         with suppress(sqlite3.OperationalError):
             return _open(name, "mode=ro&immutable=1")
@@ -100,14 +86,7 @@ def connect(path: str | os.PathLike) -> sqlite3.Connection:
 
 
 def _open(name: str, mode: str) -> sqlite3.Connection:
-    # A URI, since ":memory:" and "" as plain names would not be files.
-    db = sqlite3.connect(
-        f"{Path(name).absolute().as_uri()}?{mode}",
-        uri=True,
-        timeout=LOCK_TIMEOUT,
-        isolation_level=None,
-        check_same_thread=False,
-    )
+    db = open_sqlite(name, LOCK_TIMEOUT, mode)
     try:
         if _is_empty(db, name):
             _create(db)
@@ -139,8 +118,8 @@ def _is_empty(db: sqlite3.Connection, name: str) -> bool:
             empty = False
         db.execute("COMMIT")
     except sqlite3.DatabaseError as error:
-        damaged = _code(error) == sqlite3.SQLITE_CORRUPT
-        if _code(error) == sqlite3.SQLITE_NOTADB or (damaged and not _has_our_header(name)):
+        damaged = code_of(error) == sqlite3.SQLITE_CORRUPT
+        if code_of(error) == sqlite3.SQLITE_NOTADB or (damaged and not _has_our_header(name)):
             raise ValueError(foreign) from None
         raise
     if empty:
@@ -172,7 +151,7 @@ def _create(db: sqlite3.Connection) -> None:
             db.execute("PRAGMA journal_mode = WAL")
             break
         except sqlite3.OperationalError as error:
-            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if code_of(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
     with transaction(db):
@@ -185,16 +164,11 @@ def _create(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA wal_checkpoint")
 
 
-def _code(error: sqlite3.Error) -> int:
-    """Primary result code of SQLite, without the bits of the extended code."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
 def cause(error: Exception) -> str:
     """Describe what went wrong and, if it is clear, what to do."""
     if not isinstance(error, sqlite3.Error):
         return str(error)
-    code = _code(error)
+    code = code_of(error)
     name = getattr(error, "sqlite_errorname", None)
     text = f"{error} ({name})" if name else str(error)
     if code == sqlite3.SQLITE_BUSY:

@@ -19,11 +19,10 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from sktip._encoding.memory_file import transaction
 from sktip._utils.messages import LONGEST_LABEL, composed
+from sktip._utils.sqlite import code_of, open_sqlite, transaction
 
 #: Answers that are no class.
 NONE, UNSURE = ASIDE = ("none of these", "not sure")
@@ -344,13 +343,7 @@ class Store:
             raise ValueError(f"{self.path} is not a file; pass another folder as --output.")
         try:
             self._check_header()
-            db = sqlite3.connect(
-                f"{Path(self.path).absolute().as_uri()}?mode=rwc",
-                uri=True,
-                timeout=LOCK_TIMEOUT,
-                isolation_level=None,
-                check_same_thread=False,
-            )
+            db = open_sqlite(self.path, LOCK_TIMEOUT)
             try:
                 db.execute("PRAGMA trusted_schema = OFF")
                 db.execute("PRAGMA synchronous = FULL")
@@ -546,7 +539,7 @@ class Store:
 
     def _explained(self, error: sqlite3.Error) -> Exception:
         """Return the error that a person can understand."""
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        code = code_of(error)
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             reason = "another program holds the file; try again"
         elif code == sqlite3.SQLITE_FULL:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from sktip._images.crop import Crop
 from sktip._utils.labels import with_nearest
 from sktip._utils.messages import ShortBunch, warn
-from sktip._utils.output_files import write_file
+from sktip._utils.paths import check_input, write_file
 from sktip.datasets._table import absolute
 
 #: Largest number of classes that are written for a box.
@@ -293,13 +293,10 @@ def _unclassified(one: Any) -> Any:
 
 def _read(file: str) -> dict[str, Any]:
     """Content of the file, in MegaDetector's format."""
+    check_input(file, "the JSON file of a detector")
     try:
         with open(file, encoding="utf-8-sig") as text:
             content = json.load(text)
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{file}: no such file. Expected the JSON file of a detector."
-        ) from None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is damaged, or not a JSON file: {error}") from error
     if isinstance(content, dict) and isinstance(content.get("images"), list):

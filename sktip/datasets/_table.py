@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from sktip._images.folders import check_files
 from sktip._utils.messages import LONGEST_LABEL, composed, unescaped
+from sktip._utils.paths import check_input
 from sktip.datasets._bunch import as_bunch
 
 #: Delimiters of columns: comma, semicolon (where a comma is the decimal mark) or tab.
@@ -141,11 +142,10 @@ def read_rows(file: str, path_column: str, label_column: str) -> list[tuple[int,
 
 def read_cells(file: str, **columns: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Names of the columns of a CSV file, and number and cells of each line below them."""
-    if os.path.exists(file) and not os.path.isfile(file):
-        # Reading a pipe may never end.
-        raise ValueError(
-            f"{file} is not a file, but a folder, device or pipe; for a folder, use load_image_folder."
-        )
+    if os.path.isdir(file):
+        raise ValueError(f"{file} is a folder; use load_image_folder.")
+    wanted = " and ".join(map(repr, columns.values()))
+    check_input(file, f"a CSV file with the columns {wanted}")
     try:
         # Names of files may be no text.
         with open(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
@@ -153,11 +153,6 @@ def read_cells(file: str, **columns: str) -> tuple[list[str], list[tuple[int, li
             text.seek(0)
             reader = csv.reader(text, delimiter=max(DELIMITERS, key=header.count), strict=True)
             lines = [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{file}: no such file. Expected a CSV file with the columns "
-            f"{' and '.join(map(repr, columns.values()))}."
-        ) from None
     except csv.Error as error:
         raise ValueError(f"{file} is not a CSV file: {error}.") from error
     folder = os.path.dirname(file)

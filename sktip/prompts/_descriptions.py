@@ -8,6 +8,7 @@ from typing import Any
 
 from sktip._utils.labels import with_nearest
 from sktip._utils.messages import composed, some, warn
+from sktip._utils.paths import check_input
 
 #: A letter or digit of a script with spaces between words: not of Chinese, Japanese, Korean or Thai.
 _LETTER = r"[^\W_\u0e00-\u0e7f\u3040-\u9fff\uac00-\ud7af]"
@@ -124,16 +125,10 @@ def _read_lists(path: str) -> dict[str, list[str]]:
         return dict(pairs)
 
     whole = os.path.expanduser(path)
-    if os.path.exists(whole) and not os.path.isfile(whole):
-        # Reading a device or a pipe may never end.
-        raise ValueError(f"{path} is not a file, but a folder, device or pipe.")
+    check_input(whole, "a JSON file {class: [texts]}")
     try:
         with open(whole, encoding="utf-8-sig") as file:
             content = json.load(file, object_pairs_hook=without_repeats)
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{path}: no such file. Expected a JSON file {{class: [texts]}}."
-        ) from None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a JSON file of descriptions: {error}.") from error
     if not isinstance(content, dict) or not content:

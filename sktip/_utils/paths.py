@@ -1,4 +1,4 @@
-"""Write files completely or not at all, and never replace a file without being asked to."""
+"""Paths of users: files are read if they are files, and written completely or not at all."""
 
 import os
 import secrets
@@ -12,7 +12,7 @@ from contextlib import suppress
 def write_file(path: str | os.PathLike[str], content: Iterable[bytes], *, overwrite: bool) -> None:
     """Write a file from its parts; if that fails, the file that was there stays as it was.
 
-    Links are followed, and a file that is replaced keeps its mode. Devices and pipes, such as
+    It is never replaced without `overwrite`. Links are followed, and a file that is replaced keeps its mode. Devices and pipes, such as
     ``/dev/stdout``, are written to. An OSError names the file.
     """
     whole = check_output(path, overwrite=overwrite)
@@ -33,6 +33,16 @@ def write_file(path: str | os.PathLike[str], content: Iterable[bytes], *, overwr
             # Not the hidden file, or no name at all.
             error.filename = whole
         raise
+
+
+def check_input(path: str, expected: str) -> None:
+    """Refuse what is no file: reading a device or a pipe may never end."""
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{path}: no such file. Expected {expected}.")
+    if not os.path.isfile(path):
+        raise ValueError(
+            f"{path} is not a file, but a folder, device or pipe. Expected {expected}."
+        )
 
 
 def check_output(

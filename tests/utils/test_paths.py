@@ -1,4 +1,4 @@
-"""Files that are written completely or not at all."""
+"""Files that are read if they are files, and written completely or not at all."""
 
 import os
 import stat
@@ -8,9 +8,27 @@ import threading
 
 import pytest
 
-from sktip._utils.output_files import write_file
+from sktip._cli import load_model
+from sktip._utils.paths import write_file
+from sktip.datasets import load_image_table, read_detections
+from sktip.prompts import read_descriptions
 
 posix = pytest.mark.skipif(os.name == "nt", reason="links, modes and devices of Unix")
+
+
+@posix
+@pytest.mark.parametrize(
+    "read",
+    [load_image_table, read_descriptions, read_detections, load_model],
+    ids=lambda f: f.__name__,
+)
+def test_what_never_ends_is_not_read(tmp_path, read):
+    for name in ("a.csv", "a.json", "a.skops"):
+        os.mkfifo(tmp_path / name)
+        (tmp_path / f"device-{name}").symlink_to("/dev/zero")
+    for path in tmp_path.glob("*.skops" if read is load_model else "*"):
+        with pytest.raises(ValueError, match="is not a file, but a folder, device or pipe"):
+            read(str(path))
 
 
 def then(action):
@@ -114,7 +132,7 @@ def test_devices_and_pipes_stay_and_are_written_to(tmp_path):
 def test_standard_output_to_a_file(tmp_path, mode):
     """Neither what was in the file nor what is printed before and after is lost."""
     program = (
-        "from sktip._utils.output_files import write_file\n"
+        "from sktip._utils.paths import write_file\n"
         "print('before')\n"
         "write_file('/dev/stdout', [b'new\\n'], overwrite=False)\n"
         "print('after')"
