@@ -1,8 +1,7 @@
 """The base class of all classifiers: the steps of a fit, text prior, probabilities."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import cache
 from numbers import Real
 from typing import Any, NamedTuple, Self
@@ -11,24 +10,31 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import Tags, check_array
+from sklearn.utils import Tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import _get_feature_names, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from sktip._docs import with_shared_docs
 from sktip._encoder import as_encoder, without_settings
 from sktip._encoding.session import EncoderSession, open_encoder
-from sktip._images.folders import images_of
-from sktip._images.inputs import as_image_list, describe, looks_like_images
+from sktip._images.inputs import as_image_list
+from sktip._input import (
+    GivenShots,
+    about_unlabeled,
+    check_more_features,
+    check_shots,
+    check_text,
+    check_unlabeled,
+    is_empty,
+    reads_images,
+)
 from sktip._maths.head import Head, linear_logits
-from sktip._maths.unit import across_blocks, row_blocks, type_of, unit_norm, unit_rows
+from sktip._maths.unit import across_blocks, row_blocks, type_of, unit_rows
 from sktip._utils.estimators import EstimatorMixin
 from sktip._utils.fitted_with import check_format, check_same_model, record
 from sktip._utils.labels import (
     Classes,
-    check_groups,
     check_labels,
-    check_weights,
     codes_of,
     join_labels,
     joined_groups,
@@ -36,7 +42,6 @@ from sktip._utils.labels import (
     resolve_classes,
 )
 from sktip._utils.messages import warn
-from sktip.exceptions import ImageReadError
 from sktip.prompts import fill_prompts
 
 NO_PRIOR = (
@@ -48,34 +53,6 @@ NO_PRIOR = (
 COLUMNS: tuple[str, ...] = ("n_features_in_", "feature_names_in_")
 
 NOTHING = "there are neither shots nor text: pass X and y, or class names with an encoder or text_features."
-
-
-class GivenShots(NamedTuple):
-    """Labelled images or features, checked but not encoded."""
-
-    X: Any
-    #: Labels, (m,), or the tags of each photo, (m, C).
-    targets: NDArray
-    weights: NDArray | None
-    groups: NDArray | None
-    #: Names of the columns, if X is a table of features.
-    feature_names: NDArray | None
-    #: Index of each shot in the user's data, for messages. None if none was dropped.
-    rows: NDArray | None = None
-
-    def of_weight(self) -> "GivenShots":
-        """Return the shots whose weight is not 0."""
-        rows = None if self.weights is None else np.flatnonzero(self.weights)
-        if rows is None or self.weights is None or len(rows) == len(self.weights):
-            return self
-        return GivenShots(
-            self.X[rows] if isinstance(self.X, np.ndarray) else [self.X[row] for row in rows],
-            self.targets[rows],
-            self.weights[rows],
-            None if self.groups is None else self.groups[rows],
-            self.feature_names,
-            rows,
-        )
 
 
 class Shots(NamedTuple):
@@ -204,10 +181,10 @@ class BaseCLIPEstimator(EstimatorMixin, BaseEstimator):
         if not self.__sklearn_is_fitted__():
             check_is_fitted(self)  # Slow: it builds the tags, which takes as long as a query.
         if reads_images(self):
-            rows = encode_views(self._open_fitted_encoder(), as_image_list(X))[:, 0]
+            rows = self._open_fitted_encoder().view_features(as_image_list(X))[:, 0]
             self._check_width(rows, self.text_features_)
             return rows
-        return self._check_more_features(X)
+        return check_more_features(self, X)
 
     def _open_fitted_encoder(self) -> EncoderSession:
         """Open the encoder. It must have the model that `fit` used."""
@@ -217,136 +194,10 @@ class BaseCLIPEstimator(EstimatorMixin, BaseEstimator):
 
     # The steps of a fit, in their order.
 
-    def _check_shots(
-        self,
-        X: Any,
-        targets: NDArray,
-        sample_weight: ArrayLike | None = None,
-        groups: ArrayLike | None = None,
-        *,
-        reset: bool = True,
-    ) -> GivenShots:
-        """Check shots with their checked targets. Without `reset`, they are added to earlier shots."""
-        if reads_images(self):
-            if (n_views := getattr(self.encoder, "n_views", 1)) > 1:
-                raise ValueError(
-                    f"the encoder has n_views={n_views}, which would augment queries too; set it to 1. To augment "
-                    "the shots only, encode them with it, and fit with input='features'."
-                )
-        elif (n_views := getattr(self, "n_views", 1)) > 1:
-            raise ValueError(
-                f"n_views={n_views} needs images, since views are random crops, but X holds features. "
-                "Encode the shots with CLIPFeatureTransformer(n_views=...) instead."
-            )
-        X, names = self._check_input(X, reset=reset)
-        if len(targets) != len(X):
-            raise ValueError(
-                "Found input variables with inconsistent numbers of samples: X and y have the "
-                f"lengths {[len(X), len(targets)]}."
-            )
-        groups = check_groups(groups, len(X))
-        weights = None if sample_weight is None else check_weights(sample_weight, len(X))
-        if reset and weights is not None and not weights.any():
-            raise ValueError("all values of sample_weight are zero; at least one must be positive.")
-        return GivenShots(X, targets, weights, groups, names)
-
-    def _check_input(self, X: Any, *, reset: bool) -> tuple[Any, NDArray | None]:
-        """Check images or features; return them and the names of the columns."""
-        if reads_images(self):
-            return as_image_list(X), None
-        if not reset:
-            return self._check_more_features(X), None
-        self._refuse_images(X)
-        matrix = check_array(
-            X,
-            dtype=[np.float64, np.float32],
-            ensure_all_finite=False,
-            estimator=self,
-            input_name="X",
-        )
-        return matrix, _get_feature_names(X)
-
-    def _check_more_features(self, X: Any) -> NDArray:
-        """Check features that must have the columns of those in `fit`."""
-        if self._is_plain_matrix(X):
-            return X
-        self._refuse_images(X)
-        X = validate_data(
-            self, X, reset=False, dtype=[np.float64, np.float32], ensure_all_finite=False
-        )
-        # A classifier fitted on images has no `n_features_in_` that scikit-learn would compare with.
-        probe = None if hasattr(self, "n_features_in_") else self._encoder_probe
-        if probe is not None and X.shape[1] != len(probe):
-            raise ValueError(
-                f"X has {X.shape[1]} features, but this {type(self).__name__} was fitted on images, and its "
-                f"encoder returns {len(probe)} features."
-            )
-        return X
-
-    def _refuse_images(self, X: Any) -> None:
-        """Refuse images before a conversion to an array, which may not fit into memory."""
-        if looks_like_images(X):
-            raise ValueError(
-                "X looks like images, but there is no encoder to read them: pass "
-                "encoder=CLIPFeatureTransformer(...)."
-                if self.encoder is None
-                else "X looks like images, but input='features': set input='image', or pass encoder.transform(X)."
-            )
-
-    def _is_plain_matrix(self, X: Any) -> bool:
-        """Whether X is valid without `validate_data`, which is as slow as a query and may copy X."""
-        return (
-            type(X) is np.ndarray
-            and X.dtype.kind in "fiu"
-            and X.ndim == 2
-            and len(X) > 0
-            and X.shape[1] == getattr(self, "n_features_in_", None)
-            and not hasattr(self, "feature_names_in_")
-        )
-
-    def _check_text(self) -> NDArray | None:
-        """Check and normalise `text_features`."""
-        if self.text_features is None:
-            return None
-        text = check_array(
-            self.text_features,
-            dtype=[np.float64, np.float32],
-            input_name="text_features",
-            ensure_min_samples=0,
-        )
-        empty = np.flatnonzero(~text.any(axis=1))
-        if len(empty):
-            raise ValueError(
-                f"row {empty[0]} of text_features is all zeros; pass the features of a class name."
-            )
-        return unit_norm(text)
-
     def _encodes_names(self, text: NDArray | None) -> bool:
         """Whether the names of classes are encoded: without other text, by an encoder that has text."""
         has_text = hasattr(as_encoder(self.encoder), "encode_text")
         return text is None and has_text and self.templates is not None
-
-    def _check_unlabeled(
-        self, X_unlabeled: Any, given: GivenShots | None, *, reset: bool
-    ) -> GivenShots | None:
-        """Check unlabelled images or features, if there are any. Their columns are those of the shots."""
-        if is_empty(X_unlabeled):
-            return None
-        with _about_unlabeled():
-            if reads_images(self):
-                X_unlabeled = images_of(X_unlabeled)
-            X, names = self._check_input(X_unlabeled, reset=reset)
-            if reset and given is not None and isinstance(X, np.ndarray):
-                if X.shape[1] != given.X.shape[1]:
-                    raise ValueError(
-                        f"X has {X.shape[1]} features, but the shots have {given.X.shape[1]}."
-                    )
-                known = given.feature_names
-                if names is not None and known is not None and list(names) != list(known):
-                    raise ValueError(
-                        "the feature names differ from those of X, or their order does."
-                    )
-        return GivenShots(X, np.empty(0), None, None, names)
 
     def _learn_from(
         self,
@@ -457,7 +308,7 @@ class BaseCLIPEstimator(EstimatorMixin, BaseEstimator):
             return Shots(none[:, np.newaxis], np.empty(0, np.intp), None, None)
         if reads_images(self):
             n_views, seed = getattr(self, "n_views", 1), getattr(self, "random_state", None)
-            features = encode_views(task.open_encoder(), given.X, n_views, seed, given.rows)
+            features = task.open_encoder().view_features(given.X, n_views, seed, given.rows)
             self._check_width(features[:, 0], task.text_features)
         else:
             features = self._unit_features(given.X, task, given.rows)[:, np.newaxis]
@@ -465,9 +316,9 @@ class BaseCLIPEstimator(EstimatorMixin, BaseEstimator):
 
     def _encode_unlabeled(self, unlabeled: GivenShots, task: Task) -> NDArray:
         """Encode the unlabelled images that can be read: unit rows, (n, d)."""
-        with _about_unlabeled():
+        with about_unlabeled():
             if reads_images(self):
-                return encode_readable(task.open_encoder(), unlabeled.X)
+                return task.open_encoder().readable_features(unlabeled.X)
             return self._unit_features(unlabeled.X, task)
 
     def _check_width(self, X: NDArray, text: NDArray | None) -> None:
@@ -548,17 +399,17 @@ class BaseCLIPClassifier(ClassifierMixin, BaseCLIPEstimator):
         seen = np.array([]) if reset else self.classes_
         if self._needs_shots or not (is_empty(X) and is_empty(y)):
             labels = self._check_labels(X, y)
-            given = self._check_shots(X, labels, sample_weight, groups, reset=reset)
+            given = check_shots(self, X, labels, sample_weight, groups, reset=reset)
             kept = given.of_weight()
             seen = join_labels(seen, kept.targets)
         else:
             for name, value in (("sample_weight", sample_weight), ("groups", groups)):
                 if not is_empty(value):
                     raise ValueError(f"there are no shots for {name}; pass X and y.")
-        unlabeled = self._check_unlabeled(X_unlabeled, given, reset=reset)
+        unlabeled = check_unlabeled(self, X_unlabeled, given, reset=reset)
         if not is_empty(classes):
             seen = join_labels(seen, check_labels(classes, "classes"), "classes")
-        text = self._check_text()
+        text = check_text(self.text_features)
         encodes = self._encodes_names(text)
         if reset and given is None and text is None and not encodes:
             raise ValueError(NOTHING)
@@ -665,76 +516,6 @@ class LinearPredictionMixin:
         return Head(linear_logits, {"coef": self.coef_, "intercept": self.intercept_})
 
 
-def reads_images(classifier: Any) -> bool:
-    """Whether this is a classifier or tagger of sktip that takes images."""
-    is_own = isinstance(classifier, BaseCLIPEstimator)
-    return is_own and classifier.encoder is not None and classifier.input == "image"
-
-
-def encode_views(
-    session: EncoderSession,
-    images: Any,
-    n_views: int = 1,
-    random_state: Any = None,
-    rows: NDArray | None = None,
-    *,
-    on_failure: Callable[[int, ImageReadError], None] | None = None,
-) -> NDArray[np.float32]:
-    """Un-normalised features of the views of images: (n, n_views, d).
-
-    Messages number the images by `rows`, their indices in the user's data. With `on_failure`, which is called
-    with the index and the error, images that cannot be read are rows of NaN.
-    """
-    skips = on_failure is not None
-    if rows is not None:
-        on_failure = _numbered_by(rows, images)
-    seed = random_state if n_views > 1 else None
-    features = session.view_features(images, n_views, seed, on_failure)
-    unread = np.flatnonzero(np.isnan(features).any(axis=(1, 2)))
-    if len(unread) and not skips:
-        raise ImageReadError(
-            describe(images[unread[0]], unread[0]),
-            f"it could not be read ({len(unread)} in all). "
-            "Remove it, encode the images with the transformer and drop rows of NaN, or use "
-            "sktip.predict_images, which skips such images.",
-        )
-    infinite = np.flatnonzero(np.isinf(features).any(axis=(1, 2)))
-    if len(infinite):
-        raise ValueError(
-            f"the encoder returns infinite features of {describe(images[infinite[0]], infinite[0])} "
-            f"({len(infinite)} in all); set its precision='fp32', or check its weights."
-        )
-    return features
-
-
-def encode_readable(session: EncoderSession, images: Any) -> NDArray[np.float32]:
-    """Encode the unlabelled images that can be read, (n, d); one warning counts the others."""
-    errors: list[str] = []
-    features = encode_views(session, images, on_failure=lambda _, error: errors.append(str(error)))[
-        :, 0
-    ]
-    if not errors:
-        return unit_norm(features)
-    if len(errors) == len(images):
-        raise ImageReadError(
-            f"none of the {len(images):,} images can be read", f"the first is {errors[0]}"
-        )
-    warn(
-        f"X_unlabeled: {len(errors):,} of {len(images):,} images cannot be read, and are left out. The first is "
-        f"{errors[0]}"
-    )
-    return unit_norm(features[~np.isnan(features).any(axis=1)])
-
-
-def _numbered_by(rows: NDArray, images: Any) -> Callable[[int, ImageReadError], None]:
-    """Raise the error of an image with its index in the user's data."""
-
-    def on_failure(index: int, error: ImageReadError) -> None:
-        raise ImageReadError(describe(images[index], rows[index]), error.reason) from error
-
-    return on_failure
-
-
 def _two_as_one(logits: NDArray) -> NDArray:
     return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
 
@@ -752,14 +533,6 @@ def _log_softmax(logits: NDArray) -> NDArray[np.float64]:
     return log_softmax(logits.astype(np.float64), axis=1)
 
 
-def is_empty(given: Any) -> bool:
-    """Whether an argument is None or has no rows."""
-    if given is None:
-        return True
-    shape = getattr(given, "shape", None)
-    return (shape[0] if shape else len(given) if hasattr(given, "__len__") else 1) == 0
-
-
 def _beside_blocks(text: NDArray, widths: tuple[int, ...]) -> NDArray:
     """Give text features the columns of several blocks: zeros in all but the first block of their width."""
     if text.shape[1] == sum(widths):
@@ -770,14 +543,3 @@ def _beside_blocks(text: NDArray, widths: tuple[int, ...]) -> NDArray:
             "from the same CLIP as one of them."
         )
     return across_blocks(text, widths, widths.index(text.shape[1]))
-
-
-@contextmanager
-def _about_unlabeled() -> Iterator[None]:
-    """Begin error messages with "X_unlabeled"."""
-    try:
-        yield
-    except ImageReadError as error:
-        raise ImageReadError("X_unlabeled", str(error)) from error
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"X_unlabeled: {error}") from error

@@ -14,16 +14,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from sktip._base import (
     BaseCLIPClassifier,
-    GivenShots,
     LinearPredictionMixin,
     Shots,
     Task,
-    reads_images,
 )
 from sktip._docs import with_shared_docs
 from sktip._encoder import as_encoder
 from sktip._encoding.session import EncoderSession
 from sktip._explanation import ExplanationMixin
+from sktip._input import GivenShots, reads_images
 from sktip._maths.head import Head
 from sktip._maths.unit import columns_of, row_blocks, unit_norm
 from sktip._utils.estimators import validated

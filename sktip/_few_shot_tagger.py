@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sktip._base import BaseCLIPEstimator, LinearPredictionMixin, Shots, Task
 from sktip._docs import with_shared_docs
+from sktip._input import check_shots, check_text
 from sktip._maths.unit import unit_norm
 from sktip._utils.estimators import validated
 from sktip._utils.labels import Classes, check_labels, plain
@@ -170,8 +171,8 @@ class FewShotTagger(LinearPredictionMixin, ClassifierMixin, MultiOutputMixin, Ba
         {fit_raises}
         """
         targets, tags = _check_targets(y, self.class_names)
-        given = self._check_shots(X, targets, sample_weight, groups)
-        text = self._check_text()
+        given = check_shots(self, X, targets, sample_weight, groups)
+        text = check_text(self.text_features)
         if text is not None and len(text) != len(tags):
             raise ValueError(f"text_features has {len(text)} rows for {len(tags)} columns of y.")
         if text is None and self.encoder is not None and tags.dtype.kind not in "UO":

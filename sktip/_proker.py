@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from sktip._base import BaseCLIPClassifier, GivenShots, Shots, Task
+from sktip._base import BaseCLIPClassifier, Shots, Task
 from sktip._docs import with_shared_docs
 from sktip._explanation import ExplanationMixin
+from sktip._input import GivenShots
 from sktip._maths.head import Head
 from sktip._maths.unit import unit_norm
 from sktip._utils.estimators import validated

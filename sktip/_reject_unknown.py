@@ -11,7 +11,7 @@ from sklearn.utils import _safe_indexing, check_array, gen_batches
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import _num_samples, has_fit_parameter
 
-from sktip._base import BaseCLIPClassifier, encode_readable
+from sktip._base import BaseCLIPClassifier
 from sktip._docs import with_shared_docs
 from sktip._encoding.session import open_encoder
 from sktip._images.folders import images_of
@@ -398,7 +398,7 @@ def _fit_options(classifier: Any, encoder: Any, groups: Any, X_unlabeled: Any) -
                 "FewShotClassifier."
             )
         if encoder is not None:
-            X_unlabeled = encode_readable(open_encoder(encoder), images_of(X_unlabeled))
+            X_unlabeled = open_encoder(encoder).readable_features(images_of(X_unlabeled))
         options["X_unlabeled"] = X_unlabeled
     return options
 

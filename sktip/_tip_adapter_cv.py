@@ -10,8 +10,9 @@ from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.model_selection import check_cv
 from sklearn.utils._param_validation import StrOptions
 
-from sktip._base import BaseCLIPClassifier, GivenShots, Shots, Task, encode_views
+from sktip._base import BaseCLIPClassifier, Shots, Task
 from sktip._docs import with_shared_docs
+from sktip._input import GivenShots
 from sktip._maths.folds import ENOUGH, Split, class_balanced_weights, held_out_folds
 from sktip._maths.paper import PAPER_ALPHA, PAPER_BETA, default_betas
 from sktip._maths.unit import unit_norm
@@ -281,7 +282,7 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         queries = views[:, 0]
         if images is not None:
             # Queries are never augmented.
-            plain = encode_views(task.open_encoder(), images.X, rows=images.rows)
+            plain = task.open_encoder().view_features(images.X, rows=images.rows)
             queries = unit_norm(plain[:, 0])
         chosen = self._choose(
             cache, views, queries, task, shots, splits=splits, alphas=alphas, betas=betas

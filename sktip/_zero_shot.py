@@ -5,8 +5,9 @@ from typing import Any, Literal, Self
 
 from numpy.typing import ArrayLike
 
-from sktip._base import BaseCLIPClassifier, GivenShots, Shots, Task, reads_images
+from sktip._base import BaseCLIPClassifier, Shots, Task
 from sktip._docs import with_shared_docs
+from sktip._input import GivenShots, reads_images
 from sktip._maths.head import Head, linear_logits
 from sktip._maths.unit import class_means
 from sktip._utils.estimators import validated

@@ -53,31 +53,34 @@ def run(*arguments, program=("-m", "sktip"), **options):
     )  # fmt: skip
 
 
-def test_fit_and_predict_as_commands(home, tmp_path):
-    """In separate processes, as users start them."""
-    here = {"cwd": tmp_path}
-    done = run("fit", home / "photos", "--output", "model.skops", *TINY, **here)
+def test_fit_as_a_command_and_predict(home, tmp_path, capsys):
+    """In a separate process, as users start it."""
+    done = run("fit", home / "photos", "--output", "model.skops", *TINY, cwd=tmp_path)
     # The second line says that some of the small digits are alike.
     assert (done.returncode, done.stderr.count("\n")) == (0, 2), done.stderr
     assert "of 3 classes, in folders of" in done.stderr
     saved, held_out = done.stdout.splitlines()
     assert saved == "FewShotClassifier of 3 classes is in model.skops"
     assert re.fullmatch(r"held-out accuracy \d+.\d% \(\d+ of \d+ photos\).*", held_out)
-    done = run("predict", "model.skops", home / "new", "--output", "answers.csv", **here)
-    assert done.returncode == 0, done.stderr
-    assert "image/s" in done.stderr
-    with open(tmp_path / "answers.csv") as file:
+
+    answers = f"{tmp_path}/answers.csv"
+    predict = ["predict", f"{tmp_path}/model.skops", f"{home}/new", "--output", answers]
+    assert main(predict) == 0
+    out, err = capsys.readouterr()
+    assert "image/s" in err
+    with open(answers) as file:
         rows = list(csv.DictReader(file))
-    assert done.stdout == f"answers for {len(rows)} images are in answers.csv\n"
+    assert out == f"answers for {len(rows)} images are in {answers}\n"
     right = [os.path.basename(os.path.dirname(row["path"])) == row["prediction"] for row in rows]
     assert len(rows) > 15
     assert sum(right) > 0.8 * len(rows)
     assert sorted(os.listdir(tmp_path)) == ["answers.csv", "model.skops"]
 
-    done = run("predict", "model.skops", home / "new", "--output", "answers.csv", **here)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("error: ")
-    assert "answers.csv already exists" in done.stderr
+    assert main(predict) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert "answers.csv already exists" in err
 
 
 def test_copies_are_held_out_together(home, tmp_path, capsys):

@@ -7,6 +7,7 @@ import joblib
 import numpy as np
 import pytest
 import sklearn
+from memory_runs import context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import StackingClassifier, VotingClassifier
@@ -100,10 +101,12 @@ def test_cross_val_predict(on_features, digit_features):
     np.testing.assert_array_equal(np.unique(labels)[probabilities.argmax(axis=1)], predicted)
 
 
-def test_images_cross_validated_in_two_processes(on_images, digits):
-    images, labels = digits
-    scores = cross_val_score(on_images, images[:60], labels[:60], cv=2, n_jobs=2)
-    np.testing.assert_allclose(scores, cross_val_score(on_images, images[:60], labels[:60], cv=2))
+def test_images_cross_validated_in_another_process(on_images, digits):
+    """As a worker of ``n_jobs=2`` does."""
+    data = digits[0][:60], digits[1][:60]
+    with context.Pool(1) as worker:
+        scores = worker.apply(cross_val_score, (on_images, *data), {"cv": 2})
+    np.testing.assert_allclose(scores, cross_val_score(on_images, *data, cv=2))
 
 
 def test_a_class_missing_from_a_fold(on_features, digit_features):

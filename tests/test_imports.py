@@ -20,6 +20,7 @@ LAYERS = (
     ("_encoding",),
     ("_encoder", "datasets"),
     ("_explanation",),
+    ("_input",),
     ("_base",),
     (METHODS,),
     ("base", "_predict_images", "_rank_images"),

@@ -21,6 +21,7 @@ from sktip._encoding.model import Model
 from sktip._encoding.threads import count_threads
 from sktip._encoding.transformer import TransformerModel
 from sktip._images.files import MAX_PIXELS
+from sktip._images.inputs import describe
 from sktip._images.rgb import pixels_made_by
 from sktip._maths.unit import across_blocks, unit_norm
 from sktip._utils.labels import plain
@@ -306,10 +307,45 @@ class EncoderSession:
         images: Sequence[Any],
         n_views: int = 1,
         random_state: Any = None,
+        rows: NDArray | None = None,
         on_failure: OnFailure | None = None,
     ) -> NDArray[np.float32]:
-        """Features of the views of images, (n, n_views, d), as `views` yields them."""
-        return self._stacked(self.views(images, n_views, random_state, on_failure), len(images))
+        """Features of the views of images, (n, n_views, d), as `views` yields them, for a classifier.
+
+        Messages number the images by `rows`, their indices in the user's data. An image that cannot be read is
+        an error, whatever `on_error` is, unless `on_failure` is called: then it has rows of NaN.
+        """
+
+        def raise_numbered(index: int, error: ImageReadError) -> None:
+            if rows is None:
+                raise error
+            raise ImageReadError(describe(images[index], rows[index]), error.reason) from error
+
+        views = self.views(images, n_views, random_state, on_failure or raise_numbered)
+        features = self._stacked(views, len(images))
+        infinite = np.flatnonzero(np.isinf(features).any(axis=(1, 2)))
+        if len(infinite):
+            raise ValueError(
+                f"the encoder returns infinite features of {describe(images[infinite[0]], infinite[0])} "
+                f"({len(infinite)} in all); set its precision='fp32', or check its weights."
+            )
+        return features
+
+    def readable_features(self, images: Sequence[Any]) -> NDArray[np.float32]:
+        """Unit-norm features of the unlabelled images that can be read, (n, d); one warning counts the others."""
+        errors: list[str] = []
+        features = self.view_features(images, on_failure=lambda _, error: errors.append(str(error)))
+        if not errors:
+            return unit_norm(features[:, 0])
+        if len(errors) == len(images):
+            raise ImageReadError(
+                f"none of the {len(images):,} images can be read", f"the first is {errors[0]}"
+            )
+        warn(
+            f"X_unlabeled: {len(errors):,} of {len(images):,} images cannot be read, and are left out. The first is "
+            f"{errors[0]}"
+        )
+        return unit_norm(features[~np.isnan(features).any(axis=(1, 2)), 0])
 
     def _stacked(
         self, items: Generator[NDArray[np.float32], None, None], n: int

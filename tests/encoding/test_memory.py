@@ -327,7 +327,7 @@ def test_invalid_memory(clip, paths, given):
 
 def test_killed_runs_lose_nothing_that_was_kept(tmp_path):
     # Many more of them are in the folder stress.
-    check_killed_runs(tmp_path, n_kills=3)
+    check_killed_runs(tmp_path, n_kills=2, n_images=120)
 
 
 def test_class_names_are_encoded_once(counting, memory, clip, monkeypatch):

@@ -1,5 +1,6 @@
 """The file of features: shared by processes, limited in size, and broken in every way."""
 
+import json
 import os
 import shutil
 import sqlite3
@@ -461,69 +462,54 @@ def test_a_relative_path_and_another_folder(encoder, tmp_path, paths, expected, 
     assert len(FeatureMemory(tmp_path / "features.sqlite")) == 30
 
 
-IN_FULL = """
-import sys, warnings
+ON_MOUNTS = """
+import json, sys, warnings
 import numpy as np
 from sktip import CLIPFeatureTransformer, FeatureMemory
 
-memory, cause, n_kept, expected, *paths = sys.argv[1:]
-encoder = CLIPFeatureTransformer("tiny", device="cpu", memory=memory, batch_size=8)
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter("always")
-    features = encoder.transform(paths)
-assert len(caught) == 1, caught
-message = str(caught[0].message)
-assert repr(memory) in message and cause in message, message
-np.testing.assert_allclose(features, np.load(expected), atol=1e-5)
-if int(n_kept):
+expected, cases, *paths = sys.argv[1:]
+for memory, cause, n_kept in json.loads(cases):
+    encoder = CLIPFeatureTransformer("tiny", device="cpu", memory=memory, batch_size=8)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        features = encoder.transform(paths)
+    assert len(caught) == 1, caught
+    message = str(caught[0].message)
+    assert repr(memory) in message and cause in message, message
+    np.testing.assert_allclose(features, np.load(expected), atol=1e-5)
     # What is there is read in spite of it, in silence.
-    warnings.simplefilter("error")
-    encoder.transform(paths[:int(n_kept)])
-    assert len(FeatureMemory(memory)) >= int(n_kept)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        encoder.transform(paths[:n_kept])
+    assert len(FeatureMemory(memory)) >= n_kept
 """
 
 
-@pytest.fixture
-def run_in_full(paths, expected, tmp_path):
-    """Encode in a separate process whose storage is full, optionally on a file system mounted for it."""
-    np.save(tmp_path / "expected.npy", expected)
-
-    def run(memory, cause, n_kept=0, mount=None):
-        script = [sys.executable, "-c", IN_FULL]
-        script += [str(memory), cause, str(n_kept), str(tmp_path / "expected.npy"), *paths]
-        if mount is not None:
-            # In a separate name space, where every user may mount.
-            own = ["unshare", "--map-root-user", "--mount"]
-            if (
-                not shutil.which("unshare")
-                or subprocess.run([*own, "true"], check=False).returncode
-            ):
-                pytest.skip("mounts need a user name space of Linux")
-            script = [*own, "sh", "-c", f'{mount} && exec "$@"', "sh", *script]
-        done = subprocess.run(script, check=False, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-
-    return run
-
-
-class TestReadOnly:
-    """By mounts: permissions do not stop root, who runs many a test."""
-
-    def test_folder(self, encoder, tmp_path, paths, run_in_full):
-        folder = tmp_path / "kept"
-        folder.mkdir()
-        encoder.set_params(memory=folder / "features.sqlite").transform(paths[:10])
-        mount = f"mount --bind {folder} {folder} && mount -o remount,ro,bind {folder}"
-        run_in_full(folder / "features.sqlite", "attempt to write a readonly database", 10, mount)
-        assert os.listdir(folder) == ["features.sqlite"]
-
-
 class TestFullDisk:
-    def test_real(self, tmp_path, run_in_full):
-        disk = tmp_path / "disk"
+    def test_real_and_a_read_only_folder(self, encoder, tmp_path, paths, expected):
+        """By mounts: permissions do not stop root, who runs many a test."""
+        kept, disk = tmp_path / "kept", tmp_path / "disk"
+        kept.mkdir()
         disk.mkdir()
-        mount = f"mount -t tmpfs -o size=320k none {disk}"
-        run_in_full(disk / "features.sqlite", "disk", 8, mount)
+        encoder.set_params(memory=kept / "features.sqlite").transform(paths[:10])
+        np.save(tmp_path / "expected.npy", expected)
+        cases = [
+            (f"{kept}/features.sqlite", "attempt to write a readonly database", 10),
+            (f"{disk}/features.sqlite", "disk", 8),
+        ]
+        # In a separate name space, where every user may mount.
+        own = ["unshare", "--map-root-user", "--mount"]
+        if not shutil.which("unshare") or subprocess.run([*own, "true"], check=False).returncode:
+            pytest.skip("mounts need a user name space of Linux")
+        mounts = f"mount --bind {kept} {kept} && mount -o remount,ro,bind {kept}"
+        mounts += f" && mount -t tmpfs -o size=320k none {disk}"
+        script = [sys.executable, "-c", ON_MOUNTS, f"{tmp_path}/expected.npy", json.dumps(cases)]
+        done = subprocess.run(
+            [*own, "sh", "-c", f'{mounts} && exec "$@"', "sh", *script, *paths],
+            check=False, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert os.listdir(kept) == ["features.sqlite"]
 
     @pytest.mark.skipif(sys.platform == "win32", reason="processes have no such limit on Windows")
     def test_limit_of_a_process(self, memory, paths, expected):
