@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from sktip import CLIPFeatureTransformer, TimmFeatureTransformer
+from sktip._encoding.clip import ClipModel
 from sktip.datasets import load_digit_images
 
 SMALL_VIT = {
@@ -58,6 +59,19 @@ def pytest_collection_modifyitems(items):
 def clip():
     """The bundled model on the CPU."""
     return CLIPFeatureTransformer("tiny", device="cpu")
+
+
+@pytest.fixture
+def encoded(clip, monkeypatch):
+    """Sizes of the batches of images that go through a CLIP from now on."""
+    clip.warm_up()
+    sizes, original = [], ClipModel.encode_images
+    monkeypatch.setattr(
+        ClipModel,
+        "encode_images",
+        lambda self, inputs: sizes.append(len(inputs)) or original(self, inputs),
+    )
+    return sizes
 
 
 @pytest.fixture(scope="session")

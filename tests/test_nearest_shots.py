@@ -32,28 +32,6 @@ def test_adds_up_to_the_caches_part_of_the_logits(features, shots):
     np.testing.assert_allclose(SCALE * Q @ W.T + sums, clf.decision_function(Q), atol=1e-9)
 
 
-def test_many_queries_come_in_blocks(features, shots, monkeypatch):
-    from sktip._maths import cache, unit
-
-    X, y, W = shots
-    Q = features((40,) * 5, seed=1)[0]
-    clf = classifier(W).fit(X, y)
-    whole = clf.nearest_shots(Q, 3)
-    monkeypatch.setattr(unit, "BLOCK_BYTES", 8 * 16 * len(X))
-    sizes = []
-    affinity = cache.affinity
-
-    def watched(queries, keys, beta):
-        sizes.append(len(queries))
-        return affinity(queries, keys, beta)
-
-    monkeypatch.setattr(cache, "affinity", watched)
-    for part, expected in zip(clf.nearest_shots(Q, 3), whole, strict=True):
-        np.testing.assert_allclose(part, expected, atol=1e-12)
-    assert max(sizes) == 16
-    assert sum(sizes) == 200
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_equal_votes_go_by_row(dtype):
     X = np.eye(3, dtype=dtype)[[0, 1, 1, 0, 1, 2, 1, 1]]

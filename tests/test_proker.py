@@ -98,17 +98,6 @@ def test_every_view_is_a_row(clip, digits):
     assert clf.score(images[60:], labels[60:]) > 0.6
 
 
-def test_many_queries_come_in_blocks(features, monkeypatch):
-    from sktip._maths import unit
-
-    X, y, W = features((10,) * 5)
-    Q = features((50,) * 5, seed=1)[0]
-    clf = ProKeRClassifier(text_features=W).fit(X, y)
-    expected = clf.decision_function(Q)
-    monkeypatch.setattr(unit, "BLOCK_BYTES", 1)
-    np.testing.assert_allclose(clf.decision_function(Q), expected, atol=1e-9)
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_kernel_ridge_without_a_solution_is_an_error(features, dtype):
     X, y, text = features((3, 4, 2), dtype=dtype)

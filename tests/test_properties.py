@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from sklearn.utils.validation import has_fit_parameter
 
 from sktip import TipAdapterClassifier
-from sktip._maths import unit
 from sktip._maths.unit import unit_norm
 
 every_classifier = pytest.mark.parametrize("name", CLASSIFIERS)
@@ -114,16 +113,13 @@ def test_copies_that_differ_by_rounding(name, problem):
 
 @every_classifier
 @given(problem=problems(), size=st.integers(1, 9))
-def test_batches_and_blocks(name, problem, size, monkeypatch):
+def test_batches(name, problem, size):
     X, y, text, Q, _ = problem
     Q = np.concatenate([Q] * 9)
     clf = fit(name, X, y, text)
     expected = clf.predict_proba(Q)
     parts = [clf.predict_proba(Q[start : start + size]) for start in range(0, len(Q), size)]
     assert_close(np.concatenate(parts), expected, X.dtype)
-    with monkeypatch.context() as patch:
-        patch.setattr(unit, "BLOCK_BYTES", 1)
-        assert_close(fit(name, X, y, text).predict_proba(Q), expected, X.dtype)
 
 
 @pytest.mark.parametrize("name", EXTENDABLE)

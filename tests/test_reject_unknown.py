@@ -21,7 +21,6 @@ from sktip import (
     TipAdapterClassifier,
     ZeroShotClassifier,
 )
-from sktip._encoding.session import EncoderSession
 from sktip.datasets import load_digit_images
 
 KNOWN = ["one", "two", "four", "six", "seven"]
@@ -126,21 +125,13 @@ def test_text_helps_a_probe_that_has_none(clip, all_digits):
     assert roc_auc_score(is_known, scores[1]) > roc_auc_score(is_known, scores[0]) + 0.02
 
 
-def test_images_and_their_features_answer_alike(clip, all_digits, monkeypatch):
+def test_images_and_their_features_answer_alike(clip, all_digits, encoded):
     X, y, images = all_digits
     on_features = RejectUnknown(FewShotClassifier(clip, input="features")).fit(X[:60], y[:60])
-    encoded = []
-    features = EncoderSession.features
-
-    def counted(self, given, on_failure=None):
-        encoded.append(len(given))
-        return features(self, given, on_failure)
-
-    monkeypatch.setattr(EncoderSession, "features", counted)
     on_images = RejectUnknown(FewShotClassifier(clip)).fit(list(images[:60]), y[:60])
     np.testing.assert_array_equal(on_images.predict(images[-40:]), on_features.predict(X[-40:]))
     # Images are encoded once, despite the folds and the two predictions.
-    assert encoded == [60, 40]
+    assert sum(encoded) == 100
     pipeline = RejectUnknown(make_pipeline(clip, LogisticRegression(C=100, max_iter=1000)))
     pipeline.fit(images[:60], y[:60])
     probe = RejectUnknown(LogisticRegression(C=100, max_iter=1000)).fit(X[:60], y[:60])

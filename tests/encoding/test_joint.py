@@ -13,7 +13,6 @@ from sklearn.preprocessing import FunctionTransformer
 
 from sktip import FeatureMemory, FewShotClassifier, JointEncoder
 from sktip._encoding import loop
-from sktip._encoding.clip import ClipModel
 from sktip._encoding.session import open_encoder
 from sktip.exceptions import ImageReadError
 
@@ -85,7 +84,7 @@ def test_each_image_is_opened_once(clip, timm_encoder, monkeypatch, n_jobs):
     assert sorted(opened) == [f"image {i}" for i in range(4)]
 
 
-def test_each_encoder_uses_its_memory(clip, timm_encoder, paths, tmp_path, monkeypatch):
+def test_each_encoder_uses_its_memory(clip, timm_encoder, paths, tmp_path, encoded):
     memories = [FeatureMemory(tmp_path / name) for name in ("clip.sqlite", "timm.sqlite")]
     own = [
         clone(one).set_params(memory=memory)
@@ -94,11 +93,11 @@ def test_each_encoder_uses_its_memory(clip, timm_encoder, paths, tmp_path, monke
     expected = own[0].transform(paths)
     joint = JointEncoder(own)
     _ = open_encoder(joint).width
-    monkeypatch.setattr(ClipModel, "encode_images", None)
+    encoded.clear()
     features = joint.transform(paths)
+    assert encoded == []
     np.testing.assert_allclose(features[:, :128], expected, atol=1e-6)
     assert [len(memory) for memory in memories] == [30, 30]
-    monkeypatch.setattr(loop, "to_rgb", None)
     np.testing.assert_array_equal(joint.transform(paths), features)
 
 

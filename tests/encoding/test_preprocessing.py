@@ -81,9 +81,11 @@ def hard_files(size):
 
 @pytest.fixture(scope="module")
 def vit():
-    """ViT-B-32 with random weights."""
+    """A ViT with the input of ViT-B-32, and random weights."""
     torch.manual_seed(0)
-    model = open_clip.create_model("ViT-B-32").eval()
+    vision = {"image_size": 224, "patch_size": 32, "width": 64, "layers": 1}
+    text = {"context_length": 12, "vocab_size": 100, "width": 16, "heads": 1, "layers": 1}
+    model = open_clip.CLIP(16, vision, text).eval()
     preprocess = open_clip.image_transform(224, is_train=False)
     return ClipModel(model, preprocess, torch.device("cpu"), "fp32", "", tokenizer=None)
 
@@ -116,7 +118,7 @@ def test_hard_pictures_with_the_bundled_model():
     check_almost_equal(hard_files(TINY))
 
 
-def test_hard_pictures_with_vit_b_32(vit):
+def test_hard_pictures_with_the_input_of_vit_b_32(vit):
     files = hard_files(VIT)
     names = ("checkers of 5", "text", "noise", "photo", "edges", "red and blue", "turned", "CMYK")
     check_almost_equal({name: files[name] for name in names}, vit)

@@ -242,7 +242,10 @@ def test_nothing_is_in_the_way_of_anybody(opened, clip, tmp_path, scheme, width)
 
 
 def test_by_keyboard_from_no_classes_to_folders(opened, tmp_path):
-    """Without a mouse: classes, answers, another name, a mended answer, a search, and what is written."""
+    """Without a mouse: classes, answers, another name, a mended answer, a search, and what is written.
+
+    The command is killed on the way: answers that were said to be stored are there.
+    """
     truth = write_photos(tmp_path / "photos", n=24)
     with started(tmp_path / "photos") as (process, address):
         page = opened(address)
@@ -262,6 +265,17 @@ def test_by_keyboard_from_no_classes_to_folders(opened, tmp_path):
         press("u")
         page.locator("#bar[aria-label^='0 labelled']").wait_for()
         answer(page, lambda name: KEY[truth[name]], 5)
+        page.locator("#bar[aria-label^='5 labelled']").wait_for()
+        process.send_signal(signal.SIGKILL)
+    with started(tmp_path / "photos") as (process, address):
+        page = opened(address)
+        press = page.keyboard.press
+        page.locator("#bar[aria-label^='5 labelled']").wait_for()
+        answer(page, lambda name: KEY[truth[name]], 1)
+        page.locator("#bar[aria-label^='6 labelled']").wait_for()
+        page.locator("#toast").get_by_role("button", name="Undo").focus()
+        press("Enter")
+        page.locator("#bar[aria-label^='5 labelled']").wait_for()
 
         press("e")  # Enter gives another name.
         page.get_by_label("Name of azure").focus()
@@ -312,23 +326,3 @@ def test_by_keyboard_from_no_classes_to_folders(opened, tmp_path):
     for name in ("red", "blue"):
         photos = {own for own in truth if truth[own] == name}
         assert set(os.listdir(os.path.join(where, name))) == photos
-
-
-def test_the_command_from_answers_to_a_kill_and_on(opened, tmp_path):
-    """As users start it: an answer that was said to be stored is there after a kill."""
-    truth = write_photos(tmp_path / "photos", n=12)
-    with started(tmp_path / "photos", classes=["red", "blue"]) as (process, address):
-        page = opened(address)
-        answer(page, lambda name: KEY[truth[name]], 3)
-        page.locator("#bar[aria-label^='3 labelled']").wait_for()
-        process.send_signal(signal.SIGKILL)
-    with started(tmp_path / "photos") as (process, address):
-        page = opened(address)
-        page.locator("#bar[aria-label^='3 labelled']").wait_for()
-        page.keyboard.press("u")
-        answer(page, lambda name: KEY[truth[name]], 1)
-        page.locator("#bar[aria-label^='4 labelled']").wait_for()
-        page.locator("#toast").get_by_role("button", name="Undo").click()
-        page.locator("#bar[aria-label^='3 labelled']").wait_for()
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0

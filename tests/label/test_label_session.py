@@ -241,13 +241,12 @@ def made_up(tmp_path, n, n_classes, width=64):
     ]
 
 
-@pytest.mark.parametrize("n_classes", [3, 100])
-def test_an_answer_is_fast_while_the_thread_learns(tmp_path, n_classes):
-    """Among 10,000 photos."""
-    session, truth = made_up(tmp_path, 10_000, n_classes)
+def test_an_answer_is_fast_while_the_thread_learns(tmp_path):
+    """Among 10,000 photos of 100 classes."""
+    session, truth = made_up(tmp_path, 10_000, 100)
     session.start()
     seconds = []
-    for _ in range(30):
+    for _ in range(20):
         start = time.perf_counter()
         row = first(session)
         session.give({row: [truth[row]]})
