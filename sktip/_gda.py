@@ -6,13 +6,24 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import cho_factor, cho_solve
+from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sktip._base import BaseCLIPClassifier, LinearPredictionMixin, Shots, Task
 from sktip._docs import with_shared_docs
 from sktip._explanation import ExplanationMixin
+from sktip._maths.blocks import SPREAD_OF_TEXT
+from sktip._maths.discriminants import KAPPA
+from sktip._maths.folds import MAX_FOLDS, class_balanced_weights, scored_folds
+from sktip._maths.log_loss import most_probable_weights
+from sktip._maths.statistics import Statistics
 from sktip._maths.unit import unit_norm
 from sktip._utils.estimators import validated
+
+#: Prior of alpha: the ratio of the spread of the discriminants over the wrong classes to that of the text
+#: logits, with many shots. It is smaller with few.
+SPREAD_RATIO = 0.3
 
 
 @with_shared_docs
@@ -135,7 +146,7 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier)
 
     def __init__(
         self,
-        encoder: Any = None,
+        encoder: BaseEstimator | str | None = None,
         *,
         class_names: Mapping | Sequence[str] | None = None,
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",
@@ -227,36 +238,42 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier)
         return self.scatter_ / self.class_counts_.sum()
 
     def _learn(self, shots: Shots, task: Task) -> dict[str, Any]:
-        from sktip._maths.gda import fit_discriminants, joined_statistics
-        from sktip._maths.statistics import Statistics
-
         shots = shots._replace(features=unit_norm(shots.features))
         statistics = Statistics.of_views(
             shots.features, shots.codes, shots.weights, len(task.classes)
         )
         auto = self.alpha == "auto"
         if task.places is not None:
-            earlier = self.class_counts_, self.means_, self.scatter_
-            statistics = joined_statistics(*earlier, task.places, statistics)
+            statistics = self._joined(task.places, statistics)
             if auto:
                 shots = shots.after(self._earlier_shots(self.n_views), task.places)
-        fitted = fit_discriminants(
-            statistics,
-            shots,
-            alpha=None if auto else float(self.alpha),
-            text=task.text_features,
-            logit_scale=task.logit_scale,
+        coef, intercept = discriminants(statistics)
+        alpha = float(
+            most_probable_alpha(statistics, shots, task.text_features, task.logit_scale)
+            if auto
+            else self.alpha
         )
+        coef *= alpha
+        if task.text_features is not None:
+            coef += task.logit_scale * task.text_features
         dtype = shots.features.dtype
         return {
-            "alpha_": fitted.alpha,
+            "alpha_": alpha,
             "class_counts_": statistics.counts,
             "means_": statistics.means,
             "scatter_": statistics.scatter,
-            "coef_": fitted.coef.astype(dtype),
-            "intercept_": fitted.intercept.astype(dtype),
+            "coef_": coef.astype(dtype),
+            "intercept_": (alpha * intercept).astype(dtype),
             **(shots.attributes() if auto else dict.fromkeys(shots.attributes())),
         }
+
+    def _joined(self, places: NDArray[np.intp], new: Statistics) -> Statistics:
+        """Statistics of the earlier samples, whose classes have the codes `places` now, and of new ones."""
+        sums = self.class_counts_[:, np.newaxis] * self.means_
+        counts, all_sums = new.counts.copy(), new.sums.copy()
+        counts[places] += self.class_counts_
+        all_sums[places] += sums
+        return Statistics(counts, all_sums, new.moment + self.scatter_ + sums.T @ self.means_)
 
     def _earlier_shots(self, n_views: int) -> Shots:
         """Return the kept shots, on which alpha is chosen again."""
@@ -280,8 +297,6 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier)
     def _shots_part(self, queries: NDArray, targets: NDArray) -> tuple[NDArray, NDArray] | None:
         if self.shot_codes_ is None:
             return None
-        from sktip._maths.gda import contributions
-
         kept = Shots.kept_by(self)
         shares = contributions(
             queries,
@@ -292,3 +307,110 @@ class GDAClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassifier)
             n_classes=len(self.classes_),
         )
         return self.alpha_ * shares, kept.codes
+
+
+def discriminants(statistics: Statistics) -> tuple[NDArray, NDArray]:
+    """Weights (C, d) and intercepts (C,) of ``f P mu_c - mu_c P mu_c / 2 - log C``.
+
+    The mean of a class without samples is that of the other class means.
+    """
+    means, present = statistics.means, statistics.counts > 0
+    means[~present] = means[present].mean(axis=0)
+    weights = times_precision(statistics, means)
+    return weights, -np.log(len(means)) - (means * weights).sum(axis=1) / 2
+
+
+def times_precision(statistics: Statistics, rows: NDArray) -> NDArray:
+    """Rows (n, d) times the precision ``P = d inv((N - 1) Sigma + trace(Sigma) I)``.
+
+    P is the identity if no class has two samples that differ by more than rounding.
+    """
+    n, scatter = statistics.counts.sum(), statistics.scatter
+    variance = np.trace(scatter) / n
+    if variance < 1e-12:
+        return rows
+    shrunken = max(n - 1, 0) / n * scatter
+    shrunken[np.diag_indices_from(shrunken)] += variance
+    return len(scatter) * cho_solve(cho_factor(shrunken, lower=True), rows.T).T
+
+
+def most_probable_alpha(
+    statistics: Statistics, shots: Shots, text: NDArray | None, logit_scale: float
+) -> float:
+    """Weight of the discriminants relative to the text logits, chosen on held-out shots.
+
+    Features of the shots are unit rows, (m, n_views, d), and `statistics` are those of the views of all of them.
+    """
+    views, codes = shots.features, shots.codes
+    (m, n_views, width), n_classes = views.shape, len(statistics.counts)
+    weights = np.ones(m) if shots.weights is None else shots.weights
+    folds = scored_folds(
+        unit_norm(views.mean(axis=1)), codes, weights, shots.groups, max_folds=MAX_FOLDS
+    )
+    coef = None if text is None else logit_scale * text.astype(np.float64)
+
+    def believed(part: Statistics, scores: tuple[NDArray, NDArray]) -> float:
+        # The usual logit scale of CLIP is 100.
+        usual = SPREAD_OF_TEXT * logit_scale / 100 if coef is None else _spread(part, coef)
+        per_class = part.counts.sum() / n_views / np.count_nonzero(part.counts)
+        share = per_class / (per_class + KAPPA)
+        return float(SPREAD_RATIO * share * usual / _spread(part, *scores))
+
+    votes = np.empty((m, n_views, n_classes))
+    for fold in range(folds.max() + 1):
+        out = folds == fold
+        rest = statistics.without(
+            Statistics.of_views(views[out], codes[out], weights[out], n_classes)
+        )
+        scores = discriminants(rest)
+        votes[out] = believed(rest, scores) * (views[out] @ scores[0].T + scores[1])
+    alpha, scored = believed(statistics, discriminants(statistics)), folds >= 0
+    if not scored.any():
+        return alpha
+    targets = codes[scored].repeat(n_views)
+    even = class_balanced_weights(codes[scored], weights[scored]).repeat(n_views) / n_views
+    parts = [votes[scored].reshape(len(targets), n_classes)]
+    if coef is not None:
+        parts.append(views[scored].reshape(len(targets), width) @ coef.T)
+    found, _ = most_probable_weights(parts, targets, even)
+    return float(alpha * found[0] / (1.0 if coef is None else found[1]))
+
+
+def _spread(statistics: Statistics, coef: NDArray, intercept: NDArray | float = 0.0) -> float:
+    """Deviation of logits over the wrong classes, root mean square over the class means.
+
+    The right class is included with two classes, where only the difference matters. 1 if logits are equal.
+    """
+    present = np.flatnonzero(statistics.counts)
+    logits = statistics.means[present] @ coef.T + intercept
+    if len(coef) > 2:
+        wrong = present[:, None] != np.arange(len(coef))
+        logits = logits[wrong].reshape(len(present), -1)
+    return float(np.sqrt(logits.var(axis=1).mean())) or 1.0
+
+
+def contributions(
+    queries: NDArray,
+    targets: NDArray,
+    shots: NDArray,
+    codes: NDArray,
+    weights: NDArray | None,
+    *,
+    n_classes: int,
+) -> NDArray:
+    """Contribution of each shot to the discriminant of one class for each query: (n, m).
+
+    They add up to the discriminant, except for a term that is the same for all classes of a query.
+    P and the centre of the class means are held fixed, and means are taken relative to the centre. Queries are
+    (n, d) with one class code each, (n,); shots are (m, n_views, d), their codes and weights (m,).
+    """
+    statistics = Statistics.of_views(shots, codes, weights, n_classes)
+    means, present = statistics.means, statistics.counts > 0
+    centre = means[present].mean(axis=0)
+    sharp_means = times_precision(statistics, means - centre)
+    placed = shots.mean(axis=1, dtype=np.float64) - centre
+    result: NDArray = times_precision(statistics, queries - centre) @ placed.T
+    result -= np.einsum("ij,ij->i", sharp_means[codes], placed) / 2
+    result *= targets[:, None] == codes
+    result *= shots.shape[1] * (1 if weights is None else weights) / statistics.counts[codes]
+    return result
