@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_consistent_length
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
@@ -126,7 +127,12 @@ class BackOff(BaseMetaClassifier):
     }
 
     def __init__(
-        self, estimator: Any, tree: Mapping, *, coverage: float = 0.9, root: str | int | None = None
+        self,
+        estimator: BaseEstimator,
+        tree: Mapping,
+        *,
+        coverage: float = 0.9,
+        root: str | int | None = None,
     ):
         self.estimator = estimator
         self.tree = tree

@@ -70,7 +70,7 @@ class Shots(NamedTuple):
         return {f"shot_{name}_": value for name, value in self._asdict().items()}
 
     @classmethod
-    def kept_by(cls, estimator: Any) -> "Shots":
+    def kept_by(cls, estimator: BaseEstimator) -> "Shots":
         """Return the shots that a fitted estimator has kept."""
         return cls(*(getattr(estimator, f"shot_{name}_") for name in cls._fields))
 

@@ -475,14 +475,14 @@ def load_model(path: str) -> Any:
 def _load_skops(path: str) -> Any:
     # Fitted classifiers contain no types of the package but its public classes.
     public = (getattr(sktip, name) for name in dir(sktip))
-    own = [f"{t.__module__}.{t.__qualname__}" for t in public if isinstance(t, type)]
-    strange = sorted(set(_skops().get_untrusted_types(file=path)) - set(own))
+    trusted = [f"{t.__module__}.{t.__qualname__}" for t in public if isinstance(t, type)]
+    strange = sorted(set(_skops().get_untrusted_types(file=path)) - set(trusted))
     if strange:
         raise ValueError(
             f"it contains types that are not from sktip: {', '.join(strange)}. Nothing was loaded. If you trust "
             "them, load the file in Python: skops.io.load(path, trusted=[...])."
         )
-    return _skops().load(path, trusted=own)
+    return _skops().load(path, trusted=trusted)
 
 
 def _skops() -> Any:

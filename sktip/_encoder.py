@@ -144,7 +144,7 @@ class BaseEncoder(EstimatorMixin, TransformerMixin, BaseEstimator):
         return tags
 
 
-def _has_text(encoder: Any) -> bool:
+def _has_text(encoder: BaseEstimator) -> bool:
     children = getattr(encoder, "encoders", None)
     return children is None or any(hasattr(child, "encode_text") for child in children)
 
@@ -508,19 +508,19 @@ def encoder_of(name: str, pretrained: str | None = None, **parameters: Any) -> M
     return ENCODERS[prefix](name.removeprefix(prefix), pretrained, **parameters)
 
 
-def as_encoder(encoder: Any) -> Any:
+def as_encoder(encoder: BaseEstimator | str | None) -> BaseEstimator | None:
     """Return the encoder; a string is the name of its model."""
     return encoder_of(encoder) if isinstance(encoder, str) else encoder
 
 
-def set_of_the_machine(encoder: Any, **parameters: Any) -> None:
+def set_of_the_machine(encoder: BaseEstimator, **parameters: Any) -> None:
     """Set parameters of our encoders that belong to a machine; all others of them get their defaults."""
     for one in getattr(encoder, "encoders", [encoder]):
         if isinstance(one, ModelEncoder):
             one.set_params(**(_machine_defaults() | parameters))
 
 
-def without_settings(estimator: Any) -> Any:
+def without_settings(estimator: BaseEstimator) -> BaseEstimator:
     """Return an estimator, or a copy in which all encoders have the default settings of the machine."""
     if isinstance(estimator, JointEncoder):
         changed = {"encoders": list(map(without_settings, estimator.encoders))}
@@ -530,8 +530,10 @@ def without_settings(estimator: Any) -> Any:
         is_same = {**estimator.get_params(), **changed} == estimator.get_params()
     else:
         given = estimator.get_params() if hasattr(estimator, "get_params") else {}
-        own = {k: without_settings(v) for k, v in given.items() if isinstance(v, BaseEncoder)}
-        changed = {name: encoder for name, encoder in own.items() if encoder is not given[name]}
+        encoders = {k: without_settings(v) for k, v in given.items() if isinstance(v, BaseEncoder)}
+        changed = {
+            name: encoder for name, encoder in encoders.items() if encoder is not given[name]
+        }
         is_same = not changed
     return estimator if is_same else clone(estimator).set_params(**changed)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -208,7 +209,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
 
     def __init__(
         self,
-        encoder: Any = None,
+        encoder: BaseEstimator | str | None = None,
         *,
         class_names: Mapping | Sequence[str] | None = None,
         templates: str | Sequence[str] | Mapping = GENERAL_TEMPLATES,

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
-from sklearn.base import ClassifierMixin, MultiOutputMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, MultiOutputMixin
 from sklearn.utils import Tags, check_array
 from sklearn.utils._param_validation import Interval, StrOptions
 
@@ -119,7 +119,7 @@ class FewShotTagger(LinearPredictionMixin, ClassifierMixin, MultiOutputMixin, Ba
 
     def __init__(
         self,
-        encoder: Any = None,
+        encoder: BaseEstimator | str | None = None,
         *,
         class_names: Sequence[str] | None = None,
         templates: str | Sequence[str] | Mapping = GENERAL_TEMPLATES,

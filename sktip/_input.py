@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.validation import _get_feature_names, validate_data
 
@@ -46,7 +47,7 @@ class GivenShots(NamedTuple):
         )
 
 
-def reads_images(estimator: Any) -> bool:
+def reads_images(estimator: BaseEstimator) -> bool:
     """Whether X of a classifier or tagger of sktip holds images."""
     return estimator.encoder is not None and estimator.input == "image"
 
@@ -60,7 +61,7 @@ def is_empty(given: Any) -> bool:
 
 
 def check_shots(
-    estimator: Any,
+    estimator: BaseEstimator,
     X: Any,
     targets: NDArray,
     sample_weight: ArrayLike | None = None,
@@ -94,7 +95,7 @@ def check_shots(
 
 
 def check_unlabeled(
-    estimator: Any, X_unlabeled: Any, given: GivenShots | None, *, reset: bool
+    estimator: BaseEstimator, X_unlabeled: Any, given: GivenShots | None, *, reset: bool
 ) -> GivenShots | None:
     """Check unlabelled images or features, if there are any. Their columns are those of the shots."""
     if is_empty(X_unlabeled):
@@ -125,7 +126,7 @@ def about_unlabeled() -> Iterator[None]:
         raise type(error)(f"X_unlabeled: {error}") from error
 
 
-def _check_input(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, NDArray | None]:
+def _check_input(estimator: BaseEstimator, X: Any, *, reset: bool) -> tuple[Any, NDArray | None]:
     """Check images or features; return them and the names of the columns."""
     if reads_images(estimator):
         return as_image_list(X), None
@@ -138,7 +139,7 @@ def _check_input(estimator: Any, X: Any, *, reset: bool) -> tuple[Any, NDArray |
     return matrix, _get_feature_names(X)
 
 
-def check_more_features(estimator: Any, X: Any) -> NDArray:
+def check_more_features(estimator: BaseEstimator, X: Any) -> NDArray:
     """Check features that must have the columns of those in `fit`."""
     if _is_plain_matrix(estimator, X):
         return X
@@ -156,7 +157,7 @@ def check_more_features(estimator: Any, X: Any) -> NDArray:
     return X
 
 
-def _is_plain_matrix(estimator: Any, X: Any) -> bool:
+def _is_plain_matrix(estimator: BaseEstimator, X: Any) -> bool:
     """Whether X is valid without `validate_data`, which is as slow as a query and may copy X."""
     return (
         type(X) is np.ndarray
@@ -168,7 +169,7 @@ def _is_plain_matrix(estimator: Any, X: Any) -> bool:
     )
 
 
-def _refuse_images(estimator: Any, X: Any) -> None:
+def _refuse_images(estimator: BaseEstimator, X: Any) -> None:
     """Refuse images before a conversion to an array, which may not fit into memory."""
     if looks_like_images(X):
         raise ValueError(

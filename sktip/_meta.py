@@ -18,8 +18,8 @@ from sktip.model_selection._cross_fit import as_samples
 class BaseMetaClassifier(EstimatorMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     """A classifier around `estimator`, which is fitted on features, even if it takes images."""
 
-    estimator: Any
-    estimator_: Any
+    estimator: BaseEstimator
+    estimator_: BaseEstimator
 
     def _rows(self, X: Any) -> Any:
         """Input of `estimator_`: the features of images, or X."""
@@ -32,7 +32,7 @@ class BaseMetaClassifier(EstimatorMixin, MetaEstimatorMixin, ClassifierMixin, Ba
         check_same_model(self.estimator_, session)
         return session.features(X)
 
-    def _assign_columns(self, encoder: Any) -> None:
+    def _assign_columns(self, encoder: BaseEstimator | None) -> None:
         """Assign the number and names of the columns of X, unless X holds images."""
         for name in ("n_features_in_", "feature_names_in_"):
             self.__dict__.pop(name, None)

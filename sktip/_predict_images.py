@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sktip._encoding.session import open_encoder
@@ -28,7 +29,7 @@ BLOCK = 1024
 
 
 def predict_images(
-    estimator: Any,
+    estimator: BaseEstimator,
     images: Any,
     output: str | os.PathLike | None = None,
     *,
@@ -174,8 +175,10 @@ def predict_images(
                 predictions[read] = labels
                 if hasattr(classifier, "predict_node_proba"):
                     place_of = {node: i for i, node in enumerate(classifier.nodes_.tolist())}
-                    own = [place_of[label] for label in labels]
-                    probabilities[read] = classifier.predict_node_proba(X)[np.arange(len(own)), own]
+                    nodes = [place_of[label] for label in labels]
+                    probabilities[read] = classifier.predict_node_proba(X)[
+                        np.arange(len(nodes)), nodes
+                    ]
                 elif tags is None and hasattr(classifier, "predict_proba"):
                     probabilities[read] = np.asarray(classifier.predict_proba(X)).max(axis=1)
     paths = np.array([path_of(image) for image in images], object)
@@ -200,7 +203,7 @@ def predict_images(
     return answers
 
 
-def _labels(predictions: Any, estimator: Any, tags: Any) -> list[Any]:
+def _labels(predictions: Any, estimator: BaseEstimator, tags: Any) -> list[Any]:
     labels = np.asarray(predictions)
     if labels.ndim > 1 and tags is None:
         raise ValueError(

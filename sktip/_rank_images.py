@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
@@ -32,7 +33,7 @@ BLOCK = 4096
 
 
 def rank_images(
-    images: Any, query: Any, encoder: Any = None, *, top: int | None = None
+    images: Any, query: Any, encoder: BaseEstimator | str | None = None, *, top: int | None = None
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Find photos by words, by example photos, or by a class.
 
@@ -112,7 +113,7 @@ def rank_images(
     return indices, scores[indices]
 
 
-def _scores_of_class(label: Any, estimator: Any) -> tuple[Any, Score]:
+def _scores_of_class(label: Any, estimator: BaseEstimator) -> tuple[Any, Score]:
     """Open the encoder of a classifier, and return what predicts the probability of one class."""
     check_is_fitted(estimator)
     encoder, classifier = split_encoder(estimator, optional=True)

@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
 from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.utils import _safe_indexing, check_array, gen_batches
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
@@ -25,8 +26,8 @@ from sktip.model_selection._cross_fit import (
     as_samples,
     check_samples,
     cross_fit,
+    cv_splits,
     encoder_and_rest,
-    splits_of,
 )
 
 #: Smaller probabilities are raised to this before their logarithm is taken.
@@ -167,7 +168,7 @@ class RejectUnknown(BaseMetaClassifier):
 
     def __init__(
         self,
-        estimator: Any,
+        estimator: BaseEstimator,
         *,
         criterion: Literal["auto", "max_proba", "max_logit", "energy", "zero_shot"] = "auto",
         quantile: float | None = 0.05,
@@ -238,7 +239,7 @@ class RejectUnknown(BaseMetaClassifier):
         encoder, classifier = encoder_and_rest(self.estimator)
         options = _fit_options(classifier, encoder, groups, X_unlabeled)
         rows = X if encoder is None else encoder.transform(X)
-        splits = splits_of(classifier, rows, labels, groups)
+        splits = cv_splits(classifier, rows, labels, groups)
         folds = list(cross_fit(classifier, rows, labels, splits, groups=groups))
         fitted = classifier.fit(rows, labels, **options)
         # Again, since class names may add classes.
@@ -386,7 +387,9 @@ class RejectUnknown(BaseMetaClassifier):
         return names[int(np.argmax(areas))]
 
 
-def _fit_options(classifier: Any, encoder: Any, groups: Any, X_unlabeled: Any) -> dict[str, Any]:
+def _fit_options(
+    classifier: BaseEstimator, encoder: BaseEstimator | None, groups: Any, X_unlabeled: Any
+) -> dict[str, Any]:
     """Arguments of the `fit` of a classifier of features, besides the shots."""
     options = {}
     if groups is not None and has_fit_parameter(classifier, "groups"):

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
 
-def split_encoder(estimator: Any, *, optional: bool = False) -> tuple[Any, Any]:
+def split_encoder(estimator: BaseEstimator, *, optional: bool = False) -> tuple[Any, BaseEstimator]:
     """Split a classifier of images into its encoder and a classifier of features.
 
     Encode images once, and use the features as often as you like: in several predictions, with
@@ -71,7 +72,7 @@ def split_encoder(estimator: Any, *, optional: bool = False) -> tuple[Any, Any]:
     return encoder, classifier
 
 
-def takes_images(estimator: Any) -> bool:
+def takes_images(estimator: BaseEstimator) -> bool:
     """Whether X of an estimator is images that the encoder of `split_encoder` encodes."""
     estimator = _unwrapped(estimator)
     if _begins_with_encoder(estimator):
@@ -80,12 +81,12 @@ def takes_images(estimator: Any) -> bool:
     return is_own and not get_tags(estimator).input_tags.two_d_array
 
 
-def _unwrapped(estimator: Any) -> Any:
+def _unwrapped(estimator: BaseEstimator) -> BaseEstimator:
     """Return the best estimator of a fitted search, and the step of a Pipeline of one step."""
     estimator = getattr(estimator, "best_estimator_", estimator)
     is_single = isinstance(estimator, Pipeline) and len(estimator) == 1
     return estimator[0] if is_single else estimator
 
 
-def _begins_with_encoder(estimator: Any) -> bool:
+def _begins_with_encoder(estimator: BaseEstimator) -> bool:
     return isinstance(estimator, Pipeline) and hasattr(estimator[0], "__sktip_open__")

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -242,7 +243,7 @@ class BaseCacheClassifier(BaseCLIPClassifier):
         return keys, CacheValues(codes, n_classes, weights), text_rows, weights
 
 
-def _keeps_its_keys(classifier: Any) -> bool:
+def _keeps_its_keys(classifier: BaseEstimator) -> bool:
     """Whether shots can be added: fine-tuned keys depend on all shots that they were trained on."""
     if classifier.fine_tune:
         raise AttributeError(FINE_TUNED)
@@ -354,7 +355,7 @@ class TipAdapterClassifier(BaseCacheClassifier):
 
     def __init__(
         self,
-        encoder: Any = None,
+        encoder: BaseEstimator | str | None = None,
         *,
         class_names: Mapping | Sequence[str] | None = None,
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",

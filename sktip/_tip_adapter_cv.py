@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
 from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.model_selection import check_cv
 from sklearn.utils._param_validation import StrOptions
@@ -183,7 +184,7 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
 
     def __init__(
         self,
-        encoder: Any = None,
+        encoder: BaseEstimator | str | None = None,
         *,
         class_names: Mapping | Sequence[str] | None = None,
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",
@@ -264,7 +265,7 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         return {
             "alphas": search_values(self.alphas, "alphas"),
             "betas": default_betas() if betas is None else betas,
-            "splits": None if self.cv is None else splits_of(self.cv, given),
+            "splits": None if self.cv is None else check_splits(self.cv, given),
             "images": given.of_weight() if self.n_views > 1 else None,
         }
 
@@ -404,7 +405,7 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         return self.alpha_, self.beta_
 
 
-def splits_of(cv: Any, given: GivenShots) -> list[Split]:
+def check_splits(cv: Any, given: GivenShots) -> list[Split]:
     """Return the splits of a scikit-learn splitter, without shots of weight 0, which have no number."""
     # A splitter numbers all shots.
     n_rows = len(given.targets)
@@ -452,7 +453,7 @@ def score_of_logits(
 class KnownLogits(BaseCLIPClassifier):
     """A classifier with known logits, to pass to scikit-learn scorers."""
 
-    encoder: Any = None
+    encoder: BaseEstimator | str | None = None
 
     def __init__(self, logits: NDArray[Any], classes: NDArray[Any]):
         self.logits = logits

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
 
 from sktip._base import BaseCLIPClassifier, Shots, Task
 from sktip._docs import with_shared_docs
@@ -72,7 +73,7 @@ class ZeroShotClassifier(BaseCLIPClassifier):
 
     def __init__(
         self,
-        encoder: Any = None,
+        encoder: BaseEstimator | str | None = None,
         *,
         class_names: Mapping | Sequence[str] | None = None,
         templates: str | Sequence[str] | Mapping = GENERAL_TEMPLATES,

@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
 
 from sktip._base import BaseCLIPClassifier, Shots, Task
 from sktip._docs import with_shared_docs
@@ -80,7 +81,7 @@ class BaseFewShotClassifier(BaseCLIPClassifier):
 
     def __init__(
         self,
-        encoder: Any = None,
+        encoder: BaseEstimator | str | None = None,
         *,
         class_names: Mapping | Sequence[str] | None = None,
         templates: str | Sequence[str] | Mapping = "a photo of a {}.",

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sktip._encoder import as_encoder
@@ -110,7 +111,7 @@ class EncodeImages:
 
     def __init__(
         self,
-        encoder: Any,
+        encoder: BaseEstimator,
         column: str = "path",
         *,
         on_error: Literal["record", "raise"] = "record",
@@ -287,7 +288,7 @@ class PredictImages(EncodeImages):
 
     def __init__(
         self,
-        estimator: Any,
+        estimator: BaseEstimator,
         column: str = "path",
         *,
         outputs: Sequence[str] = OUTPUTS,

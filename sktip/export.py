@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -38,7 +38,7 @@ TOLERANCE = 1e-4
 MAX_BYTES = 2**31 - 1
 
 
-def to_module(classifier: Any, *, image: bool = False) -> "torch.nn.Module":
+def to_module(classifier: BaseEstimator, *, image: bool = False) -> "torch.nn.Module":
     """Convert a fitted classifier to a PyTorch module, to use it as part of another model.
 
     The module maps features of shape (n, d) to float32 logits of shape (n, C), with one column per
@@ -96,7 +96,7 @@ def to_module(classifier: Any, *, image: bool = False) -> "torch.nn.Module":
 
 
 def to_onnx(
-    classifier: Any,
+    classifier: BaseEstimator,
     path: str | os.PathLike,
     *,
     image: bool = False,
@@ -193,7 +193,7 @@ def to_onnx(
     write_file(path, [content], overwrite=overwrite)
 
 
-def _parts_of(estimator: Any, *, image: bool) -> tuple[Any, BaseCLIPEstimator]:
+def _parts_of(estimator: BaseEstimator, *, image: bool) -> tuple[Any, BaseCLIPEstimator]:
     """Return the encoder, which may be None without `image`, and the fitted classifier to export."""
     check_is_fitted(estimator)
     encoder, classifier = split_encoder(estimator, optional=not image)
@@ -205,7 +205,9 @@ def _parts_of(estimator: Any, *, image: bool) -> tuple[Any, BaseCLIPEstimator]:
     return encoder, classifier
 
 
-def _module_of(encoder: Any, classifier: BaseCLIPEstimator, *, image: bool) -> Any:
+def _module_of(
+    encoder: BaseEstimator | None, classifier: BaseCLIPEstimator, *, image: bool
+) -> "torch.nn.Module":
     from sktip._maths.classifier_module import ClassifierModule
 
     head = classifier.__sktip_head__()
@@ -225,13 +227,13 @@ def _module_of(encoder: Any, classifier: BaseCLIPEstimator, *, image: bool) -> A
 
 def _features(module: Any) -> NDArray[np.float32]:
     """Rows to test a model of features with: random ones, and some of its own keys and class rows."""
-    own = [
+    kept = [
         array.numpy()[:8]
         for name, array in module.named_buffers()
         if name in ("coef", "keys", "text", "class_features")
     ]
-    random = check_random_state(0).normal(size=(8, own[0].shape[1]))
-    return np.concatenate([random, *own]).astype(np.float32)
+    random = check_random_state(0).normal(size=(8, kept[0].shape[1]))
+    return np.concatenate([random, *kept]).astype(np.float32)
 
 
 def _pixels(module: Any) -> NDArray[np.float32]:
@@ -270,7 +272,7 @@ def _converted(module: Any, rows: NDArray[np.float32], name: str) -> Any:
         return onnx.load_from_string(file.getvalue())
 
 
-def _metadata(classifier: Any, module: Any) -> dict[str, Any]:
+def _metadata(classifier: BaseEstimator, module: Any) -> dict[str, Any]:
     entries = {
         "classes": module.classes,
         "fitted_with": classifier.fitted_with_,

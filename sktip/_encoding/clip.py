@@ -119,10 +119,10 @@ class ClipModel(ImageModel):
         self, prompts: Sequence[Sequence[str]], store: FeatureStore | None = None
     ) -> np.ndarray:
         features = dict(self.class_features)
-        unknown = [own for own in dict.fromkeys(map(tuple, prompts)) if own not in features]
+        unknown = [texts for texts in dict.fromkeys(map(tuple, prompts)) if texts not in features]
         for classes in _in_batches(unknown):
             features |= self._encode_unknown(classes, store)
-        result = np.stack([features[tuple(own)] for own in prompts])
+        result = np.stack([features[tuple(texts)] for texts in prompts])
         self.class_features = OrderedDict(list(features.items())[-MAX_CLASSES:])
         return result
 
@@ -130,7 +130,7 @@ class ClipModel(ImageModel):
         self, classes: list[tuple[str, ...]], store: FeatureStore | None
     ) -> dict[tuple[str, ...], np.ndarray]:
         """Look up the features of classes in the store, and encode the others."""
-        tokens = [self.tokenizer(list(own)) for own in classes]
+        tokens = [self.tokenizer(list(texts)) for texts in classes]
         # Another tokenizer makes other tokens.
         hashes = [content_hash(rows.cpu().numpy().tobytes(), None) for rows in tokens]
         keys: list[Key] = [(one, PLAIN, 0) for one in hashes]
@@ -148,7 +148,7 @@ class ClipModel(ImageModel):
             if store is not None:
                 store.put(new)
             found |= new
-        return {own: found[key] for own, key in zip(classes, keys, strict=True)}
+        return {texts: found[key] for texts, key in zip(classes, keys, strict=True)}
 
     def _encode_text(self, tokens: Any) -> np.ndarray:
         import torch
@@ -173,8 +173,8 @@ class ClipModel(ImageModel):
 def _in_batches(classes: list[tuple[str, ...]]) -> Iterator[list[tuple[str, ...]]]:
     """Yield classes that have about `PROMPTS` prompts together."""
     batch: list[tuple[str, ...]] = []
-    for own in classes:
-        batch.append(own)
+    for texts in classes:
+        batch.append(texts)
         if sum(map(len, batch)) >= PROMPTS:
             yield batch
             batch = []
@@ -356,8 +356,8 @@ def _by_name(name: str, pretrained: str) -> Source:
         repository, _, file = tag.get("hf_hub", "").rpartition("/")
         if repository:
             # Without a file name, open_clip uses its default names.
-            own = (Path(file).with_suffix(".safetensors").name, file) if file else HUB_WEIGHTS
-            hub.check_reachable(repository, own)
+            names = (Path(file).with_suffix(".safetensors").name, file) if file else HUB_WEIGHTS
+            hub.check_reachable(repository, names)
         weights = Path(open_clip.download_pretrained(tag))
         for key in ("mean", "std", "interpolation", "resize_mode"):
             options[f"image_{key}"] = tag.get(key)
@@ -409,8 +409,8 @@ def _companions(
         tower = located("hf_model_name", ("config.json",))
         trust.check_transformers(tower, as_model=True)
         # Its weights are part of the CLIP weights. Otherwise open_clip would download others first.
-        own = {"hf_model_name": str(tower), "hf_model_pretrained": False}
-        options["text_cfg"] = {**text, **own}
+        changes = {"hf_model_name": str(tower), "hf_model_pretrained": False}
+        options["text_cfg"] = {**text, **changes}
     # Imported now, so that a missing package is noticed before weights are downloaded.
     import transformers  # noqa: F401
 

@@ -85,8 +85,8 @@ class Block:
     @property
     def names(self) -> dict[str, Any]:
         """Names of the model, the weights and the precision."""
-        own = {"model_name": self.model_name, "pretrained": self.pretrained}
-        return {**own, "precision": self.model.precision}
+        names = {"model_name": self.model_name, "pretrained": self.pretrained}
+        return {**names, "precision": self.model.precision}
 
     def encode_prompts(
         self, prompts: Sequence[Sequence[str]], labels: Iterable[Any]
@@ -94,8 +94,8 @@ class Block:
         """Unit-norm features of classes, each from its own prompts."""
         cut = {
             label: long
-            for label, own in zip(map(plain, labels), prompts, strict=True)
-            if (long := list(filter(self.model.is_cut_off, own)))
+            for label, of_class in zip(map(plain, labels), prompts, strict=True)
+            if (long := list(filter(self.model.is_cut_off, of_class)))
         }
         if cut:
             shown = [f"{long[0]!r} (class {label!r})" for label, long in islice(cut.items(), 3)]
@@ -411,8 +411,8 @@ class EncoderSession:
         verbose = self.verbose
         if verbose is None:
             verbose = max(block.verbose for block in blocks)
-        own = [block for block in blocks if block.model.library is not None]
-        models: list[Any] = [block.model for block in own]
+        ours = [block for block in blocks if block.model.library is not None]
+        models: list[Any] = [block.model for block in ours]
         if verbose and (hint := _precision_hint(models)):
             print(hint, file=sys.stderr)
         encoded = encode(
@@ -420,7 +420,7 @@ class EncoderSession:
             images,
             n_threads=max(count_threads(block.n_jobs, block.model.device_type) for block in blocks),
             # Transformers of others open the images themselves, but for crops.
-            max_pixels=min((block.max_pixels for block in own), default=MAX_PIXELS),
+            max_pixels=min((block.max_pixels for block in ours), default=MAX_PIXELS),
             on_failure=on_failure,
         )
         with (

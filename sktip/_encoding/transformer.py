@@ -82,7 +82,7 @@ class TransformerModel(Model):
     def encode_classes(
         self, prompts: Sequence[Sequence[str]], store: FeatureStore | None = None
     ) -> NDArray[np.float32]:
-        flat = [prompt for own in prompts for prompt in own]
+        flat = [prompt for of_class in prompts for prompt in of_class]
         encode_text = self.transformer.encode_text
         # As in CLIPFeatureTransformer, whose default template would be filled with prompts.
         fills = "templates" in inspect.signature(encode_text).parameters
@@ -100,6 +100,6 @@ class TransformerModel(Model):
                 "prompts in all)."
             )
         rows = unit_norm(rows)
-        ends = np.cumsum([len(own) for own in prompts])[:-1]
+        ends = np.cumsum([len(of_class) for of_class in prompts])[:-1]
         means = [part.mean(axis=0) for part in np.split(rows, ends)]
         return unit_norm(np.stack(means)).astype(np.float32)

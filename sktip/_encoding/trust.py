@@ -110,10 +110,10 @@ def _check_tower(tower: dict[str, Any], where: str | Path, prefix: str) -> None:
         if name not in known:
             raise _refusal(where, key, _UNKNOWN)
         if name in PASSED_ON and isinstance(value, dict):
-            for argument, own in value.items():
+            for argument, setting in value.items():
                 if argument not in PASSED_ON[name]:
                     raise _refusal(where, f"{key}.{argument}", _UNKNOWN)
-                if isinstance(own, dict):
+                if isinstance(setting, dict):
                     raise _refusal(
                         where, f"{key}.{argument}", "is a JSON object, not a simple value"
                     )
@@ -126,12 +126,12 @@ def _check_tower(tower: dict[str, Any], where: str | Path, prefix: str) -> None:
 
 def _check_plain(value: Any, where: str | Path, key: str) -> None:
     """Refuse values other than numbers, simple names and lists of them."""
-    for own in value if isinstance(value, list) else [value]:
-        if isinstance(own, dict | list):
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, dict | list):
             raise _refusal(where, key, "is not a simple value")
         # A path, or the name of a hub repository, would load unchecked files.
-        if isinstance(own, str) and not re.fullmatch(r"[\w.-]*", own):
-            raise _refusal(where, key, f"is {own!r}, not a simple name")
+        if isinstance(item, str) and not re.fullmatch(r"[\w.-]*", item):
+            raise _refusal(where, key, f"is {item!r}, not a simple name")
 
 
 def check_transformers(folder: Path, *, as_model: bool = False) -> None:
@@ -157,12 +157,16 @@ def read_timm(path: Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """Read the ``config.json`` of timm: architecture, settings of the weights, and further arguments."""
     content = read_json(path)
     check_no_code(content, path)
-    own = content.get("pretrained_cfg", content)
+    of_weights = content.get("pretrained_cfg", content)
     name, arguments = content.get("architecture"), content.get("model_args") or {}
-    if not isinstance(name, str) or not isinstance(own, dict) or not isinstance(arguments, dict):
+    if (
+        not isinstance(name, str)
+        or not isinstance(of_weights, dict)
+        or not isinstance(arguments, dict)
+    ):
         raise ModelLoadError(f"{path} is not a JSON object with the key architecture.")
     # Its other keys, such as addresses of weights, are not used.
-    config = {key: value for key, value in {**own, **content}.items() if key in TIMM_KEYS}
+    config = {key: value for key, value in {**of_weights, **content}.items() if key in TIMM_KEYS}
     for key, value in {**config, **arguments}.items():
         _check_plain(value, path, key)
     for key in arguments:

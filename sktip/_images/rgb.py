@@ -95,7 +95,7 @@ def to_rgb(
     except ImageReadError:
         raise
     except Exception as error:
-        reason, remedy = next(own for kind, *own in _FAILURES if isinstance(error, kind))
+        reason, remedy = next(message for kind, *message in _FAILURES if isinstance(error, kind))
         raise ImageReadError(
             where, f"{reason} ({type(error).__name__}: {str(error)[:200]}). {remedy}"
         ) from error

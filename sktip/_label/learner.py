@@ -24,7 +24,7 @@ from sktip._label.store import ASIDE, NONE, Answer, Store
 from sktip._reject_unknown import RejectUnknown
 from sktip.exceptions import ImageReadError
 from sktip.model_selection import near_duplicate_groups, suggest_shots
-from sktip.model_selection._cross_fit import splits_of
+from sktip.model_selection._cross_fit import cv_splits
 
 #: Photos without answer that a fit learns from, and that suggestions are drawn from.
 POOL = 5000
@@ -518,7 +518,7 @@ def _held_out(
     classes, y = np.unique([*task.y, *task.names.get("class_names", [])]), task.y
     codes, proba = np.searchsorted(classes, y), np.zeros((len(y), len(classes)))
     n_folds = FOLDS if len(y) <= FEW_ANSWERS else FOLDS // 2
-    for rows, held_out in splits_of(task.clf, X, y, groups, cv=n_folds):
+    for rows, held_out in cv_splits(task.clf, X, y, groups, cv=n_folds):
         left = np.unique(codes[rows])
         if len(left) < 2 and not task.names:  # It is all that the model could say.
             proba[np.ix_(held_out, left)] = 1

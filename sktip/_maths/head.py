@@ -75,10 +75,10 @@ def linear_logits(
     """
     if widths:
         logits = 0
-        for own in columns_of(widths):
-            block = rows[:, own]
+        for columns in columns_of(widths):
+            block = rows[:, columns]
             squares = (block**2).sum(1)[:, None]
-            logits = logits + (block @ coef[:, own].T) / (squares + (squares == 0)) ** 0.5
+            logits = logits + (block @ coef[:, columns].T) / (squares + (squares == 0)) ** 0.5
     else:
         logits = (rows if scale == 1 else scale * rows) @ coef.T
     if intercept is not None:

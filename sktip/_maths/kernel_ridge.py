@@ -59,10 +59,10 @@ def fit_ridge(
     views of a shot are held out together. Codes, weights and groups are (m,), and text is (C, d) or None. A
     beta, lambda or gamma of None is the published value, or for gamma the most probable one.
     """
-    own_weights = np.ones(len(codes)) if weights is None else weights
+    shot_weights = np.ones(len(codes)) if weights is None else weights
     shots = unit_norm(keys.view(len(codes), n_views, -1).mean(dim=1).cpu().numpy())
-    folds = scored_folds(shots, codes, own_weights, groups, max_folds=MAX_FOLDS)
-    published = published_values(own_weights.sum() / len(np.unique(codes)))
+    folds = scored_folds(shots, codes, shot_weights, groups, max_folds=MAX_FOLDS)
+    published = published_values(shot_weights.sum() / len(np.unique(codes)))
     beta, lam = (
         value if given is None else given
         for value, given in zip(published, (beta, lam), strict=True)
@@ -73,7 +73,7 @@ def fit_ridge(
     first = len(order) - sum(sizes)
     ordered, row_codes = keys[order], codes[order // n_views]
     targets = torch.as_tensor(row_codes, device=keys.device)
-    row_weights = own_weights[order // n_views]
+    row_weights = shot_weights[order // n_views]
     factor = ridge_factor(
         ordered.double(),
         beta,
@@ -84,8 +84,8 @@ def fit_ridge(
     factor = factor[first:, first:].clone()  # Frees the rest.
     # Without held-out shots, the logits of the text, which has not seen the shots, show the temperature.
     scored = slice(first if sizes else 0, None)
-    ordered, own = ordered[scored], row_codes[scored]
-    even = class_balanced_weights(own, row_weights[scored]) / n_views
+    ordered, scored_codes = ordered[scored], row_codes[scored]
+    even = class_balanced_weights(scored_codes, row_weights[scored]) / n_views
     parts = []
     if text is not None:
         parts.append((logit_scale * (ordered.double() @ text.double().T)).cpu().numpy())
@@ -96,7 +96,7 @@ def fit_ridge(
         parts.append(votes.cpu().numpy())
         if gamma is not None and text is not None:
             parts = [parts[0] + parts[1]]
-    found = most_probable_weights(parts, own, even)[0] if parts else np.ones(1)
+    found = most_probable_weights(parts, scored_codes, even)[0] if parts else np.ones(1)
     if gamma is None:
         gamma = lam * found[-1] / found[0]
     as_given = torch.empty_like(duals)
@@ -118,8 +118,8 @@ def held_out_predictions(
     root = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
     root = torch.linalg.solve_triangular(factor, root, upper=False)
     parts = zip(targets.split(sizes), duals.split(sizes), root.split(sizes, dim=1), strict=True)
-    for part, own_duals, own in parts:
-        part.sub_(torch.linalg.solve(own.T @ own, own_duals))
+    for part, fold_duals, root_part in parts:
+        part.sub_(torch.linalg.solve(root_part.T @ root_part, fold_duals))
     return targets
 
 
@@ -131,8 +131,8 @@ def residual_targets(keys: Tensor, codes: Tensor, text: Tensor | None, classes: 
         # Keys in single precision are converted by blocks, to save memory.
         wanted = text[classes].double().T
         targets = torch.cat([-part.double() @ wanted for part in keys.split(BLOCK)])
-    own = torch.nonzero((codes >= classes.start) & (codes < classes.stop))[:, 0]
-    targets[own, codes[own] - classes.start] += 1
+    shown = torch.nonzero((codes >= classes.start) & (codes < classes.stop))[:, 0]
+    targets[shown, codes[shown] - classes.start] += 1
     return targets
 
 

@@ -20,11 +20,11 @@ def log_loss(
 ) -> tuple[float, NDArray[Any]]:
     """Weighted sum of the log-losses, and the probabilities (m, C)."""
     p = logits - logits.max(axis=1, keepdims=True)
-    own = p[np.arange(len(codes)), codes].astype(np.float64)
+    of_label = p[np.arange(len(codes)), codes].astype(np.float64)
     np.exp(np.maximum(p, LEAST_LOGIT, out=p), out=p)
     totals = p.sum(axis=1, keepdims=True)
     p /= totals
-    return float(weights @ (np.log(totals[:, 0]) - own)), p
+    return float(weights @ (np.log(totals[:, 0]) - of_label)), p
 
 
 def most_probable_weights(

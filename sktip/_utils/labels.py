@@ -266,8 +266,8 @@ def join_labels(known: NDArray[Any], new: NDArray[Any], name: str = "y") -> NDAr
             f"{plain(known[0])!r}. Labels must be of one kind."
         )
     both = np.union1d(known, new)
-    if kind_of(known) == NUMBERS and np.array_equal(own := both.astype(known.dtype), both):
-        return own
+    if kind_of(known) == NUMBERS and np.array_equal(as_known := both.astype(known.dtype), both):
+        return as_known
     return both
 
 

@@ -67,8 +67,8 @@ def check_output(
         )
     if status is not None:
         for given in inputs:
-            own = _status(given) if isinstance(given, str | os.PathLike) else None
-            if own is not None and os.path.samestat(own, status):
+            given_status = _status(given) if isinstance(given, str | os.PathLike) else None
+            if given_status is not None and os.path.samestat(given_status, status):
                 raise FileExistsError(
                     f"{whole} is an input too, and would be lost. Choose another name for the output."
                 )

@@ -265,12 +265,12 @@ def write_detections(
             found = list(map(_unclassified, found))
         images.append({**image, "detections": found} if found else image)
     for box, (row, place) in enumerate(detections.places.tolist()):
-        own = labels if shares.ndim == 2 else labels[[box]]
+        shown = labels if shares.ndim == 2 else labels[[box]]
         values = np.atleast_1d(shares[box])
         best = [
-            [numbers[str(own[i])], round(float(values[i]), 5)]
+            [numbers[str(shown[i])], round(float(values[i]), 5)]
             for i in np.argsort(-values, kind="stable")[:MOST_CLASSES]
-            if own[i] is not None and np.isfinite(values[i])
+            if shown[i] is not None and np.isfinite(values[i])
         ]
         if best:
             images[row]["detections"][place]["classifications"] = best

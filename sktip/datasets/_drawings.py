@@ -36,7 +36,9 @@ GROUPS = {
     "tool": "tool",
     "flag": "country-flag",
 }
-_GROUP_OF = {subgroup: group for group, own in GROUPS.items() for subgroup in own.split()}
+_GROUP_OF = {
+    subgroup: group for group, subgroups in GROUPS.items() for subgroup in subgroups.split()
+}
 
 
 def load_drawings(
@@ -155,10 +157,10 @@ def _chosen(
 ) -> list[tuple[str, dict[str, Any]]]:
     """Label and emoji of each name."""
     named = names if isinstance(names, Mapping) else {None: names}
-    for own in named.values():
-        if isinstance(own, str):
-            raise TypeError(f"names has one string, {own!r}, for a list; pass [{own!r}].")
-    pairs = [(label or name, name) for label, own in named.items() for name in own]
+    for wanted in named.values():
+        if isinstance(wanted, str):
+            raise TypeError(f"names has one string, {wanted!r}, for a list; pass [{wanted!r}].")
+    pairs = [(label or name, name) for label, wanted in named.items() for name in wanted]
     # The last to count are names of faces, such as "fox": Unicode has no other fox. The first are Unicode's
     # names: "rabbit" is the animal, not its face.
     known = {item["name"].lower().removesuffix(" face"): item for item in emoji}

@@ -142,7 +142,7 @@ def load_image_folder(
     listing = list_folder(root)
     inner = [] if levels is not None else _inner_folders(listing)
     folders = class_folders(listing, None if levels == "all" else int(levels or 1))
-    nodes = sorted({own[:depth] for own in set(folders) for depth in range(1, len(own) + 1)})
+    nodes = sorted({parts[:depth] for parts in set(folders) for depth in range(1, len(parts) + 1)})
     names = _names(nodes)
     target = np.array([names[folder] for folder in folders])
     target_names = np.unique(target)
@@ -215,10 +215,10 @@ def _names(folders: Iterable[Folder]) -> dict[Folder, str]:
         folder: ["/".join(folder[-depth:]) for depth in range(1, len(folder) + 1)]
         for folder in folders
     }
-    counts = Counter(ending for own in endings.values() for ending in own)
+    counts = Counter(ending for candidates in endings.values() for ending in candidates)
     return {
-        folder: next((ending for ending in own if counts[ending] == 1), own[-1])
-        for folder, own in endings.items()
+        folder: next((ending for ending in candidates if counts[ending] == 1), candidates[-1])
+        for folder, candidates in endings.items()
     }
 
 
@@ -236,7 +236,9 @@ def _warn(root: str, skipped: str, inner: list[str], names: list[str]) -> None:
     spellings: dict[str, list[str]] = {}
     for name in names:
         spellings.setdefault(name.lower(), []).append(name)
-    alike = [" and ".join(map(repr, own)) for own in spellings.values() if len(own) > 1]
+    alike = [
+        " and ".join(map(repr, variants)) for variants in spellings.values() if len(variants) > 1
+    ]
     if alike:
         messages.append(
             f"Class folders whose names differ only in case: {', '.join(alike)}. They are different classes "

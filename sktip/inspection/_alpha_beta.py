@@ -1,15 +1,20 @@
 """AlphaBetaDisplay: the scores of alpha and beta in a search, and the chosen values."""
 
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sktip._maths.paper import PAPER_ALPHA, PAPER_BETA
 from sktip._tip_adapter_cv import TipAdapterClassifierCV
 from sktip._utils.optional import import_optional
 from sktip.inspection._plot import VERMILION, last_step, new_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
 
 
 class AlphaBetaDisplay:
@@ -98,7 +103,13 @@ class AlphaBetaDisplay:
         self.score_name = score_name
 
     @classmethod
-    def from_estimator(cls, estimator: Any, *, cmap: Any = "cividis", ax: Any = None) -> Self:
+    def from_estimator(
+        cls,
+        estimator: BaseEstimator,
+        *,
+        cmap: "str | Colormap" = "cividis",
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Plot the scores of a fitted search.
 
         Parameters
@@ -152,7 +163,7 @@ class AlphaBetaDisplay:
         )
         return cls(**found, score_name=name.capitalize()).plot(ax, cmap=cmap)
 
-    def plot(self, ax: Any = None, *, cmap: Any = "cividis") -> Self:
+    def plot(self, ax: "Axes | None" = None, *, cmap: "str | Colormap" = "cividis") -> Self:
         """Draw the scores, the chosen values and the paper's defaults.
 
         Parameters
@@ -251,7 +262,7 @@ def _grid_of(search: Any) -> tuple[dict[str, Any], Any]:
     return found, metric if several else search.scoring or "accuracy"
 
 
-def _scale(ax: Any, name: str, values: NDArray) -> Any:
+def _scale(ax: "Axes", name: str, values: NDArray) -> Any:
     """Make the axis x or y logarithmic, with 0 on it if that is a value. Returns the axis."""
     axis, set_scale = getattr(ax, f"{name}axis"), getattr(ax, f"set_{name}scale")
     values = np.unique(values)

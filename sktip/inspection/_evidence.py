@@ -1,11 +1,12 @@
 """EvidenceDisplay: the parts of the logits of one prediction, and the most important shots."""
 
 from numbers import Integral
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import softmax
+from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import normalize
 from sklearn.utils import check_scalar
@@ -32,6 +33,9 @@ from sktip.inspection._plot import (
     short,
     small_picture,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 #: Heights in a new figure, in inches: the row of pictures, the space around the bars, and one bar.
 PICTURES_HEIGHT, BARS_HEIGHT, CLASS_HEIGHT = 1.6, 1.3, 0.34
@@ -156,7 +160,7 @@ class EvidenceDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator: Any,
+        estimator: BaseEstimator,
         query: Any,
         *,
         shots: Any = None,
@@ -164,7 +168,7 @@ class EvidenceDisplay:
         where: bool = False,
         n_shots: int = 5,
         n_classes: int = 5,
-        ax: Any = None,
+        ax: "Axes | None" = None,
     ) -> Self:
         """Plot one prediction of a fitted classifier.
 
@@ -255,7 +259,7 @@ class EvidenceDisplay:
         display = cls(classes=classes, **found, query_picture=picture, shot_pictures=pictures)
         return display.plot(ax, n_classes=n_classes)
 
-    def plot(self, ax: Any = None, *, n_classes: int = 5) -> Self:
+    def plot(self, ax: "Axes | None" = None, *, n_classes: int = 5) -> Self:
         """Draw the pictures and the bars.
 
         Parameters
@@ -326,7 +330,7 @@ class EvidenceDisplay:
         return found
 
 
-def _evidence(estimator: Any, query: Any) -> dict[str, Any]:
+def _evidence(estimator: BaseEstimator, query: Any) -> dict[str, Any]:
     """Parts of the logits of a query, and the shots with a contribution, the largest first.
 
     ``n_kept`` is the number of shots that the classifier has kept.

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageFilter
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sktip._encoding.session import open_encoder
@@ -33,7 +34,7 @@ LEAST = 1.0
 
 
 def evidence_map(
-    estimator: Any, image: Any, target: Any = None, *, method: str = "windows"
+    estimator: BaseEstimator, image: Any, target: Any = None, *, method: str = "windows"
 ) -> ShortBunch:
     """Show which part of a photo speaks for a class, for any encoder and classifier.
 
@@ -155,7 +156,7 @@ def evidence_map(
     )
 
 
-def _logits(classifier: Any, features: NDArray[Any]) -> NDArray[np.float64]:
+def _logits(classifier: BaseEstimator, features: NDArray[Any]) -> NDArray[np.float64]:
     """Logits of the classes above their mean, (n, C); of tags, each by itself."""
     X = with_feature_names(features, classifier)
     if hasattr(classifier, "tags_"):

@@ -1,14 +1,18 @@
 """ForecastDisplay: accuracy over shots, measured and forecast."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
 
 from sktip._utils.optional import import_optional
 from sktip.inspection._plot import BLUE, VERMILION, new_axes
 from sktip.model_selection import forecast_accuracy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class ForecastDisplay:
@@ -54,13 +58,13 @@ class ForecastDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator: Any,
+        estimator: BaseEstimator,
         X: Any,
         y: ArrayLike,
         n_shots: Sequence[int] | None = None,
         *,
         groups: ArrayLike | None = None,
-        ax: Any = None,
+        ax: "Axes | None" = None,
     ) -> Self:
         """Forecast the accuracy, and plot it.
 
@@ -94,7 +98,7 @@ class ForecastDisplay:
         )
         return cls(forecast_accuracy(estimator, X, y, n_shots, groups=groups)).plot(ax)
 
-    def plot(self, ax: Any = None) -> Self:
+    def plot(self, ax: "Axes | None" = None) -> Self:
         """Draw the forecast.
 
         Parameters

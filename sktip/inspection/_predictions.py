@@ -1,10 +1,11 @@
 """PredictionsDisplay: images with their predictions."""
 
 from numbers import Integral
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_consistent_length, check_scalar, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
@@ -23,6 +24,9 @@ from sktip.inspection._plot import (
     short,
     small_picture,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 ORDERS = (None, "least_certain", "most_certain")
 
@@ -102,7 +106,7 @@ class PredictionsDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator: Any,
+        estimator: BaseEstimator,
         X: Any,
         y: Any = None,
         *,
@@ -110,7 +114,7 @@ class PredictionsDisplay:
         order: str | None = None,
         n_images: int = 12,
         n_columns: int = 6,
-        ax: Any = None,
+        ax: "Axes | None" = None,
     ) -> Self:
         """Predict images, and plot them.
 
@@ -191,7 +195,7 @@ class PredictionsDisplay:
         order: str | None = None,
         n_images: int = 12,
         n_columns: int = 6,
-        ax: Any = None,
+        ax: "Axes | None" = None,
     ) -> Self:
         """Plot images with known predictions.
 
@@ -242,7 +246,7 @@ class PredictionsDisplay:
         shown = _shown(images, order, n_images, None, y_pred=y_pred, y_true=y_true, proba=proba)
         return cls(**shown).plot(ax, n_columns=n_columns)
 
-    def plot(self, ax: Any = None, *, n_columns: int = 6) -> Self:
+    def plot(self, ax: "Axes | None" = None, *, n_columns: int = 6) -> Self:
         """Draw the pictures.
 
         Parameters
@@ -288,7 +292,7 @@ class PredictionsDisplay:
 
 
 def _shown(
-    images: Any, order: str | None, n_images: int, encoder: Any, **known: Any
+    images: Any, order: str | None, n_images: int, encoder: BaseEstimator, **known: Any
 ) -> dict[str, Any]:
     """Parameters of the display: the images to show, and what is known of them."""
     check_scalar(n_images, "n_images", Integral, min_val=1)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_consistent_length
 
 from sktip._encoder import as_encoder
@@ -17,7 +18,7 @@ from sktip.prompts import GENERAL_TEMPLATES, fill_prompts
 
 
 def check_class_names(
-    encoder: Any,
+    encoder: BaseEstimator,
     X: Any,
     y: ArrayLike,
     *,
@@ -127,7 +128,7 @@ def check_class_names(
     nearest = cosines.argmax(axis=1)
     given = _candidates_of(candidates, keys, names, templates)
     # Each prompt is encoded once, also if it is tried for several classes.
-    tried = dict.fromkeys(prompt for own in given for _, prompt in own)
+    tried = dict.fromkeys(prompt for pairs in given for _, prompt in pairs)
     places = {prompt: i for i, prompt in enumerate(tried)}
     others: Any = None
     if places:
@@ -137,15 +138,15 @@ def check_class_names(
     for code in np.unique(codes):
         mine = codes == code
         taken = nearest[mine & (nearest != code)]
-        own = _standardised(cosines[:, [code]], mine)
+        scores = _standardised(cosines[:, [code]], mine)
         better, gain = None, 0.0
         if given[code] and mine.sum() > 1:
             tested = others[:, [places[prompt] for _, prompt in given[code]]]
-            best, gain = _judge(own, _standardised(tested, mine))
+            best, gain = _judge(scores, _standardised(tested, mine))
             better = None if best is None else given[code][best][0]
         name = names[np.bincount(taken).argmax()] if len(taken) else None
         share = (nearest[mine] == code).mean()
-        found.append((known.labels[code], names[code], own.mean(), share, name, better, gain))
+        found.append((known.labels[code], names[code], scores.mean(), share, name, better, gain))
     found.sort(key=lambda entry: entry[2])
     columns = [np.array(column, object) for column in zip(*found, strict=True)]
     kinds: list[Any] = [known.labels.dtype, object, float, float, object, object, float]
@@ -173,10 +174,10 @@ def _candidates_of(
             (one, tuple(fill_prompts([name], one)[0]))
             if "{}" in one
             else (one, tuple(fill_prompts([one], templates, labels=[key])[0]))
-            for one in own
+            for one in tried
             if one not in taken
         ]
-        for key, name, own in zip(keys, names, per_class, strict=True)
+        for key, name, tried in zip(keys, names, per_class, strict=True)
     ]
 
 
@@ -187,12 +188,15 @@ def _standardised(cosines: NDArray[Any], mine: NDArray[np.bool_]) -> NDArray[np.
     return (cosines[mine] - others.mean(axis=0)) / spread
 
 
-def _judge(own: NDArray[Any], others: NDArray[Any]) -> tuple[int | None, float]:
-    """Choose the best of the other names (n, K); None if held-out photos do not prefer it to `own` (n, 1)."""
-    n = len(own)
-    all_scores = np.concatenate([own, others], axis=1)
+def _judge(scores: NDArray[Any], others: NDArray[Any]) -> tuple[int | None, float]:
+    """Choose the best of the names with scores `others`, (n, K), by held-out photos.
+
+    None if they do not prefer it to the present name with `scores`, (n, 1).
+    """
+    n = len(scores)
+    all_scores = np.concatenate([scores, others], axis=1)
     chosen = (all_scores.sum(axis=0) - all_scores).argmax(axis=1)
-    gains = all_scores[np.arange(n), chosen] - own[:, 0]
+    gains = all_scores[np.arange(n), chosen] - scores[:, 0]
     best = int(all_scores.sum(axis=0).argmax())
     if best == 0 or gains.mean() <= gains.std(ddof=1) / np.sqrt(n):
         return None, 0.0

@@ -8,7 +8,7 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.validation import _num_samples, has_fit_parameter
@@ -23,10 +23,11 @@ from sktip._utils.labels import check_labels, resolve_classes, unknown_labels
 #: Number of folds. More of them take more fits; they find no more wrong labels.
 N_FOLDS = 4
 
-Split = tuple[NDArray[np.intp], NDArray[np.intp]]
+#: Rows to fit on and rows to hold out, for each fold.
+Splits = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
 
 
-def encoder_and_rest(estimator: Any) -> tuple[Any, Any]:
+def encoder_and_rest(estimator: BaseEstimator) -> tuple[BaseEstimator | None, BaseEstimator]:
     """Split an unfitted classifier, so that it can be fitted several times on images encoded once.
 
     A classifier that takes features, or has ``n_views`` above 1, is not split: the encoder is None.
@@ -37,7 +38,7 @@ def encoder_and_rest(estimator: Any) -> tuple[Any, Any]:
     return encoder, clone(classifier)
 
 
-def as_samples(X: Any, estimator: Any) -> Any:
+def as_samples(X: Any, estimator: BaseEstimator) -> Any:
     """Return X such that rows can be taken from it. Images stay as they are."""
     if takes_images(estimator):
         return as_image_list(X)
@@ -51,7 +52,7 @@ def as_samples(X: Any, estimator: Any) -> Any:
     return X if hasattr(X, "shape") or isinstance(X, Sequence) else list(X)
 
 
-def check_samples(X: Any, y: Any, estimator: Any) -> tuple[Any, NDArray[Any]]:
+def check_samples(X: Any, y: Any, estimator: BaseEstimator) -> tuple[Any, NDArray[Any]]:
     """Check labels and X, whose rows can then be taken."""
     X, labels = as_samples(X, estimator), check_labels(y)
     check_consistent_length(X, labels)
@@ -60,14 +61,14 @@ def check_samples(X: Any, y: Any, estimator: Any) -> tuple[Any, NDArray[Any]]:
     return X, labels
 
 
-def splits_of(
-    estimator: Any,
+def cv_splits(
+    estimator: BaseEstimator,
     X: Any,
     y: NDArray[Any],
     groups: NDArray[Any] | None,
     *,
     cv: Any = None,
-) -> list[Split]:
+) -> Splits:
     """Rows to fit on and rows to hold out, for each fold.
 
     An int or None as `cv` deals the shots of each class to as many folds; copies of a shot, and the shots
@@ -116,10 +117,10 @@ def comparable(X: Any, *, normalised: bool) -> tuple[NDArray[Any], float]:
 
 
 def cross_fit(
-    estimator: Any,
+    estimator: BaseEstimator,
     X: Any,
     y: NDArray[Any],
-    splits: list[Split],
+    splits: Splits,
     **fit_params: NDArray[Any] | None,
 ) -> Iterator[tuple[Any, NDArray[np.intp]]]:
     """Fit a clone without each fold in turn; yield it with the held-out rows.
@@ -137,8 +138,8 @@ def cross_fit(
         fitted = None
         # Without names, a classifier of one class cannot be fitted.
         if len(np.unique(y[rows])) > (named is estimator):
-            own = {name: values[rows] for name, values in given.items()}
-            fitted = clone(named).fit(_safe_indexing(X, rows), y[rows], **own)
+            params = {name: values[rows] for name, values in given.items()}
+            fitted = clone(named).fit(_safe_indexing(X, rows), y[rows], **params)
         missing = unknown_labels(labels, y[rows] if fitted is None else fitted.classes_)
         if missing:
             raise ValueError(
@@ -149,7 +150,7 @@ def cross_fit(
         yield fitted, held_out
 
 
-def with_all_classes(estimator: Any, y: NDArray[Any]) -> Any:
+def with_all_classes(estimator: BaseEstimator, y: NDArray[Any]) -> BaseEstimator:
     """Pass all classes to a classifier with text, including those whose shots are all held out."""
     if not isinstance(estimator, BaseCLIPClassifier):
         return estimator

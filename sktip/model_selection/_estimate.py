@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta, kstwo
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
 from sktip._base import Shots
@@ -15,13 +15,13 @@ from sktip._maths.learning_curve import COVERAGE
 from sktip._maths.unit import unit_norm
 from sktip._split_encoder import split_encoder, takes_images
 from sktip._utils.messages import ShortBunch
-from sktip.model_selection._cross_fit import cross_fit, splits_of
+from sktip.model_selection._cross_fit import cross_fit, cv_splits
 
 #: Share of alarms if nothing changed.
 FALSE_ALARMS = 0.05
 
 
-def estimate_accuracy(classifier: Any, X_unlabeled: Any) -> ShortBunch:
+def estimate_accuracy(classifier: BaseEstimator, X_unlabeled: Any) -> ShortBunch:
     r"""Estimate the accuracy on photos without labels, and test whether they resemble the shots.
 
     Read more in the :ref:`User Guide <guide_estimate>`.
@@ -158,15 +158,15 @@ def _held_out(
     plain: FewShotClassifier, shots: Any, y: NDArray[Any], features: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
     """Probabilities of held-out shots, and the rank of each among the photos, for both scores."""
-    splits = splits_of(plain, shots.features, y, shots.groups)
+    splits = cv_splits(plain, shots.features, y, shots.groups)
     weights = {"sample_weight": shots.weights, "groups": shots.groups}
     probabilities: Any = None
     ranks = np.zeros((2, len(y)))
     for model, part in cross_fit(plain, shots.features, y, splits, **weights):
-        own = model.predict_proba(shots.features[part])
+        proba = model.predict_proba(shots.features[part])
         if probabilities is None:
-            probabilities = np.zeros((len(y), own.shape[1]))
-        probabilities[part] = own
+            probabilities = np.zeros((len(y), proba.shape[1]))
+        probabilities[part] = proba
         scores = zip(_scores(model, shots.features[part]), _scores(model, features), strict=True)
         for row, (mine, new) in zip(ranks, scores, strict=True):
             others = np.sort(new)

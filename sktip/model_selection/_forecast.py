@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils import _safe_indexing, check_array
 
 from sktip._base import BaseCLIPClassifier
@@ -17,12 +17,12 @@ from sktip._maths.learning_curve import curve_basis, fit_curve, read_curve
 from sktip._utils.labels import check_groups
 from sktip._utils.messages import ShortBunch
 from sktip.model_selection._cross_fit import (
-    Split,
+    Splits,
     check_samples,
     comparable,
     cross_fit,
+    cv_splits,
     encoder_and_rest,
-    splits_of,
     with_all_classes,
 )
 
@@ -31,7 +31,7 @@ PSEUDO_PHOTOS = 4
 
 
 def forecast_accuracy(
-    classifier: Any,
+    classifier: BaseEstimator,
     X: Any,
     y: ArrayLike,
     n_shots: Sequence[int] | None = None,
@@ -138,7 +138,7 @@ def forecast_accuracy(
         upper, high = [1.0] * len(targets), 1.0
     # Along the curve, from the held-out accuracy of each class.
     hits = np.bincount(codes, right[:, -1])
-    own = logit((hits + PSEUDO_PHOTOS * np.clip(now, 0.01, 0.99)) / (counts + PSEUDO_PHOTOS))
+    logits = logit((hits + PSEUDO_PHOTOS * np.clip(now, 0.01, 0.99)) / (counts + PSEUDO_PHOTOS))
     rise = (curve_basis(shots[:-1]) - curve_basis(shots[-1])) @ mean
     return ShortBunch(
         n_shots=targets,
@@ -150,11 +150,11 @@ def forecast_accuracy(
         measured_shots=2**places - 1,
         measured_accuracy=right.mean(axis=0),
         classes=classes,
-        class_gains=expit(own + rise) - expit(own),
+        class_gains=expit(logits + rise) - expit(logits),
     )
 
 
-def _has_text(classifier: Any) -> bool:
+def _has_text(classifier: BaseEstimator) -> bool:
     if not isinstance(classifier, BaseCLIPClassifier):
         return False
     if classifier.text_features is not None:
@@ -164,14 +164,19 @@ def _has_text(classifier: Any) -> bool:
 
 
 def _held_out_answers(
-    classifier: Any, X: Any, y: NDArray[Any], groups: NDArray[Any] | None, *, has_text: bool
+    classifier: BaseEstimator,
+    X: Any,
+    y: NDArray[Any],
+    groups: NDArray[Any] | None,
+    *,
+    has_text: bool,
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Levels, mean log2(1 + shots per class) (L,), and which shots are answered rightly, (m, L).
 
     All levels hold out the same folds, and are fitted on at most 1, 2, 4, ... of the other shots per class.
     """
     codes = np.unique(y, return_inverse=True)[1]
-    splits = splits_of(classifier, X, y, groups)
+    splits = cv_splits(classifier, X, y, groups)
     rows, _ = comparable(X, normalised=isinstance(classifier, BaseCLIPClassifier))
     # A random order that depends on the content of the rows, not on their order.
     keys = rows @ np.random.default_rng(0).normal(size=rows.shape[1]) * 1e3 % 1
@@ -185,7 +190,7 @@ def _held_out_answers(
     if has_text and isinstance(classifier, FewShotClassifier):
         found.append((0.0, clone(with_all_classes(classifier, y)).fit().predict(X) == y))
     for level in (*levels, most):
-        parts: list[Split] = [
+        parts: Splits = [
             (order[ranks < level], part)
             for (order, ranks), (_, part) in zip(ordered, splits, strict=True)
         ]

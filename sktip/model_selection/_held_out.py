@@ -4,16 +4,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import has_fit_parameter
 
 from sktip._maths.choice import right_labels
 from sktip._utils.labels import check_groups, codes_of
-from sktip.model_selection._cross_fit import check_samples, cross_fit, encoder_and_rest, splits_of
+from sktip.model_selection._cross_fit import check_samples, cross_fit, cv_splits, encoder_and_rest
 
 
 def held_out_proba(
-    estimator: Any,
+    estimator: BaseEstimator,
     X: Any,
     y: ArrayLike,
     *,
@@ -111,7 +112,7 @@ def held_out_proba(
         )
     if encoder is not None:
         X = encoder.transform(X)
-    splits = splits_of(classifier, X, labels, groups, cv=cv)
+    splits = cv_splits(classifier, X, labels, groups, cv=cv)
     rows = np.concatenate([np.empty(0, np.intp), *(part for _, part in splits)])
     times = np.bincount(rows, minlength=len(labels))
     odd = np.flatnonzero(times != 1)
@@ -130,8 +131,8 @@ def held_out_proba(
 
     probabilities, classes = predict()
     if label_noise:
-        own = probabilities[np.arange(len(labels)), codes_of(labels, classes)]
+        of_label = probabilities[np.arange(len(labels)), codes_of(labels, classes)]
         # Above 0, so that no class is lost.
-        weights = np.maximum(right_labels(own, label_noise, len(classes)), 1e-3)
+        weights = np.maximum(right_labels(of_label, label_noise, len(classes)), 1e-3)
         probabilities, _ = predict(sample_weight=weights)
     return probabilities

@@ -102,7 +102,7 @@ def read_descriptions(
     shown = os.fspath(path)
     found = _read_lists(shown)
     labels = _labels_of(found, class_names, shown)
-    texts = [(name, text) for name, own in found.items() for text in own]
+    texts = [(name, text) for name, sentences in found.items() for text in sentences]
     holds_sentences = 2 * sum(_is_sentence(name, text) for name, text in texts) > len(texts)
     if holds_sentences:
         _warn_of_cut_off([(name, text) for name, text in texts if name in labels.values()], shown)

@@ -112,8 +112,8 @@ def fill_prompts(
                 )
         of_class = [shared] * len(names)
     return [
-        [template.replace("{}", name.replace("_", " ")) for template in own]
-        for name, own in zip(names, of_class, strict=True)
+        [template.replace("{}", name.replace("_", " ")) for template in class_templates]
+        for name, class_templates in zip(names, of_class, strict=True)
     ]
 
 
