@@ -35,6 +35,8 @@ from sktip._maths.unit import columns_of
 #: Spread of the discriminants relative to that of the logits, if a class has as many images as shots. The text
 #: counts as shots, too.
 SPREAD = 0.6
+#: Spread of the new logits relative to that of the earlier ones, at most.
+LOUDER = 1.5
 #: Rounds at most, and the share of images with another class that is worth one more.
 ROUNDS, MOVED = 10, 0.002
 #: Variance of the bias of a classifier, in the logarithm, that is corrected. It is 1 before the pool is seen.
@@ -125,7 +127,11 @@ def add_pool(
         if weights @ (q.argmax(axis=1) != before) <= MOVED * n:
             break
     after = after[0], after[1] + offsets
-    after = _calibrated(images, (coef, intercept), after, weights, np.log(shares))
+    # The temperature cannot be found where the earlier answers are far too sure.
+    most = min(1.0, LOUDER * spread / max(_spread(*after, mean, moment / n), 1e-12))
+    after = _calibrated(
+        images, (coef, intercept), (most * after[0], most * after[1]), weights, np.log(shares)
+    )
     p = probabilities(images, *after)
     q = _responsibilities(p, shares)
     # What is in the pool counts each image once, and repeated ones as often.
@@ -305,7 +311,7 @@ def _class_shares(p: NDArray[Any], weights: NDArray[Any]) -> tuple[NDArray[Any],
     counts = worth * n * mean
     for _ in range(5):
         shares = (counts + 1 / variance) / (counts.sum() + n_classes / variance)
-        counts = worth * shares * (p.T @ (w / np.maximum(p @ shares, 1e-30)))
+        counts = worth * _counts(p, weights, shares)
     shares = (counts + 1 / variance) / (counts.sum() + n_classes / variance)
     return shares, float(variance)
 
@@ -330,14 +336,23 @@ def _variance_of_shares(
     return 1 / (1 / usual + 1 / wrong) + STRANGE**2 * (usual + (found - 1 / n_classes) ** 2)
 
 
+def _counts(
+    p: NDArray[Any], weights: NDArray[Any], factors: NDArray[Any]
+) -> NDArray[Any]:
+    """Weighted images of each class, (C,), by posteriors that are p, (n, C), times these factors, (C,)."""
+    single = factors.astype(np.float32)
+    images = p.T @ (weights / np.maximum(p @ single, np.float32(1e-30)))
+    return factors * images
+
+
 def _offsets(
     p: NDArray[Any], weights: NDArray[Any], shares: NDArray[Any], variance: float
 ) -> NDArray[Any]:
     """Offsets (C,) after which the mean posterior is closer to the shares."""
     n, factors = float(weights.sum(dtype=np.float64)), shares.copy()
-    counts = shares * (p.T @ (weights / np.maximum(p @ shares, 1e-30)))
+    counts = _counts(p, weights, shares)
     for _ in range(8):
-        means = factors * (p.T @ (weights / np.maximum(p @ factors, 1e-30))) / n
+        means = _counts(p, weights, factors) / n
         factors *= (shares + 1e-6) / (means + 1e-6)
         factors /= factors.sum()
     found = np.log(factors / shares)
