@@ -336,9 +336,7 @@ def _variance_of_shares(
     return 1 / (1 / usual + 1 / wrong) + STRANGE**2 * (usual + (found - 1 / n_classes) ** 2)
 
 
-def _counts(
-    p: NDArray[Any], weights: NDArray[Any], factors: NDArray[Any]
-) -> NDArray[Any]:
+def _counts(p: NDArray[Any], weights: NDArray[Any], factors: NDArray[Any]) -> NDArray[Any]:
     """Weighted images of each class, (C,), by posteriors that are p, (n, C), times these factors, (C,)."""
     single = factors.astype(np.float32)
     images = p.T @ (weights / np.maximum(p @ single, np.float32(1e-30)))

@@ -8,6 +8,7 @@ from made_up import WIDTH, World, unit
 from scipy.special import softmax
 from scipy.stats import binomtest
 
+from sktip._maths.log_loss import log_loss
 from sktip._maths.pool import _class_shares, add_pool
 
 
@@ -105,6 +106,23 @@ def test_a_pool_makes_nothing_surer_than_it_makes_it_better(n_classes, n_shots, 
         found.append([*confidences, world.score(model), world.score(pooled)])
     before, after, right_before, right_after = np.mean(found, axis=0)
     assert after - before < max(right_after - right_before, 0) + 0.03
+
+
+@pytest.mark.parametrize("n_shots", [0, 1])
+def test_answers_that_are_far_too_sure_do_not_get_louder(n_shots):
+    world = World()
+    model = fitted(world, n_shots)
+    pool = world.images(np.full(12, 60))[0]
+    loud = model._replace(
+        text_coef=20 * model.text_coef,
+        means_part=tuple(20 * part for part in model.means_part),
+        correction_part=tuple(20 * part for part in model.correction_part),
+    )
+    before, after = (
+        log_loss(world.logits(each), world.asked, np.ones(len(world.asked)))[0]
+        for each in (loud, answer(world, loud, pool))
+    )
+    assert after < before
 
 
 def test_shares_are_closer_than_counts_of_answers():
