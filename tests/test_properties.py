@@ -99,19 +99,6 @@ def test_order_and_repetition_of_many_shots(name):
 
 
 @every_classifier
-@given(problem=problems([np.float64]))
-def test_copies_that_differ_by_rounding(name, problem):
-    """Features of one file differ a little with its place in a batch: copies are copies all the same."""
-    X, y, text, Q, rng = problem
-    twice, labels = np.concatenate([X, X]), np.concatenate([y, y])
-    rounded = twice * (1 + 1e-7 * rng.normal(size=twice.shape))
-    expected = fit(name, twice, labels, text).predict_proba(Q)
-    np.testing.assert_allclose(
-        fit(name, rounded, labels, text).predict_proba(Q), expected, rtol=0, atol=1e-4
-    )
-
-
-@every_classifier
 @given(problem=problems(), size=st.integers(1, 9))
 def test_batches(name, problem, size):
     X, y, text, Q, _ = problem
