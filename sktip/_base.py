@@ -29,7 +29,7 @@ from sktip._input import (
     reads_images,
 )
 from sktip._maths.head import Head, linear_logits
-from sktip._maths.unit import across_blocks, row_blocks, type_of, unit_rows
+from sktip._maths.unit import across_blocks, row_batches, type_of, unit_rows
 from sktip._utils.estimators import EstimatorMixin
 from sktip._utils.fitted_with import check_format, check_same_model, record
 from sktip._utils.labels import (
@@ -109,7 +109,7 @@ class Task(NamedTuple):
 
 
 class BaseCLIPEstimator(EstimatorMixin, BaseEstimator):
-    """Input, names and text prior of an estimator on CLIP features, and its logits block by block.
+    """Input, names and text prior of an estimator on CLIP features, and its logits, batch by batch.
 
     A subclass defines `_learn` and `__sktip_head__`. Its `fit` checks the shots and resolves the classes;
     `_learn_from` does the rest.
@@ -149,13 +149,13 @@ class BaseCLIPEstimator(EstimatorMixin, BaseEstimator):
         raise NotImplementedError
 
     def _of_logits(self, X: Any, answer: Callable[[NDArray], NDArray]) -> NDArray:
-        """Apply `answer` to the logits of each block of queries, and join the results."""
+        """Apply `answer` to the logits of each batch of queries, and join the results."""
         X = self._query_features(X)
         dtype = type_of(X)
         head = self.__sktip_head__()
         logits_of = head.prepared(dtype)
 
-        def of_block(rows: slice) -> NDArray:
+        def of_batch(rows: slice) -> NDArray:
             logits = logits_of(unit_rows(X, rows))
             if not np.isfinite(logits).all():
                 raise ValueError(
@@ -165,15 +165,15 @@ class BaseCLIPEstimator(EstimatorMixin, BaseEstimator):
             return answer(logits)
 
         width = max(X.shape[1], len(self.classes_), head.n_columns)
-        first, *others = row_blocks(len(X), width, dtype)
-        part = of_block(first)
+        first, *others = row_batches(len(X), width, dtype)
+        part = of_batch(first)
         if not others:
             return part
         whole = np.empty((len(X), *part.shape[1:]), part.dtype)
         whole[first] = part
-        del part  # Otherwise two blocks would be in memory at a time.
+        del part  # Otherwise two batches would be in memory at a time.
         for rows in others:
-            whole[rows] = of_block(rows)
+            whole[rows] = of_batch(rows)
         return whole
 
     def _query_features(self, X: Any) -> NDArray:

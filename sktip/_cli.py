@@ -352,7 +352,7 @@ def _label(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
         "sktip._label.page", "skops", extra="sktip[label]", caller="`sktip label`"
     )
     from sktip._label.export import write_model
-    from sktip._label.session import open_session
+    from sktip._label.labelling import open_session
     from sktip.prompts import GENERAL_TEMPLATES
 
     def content_of(model: Any) -> bytes:

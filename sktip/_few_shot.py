@@ -25,7 +25,7 @@ from sktip._encoding.session import EncoderSession
 from sktip._explanation import ExplanationMixin
 from sktip._input import GivenShots, reads_images
 from sktip._maths.head import Head
-from sktip._maths.unit import columns_of, row_blocks, unit_norm
+from sktip._maths.unit import columns_of, row_batches, unit_norm
 from sktip._utils.estimators import validated
 from sktip._utils.labels import class_weighted
 from sktip._utils.messages import progress, warn
@@ -499,7 +499,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
                 "there are no unlabelled images: pass X_unlabeled to fit, and set keep_unlabeled=True."
             )
         blocks = []
-        for rows in row_blocks(len(images), len(self.classes_), images.dtype):
+        for rows in row_batches(len(images), len(self.classes_), images.dtype):
             p = probabilities(images[rows], self.coef_, self.intercept_)
             blocks.append(csr_array(np.where(p >= smallest, p, 0)))
         return vstack(blocks, format="csr")

@@ -25,7 +25,7 @@ from sktip._utils.paths import check_output, write_file
 from sktip.exceptions import ImageReadError
 
 #: Number of images whose features are held at a time.
-BLOCK = 1024
+BATCH = 1024
 
 
 def predict_images(
@@ -161,8 +161,8 @@ def predict_images(
     probabilities = np.full(n, np.nan)
     # Closed even after an error, so that no thread outlives the call.
     with closing(session.rows(images, note)) as rows:
-        for start in range(0, n, BLOCK):
-            features = np.stack(list(islice(rows, BLOCK)))
+        for start in range(0, n, BATCH):
+            features = np.stack(list(islice(rows, BATCH)))
             finite = np.isfinite(features).all(axis=1)
             for index in start + np.flatnonzero(~finite):
                 errors[index] = (

@@ -29,7 +29,7 @@ from sktip.exceptions import ImageReadError
 #: Scores of feature rows, (n, d) to (n,).
 Score = Callable[[NDArray[Any]], NDArray[np.float32]]
 #: Number of images whose features are held at a time.
-BLOCK = 4096
+BATCH = 4096
 
 
 def rank_images(
@@ -107,8 +107,8 @@ def rank_images(
         session = None if encoder is None else open_encoder(encoder)
         score = _cosines_to(_features_of(query, session))
     is_matrix = not looks_like_images(images) and not isinstance(images, str | os.PathLike)
-    blocks = _rows_of(images) if is_matrix else _encoded(as_image_list(images), session)
-    scores = np.concatenate([score(block) for block in blocks])
+    batchs = _rows_of(images) if is_matrix else _encoded(as_image_list(images), session)
+    scores = np.concatenate([score(batch) for batch in batchs])
     indices = np.argsort(-scores, kind="stable")[: np.isfinite(scores).sum()][:top]
     return indices, scores[indices]
 
@@ -182,25 +182,25 @@ def _cosines_to(target: NDArray[Any]) -> Score:
 
 
 def _rows_of(X: Any) -> Iterator[NDArray[Any]]:
-    """Yield blocks of unit rows of a matrix, which may lie on disk."""
+    """Yield batchs of unit rows of a matrix, which may lie on disk."""
     X = X if hasattr(X, "shape") else np.asarray(X)
     if len(X.shape) != 2 or not len(X):
         raise ValueError(
             f"images has the shape {tuple(X.shape)}; pass images, or features of shape (n, d), n > 0."
         )
-    for start in range(0, len(X), BLOCK):
-        yield unit_rows(X, slice(start, start + BLOCK))
+    for start in range(0, len(X), BATCH):
+        yield unit_rows(X, slice(start, start + BATCH))
 
 
 def _encoded(images: Sequence[Any], session: Any) -> Iterator[NDArray[Any]]:
-    """Yield blocks of the features of images; NaN for those that cannot be read."""
+    """Yield batchs of the features of images; NaN for those that cannot be read."""
     if session is None:
         raise TypeError("images need an encoder; pass encoder=CLIPFeatureTransformer(...).")
     errors: list[str] = []
     # Closed even after an error, so that no thread outlives the call.
     with closing(session.rows(images, lambda _, error: errors.append(str(error)))) as rows:
-        while block := list(islice(rows, BLOCK)):
-            yield np.stack(block)
+        while batch := list(islice(rows, BATCH)):
+            yield np.stack(batch)
     if len(errors) == len(images):
         raise ImageReadError(
             f"none of the {len(images):,} images can be read", f"the first is {errors[0]}"

@@ -407,15 +407,15 @@ def _fit_options(
 
 
 def _scores_of(model: Any, rows: Any, text: NDArray | None) -> Scores:
-    """Scores of rows by one classifier, block by block."""
-    blocks = [
-        _scores_of_block(model, _safe_indexing(rows, block), text)
-        for block in gen_batches(_num_samples(rows), ROWS)
+    """Scores of rows by one classifier, batch by batch."""
+    batchs = [
+        _scores_of_batch(model, _safe_indexing(rows, batch), text)
+        for batch in gen_batches(_num_samples(rows), ROWS)
     ]
-    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    return {name: np.concatenate([batch[name] for batch in batchs]) for name in batchs[0]}
 
 
-def _scores_of_block(model: Any, rows: Any, text: NDArray | None) -> Scores:
+def _scores_of_batch(model: Any, rows: Any, text: NDArray | None) -> Scores:
     if hasattr(model, "decision_function"):
         logits = np.asarray(model.decision_function(rows), dtype=np.float64)
         if logits.ndim == 1:

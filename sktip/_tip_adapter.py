@@ -15,7 +15,7 @@ from sktip._base import COLUMNS, BaseCLIPClassifier, Shots, Task
 from sktip._docs import with_shared_docs
 from sktip._maths.folds import content_order
 from sktip._maths.head import Head
-from sktip._maths.unit import row_blocks, type_of, unit_norm, unit_rows
+from sktip._maths.unit import row_batches, type_of, unit_norm, unit_rows
 from sktip._utils.estimators import available_if, validated
 from sktip._utils.labels import class_weighted, joined_weights
 from sktip._utils.messages import progress
@@ -221,7 +221,7 @@ class BaseCacheClassifier(BaseCLIPClassifier):
         )
         alpha, beta = self._alpha_beta()
         indices, votes = np.empty((len(X), n), np.int64), np.empty((len(X), n), dtype)
-        for rows in row_blocks(len(X), max(X.shape[1], len(keys)), dtype):
+        for rows in row_batches(len(X), max(X.shape[1], len(keys)), dtype):
             queries = torch.as_tensor(unit_rows(X, rows), device=keys.device)
             found = nearest_shots(queries, keys, weights, alpha=alpha, beta=beta, n=n)
             indices[rows], votes[rows] = (part.cpu().numpy() for part in found)

@@ -171,8 +171,8 @@ def test_integer_labels_stay_integers(clip, digits, tmp_path):
 
 
 @pytest.mark.parametrize("n", [1, 8, 9])
-def test_blocks_of_any_size(n, clf, digits, monkeypatch):
-    monkeypatch.setattr(_predict_images, "BLOCK", 8)
+def test_batches_of_any_size(n, clf, digits, monkeypatch):
+    monkeypatch.setattr(_predict_images, "BATCH", 8)
     images = list(digits[0][60 : 60 + n])
     images[n // 2] = b""
     with pytest.warns(UserWarning, match=f"1 of {n} images"):

@@ -1,4 +1,4 @@
-"""What every classifier answers: in blocks, in little memory, for rows of zeros and any array."""
+"""What every classifier answers: in batches, in little memory, for rows of zeros and any array."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ def fitted(name, features, prior="text", dtype=np.float64, **parameters):
 @pytest.mark.parametrize(("name", "dtype"), NAMES_AND_TYPES)
 def test_answers_are_those_of_the_logits(name, features, dtype):
     clf = fitted(name, features, dtype=dtype)
-    # Blocks have at most 1,024 queries.
+    # Batches have at most 1,024 queries.
     Q = features((300,) * 4, seed=1, dtype=dtype)[0]
     logits = clf.decision_function(Q)
     assert logits.dtype == dtype
@@ -42,7 +42,7 @@ def test_answers_are_those_of_the_logits(name, features, dtype):
 
 
 @pytest.mark.parametrize(("name", "dtype"), NAMES_AND_TYPES)
-def test_the_answer_to_a_row_does_not_depend_on_its_block(name, features, dtype):
+def test_the_answer_to_a_row_does_not_depend_on_its_batch(name, features, dtype):
     clf = fitted(name, features, dtype=dtype)
     Q = np.random.default_rng(0).normal(size=(1100, 8)).astype(dtype)
     asked = [clf.decision_function]

@@ -22,11 +22,11 @@ from sktip._encoding.preprocessing import (
     to_pixels,
     view_generator,
 )
-from sktip._encoding.threads import torch_threads, workers
 from sktip._images.crop import Crop
 from sktip._images.files import is_jpeg, read_bytes
 from sktip._images.inputs import describe
 from sktip._images.rgb import content_hash, to_rgb
+from sktip._utils.threads import torch_threads, workers
 from sktip.exceptions import ImageReadError
 
 #: Called for each image that cannot be read, with its index and the error.

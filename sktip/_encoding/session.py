@@ -18,7 +18,6 @@ from sklearn.utils import check_random_state
 from sktip._encoding.loop import Lane, OnFailure, encode
 from sktip._encoding.memory import PLAIN, FeatureMemory, FeatureStore, Space
 from sktip._encoding.model import Model
-from sktip._encoding.threads import count_threads
 from sktip._encoding.transformer import TransformerModel
 from sktip._images.files import MAX_PIXELS
 from sktip._images.inputs import describe
@@ -26,6 +25,7 @@ from sktip._images.rgb import pixels_made_by
 from sktip._maths.unit import across_blocks, unit_norm
 from sktip._utils.labels import plain
 from sktip._utils.messages import progress, warn
+from sktip._utils.threads import count_threads
 from sktip.exceptions import ImageReadError
 
 

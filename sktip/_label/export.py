@@ -12,8 +12,8 @@ from itertools import chain, count
 from typing import Any, NamedTuple
 
 from sktip._label.files import csv_lines, write_next
+from sktip._label.labelling import Session, inside
 from sktip._label.report import report
-from sktip._label.session import Session, inside
 from sktip._label.store import NONE
 from sktip._utils.messages import printable
 

@@ -5,7 +5,7 @@ import re
 from typing import NamedTuple
 
 from sktip._label.files import csv_lines, write_next
-from sktip._label.session import Session
+from sktip._label.labelling import Session
 from sktip._label.store import NONE, Change, checked_name, key_of
 from sktip.datasets._table import absolute, read_cells, read_rows
 

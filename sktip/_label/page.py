@@ -25,7 +25,7 @@ from starlette.staticfiles import StaticFiles
 
 from sktip._label.export import Written, write_folders, write_report, write_table
 from sktip._label.files import secret_file
-from sktip._label.session import Session
+from sktip._label.labelling import Session
 from sktip._label.store import NONE, UNSURE, Change
 from sktip.exceptions import ImageReadError
 

@@ -6,7 +6,7 @@ from datetime import date
 from html import escape
 
 from sktip._label.accuracy import Estimate
-from sktip._label.session import Session
+from sktip._label.labelling import Session
 from sktip._utils.messages import printable
 from sktip.exceptions import ImageReadError
 

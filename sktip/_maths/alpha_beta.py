@@ -18,7 +18,7 @@ from sktip._maths.cache import CacheValues
 from sktip._maths.folds import Split
 from sktip._maths.log_loss import log_loss, most_probable_weights
 from sktip._maths.paper import PAPER_ALPHA, distance_to_paper
-from sktip._maths.unit import row_blocks
+from sktip._maths.unit import row_batches
 
 #: Standard deviation of the prior beliefs in alpha 1, beta 5.5 and a scale of 1 of the text logits, in the
 #: logarithm; and of the first two for keys that were trained at these values. Measured on Cars and ImageNet.
@@ -112,7 +112,7 @@ class HeldOutShots:
         """
         for number, (split, keys) in enumerate(zip(self._splits, self._keys, strict=True)):
             queries = self._queries[split.held_out]
-            for rows in row_blocks(len(queries), len(keys), self.text_logits.dtype):
+            for rows in row_batches(len(queries), len(keys), self.text_logits.dtype):
                 exponents = torch.mm(keys, queries[rows].T).sub_(1).div_(math.log(2))
                 if self._numbers is not None:
                     own = self._numbers[split.held_out[rows]]

@@ -2,7 +2,7 @@
 
 All functions take and return torch tensors. Affinities have one row per key and one column per query, so
 that the votes of a class are a sum of rows. An embedding bag computes these sums for shots in any order
-and number, with or without weights. The callers pass queries in blocks, so memory does not grow with
+and number, with or without weights. The callers pass queries in batches, so memory does not grow with
 n x m.
 """
 

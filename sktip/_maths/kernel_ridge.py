@@ -18,8 +18,8 @@ from sktip._maths.unit import unit_norm
 
 #: Numbers of shots per class, and their published beta and lambda (Y. Bendou et al., CVPR 2025).
 PUBLISHED = np.array([[1, 2, 4, 8, 16], [3, 2.6, 1.5, 1.66, 1.7], [0.05, 0.05, 0.05, 0.07, 0.1]])
-#: Number of rows, or of classes, in one block.
-BLOCK = 256
+#: Number of rows, or of classes, in one batch.
+BATCH = 256
 
 
 class FittedRidge(NamedTuple):
@@ -128,9 +128,9 @@ def residual_targets(keys: Tensor, codes: Tensor, text: Tensor | None, classes: 
     if text is None:
         targets = keys.new_zeros((len(keys), classes.stop - classes.start), dtype=torch.float64)
     else:
-        # Keys in single precision are converted by blocks, to save memory.
+        # Keys in single precision are converted in batches, to save memory.
         wanted = text[classes].double().T
-        targets = torch.cat([-part.double() @ wanted for part in keys.split(BLOCK)])
+        targets = torch.cat([-part.double() @ wanted for part in keys.split(BATCH)])
     shown = torch.nonzero((codes >= classes.start) & (codes < classes.stop))[:, 0]
     targets[shown, codes[shown] - classes.start] += 1
     return targets
@@ -143,8 +143,8 @@ def ridge_factor(keys: Tensor, beta: float, lam: float, weights: Tensor | None =
     diagonal gets lambda divided by the weight. Raise ValueError if the matrix is singular.
     """
     kernel = keys.new_empty((len(keys), len(keys)))
-    for start in range(0, len(keys), BLOCK):
-        rows = slice(start, start + BLOCK)
+    for start in range(0, len(keys), BATCH):
+        rows = slice(start, start + BATCH)
         torch.mm(beta * keys[rows], keys.T, out=kernel[rows])
         kernel[rows].sub_(beta).exp_()
     ridge = keys.new_full((len(keys),), lam) if weights is None else lam / weights
@@ -174,11 +174,11 @@ def dual_coefficients(
 ) -> Tensor:
     """Solution of ``(k(K, K) + lambda I) a = R`` from the Cholesky factor: (m, C).
 
-    It is computed in double precision, by blocks, and returned in the type of the keys.
+    It is computed in double precision, in batches, and returned in the type of the keys.
     """
     duals = keys.new_empty((len(keys), n_classes))
-    for start in range(0, n_classes, BLOCK):
-        classes = slice(start, min(start + BLOCK, n_classes))
+    for start in range(0, n_classes, BATCH):
+        classes = slice(start, min(start + BATCH, n_classes))
         targets = residual_targets(keys, codes, text, classes)
         # `cholesky_solve` would copy the factor.
         half = torch.linalg.solve_triangular(factor, targets, upper=False)

@@ -10,7 +10,7 @@ DEVIATION = 0.5
 #: Number of logits up to which they are in double precision.
 DOUBLE = 2**16
 #: Number of logits that are handled at a time, whose copies stay in the cache of the CPU.
-BLOCK = 2**16
+BATCH = 2**16
 #: Logits are clipped this far below the largest: smaller probabilities are slow denormal numbers.
 LEAST_LOGIT = -60.0
 
@@ -64,15 +64,15 @@ def most_probable_weights(
     n = len(parts)
     low, high = np.log([1e-5, 1e4])
 
-    n_rows = max(1, BLOCK // max(1, parts[0].shape[1]))
-    blocks = [slice(first, first + n_rows) for first in range(0, len(codes), n_rows)]
+    n_rows = max(1, BATCH // max(1, parts[0].shape[1]))
+    batches = [slice(first, first + n_rows) for first in range(0, len(codes), n_rows)]
 
     def at(logs: NDArray[Any]) -> tuple[float, NDArray[Any], NDArray[Any]]:
         """Cost, and its first and second derivatives."""
         factors = np.exp(logs)
         scaled = factors.astype(parts[0].dtype)
         loss, slope, second = 0.0, np.zeros(n), np.zeros((n, n))
-        for rows in blocks:
+        for rows in batches:
             inside = [part[rows] for part in parts]
             logits: Any = offset[rows] if isinstance(offset, np.ndarray) else offset
             for factor, part in zip(scaled, inside, strict=True):

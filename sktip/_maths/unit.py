@@ -1,4 +1,4 @@
-"""Normalise rows to length 1, block by block where there are many."""
+"""Normalise rows to length 1, in batches where there are many."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Size of one block of rows.
-BLOCK_BYTES = 1 << 23
+#: Size of one batch of rows.
+BATCH_BYTES = 1 << 23
 
 
 def unit_norm(features: NDArray[Any]) -> NDArray[Any]:
@@ -46,9 +46,9 @@ def across_blocks(text: NDArray[Any], widths: Sequence[int], number: int) -> NDA
     return across
 
 
-def row_blocks(n_rows: int, width: int, dtype: np.dtype) -> list[slice]:
-    """Slices of the rows of each block, for matrices of that type with `width` columns."""
-    size = max(16, min(1024, BLOCK_BYTES // (width * dtype.itemsize)))
+def row_batches(n_rows: int, width: int, dtype: np.dtype) -> list[slice]:
+    """Slices of the rows of each batch, for matrices of that type with `width` columns."""
+    size = max(16, min(1024, BATCH_BYTES // (width * dtype.itemsize)))
     if size > 64:
         # On some CPUs, products with 262 rows take a third longer than with 256.
         size -= size % 64
@@ -86,7 +86,7 @@ def unit_rows(
 
 def _what_is_not_finite(X: NDArray[Any], called: NDArray[Any] | None) -> str:
     finite = np.concatenate(
-        [np.isfinite(X[rows]).all(axis=1) for rows in row_blocks(len(X), X.shape[1], X.dtype)]
+        [np.isfinite(X[rows]).all(axis=1) for rows in row_batches(len(X), X.shape[1], X.dtype)]
     )
     row = int(finite.argmin())
     kind = "NaN" if np.isnan(X[row]).any() else "infinity"

@@ -18,7 +18,7 @@ from sktip._utils.labels import check_labels, unknown_labels
 #: Size of the random sample: 5,000 images, or 5 per chosen image if that is more.
 MOST_ROWS, ROWS_PER_SHOT = 5000, 5
 #: Number of images whose gains are computed together.
-BLOCK = 256
+BATCH = 256
 
 
 def suggest_shots(
@@ -199,8 +199,8 @@ def _representatives(
     """Choose n rows greedily, so that each row has a similar one among them or the `known`."""
     if len(known):
         chosen: list[int] = []
-        blocks = gen_batches(len(known), BLOCK)
-        nearest = np.max([(known[block] @ rows.T).max(axis=0) for block in blocks], axis=0)
+        batchs = gen_batches(len(known), BATCH)
+        nearest = np.max([(known[batch] @ rows.T).max(axis=0) for batch in batchs], axis=0)
     else:
         # Start with the row that is most similar to all rows.
         chosen = [int((rows @ rows.sum(axis=0)).argmax())]
@@ -211,13 +211,13 @@ def _representatives(
         closer -= nearest
         return np.maximum(closer, 0, out=closer).sum(axis=1)
 
-    gains = np.concatenate([gains_of(block) for block in gen_batches(len(rows), BLOCK)])
+    gains = np.concatenate([gains_of(batch) for batch in gen_batches(len(rows), BATCH)])
     gains[chosen] = -np.inf
     up_to_date = np.ones(len(rows), bool)
     while len(chosen) < n:
         # Gains only shrink as more rows are chosen: only the largest have to be recomputed.
         while not up_to_date[gains.argmax()]:
-            largest = np.argsort(-gains)[:BLOCK]
+            largest = np.argsort(-gains)[:BATCH]
             largest = largest[~up_to_date[largest] & np.isfinite(gains[largest])]
             gains[largest], up_to_date[largest] = gains_of(largest), True
         chosen.append(int(gains.argmax()))

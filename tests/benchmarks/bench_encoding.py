@@ -18,8 +18,8 @@ from PIL import Image
 
 from sktip import CLIPFeatureTransformer, JointEncoder
 from sktip._encoding.session import open_encoder
-from sktip._encoding.threads import workers
 from sktip._images.rgb import to_rgb
+from sktip._utils.threads import workers
 
 SIZES = {"500 x 375": (500, 375, 96), "4000 x 3000": (4000, 3000, 64)}
 #: Formats of one picture of 24 megapixels, with the arguments of Pillow's `save`.

@@ -15,7 +15,7 @@ from sktip import CLIPFeatureTransformer, FewShotClassifier
 from sktip._encoding import loop
 from sktip._encoding.clip import ClipModel
 from sktip._encoding.session import open_encoder
-from sktip._encoding.threads import count_threads
+from sktip._utils.threads import count_threads
 from sktip.exceptions import ImageReadError
 
 
@@ -153,7 +153,7 @@ def test_one_image_is_encoded_here_by_all_of_torchs_threads(digits, passes):
 
 def test_the_number_of_threads(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
-    monkeypatch.setattr("sktip._encoding.threads.cpu_count", lambda: 7)
+    monkeypatch.setattr("sktip._utils.threads.cpu_count", lambda: 7)
     numbers = [
         count_threads(n, device) for n, device in ((None, "cpu"), (None, "cuda"), (3, "cpu"))
     ]

@@ -15,7 +15,7 @@ for package in ("playwright", "starlette", "uvicorn"):
 
 from drive import TOKEN, answer, chromium, served, shown, started, write_photos  # noqa: E402
 
-from sktip._label.session import open_session  # noqa: E402
+from sktip._label.labelling import open_session  # noqa: E402
 
 KEY = {"red": "1", "blue": "2"}
 

@@ -14,8 +14,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from sktip._label.export import write_folders, write_model, write_report, write_table
 from sktip._label.files import write_labels
+from sktip._label.labelling import open_session
 from sktip._label.merge import merge_table, write_conflicts
-from sktip._label.session import open_session
 from sktip._label.store import ASIDE, NONE, UNSURE, Store, checked_name
 from sktip.datasets import load_image_table
 

@@ -12,7 +12,7 @@ from PIL import Image
 import sktip
 from sktip._cli import load_model, main
 from sktip._label.export import write_table
-from sktip._label.session import Session, open_session
+from sktip._label.labelling import Session, open_session
 from sktip._label.store import NONE, UNSURE, Store
 from sktip.exceptions import ImageReadError
 

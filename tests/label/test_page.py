@@ -14,8 +14,8 @@ from drive import TOKEN  # noqa: E402
 from starlette.testclient import TestClient  # noqa: E402
 
 import sktip._label.page  # noqa: E402
+from sktip._label.labelling import open_session  # noqa: E402
 from sktip._label.page import Guard, Page  # noqa: E402
-from sktip._label.session import open_session  # noqa: E402
 
 HOST = "127.0.0.1:8765"
 HAS_TOKEN = {"x-sktip-token": TOKEN}
