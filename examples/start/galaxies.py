@@ -5,10 +5,9 @@ Real photos, with an encoder that knows no names: galaxies
 Sort galaxies by their shape, from five labelled ones of each kind. They are crops of one photo, the eXtreme
 Deep Field of the Hubble telescope (NASA, ESA and the HUDF09 team; public domain), which
 ``pip install scikit-image`` brings along. An image model of timm makes the features. It has learnt from everyday
-photos (ImageNet), and its weights are downloaded at the first use (19 MB), so this page shows no output.
+photos (ImageNet), and its weights are downloaded at the first use (19 MB), so this page shows no output; :ref:`guide_any_encoder`
+has the result.
 """
-
-# sphinx_gallery_thumbnail_path = "images/galaxies.webp"
 
 # %%
 # Crops of one photo
@@ -40,6 +39,7 @@ for kind, squares in GALAXIES.items():
         crops.append(Crop(photo, (left, top, left + size, top + size)))
         kinds.append(kind)
 kinds = np.array(kinds)
+# sphinx_gallery_thumbnail_path = "images/galaxies.webp"
 
 # %%
 # Features

@@ -10,8 +10,6 @@ Put the photos of each class into a folder with the name of the class,
 output, since it needs your photos and downloads the weights of ViT-B-32 (600 MB) at the first use.
 """
 
-# sphinx_gallery_thumbnail_path = "images/strip-light.png"
-
 # %%
 # What to change
 # --------------
@@ -25,6 +23,7 @@ NEW = ["new_1.jpg", "new_2.jpg"]
 SHOTS = 8
 TEMPLATES = GENERAL_TEMPLATES  # or what your photos are: ["a satellite photo of {}."]
 MODEL = "ViT-B-32"  # "tiny" needs no download, but knows no photos
+# sphinx_gallery_thumbnail_path = "images/strip-light.png"
 
 # %%
 # Encode the photos once
