@@ -21,7 +21,13 @@ from sktip._utils.paths import check_input, check_output, is_standard_output, wr
 
 SUFFIXES = (".skops", ".joblib")
 CLASSIFIERS = [name for name in dir(sktip) if name.endswith("Classifier")]
-DONE, FAILED, SOME_UNREAD, PORT_IN_USE, INTERRUPTED, UNHEARD = 0, 1, 3, 4, 130, 141
+# Exit codes.
+DONE = 0
+FAILED = 1
+SOME_UNREAD = 3
+PORT_IN_USE = 4
+INTERRUPTED = 130
+UNHEARD = 141
 
 CODES = """\
 exit codes:

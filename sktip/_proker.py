@@ -250,9 +250,6 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
 
         views = unit_norm(shots.features)
         keys = views.reshape(-1, views.shape[2])
-        beta, lam, gamma = (
-            None if value == "auto" else float(value) for value in (self.beta, self.lam, self.gamma)
-        )
         key_rows, text = self._tensors(keys, task.text_features, views.dtype)
         fitted = fit_ridge(
             key_rows,
@@ -263,9 +260,9 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
             n_views=self.n_views,
             n_classes=len(task.classes),
             logit_scale=task.logit_scale,
-            beta=beta,
-            lam=lam,
-            gamma=gamma,
+            beta=_given(self.beta),
+            lam=_given(self.lam),
+            gamma=_given(self.gamma),
         )
         return {
             "cache_keys_": keys,
@@ -312,3 +309,8 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
         return as_tensor(keys, dtype, device), None if text is None else as_tensor(
             text, dtype, device
         )
+
+
+def _given(value: float | str) -> float | None:
+    """Value of a parameter; None if it is "auto"."""
+    return None if isinstance(value, str) else float(value)

@@ -235,12 +235,10 @@ class BaseCacheClassifier(BaseCLIPClassifier):
         from sktip._maths.device import as_tensor, resolve_device
 
         device = resolve_device(self.device)
-        keys, text_rows, weights = (
-            None if array is None else as_tensor(array, dtype, device)
-            for array in (cache.keys, text, cache.weights)
-        )
-        codes = as_tensor(cache.codes, np.int64, device)
-        return keys, CacheValues(codes, n_classes, weights), text_rows, weights
+        text_rows = None if text is None else as_tensor(text, dtype, device)
+        weights = None if cache.weights is None else as_tensor(cache.weights, dtype, device)
+        values = CacheValues(as_tensor(cache.codes, np.int64, device), n_classes, weights)
+        return as_tensor(cache.keys, dtype, device), values, text_rows, weights
 
 
 def _keeps_its_keys(classifier: BaseEstimator) -> bool:

@@ -108,10 +108,8 @@ def _is_empty(db: sqlite3.Connection, name: str) -> bool:
     try:
         # In one transaction, so that no other process creates the tables between two statements.
         db.execute("BEGIN")
-        application, version = (
-            db.execute(f"PRAGMA {field}").fetchone()[0]
-            for field in ("application_id", "user_version")
-        )
+        (application,) = db.execute("PRAGMA application_id").fetchone()
+        (version,) = db.execute("PRAGMA user_version").fetchone()
         if application == 0:
             empty = not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         else:

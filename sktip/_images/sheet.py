@@ -10,8 +10,12 @@ from sktip._images.inputs import describe
 from sktip._images.rgb import open_rgb
 from sktip._utils.messages import printable
 
-#: Number of photos in a row; largest side of one, height of its title and space around it, in pixels.
-COLUMNS, SIDE, TITLE, SPACE = 5, 240, 22, 8
+#: Number of photos in a row.
+COLUMNS = 5
+#: Largest side of a photo, height of its title and space around it, in pixels.
+SIDE = 240
+TITLE = 22
+SPACE = 8
 
 
 def contact_sheet(images: Sequence[Any], titles: Sequence[str]) -> Image.Image:

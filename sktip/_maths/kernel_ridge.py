@@ -34,9 +34,9 @@ class FittedRidge(NamedTuple):
 
 def published_values(n_shots: float) -> tuple[float, float]:
     """Interpolate the published beta and lambda in the logarithm of the number of shots."""
-    shots, *both = PUBLISHED
-    beta, lam = (np.interp(np.log(n_shots), np.log(shots), values) for values in both)
-    return float(beta), float(lam)
+    shots, betas, lams = PUBLISHED
+    at, known = np.log(n_shots), np.log(shots)
+    return float(np.interp(at, known, betas)), float(np.interp(at, known, lams))
 
 
 def fit_ridge(
@@ -62,11 +62,9 @@ def fit_ridge(
     shot_weights = np.ones(len(codes)) if weights is None else weights
     shots = unit_norm(keys.view(len(codes), n_views, -1).mean(dim=1).cpu().numpy())
     folds = scored_folds(shots, codes, shot_weights, groups, max_folds=MAX_FOLDS)
-    published = published_values(shot_weights.sum() / len(np.unique(codes)))
-    beta, lam = (
-        value if given is None else given
-        for value, given in zip(published, (beta, lam), strict=True)
-    )
+    usual_beta, usual_lam = published_values(shot_weights.sum() / len(np.unique(codes)))
+    beta = usual_beta if beta is None else beta
+    lam = usual_lam if lam is None else lam
     # The held-out rows come last, fold by fold.
     order = np.argsort(folds.repeat(n_views), kind="stable")
     sizes = np.bincount(folds.repeat(n_views) + 1)[1:].tolist()

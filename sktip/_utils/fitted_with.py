@@ -54,14 +54,15 @@ def check_same_model(classifier: Any, session: Any) -> None:
         what = "weights"
     else:
         return
-    then, now = (
-        ", ".join(f"{name}={source[name]!r}" for name in ("model_name", "pretrained"))
-        for source in (made, session.names)
-    )
     raise ValueError(
-        f"the encoder is not the model that this {type(classifier).__name__} was fitted with: it was {then}, "
-        f"now it is {now}, and their {what} differ. Set the old encoder again, or call fit."
+        f"the encoder is not the model that this {type(classifier).__name__} was fitted with: it was {_named(made)}, "
+        f"now it is {_named(session.names)}, and their {what} differ. Set the old encoder again, or call fit."
     )
+
+
+def _named(names: dict[str, Any]) -> str:
+    """Name a model and its weights, for a message."""
+    return f"model_name={names['model_name']!r}, pretrained={names['pretrained']!r}"
 
 
 def _have_changed(then: dict[str, str] | None, now: dict[str, str] | None) -> bool:

@@ -187,9 +187,9 @@ class AlphaBetaDisplay:
         import_optional(
             "matplotlib.pyplot", extra="sktip[plot]", caller=f"{type(self).__name__}.plot"
         )
-        alphas, betas, scores = (
-            np.asarray(values, float) for values in (self.alphas, self.betas, self.scores)
-        )
+        alphas = np.asarray(self.alphas, float)
+        betas = np.asarray(self.betas, float)
+        scores = np.asarray(self.scores, float)
         known = np.isfinite(scores)
         if not known.any():
             raise ValueError(
@@ -243,12 +243,11 @@ def _grid_of(search: Any) -> tuple[dict[str, Any], Any]:
         raise ValueError(
             f"the search has several metrics and refit={metric!r}; set refit to the metric to show."
         )
-    pairs = [results[f"param_{owners[0]}{name}"] for name in ("alpha", "beta")]
+    tried_alphas, tried_betas = (results[f"param_{owners[0]}{name}"] for name in ("alpha", "beta"))
     # A list of grids may have one without these parameters, in which they are masked.
-    both = ~np.any([np.ma.getmaskarray(values) for values in pairs], axis=0)
-    (alphas, rows), (betas, columns) = (
-        np.unique(values[both].astype(float), return_inverse=True) for values in pairs
-    )
+    both = ~(np.ma.getmaskarray(tried_alphas) | np.ma.getmaskarray(tried_betas))
+    alphas, rows = np.unique(tried_alphas[both].astype(float), return_inverse=True)
+    betas, columns = np.unique(tried_betas[both].astype(float), return_inverse=True)
     scores = np.full((len(alphas), len(betas)), np.nan)
     np.fmax.at(scores, (rows, columns), results[f"mean_test_{metric}"][both])
     chosen = {**search.estimator.get_params(), **search.best_params_}

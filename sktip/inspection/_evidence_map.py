@@ -200,11 +200,12 @@ def _patches(picture: Image.Image, session: Any) -> tuple[NDArray[np.float64], N
 
 def _corners(width: int, height: int, side: float, step: float) -> list[tuple[float, float]]:
     """Left and top of squares that cover a photo, at most `step` apart."""
-    lefts, tops = (
-        np.linspace(0, length - side, 1 + math.ceil((length - side) / step - 1e-6))
-        for length in (width, height)
-    )
-    return [(float(left), float(top)) for top in tops for left in lefts]
+
+    def starts(length: int) -> list[float]:
+        n = 1 + math.ceil((length - side) / step - 1e-6)
+        return np.linspace(0, length - side, n).tolist()
+
+    return [(left, top) for top in starts(height) for left in starts(width)]
 
 
 def _spread(

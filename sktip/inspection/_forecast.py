@@ -117,10 +117,10 @@ class ForecastDisplay:
         ax = new_axes((6, 3.6)) if ax is None else ax
         known = self.forecast
         x = [known["shots_now"], *known["n_shots"]]
-        middle, low, high = (
-            [100 * now, *(100 * known[key])]
-            for now, key in zip(known["now"], ("accuracy", "lower", "upper"), strict=True)
-        )
+        now, lower, upper = known["now"]
+        middle = [100 * now, *(100 * known["accuracy"])]
+        low = [100 * lower, *(100 * known["lower"])]
+        high = [100 * upper, *(100 * known["upper"])]
         ax.fill_between(x, low, high, color=VERMILION, alpha=0.2, lw=0, label="80 % interval")
         ax.plot(x, middle, "--", color=VERMILION, marker="o", mfc="white", label="forecast")
         measured = 100 * known["measured_accuracy"]
