@@ -13,8 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sktip._base import BaseCLIPClassifier, LinearPredictionMixin, Shots, Task
 from sktip._docs import with_shared_docs
 from sktip._explanation import ExplanationMixin
-from sktip._maths.blocks import SPREAD_OF_TEXT
-from sktip._maths.discriminants import KAPPA
+from sktip._maths.discriminants import KAPPA, SPREAD_OF_TEXT
 from sktip._maths.folds import MAX_FOLDS, class_balanced_weights, scored_folds
 from sktip._maths.log_loss import most_probable_weights
 from sktip._maths.statistics import Statistics

@@ -15,6 +15,8 @@ from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from sktip._maths.statistics import Statistics
 
+#: Usual spread of CLIP's text logits over the classes, which is used where there is no text.
+SPREAD_OF_TEXT = 3.0
 #: Weight of the predicted mean of a class, in samples.
 KAPPA = 3.0
 #: Prior of the scale of the map from texts to means, with the weight of so many classes.
@@ -23,7 +25,7 @@ SCALE, SCALE_CLASSES = 0.3, 2.0
 RIDGE = 3.0
 #: Weight, in the covariance, of the deviations of class means from the predicted ones.
 MEANS_IN_COVARIANCE = 0.03
-#: Fraction of the covariance that is replaced by its mean variance, where the text predicts the means.
+#: Largest fraction of the covariance that is replaced by its mean variance, where the text predicts the means.
 SHRINKAGE = 0.5
 
 
@@ -44,14 +46,13 @@ class Discriminants:
         text: NDArray[Any] | None,
         shrinkage: float,
         width: int,
-        *,
-        ridge: float = RIDGE,
     ):
+        self.shrinkage = shrinkage
         counts, own = statistics.counts, statistics.means
         # Certainty of the mean of the samples of each class, in samples.
         certainty = counts * KAPPA / (counts + KAPPA)
         self.centre = certainty @ own / certainty.sum()
-        self.prior = self.centre + _predicted(own - self.centre, certainty, text, ridge)
+        self.prior = self.centre + _predicted(own - self.centre, certainty, text)
         self.means = (KAPPA * self.prior + statistics.sums) / (KAPPA + counts)[:, None]
         apart = own - self.prior
         within = statistics.scatter
@@ -104,8 +105,13 @@ class Discriminants:
         return spread / own if own > 1e-9 * max(1.0, float(np.abs(self.intercept).max())) else 0.0
 
 
+def shrinkage_for(statistics: Statistics, width: int) -> float:
+    """Fraction of the covariance that is better replaced by its mean variance, the smaller the more samples."""
+    return float(1 / (1 + np.sqrt(statistics.counts.sum() / width)))
+
+
 def _predicted(
-    means: NDArray[Any], certainty: NDArray[Any], text: NDArray[Any] | None, ridge: float
+    means: NDArray[Any], certainty: NDArray[Any], text: NDArray[Any] | None
 ) -> NDArray[Any]:
     """Predict centred means from the text features of all classes; 0 without text, or if all texts are equal."""
     if text is None:
@@ -117,6 +123,6 @@ def _predicted(
     weighted = (certainty / certainty.max())[:, None] * text
     belief = SCALE_CLASSES * length
     scale = ((weighted * means).sum() + SCALE * belief) / ((weighted * text).sum() + belief)
-    gram = weighted.T @ text + ridge * length * np.eye(text.shape[1])
+    gram = weighted.T @ text + RIDGE * length * np.eye(text.shape[1])
     rest = np.linalg.solve(gram, weighted.T @ (means - scale * text))
     return scale * text + text @ rest

@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import has_fit_parameter
 
-from sktip._maths.choice import right_labels
+from sktip._maths.label_beliefs import right_labels
 from sktip._utils.labels import check_groups, codes_of
 from sktip.model_selection._cross_fit import check_samples, cross_fit, cv_splits, encoder_and_rest
 

@@ -140,7 +140,7 @@ def test_many_shots_in_single_precision_answer_as_in_double(monkeypatch):
     world = World()
     shots, codes = world.images(np.full(12, 40))
     expected = world.logits(world.fit(shots, codes))
-    monkeypatch.setattr("sktip._maths.choice.DOUBLE", 0)
+    monkeypatch.setattr("sktip._maths.text_prior.DOUBLE", 0)
     np.testing.assert_allclose(world.logits(world.fit(shots, codes)), expected, atol=0.05)
 
 
