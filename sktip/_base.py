@@ -159,8 +159,8 @@ class BaseCLIPEstimator(EstimatorMixin, BaseEstimator):
             logits = logits_of(unit_rows(X, rows))
             if not np.isfinite(logits).all():
                 raise ValueError(
-                    f"logits are not finite, since numbers overflow {dtype}. Lower sample_weight, and the parameters that "
-                    "are larger than usual."
+                    f"logits are not finite, since numbers overflow {dtype}. Lower sample_weight, and the "
+                    "parameters that are larger than usual."
                 )
             return answer(logits)
 

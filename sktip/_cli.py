@@ -600,14 +600,15 @@ def _parser() -> argparse.ArgumentParser:
             "--precision",
             default="fp32",
             choices=("fp32", "fp16", "bf16", "auto"),
-            help="precision of the image model; auto is bf16 where the device has it, up to 4 times as fast (default: fp32)",
+            help="precision of the image model; auto is bf16 where the device has it, up to 4 times as fast "
+            "(default: fp32)",
         )
     for each in (fit, label):
         each.add_argument(
             "--template",
             action="append",
-            help='prompt with {} for the class name, such as "a satellite photo of {}."; repeat it for several (default: '
-            "those of the classifier)",
+            help='prompt with {} for the class name, such as "a satellite photo of {}."; repeat it for several '
+            "(default: those of the classifier)",
         )
     for each in (fit, predict, search, label):
         each.add_argument(

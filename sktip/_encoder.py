@@ -306,10 +306,9 @@ class CLIPFeatureTransformer(TextMixin, ModelEncoder):
     Notes
     -----
     Images may be paths, the bytes of image files, PIL images or uint8 arrays of shape (h, w),
-    (h, w, 3) or (h, w, 4), or a `Crop` of one of them, in a list, a 1-D array of objects or text, a pandas Series, an Arrow
-    column, or a 4-D array. Before the model's preprocessing, each is converted to an upright RGB
-    image: the EXIF orientation is applied, transparent parts become white, and 16-bit grey values
-    are scaled to 8 bits.
+    (h, w, 3) or (h, w, 4), or a `Crop` of one of them, in a list, a 1-D array of objects or text, a pandas Series, an
+    Arrow column, or a 4-D array. Before the model's preprocessing, each is converted to an upright RGB image: the
+    EXIF orientation is applied, transparent parts become white, and 16-bit grey values are scaled to 8 bits.
 
     Features are those of open_clip's ``encode_image``, divided by their norm.
 

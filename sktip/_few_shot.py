@@ -146,6 +146,10 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
     unlabeled_features_ : ndarray of shape (n, d), float32, or None
         Unit features of the unlabelled images, with ``keep_unlabeled=True``.
 
+    evidence_ : dict
+        What `explain` takes the logits apart by, beside the shots: the weights of the discriminants and their
+        covariance, block by block, the class means, the correction, and its residuals.
+
     {text_}
 
     {fitted_}
@@ -160,8 +164,8 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
     A class without shots is predicted from its text and, if there are any, the unlabelled images.
 
     Copies of a shot, near copies and the shots of a group count as one photo. `sample_weight` says how the photos of
-    one class compare, so that giving all of them twice changes nothing. `class_weight` multiplies the number of photos of
-    a class.
+    one class compare, so that giving all of them twice changes nothing. `class_weight` multiplies the number of
+    photos of a class.
 
     Probabilities are calibrated on held-out shots, and hold for two classes too: without class names, where a dozen
     shots are all there is, the classifier errs on the side of modesty. Texts that hardly differ between the classes
@@ -201,7 +205,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
     shot_codes_: NDArray[np.intp]
     class_shares_: Any
     unlabeled_features_: Any
-    _evidence: dict[str, Any]
+    evidence_: dict[str, Any]
 
     _needs_shots = False
     _norm_per_block = True
@@ -273,10 +277,12 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         ------
         ValueError
             If there are neither shots nor text, or the arguments are inconsistent. It is raised before
-            any image is encoded, but for `priors` that do not fit the classes. Messages about unlabelled images begin with ``X_unlabeled``.
+            any image is encoded, but for `priors` that do not fit the classes. Messages about unlabelled images begin
+            with ``X_unlabeled``.
 
         ImageReadError
-            If a labelled image cannot be read, or none of the unlabelled. The estimator stays as it was before the call.
+            If a labelled image cannot be read, or none of the unlabelled. The estimator stays as it was before the
+            call.
         """
         return self._fit(X, y, sample_weight, groups, X_unlabeled=X_unlabeled)
 
@@ -418,8 +424,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
             **kept.attributes(),
             "unlabeled_features_": unlabeled if self.keep_unlabeled else None,
             "_widths": task.widths,
-            # What `explain` needs.
-            "_evidence": {
+            "evidence_": {
                 **model.evidence,
                 "means": model.means,
                 "means_intercept": model.means_part[1],
@@ -510,7 +515,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
 
     def _parts(self, queries: NDArray[Any], logits: NDArray[Any]) -> dict[str, NDArray[Any]]:
         queries = _unit_blocks(queries, self._widths) if self._widths else queries
-        scale, e = self.text_weight_ * self.logit_scale_, self._evidence
+        scale, e = self.text_weight_ * self.logit_scale_, self.evidence_
         parts = {"text": self._text_part(queries, scale)}
         if len(self.shot_codes_):
             parts["means"] = e["means_intercept"] + np.zeros_like(logits)
@@ -537,15 +542,15 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         queries = _unit_blocks(queries, self._widths) if self._widths else queries
         contributions = np.zeros((len(queries), len(shots.codes)))
         if len(shots.codes):
-            rows = self._evidence["rows"]
+            rows = self.evidence_["rows"]
             contributions[:, rows] = shot_contributions(
-                self._evidence,
+                self.evidence_,
                 queries,
                 targets,
                 shots=shots.features[rows],
                 codes=shots.codes[rows],
-                weights=self._evidence["weights"][rows],
+                weights=self.evidence_["weights"][rows],
                 prior=self.predicted_means_,
-                means=self._evidence["means"],
+                means=self.evidence_["means"],
             )
         return contributions, shots.codes

@@ -62,7 +62,8 @@ class ProKeRClassifier(ExplanationMixin, BaseCLIPClassifier):
     {class_weight}
 
     logit_scale : float, default=None
-        Scale s of the logits. The temperature is fitted around 1 / s. If None, the model's own, or 100 without an encoder.
+        Scale s of the logits. The temperature is fitted around 1 / s. If None, the model's own, or 100 without an
+        encoder.
 
     n_views : int, default=1
         Number of random views of each training image. Each view is a row. Only for images; queries

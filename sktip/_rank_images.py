@@ -53,8 +53,8 @@ def rank_images(
         If `encoder` is a classifier, one of its classes or tags.
 
     encoder : transformer, str or classifier
-        The encoder, such as ``CLIPFeatureTransformer(...)``, or a fitted classifier with one. With its `memory`, a second
-        search encodes no image again. None if images and query are both features.
+        The encoder, such as ``CLIPFeatureTransformer(...)``, or a fitted classifier with one. With its `memory`, a
+        second search encodes no image again. None if images and query are both features.
 
     top : int, default=None
         Number of images to return. If None, all.
@@ -157,8 +157,8 @@ def _features_of(query: Any, session: Any) -> NDArray[Any]:
         return unit_norm(session.features(items).mean(axis=0))
     if len(texts) < len(items):
         raise ValueError(
-            f"query has texts and photos, whose similarities cannot be compared; texts are {some(texts)}. If one is meant "
-            "as a photo, there is no such file."
+            f"query has texts and photos, whose similarities cannot be compared; texts are {some(texts)}. If "
+            "one is meant as a photo, there is no such file."
         )
     prompts = session.class_features([[text] for text in texts], texts)
     return session.across_blocks(unit_norm(prompts.mean(axis=0))[np.newaxis])[0]
@@ -174,7 +174,8 @@ def _cosines_to(target: NDArray[Any]) -> Score:
     def score(rows: NDArray[Any]) -> NDArray[np.float32]:
         if rows.shape[1] != len(target):
             raise ValueError(
-                f"images have {rows.shape[1]} features and the query has {len(target)}; both must come from one encoder."
+                f"images have {rows.shape[1]} features and the query has {len(target)}; both must come from "
+                "one encoder."
             )
         return np.asarray(rows @ target.astype(rows.dtype), np.float32)
 

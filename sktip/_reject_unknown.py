@@ -120,9 +120,9 @@ class RejectUnknown(BaseMetaClassifier):
     -----
     A classifier gives higher scores to the shots that it was fitted on than to new images. So the shots
     are split into at most four folds, with as many shots of every class in each, and each fold is scored
-    by a classifier fitted without it. Copies of a shot share a fold. The score of a new image is the mean over these classifiers, so it is
-    comparable with the scores that set the threshold. A prediction costs five times that of `estimator`.
-    Each image is encoded once.
+    by a classifier fitted without it. Copies of a shot share a fold. The score of a new image is the mean over these
+    classifiers, so it is comparable with the scores that set the threshold. A prediction costs five times that of
+    `estimator`. Each image is encoded once.
 
     The share of rejected known images is close to `quantile` only if these images are like the shots.
     Shots whose features are averaged over several views are not like single images. A classifier with

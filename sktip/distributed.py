@@ -43,7 +43,8 @@ class EncodeImages:
 
     column : str, default="path"
         Column of the images: paths (strings or `pathlib.Path`), the bytes of image files, or
-        uint8 arrays of shape (h, w), (h, w, 3) or (h, w, 4), or a `~sktip.Crop` of one. A null is treated as an unreadable image.
+        uint8 arrays of shape (h, w), (h, w, 3) or (h, w, 4), or a `~sktip.Crop` of one. A null is treated as an
+        unreadable image.
 
     on_error : {"record", "raise"}, default="record"
         What to do if an image cannot be read: write the reason to the column ``error`` and go on, or
@@ -190,9 +191,9 @@ class EncodeImages:
             if self._n_in_a_row == self.max_errors:
                 raise ImageReadError(
                     f"{self.max_errors} consecutive images could not be read on {platform.node()!r}",
-                    f"the last is {describe(images[index], index)}: {error} Check that every machine has the file system, "
-                    f"and that column {self.column!r} has the images. If so many images are damaged, raise "
-                    "max_errors.",
+                    f"the last is {describe(images[index], index)}: {error} Check that every machine has the "
+                    f"file system, and that column {self.column!r} has the images. If so many images are "
+                    "damaged, raise max_errors.",
                 )
         return features, errors
 

@@ -100,9 +100,10 @@ class Block:
         if cut:
             shown = [f"{long[0]!r} (class {label!r})" for label, long in islice(cut.items(), 3)]
             warn(
-                f"{sum(map(len, cut.values())):,} of {sum(map(len, prompts)):,} prompts were cut off, of {len(cut):,} of "
-                f"{len(prompts):,} classes, since they are longer than the context of {self.model_name!r}: "
-                f"{'; '.join(shown)}{'; ...' if len(cut) > 3 else ''}. Shorten class name or template."
+                f"{sum(map(len, cut.values())):,} of {sum(map(len, prompts)):,} prompts were cut off, of "
+                f"{len(cut):,} of {len(prompts):,} classes, since they are longer than the context of "
+                f"{self.model_name!r}: {'; '.join(shown)}{'; ...' if len(cut) > 3 else ''}. Shorten class name "
+                "or template."
             )
         # The text model computes in 32 bits, and another tokenizer makes other keys.
         store = self._open_memory({"of": "text"}, "fp32")
@@ -283,7 +284,8 @@ class EncoderSession:
         if self.text_block is None:
             names = " and ".join(block.names["model_name"] for block in self.blocks)
             raise ValueError(
-                f"{names} cannot encode text: it is a model of images only. To learn without class names, set templates=None."
+                f"{names} cannot encode text: it is a model of images only. To learn without class names, set "
+                "templates=None."
             )
         return self.blocks[self.text_block].encode_prompts(prompts, labels)
 

@@ -373,8 +373,9 @@ def open_session(
         store = Store(output, tags=tags)
         if not is_own(store, "labels.csv"):
             raise FileExistsError(
-                f"{os.path.join(output, 'labels.csv')} was not written by `sktip label`, or was changed since; it stays as "
-                "it is. Move it, and add its labels with --merge, or pass another folder as --output."
+                f"{os.path.join(output, 'labels.csv')} was not written by `sktip label`, or was changed since; "
+                "it stays as it is. Move it, and add its labels with --merge, or pass another folder as "
+                "--output."
             )
         store.open_classes(classes)
     except BaseException:

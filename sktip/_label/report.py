@@ -13,19 +13,23 @@ from sktip.exceptions import ImageReadError
 #: Side of the photos in the report, in pixels.
 SIDE = 160
 STYLE = """
-:root { color-scheme: light dark; --text: #1c1c1e; --faint: #55555c; --back: #ffffff; --line: #d8d8de; --accent: #0069a6 }
+:root { color-scheme: light dark; --text: #1c1c1e; --faint: #55555c; --back: #ffffff;
+  --line: #d8d8de; --accent: #0069a6 }
 @media (prefers-color-scheme: dark) {
   :root { --text: #f2f2f4; --faint: #b4b4bd; --back: #17171a; --line: #3a3a42; --accent: #62b8ee } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back); max-width: 60rem;
   margin: 2rem auto; padding: 0 1rem; overflow-wrap: break-word }
 h1, h2 { line-height: 1.2 } h2 { margin-top: 2.5rem } p.faint, figcaption { color: var(--faint) }
 b.large { display: block; font-size: 2.5rem; line-height: 1.2; color: var(--accent) }
-table { border-collapse: collapse; display: block; overflow-x: auto } th, td { text-align: left; padding: .4rem 1.5rem .4rem 0; max-width: 60vw;
+table { border-collapse: collapse; display: block; overflow-x: auto }
+th, td { text-align: left; padding: .4rem 1.5rem .4rem 0; max-width: 60vw;
   border-bottom: 1px solid var(--line) } td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
 .photos { display: flex; flex-wrap: wrap; gap: .75rem } figure { margin: 0; width: 160px }
-figcaption { font-size: .85rem; overflow-wrap: anywhere } img { width: 160px; height: 160px; object-fit: contain; border: 1px solid var(--line) }
+figcaption { font-size: .85rem; overflow-wrap: anywhere }
+img { width: 160px; height: 160px; object-fit: contain; border: 1px solid var(--line) }
 svg { width: 100%; height: auto } .band { fill: var(--accent); opacity: .2 } .curve { fill: none;
-  stroke: var(--accent); stroke-width: 2 } .axis { stroke: var(--line) } svg text { fill: var(--faint); font-size: 12px }
+  stroke: var(--accent); stroke-width: 2 } .axis { stroke: var(--line) }
+svg text { fill: var(--faint); font-size: 12px }
 """
 
 
@@ -72,7 +76,8 @@ def _headline(accuracy: Estimate | None) -> str:
     if accuracy is None:
         return "<p>There are too few answers to say how many predictions are right.</p>"
     return (
-        f'<p><b class="large">{accuracy.value:.0%}</b>of the predictions for the photos without a label are expected to be '
+        f'<p><b class="large">{accuracy.value:.0%}</b>of the predictions for the photos without a label are '
+        "expected to be "
         f"right ({_interval(accuracy)}, from {accuracy.n:,} answers).</p>"
     )
 
@@ -101,8 +106,8 @@ def _curve(curve: tuple[tuple[int, Estimate], ...]) -> str:
         for y in [height - 20 - (height - 30) * share]
     )
     return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="Expected accuracy over the number of answers, from '
-        f'{curve[0][1].value:.0%} at {first:,} to {curve[-1][1].value:.0%} at {last:,}">{axes}'
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="Expected accuracy over the number of '
+        f'answers, from {curve[0][1].value:.0%} at {first:,} to {curve[-1][1].value:.0%} at {last:,}">{axes}'
         f'<polygon class="band" points="{" ".join(band)}"/><polyline class="curve" points="{line}"/>'
         f'<text x="{left}" y="{height - 4}">{first:,}</text>'
         f'<text x="{width - 10}" y="{height - 4}" text-anchor="end">{last:,} answers</text></svg>'

@@ -128,8 +128,8 @@ class Store:
                 if tags is not None and self._settings.get("tags", tags) != tags:
                     given, other = ("--tags", "one") if tags else ("one class per photo", "several")
                     raise ValueError(
-                        f"{self.path} has {other} label{'s' * (not tags)} per photo, and you asked for {given}. Pass another "
-                        "folder as --output."
+                        f"{self.path} has {other} label{'s' * (not tags)} per photo, and you asked for "
+                        f"{given}. Pass another folder as --output."
                     )
                 self._set("tags", self._settings.get("tags", bool(tags)))
         except BaseException:
@@ -546,7 +546,8 @@ class Store:
             reason = "the disk is full; make room, and try again"
         elif code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
             return ValueError(
-                f"{self.path} is damaged ({error}). Move it; labels.csv beside it has the labels, and `--merge` reads them."
+                f"{self.path} is damaged ({error}). Move it; labels.csv beside it has the labels, and "
+                "`--merge` reads them."
             )
         elif code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
             reason = f"the file cannot be written ({error}); check the folder"

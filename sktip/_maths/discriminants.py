@@ -36,8 +36,8 @@ class Discriminants:
     that is replaced by its mean variance over `width` columns. `prior` and `means`, (C, d), are the class means
     as predicted from the text and with the samples, and `centre`, (d,), is the mean of all classes. The
     `covariance` within classes, (d, d), is shrunken. ``coef @ x + intercept`` is half the squared distance of x to
-    the centre, less that to the class mean, in units of the covariance. `error` is the mean squared distance of predicted
-    means to the true ones, in the same units.
+    the centre, less that to the class mean, in units of the covariance. `error` is the mean squared distance of
+    predicted means to the true ones, in the same units.
     """
 
     def __init__(

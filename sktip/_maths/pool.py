@@ -322,8 +322,8 @@ def _variance_of_shares(
     """Squared errors (C,) of the shares `found`, which wrong answers and strangers cause.
 
     The posteriors q, (n, C), without what the pool has taught, tell how often a class is taken for others. That is
-    known as well as counts of at most `KNOWN` images of each class could tell. Of shares, nothing more is known before than
-    that all are equally probable.
+    known as well as counts of at most `KNOWN` images of each class could tell. Of shares, nothing more is known
+    before than that all are equally probable.
     """
     n, n_classes = float(weights.sum(dtype=np.float64)), len(found)
     share, mixed = (np.asarray(weights @ part, np.float64) / n for part in (q, q * (1 - q)))

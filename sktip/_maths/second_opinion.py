@@ -1,9 +1,9 @@
 """A second opinion: logistic regression on top of the text logits, in the metric of the encoder. NumPy only.
 
-Discriminants and correction see features in units of the covariance within classes. From few shots, the directions in which
-classes hardly vary are badly known, and these count most. The second opinion uses the features as they are, as
-in CLAP (Silva-Rodriguez et al., CVPR 2024, arXiv 2312.12730). It makes other mistakes, so that the mean of both
-is better than either. Features are not centred: their mean is what an offset for each class is learnt from.
+Discriminants and correction see features in units of the covariance within classes. From few shots, the directions in
+which classes hardly vary are badly known, and these count most. The second opinion uses the features as they are, as
+in CLAP (Silva-Rodriguez et al., CVPR 2024, arXiv 2312.12730). It makes other mistakes, so that the mean of both is
+better than either. Features are not centred: their mean is what an offset for each class is learnt from.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ def second_opinion(
     weights: NDArray[Any],
     text_logits: NDArray[Any],
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Coefficients (p, r) of features (m, r), whose logits are added to those of the text, (m, p), and residuals (m, p).
+    """Coefficients (p, r) of features (m, r), whose logits are added to those of the text, (m, p); residuals (m, p).
 
     The coefficients are ``VARIANCE * residuals.T @ features``. Class codes and weights are (m,).
     """

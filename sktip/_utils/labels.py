@@ -45,8 +45,8 @@ def check_labels(y: Any, name: str = "y") -> NDArray[Any]:
         rows = np.asarray(y)
         if rows.size and rows.dtype.kind in "biuf" and (np.sort(rows)[:, -2:] == [0, 1]).all():
             raise ValueError(
-                f"{name} is one-hot, of shape {rows.shape}; pass {name}.argmax(axis=1), one label per shot. The keys of a "
-                "cache of the official Tip-Adapter are transposed, too: X is keys.T."
+                f"{name} is one-hot, of shape {rows.shape}; pass {name}.argmax(axis=1), one label per shot. "
+                "The keys of a cache of the official Tip-Adapter are transposed, too: X is keys.T."
             )
     # As object or float, columns of pandas' own types would be converted first.
     y = y.to_numpy() if hasattr(y, "to_numpy") else y
@@ -84,9 +84,9 @@ def resolve_classes(
 ) -> Classes:
     """Return the sorted classes, their names if they are known, and the order of the text features.
 
-    `class_names` is a mapping from label to name, a sequence that contains the labels, or one that integer labels index.
-    `labels` are the distinct labels seen, sorted; None if the parameters alone define the classes. `n_text_rows`
-    is the length of `text_features` or None, and `needs_names` says whether names will be encoded.
+    `class_names` is a mapping from label to name, a sequence that contains the labels, or one that integer labels
+    index. `labels` are the distinct labels seen, sorted; None if the parameters alone define the classes.
+    `n_text_rows` is the length of `text_features` or None, and `needs_names` says whether names will be encoded.
     """
     given = _given_names(class_names)
     if labels is None:
@@ -111,9 +111,9 @@ def resolve_classes(
         elif needs_names:
             raise ValueError(
                 f"the labels are {kind_of(labels)}, but CLIP needs class names to read. Pass "
-                f"class_names={_shown_mapping(labels)}, or a sequence of names that integer labels index. Tools that encode "
-                "string labels as integers (calibration, stacking, voting) need the sequence: "
-                "class_names=sorted(set(labels))."
+                f"class_names={_shown_mapping(labels)}, or a sequence of names that integer labels index. "
+                "Tools that encode string labels as integers (calibration, stacking, voting) need the "
+                "sequence: class_names=sorted(set(labels))."
             )
     if n_text_rows is not None and n_text_rows != len(classes):
         order = (
@@ -168,8 +168,9 @@ def _mapped(labels: NDArray[Any], given: dict[Any, str]) -> tuple[NDArray[Any], 
     keys = check_labels(list(given), "the keys of class_names")
     if kind_of(labels) != kind_of(keys):
         raise ValueError(
-            f"the labels are {kind_of(labels)}, but the keys of class_names are {kind_of(keys)}; the mapping must go from "
-            "label to name. A Series maps its index to its values; for a sequence of names, pass class_names.tolist()."
+            f"the labels are {kind_of(labels)}, but the keys of class_names are {kind_of(keys)}; the mapping "
+            "must go from label to name. A Series maps its index to its values; for a sequence of names, pass "
+            "class_names.tolist()."
         )
     classes = join_labels(labels, keys, "class_names")
     names = [given.get(label, label) for label in classes.tolist()]
@@ -189,8 +190,8 @@ def _named_by_value(
         if len(unknown) < len(labels):
             hint = f" Not in class_names: {with_nearest(unknown, given)}."
         raise ValueError(
-            f"the labels {some(labels.tolist())} are neither in class_names nor integers, which would index it.{hint} Pass a "
-            f"mapping: class_names={_shown_mapping(labels, given)}."
+            f"the labels {some(labels.tolist())} are neither in class_names nor integers, which would index "
+            f"it.{hint} Pass a mapping: class_names={_shown_mapping(labels, given)}."
         )
     if len(set(given)) < len(given):
         raise ValueError(
@@ -294,8 +295,8 @@ def check_weights(sample_weight: ArrayLike, n_shots: int) -> NDArray[np.float64]
         )
     if weights.any() and not 1 / MOST_WEIGHT < weights.sum() < MOST_WEIGHT:
         raise ValueError(
-            f"sample_weight sums to {weights.sum():g}; a weight is the number of times that a shot counts. Multiply all "
-            "of them by a constant, so that they are about 1."
+            f"sample_weight sums to {weights.sum():g}; a weight is the number of times that a shot counts. "
+            "Multiply all of them by a constant, so that they are about 1."
         )
     return weights
 

@@ -12,8 +12,8 @@ from contextlib import suppress
 def write_file(path: str | os.PathLike[str], content: Iterable[bytes], *, overwrite: bool) -> None:
     """Write a file from its parts; if that fails, the file that was there stays as it was.
 
-    It is never replaced without `overwrite`. Links are followed, and a file that is replaced keeps its mode. Devices and pipes, such as
-    ``/dev/stdout``, are written to. An OSError names the file.
+    It is never replaced without `overwrite`. Links are followed, and a file that is replaced keeps its mode. Devices
+    and pipes, such as ``/dev/stdout``, are written to. An OSError names the file.
     """
     whole = check_output(path, overwrite=overwrite)
     status = _status(whole)

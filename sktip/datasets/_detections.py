@@ -163,8 +163,8 @@ def read_detections(
                     )
     if photos and not any(map(os.path.exists, photos)):
         raise FileNotFoundError(
-            f"none of the {len(photos):,} photos in {file} exists, such as {photos[0]}; pass folder=..., the folder that "
-            "their paths start at."
+            f"none of the {len(photos):,} photos in {file} exists, such as {photos[0]}; pass folder=..., the "
+            "folder that their paths start at."
         )
     if problems:
         warn(

@@ -230,8 +230,9 @@ def _warn(root: str, skipped: str, inner: list[str], names: list[str]) -> None:
     if inner:
         messages.append(
             f"{len(inner):,} folders inside of the class folders of {root}, such as {inner[0]!r}, were merged: their "
-            f"images belong to the outer folder, {inner[0].partition('/')[0]!r}. If the inner folders are classes, pass "
-            "levels=2, or levels='all' for the folder of each image. levels=1 merges them without a warning."
+            f"images belong to the outer folder, {inner[0].partition('/')[0]!r}. If the inner folders are "
+            "classes, pass levels=2, or levels='all' for the folder of each image. levels=1 merges them "
+            "without a warning."
         )
     spellings: dict[str, list[str]] = {}
     for name in names:

@@ -161,7 +161,8 @@ def read_cells(file: str, **columns: str) -> tuple[list[str], list[tuple[int, li
         # A file whose name is no text is found by its bytes.
         if odd and not all(os.path.lexists(os.path.join(folder, text)) for text in odd):
             raise ValueError(
-                f"{file} is not a text file in UTF-8 (line {line}: {odd[0][:100]!r}). Save it as 'CSV UTF-8', or as UTF-8."
+                f"{file} is not a text file in UTF-8 (line {line}: {odd[0][:100]!r}). Save it as 'CSV UTF-8', "
+                "or as UTF-8."
             )
     if len(lines) < 2:
         raise ValueError(f"{file} has no rows below a line of column names.")

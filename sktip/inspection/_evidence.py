@@ -229,8 +229,9 @@ class EvidenceDisplay:
         classifier = last_step(estimator)
         if not hasattr(classifier, "nearest_shots") and not hasattr(classifier, "explain"):
             raise TypeError(
-                f"a {type(classifier).__name__} has neither nearest_shots nor explain; pass a fitted classifier that has "
-                "one, such as FewShotClassifier, a Pipeline that ends with it, or a search with refit=True over it."
+                f"a {type(classifier).__name__} has neither nearest_shots nor explain; pass a fitted "
+                "classifier that has one, such as FewShotClassifier, a Pipeline that ends with it, or a search "
+                "with refit=True over it."
             )
         classes, pictures = classifier.classes_, None
         encoder = split_encoder(estimator, optional=True)[0]

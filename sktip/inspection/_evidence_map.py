@@ -54,8 +54,8 @@ def evidence_map(
         Class of the estimator. If None, the class that is predicted for the whole photo.
 
     method : {"windows", "patches"}, default="windows"
-        With "patches", a vision transformer of open_clip runs once per square of the photo instead of once per window, and
-        its patches are classified: each patch is compared with the others by the values of the last block
+        With "patches", a vision transformer of open_clip runs once per square of the photo instead of once per
+        window, and its patches are classified: each patch is compared with the others by the values of the last block
         alone [1]_.
 
     Returns
@@ -71,8 +71,8 @@ def evidence_map(
         box : tuple of 4 floats
             Left, top, right and bottom of the window with the most evidence, as fractions of width and height.
         picture : PIL image
-            The photo, upright and small, darker where nothing speaks for the class. What has at least half of the largest
-            evidence has an outline.
+            The photo, upright and small, darker where nothing speaks for the class. What has at least half of the
+            largest evidence has an outline.
         is_noise : bool
             Whether no part stands out, as in a photo that is plain or the same everywhere.
 

@@ -1,4 +1,4 @@
-"""Draw shots, predict held-out shots, find near-duplicates, forecast and estimate accuracy, and choose what to do next."""
+"""Draw shots, predict held-out shots, find near-duplicates, estimate accuracy, and choose what to do next."""
 
 from sktip.model_selection._class_names import check_class_names
 from sktip.model_selection._estimate import estimate_accuracy

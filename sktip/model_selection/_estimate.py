@@ -91,7 +91,8 @@ def estimate_accuracy(classifier: BaseEstimator, X_unlabeled: Any) -> ShortBunch
     encoder, model = split_encoder(classifier, optional=True)
     if not isinstance(model, FewShotClassifier):
         raise ValueError(
-            f"estimate_accuracy needs a FewShotClassifier, whose probabilities are calibrated; got {type(model).__name__}."
+            "estimate_accuracy needs a FewShotClassifier, whose probabilities are calibrated; got "
+            f"{type(model).__name__}."
         )
     shots = Shots.kept_by(model)
     if len(shots.codes) < 2:

@@ -82,8 +82,8 @@ def near_duplicate_groups(
     Notes
     -----
     With ``threshold="auto"``, two photos are copies if the squared distance of their features or tiny pictures is at
-    most a fifth of the median one from a photo to its tenth nearest photo. Where that is small, since there are many more copies, it
-    is 2 % of the mean squared distance between two photos.
+    most a fifth of the median one from a photo to its tenth nearest photo. Where that is small, since there are many
+    more copies, it is 2 % of the mean squared distance between two photos.
 
     All pairs are compared, in blocks and in few dimensions first. Memory grows with the number of photos, not of
     pairs.

@@ -73,8 +73,8 @@ def read_descriptions(
 
     Notes
     -----
-    A file holds sentences if most of its texts contain the class name as a whole word, or begin with a capital letter and
-    end with a full stop. In a file of phrases, a text with its class name or ``{}`` is used unchanged.
+    A file holds sentences if most of its texts contain the class name as a whole word, or begin with a capital letter
+    and end with a full stop. In a file of phrases, a text with its class name or ``{}`` is used unchanged.
 
     References
     ----------
