@@ -70,7 +70,10 @@ class Discriminants:
         # Squared distance of a mean that has been predicted from the true one: what the samples show, and no
         # more than the prior has.
         squared = (apart * self.solve(apart)).sum(axis=1)
-        variances = float(np.trace(self.solve(within)))
+        # The trace of the inverse of the covariance times `within`, which is all but the added diagonal.
+        inverse = solve_triangular(self.factor[0], np.eye(len(within)), lower=True)
+        added = shrinkage * variance * float((inverse**2).sum())
+        variances = (len(within) - added) / (1 - shrinkage)
         noise = variances / np.where(counts > 0, counts, 1)
         self.error = min(
             max(certainty @ (squared - noise) / certainty.sum(), 0.0), variances / KAPPA
@@ -123,6 +126,12 @@ def _predicted(
     weighted = (certainty / certainty.max())[:, None] * text
     belief = SCALE_CLASSES * length
     scale = ((weighted * means).sum() + SCALE * belief) / ((weighted * text).sum() + belief)
-    gram = weighted.T @ text + RIDGE * length * np.eye(text.shape[1])
-    rest = np.linalg.solve(gram, weighted.T @ (means - scale * text))
-    return scale * text + text @ rest
+    penalty, target = RIDGE * length, means - scale * text
+    if len(text) < text.shape[1]:
+        # The same, by a system for the classes instead of the columns.
+        gram = text @ weighted.T
+        gram[np.diag_indices_from(gram)] += penalty
+        return scale * text + text @ (weighted.T @ np.linalg.solve(gram, target))
+    gram = weighted.T @ text
+    gram[np.diag_indices_from(gram)] += penalty
+    return scale * text + text @ np.linalg.solve(gram, weighted.T @ target)
