@@ -50,6 +50,11 @@ NO_PRIOR = (
     "text_features=encoder.encode_text(names). If the names mean nothing, say so with templates=None."
 )
 
+ONE_VS_REST = (
+    "y holds only 0 and 1, but class_names has {n} names. If OneVsRestClassifier or OneVsOneClassifier made these labels, "
+    "leave it out: the classifier takes many classes itself, and FewShotTagger several labels per photo."
+)
+
 COLUMNS: tuple[str, ...] = ("n_features_in_", "feature_names_in_")
 
 NOTHING = "there are neither shots nor text: pass X and y, or class names with an encoder or text_features."
@@ -419,6 +424,9 @@ class BaseCLIPClassifier(ClassifierMixin, BaseCLIPEstimator):
             None if text is None else len(text),
             needs_names=encodes,
         )
+        is_sequence = self.class_names is not None and not hasattr(self.class_names, "keys")
+        if is_sequence and seen.tolist() == [0, 1] and len(resolved.labels) > 2:
+            warn(ONE_VS_REST.format(n=len(resolved.labels)))
         if text is not None and resolved.rows is not None:
             text = text[resolved.rows]
         extra = self._check_method(given, resolved.labels, unlabeled, reset=reset)

@@ -142,6 +142,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _fit(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
+    import numpy as np
     from sklearn.utils.validation import has_fit_parameter
 
     from sktip._encoder import set_of_the_machine
@@ -181,7 +182,25 @@ def _fit(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
     _save_model(estimator, args.output, overwrite=args.overwrite)
     summary = f"{args.classifier} of {len(estimator.classes_):,} classes is in {args.output}"
     predicted = estimator.classes_[probabilities.argmax(axis=1)]
-    return DONE, [summary, _accuracy(data.target, predicted)], []
+    alone = [] if hasattr(encoder, "encode_text") else _of_one_group(data.target, groups)
+    judged = ~np.isin(data.target, alone)
+    lines = [summary]
+    if judged.any():
+        lines.append(_accuracy(data.target[judged], predicted[judged]))
+    if alone:
+        lines.append(
+            f"not tested: {some(alone)} ({len(alone):,} in all), with one photo or one burst each; add photos of another day"
+        )
+    return DONE, lines, []
+
+
+def _of_one_group(labels: Any, groups: Any) -> list[Any]:
+    """Classes whose photos are all held out together. Without their names, none of them could be right."""
+    import numpy as np
+
+    groups = np.arange(len(labels)) if groups is None else groups
+    pairs = np.unique(np.stack([np.unique(labels, return_inverse=True)[1], groups]), axis=1)
+    return np.unique(labels)[np.bincount(pairs[0]) == 1].tolist()
 
 
 def _copies(photos: Any) -> Any:

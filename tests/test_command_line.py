@@ -453,6 +453,23 @@ def test_an_interrupt_of_the_imports(tmp_path):
     assert done.stderr == "interrupted; nothing was written\n"
 
 
+def test_a_class_that_cannot_be_held_out(home, tmp_path, capsys, timm_checkpoint):
+    """Without its name, a class of one photo is known by no other: it is named, and no error is counted."""
+    for name, n_photos in (("zero", 3), ("one", 3), ("seven", 1)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for photo in sorted((home / "photos" / name).iterdir())[:n_photos]:
+            shutil.copy(photo, tmp_path / "photos" / name)
+    fit = ["fit", f"{tmp_path}/photos", "--output", f"{tmp_path}/model.skops", "--quiet"]
+    timm = ["--model", "timm:test_vit.r160_in1k", "--pretrained", f"{timm_checkpoint}"]
+    assert main([*fit, *timm]) == 0
+    accuracy, alone = capsys.readouterr().out.splitlines()[-2:]
+    assert "of 6 photos)" in accuracy
+    assert alone.startswith("not tested: 'seven' (1 in all)")
+    assert load_model(f"{tmp_path}/model.skops").classes_.tolist() == ["one", "seven", "zero"]
+    assert main([*fit, "--overwrite", "--model", "tiny"]) == 0
+    assert "of 7 photos)" in capsys.readouterr().out.splitlines()[-1]
+
+
 def test_two_models_side_by_side(home, tmp_path, capsys):
     """With one CLIP twice, since no weights of timm are at hand here."""
     fit = ["fit", f"{home}/photos", "--output", f"{tmp_path}/model.skops", *TINY]

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 
 import joblib
 import numpy as np
@@ -22,6 +23,7 @@ from sklearn.model_selection import (
     cross_validate,
     learning_curve,
 )
+from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.fixes import parse_version
 
@@ -170,6 +172,23 @@ def test_voting_and_stacking(on_features, digit_features):
         StackingClassifier(members, final_estimator=LogisticRegression(max_iter=500), cv=3),
     ):
         assert ensemble.fit(F[:150], labels[:150]).score(F[150:], labels[150:]) > 0.6
+
+
+@pytest.mark.parametrize("around", [OneVsRestClassifier, OneVsOneClassifier])
+def test_a_tool_that_makes_many_problems_of_two_classes(on_features, digit_features, around):
+    """It passes 0 and 1, which are indices of names too, and reads answers about all names as one number."""
+    F, labels = digit_features
+    names = sorted(set(labels))
+    many = clone(on_features).set_params(class_names=names)
+    with pytest.warns(
+        UserWarning, match="only 0 and 1, but class_names has 10 names.*leave it out"
+    ):
+        around(many).fit(F[:40], labels[:40])
+    two = np.isin(labels, names[:2])
+    codes = np.searchsorted(names, labels)
+    with warnings.catch_warnings(action="error"):
+        for class_names in (names[:2], dict(enumerate(names))):
+            many.set_params(class_names=class_names).fit(F[two][:9], codes[two][:9])
 
 
 def test_learning_curve(on_features, digit_features):
