@@ -304,7 +304,7 @@ def _predict_boxes(args: argparse.Namespace, estimator: Any) -> Any:
     import numpy as np
 
     from sktip._predict_images import csv_lines
-    from sktip._utils.messages import ShortBunch
+    from sktip._utils.bunch import ShortBunch
     from sktip.datasets import read_detections, write_detections
 
     found = read_detections(args.detections, folder=args.photos)
@@ -343,7 +343,7 @@ def _search(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
     from sktip._images.folders import list_images
     from sktip._images.sheet import contact_sheet
     from sktip._predict_images import csv_lines
-    from sktip._utils.messages import ShortBunch
+    from sktip._utils.bunch import ShortBunch
 
     suffix = os.path.splitext(args.output or "")[1].lower()
     if args.output is not None and suffix not in (".csv", ".png"):

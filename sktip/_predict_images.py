@@ -18,9 +18,10 @@ from sktip._images.crop import Crop
 from sktip._images.folders import images_of
 from sktip._images.inputs import describe, path_of
 from sktip._split_encoder import split_encoder
+from sktip._utils.bunch import ShortBunch
 from sktip._utils.estimators import with_feature_names
 from sktip._utils.fitted_with import check_same_model
-from sktip._utils.messages import ShortBunch, escaped, warn
+from sktip._utils.messages import escaped, warn
 from sktip._utils.paths import check_output, write_file
 from sktip.exceptions import ImageReadError
 

@@ -1,37 +1,34 @@
-"""What people see: warnings, progress bars, text for messages and tables, and results in a notebook."""
+"""What people see: warnings, progress bars, text for messages and tables."""
 
 import inspect
 import os
 import re
-import reprlib
 import traceback
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from itertools import takewhile
 from typing import Any
 
-import joblib
-import sklearn
-from sklearn.utils import Bunch
 
-#: Folders of this package, and of tools that call an estimator.
-_SKIPPED = tuple(
-    os.path.join(folder, "")
-    for folder in (
-        os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
-        os.path.dirname(sklearn.__file__),
-        os.path.dirname(joblib.__file__),
-    )
-)
+@cache
+def _skipped() -> tuple[str, ...]:
+    """Folders of this package, and of tools that call an estimator."""
+    import joblib  # Slow: the command line uses this module before it needs them.
+    import sklearn
+
+    own = os.path.dirname(os.path.abspath(__file__))
+    files = (own, sklearn.__file__, joblib.__file__)
+    return tuple(os.path.join(os.path.dirname(file), "") for file in files)
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Issue a warning at the line of the user's code that led here, even through scikit-learn."""
     # The standard library skips files in Python 3.12 and newer only.
     frames = traceback.walk_stack(inspect.currentframe())
-    ours = takewhile(lambda frame: frame[0].f_code.co_filename.startswith(_SKIPPED), frames)
+    ours = takewhile(lambda frame: frame[0].f_code.co_filename.startswith(_skipped()), frames)
     warnings.warn(message, category, stacklevel=1 + len(list(ours)))  # noqa: TID251
 
 
@@ -97,20 +94,3 @@ def some(names: Iterable[Any]) -> str:
     """Name the first few of many."""
     shown = [repr(name) for name in names]
     return ", ".join(shown[:3]) + (", ..." if len(shown) > 3 else "")
-
-
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = 100
-
-
-class ShortBunch(Bunch):
-    """A Bunch whose representation gives the shapes of its arrays, not their values."""
-
-    def __repr__(self) -> str:
-        return f"Bunch({', '.join(f'{key}={_short(value)}' for key, value in self.items())})"
-
-
-def _short(value: Any) -> str:
-    if hasattr(value, "shape"):
-        return f"<{type(value).__name__} of shape {value.shape}>"
-    return _SHORT.repr(value)

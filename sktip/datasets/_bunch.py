@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sktip._utils.messages import ShortBunch
+from sktip._utils.bunch import ShortBunch
 from sktip._utils.optional import import_optional
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sktip._images.crop import Crop
+from sktip._utils.bunch import ShortBunch
 from sktip._utils.labels import with_nearest
-from sktip._utils.messages import ShortBunch, warn
+from sktip._utils.messages import warn
 from sktip._utils.paths import check_input, write_file
 from sktip.datasets._table import absolute
 

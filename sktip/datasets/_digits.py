@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from sklearn.datasets import load_digits
 
-from sktip._utils.messages import ShortBunch
+from sktip._utils.bunch import ShortBunch
 
 NAMES = "zero one two three four five six seven eight nine".split()
 TEMPLATES = ("a picture of the number {}", "the digit {}")

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from sktip._utils.bunch import ShortBunch
 from sktip._utils.labels import with_nearest
-from sktip._utils.messages import ShortBunch
 from sktip._utils.optional import import_optional
 
 TEMPLATES = ("a picture of a {}", "an icon of a {}")

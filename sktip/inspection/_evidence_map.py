@@ -17,10 +17,11 @@ from sktip._images.inputs import describe
 from sktip._images.rgb import open_rgb
 from sktip._maths.unit import unit_norm
 from sktip._split_encoder import split_encoder
+from sktip._utils.bunch import ShortBunch
 from sktip._utils.estimators import with_feature_names
 from sktip._utils.fitted_with import check_same_model
 from sktip._utils.labels import plain, with_nearest
-from sktip._utils.messages import ShortBunch, warn
+from sktip._utils.messages import warn
 from sktip.inspection._plot import ORANGE, PICTURE_SIZE
 
 #: Sides of the windows, as fractions of the photo's short side, and their numbers along it.

@@ -12,8 +12,8 @@ from sktip._encoder import as_encoder
 from sktip._encoding.session import open_encoder
 from sktip._images.inputs import looks_like_images
 from sktip._maths.unit import unit_norm
+from sktip._utils.bunch import ShortBunch
 from sktip._utils.labels import check_labels, codes_of, resolve_classes
-from sktip._utils.messages import ShortBunch
 from sktip.prompts import GENERAL_TEMPLATES, fill_prompts
 
 

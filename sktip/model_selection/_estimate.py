@@ -14,7 +14,7 @@ from sktip._few_shot import FewShotClassifier
 from sktip._maths.learning_curve import COVERAGE
 from sktip._maths.unit import unit_norm
 from sktip._split_encoder import split_encoder, takes_images
-from sktip._utils.messages import ShortBunch
+from sktip._utils.bunch import ShortBunch
 from sktip.model_selection._cross_fit import cross_fit, cv_splits
 
 #: Share of alarms if nothing changed.

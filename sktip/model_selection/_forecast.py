@@ -14,8 +14,8 @@ from sktip._encoder import as_encoder
 from sktip._encoding.session import open_encoder
 from sktip._few_shot import FewShotClassifier
 from sktip._maths.learning_curve import curve_basis, fit_curve, read_curve
+from sktip._utils.bunch import ShortBunch
 from sktip._utils.labels import check_groups
-from sktip._utils.messages import ShortBunch
 from sktip.model_selection._cross_fit import (
     Splits,
     check_samples,
