@@ -51,8 +51,8 @@ NO_PRIOR = (
 )
 
 ONE_VS_REST = (
-    "y holds only 0 and 1, but class_names has {n} names. If OneVsRestClassifier or OneVsOneClassifier made these labels, "
-    "leave it out: the classifier takes many classes itself, and FewShotTagger several labels per photo."
+    "y holds only 0 and 1, but class_names has {n} names. If OneVsRestClassifier or OneVsOneClassifier made these "
+    "labels, leave it out: the classifier takes many classes itself, and FewShotTagger several labels per photo."
 )
 
 COLUMNS: tuple[str, ...] = ("n_features_in_", "feature_names_in_")

@@ -189,7 +189,8 @@ def _fit(args: argparse.Namespace) -> tuple[int, list[str], list[str]]:
         lines.append(_accuracy(data.target[judged], predicted[judged]))
     if alone:
         lines.append(
-            f"not tested: {some(alone)} ({len(alone):,} in all), with one photo or one burst each; add photos of another day"
+            f"not tested: {some(alone)} ({len(alone):,} in all), with one photo or one burst each; add photos of "
+            "another day"
         )
     return DONE, lines, []
 
