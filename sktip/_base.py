@@ -130,7 +130,7 @@ class BaseCLIPEstimator(EstimatorMixin, BaseEstimator):
     }
 
     classes_: NDArray
-    text_features_: Any
+    text_features_: NDArray | None
     logit_scale_: float
     fitted_with_: dict[str, Any]
     _encoder_probe: NDArray | None
@@ -388,7 +388,7 @@ class BaseCLIPClassifier(ClassifierMixin, BaseCLIPEstimator):
     def _fit(
         self,
         X: Any,
-        y: Any,
+        y: ArrayLike | None,
         sample_weight: ArrayLike | None = None,
         groups: ArrayLike | None = None,
         *,
@@ -434,7 +434,7 @@ class BaseCLIPClassifier(ClassifierMixin, BaseCLIPEstimator):
             kept = kept._replace(targets=codes_of(kept.targets, resolved.labels))
         return self._learn_from(kept, resolved, text, unlabeled=unlabeled, reset=reset, **extra)
 
-    def _check_labels(self, X: Any, y: Any) -> NDArray:
+    def _check_labels(self, X: Any, y: ArrayLike | None) -> NDArray:
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."

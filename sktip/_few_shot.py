@@ -45,7 +45,7 @@ def _unit_blocks(rows: NDArray[Any], widths: Sequence[int]) -> NDArray[Any]:
     """Give each block of each row the length 1; without widths, all columns are one block."""
     if len(widths) < 2:
         return unit_norm(rows)
-    return np.hstack([unit_norm(rows[:, own]) for own in columns_of(widths)])
+    return np.hstack([unit_norm(rows[:, columns]) for columns in columns_of(widths)])
 
 
 def _one_or_each(numbers: list[float]) -> float | NDArray[Any]:
@@ -521,11 +521,15 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
             parts["means"] = e["means_intercept"] + np.zeros_like(logits)
             parts["correction"] = np.zeros_like(logits)
             widths = [len(block["centre"]) for block in e["blocks"]]
-            for own, block in zip(columns_of(widths), e["blocks"], strict=True):
-                coef = block["weight"] * (e["means"][:, own] - block["centre"]) @ block["precision"]
-                parts["means"] += queries[:, own] @ coef.T
-                parts["correction"] += (queries[:, own] - block["centre"]) @ e["correction"][
-                    :, own
+            for columns, block in zip(columns_of(widths), e["blocks"], strict=True):
+                coef = (
+                    block["weight"]
+                    * (e["means"][:, columns] - block["centre"])
+                    @ block["precision"]
+                )
+                parts["means"] += queries[:, columns] @ coef.T
+                parts["correction"] += (queries[:, columns] - block["centre"]) @ e["correction"][
+                    :, columns
                 ].T
         # What the unlabelled images and `priors` have changed. Without them, the rest is rounding.
         plain = self.class_shares_ is None and isinstance(self.priors, str)

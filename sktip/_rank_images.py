@@ -15,7 +15,7 @@ from sklearn.utils import check_scalar
 from sklearn.utils.validation import check_is_fitted
 
 from sktip._encoder import as_encoder
-from sktip._encoding.session import open_encoder
+from sktip._encoding.session import EncoderSession, open_encoder
 from sktip._images.crop import Crop
 from sktip._images.inputs import as_image_list, looks_like_images
 from sktip._maths.unit import unit_norm, unit_rows
@@ -193,7 +193,7 @@ def _rows_of(X: Any) -> Iterator[NDArray[Any]]:
         yield unit_rows(X, slice(start, start + BATCH))
 
 
-def _encoded(images: Sequence[Any], session: Any) -> Iterator[NDArray[Any]]:
+def _encoded(images: Sequence[Any], session: EncoderSession) -> Iterator[NDArray[Any]]:
     """Yield batchs of the features of images; NaN for those that cannot be read."""
     if session is None:
         raise TypeError("images need an encoder; pass encoder=CLIPFeatureTransformer(...).")

@@ -388,7 +388,10 @@ class RejectUnknown(BaseMetaClassifier):
 
 
 def _fit_options(
-    classifier: BaseEstimator, encoder: BaseEstimator | None, groups: Any, X_unlabeled: Any
+    classifier: BaseEstimator,
+    encoder: BaseEstimator | None,
+    groups: ArrayLike | None,
+    X_unlabeled: Any,
 ) -> dict[str, Any]:
     """Arguments of the `fit` of a classifier of features, besides the shots."""
     options = {}

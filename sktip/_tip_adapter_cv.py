@@ -1,6 +1,6 @@
 """Tip-Adapter that chooses alpha and beta on held-out shots."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import Any, Literal, Self
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.metrics import get_scorer, get_scorer_names
-from sklearn.model_selection import check_cv
+from sklearn.model_selection import BaseCrossValidator, check_cv
 from sklearn.utils._param_validation import StrOptions
 
 from sktip._base import BaseCLIPClassifier, Shots, Task
@@ -192,8 +192,8 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
         text_features: ArrayLike | None = None,
         alphas: ArrayLike | None = None,
         betas: ArrayLike | None = None,
-        scoring: Any = None,
-        cv: Any = None,
+        scoring: str | Callable | None = None,
+        cv: int | BaseCrossValidator | Iterable | None = None,
         class_weight: Mapping | Literal["balanced"] | None = None,
         logit_scale: float | None = None,
         n_views: int = 1,
@@ -445,7 +445,7 @@ def score_of_logits(
 
     def score(logits: NDArray[Any]) -> float:
         parts = zip(np.split(logits.astype(np.float64), ends), labels, strict=True)
-        return float(np.mean([scorer(KnownLogits(z, classes), z, own) for z, own in parts]))
+        return float(np.mean([scorer(KnownLogits(z, classes), z, codes) for z, codes in parts]))
 
     return score
 

@@ -75,17 +75,17 @@ def encode(
         if all(lane.reduced_decoding for lane in lanes):
             side = max(lane.min_side for lane in lanes)
         prepare = partial(_prepare, batches, side)
-        most_ahead = max(own.most // own.lane.n_views for own in batches)
+        most_ahead = max(lane_batches.most // lane_batches.lane.n_views for lane_batches in batches)
         ahead = 0 if n_threads == 1 else n_threads + most_ahead
         for image in _map_ahead(pool, prepare, _with_photos(images, max_pixels), ahead):
             waiting.append(image)
-            for own, needed in zip(batches, image.needed, strict=True):
-                too_many = len(waiting) * own.lane.n_views >= MAX_WAITING
-                own.add(needed)
-                own.run(wait=too_many)
+            for lane_batches, needed in zip(batches, image.needed, strict=True):
+                too_many = len(waiting) * lane_batches.lane.n_views >= MAX_WAITING
+                lane_batches.add(needed)
+                lane_batches.run(wait=too_many)
             yield from _ready(waiting, lanes, on_failure)
-        for own in batches:
-            own.run(wait=True)
+        for lane_batches in batches:
+            lane_batches.run(wait=True)
         yield from _ready(waiting, lanes, on_failure)
 
 
@@ -220,8 +220,8 @@ def _prepare(
     opened = None
     try:
         needed = []
-        for own in batches:
-            if own.lane.model.library is None:
+        for lane_batches in batches:
+            if lane_batches.lane.model.library is None:
                 key = (b"", index, 0)
                 whole = image
                 if isinstance(image, Crop):
@@ -229,7 +229,7 @@ def _prepare(
                 needed.append(_Needed(None, {key: whole}, 1))
                 continue
             opened = opened or _Opened(image, photo, index, side)
-            needed.append(own.lane.prepare(opened, own.known))
+            needed.append(lane_batches.lane.prepare(opened, lane_batches.known))
         return _Image(index, needed)
     except ImageReadError as error:
         return _Image(index, [_Needed(None) for _ in batches], error)

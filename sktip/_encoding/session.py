@@ -79,7 +79,7 @@ class Block:
     memory: str | os.PathLike | FeatureMemory | None = None
     on_error: str = "raise"
     max_pixels: int = MAX_PIXELS
-    random_state: Any = None
+    random_state: int | np.random.RandomState | None = None
     verbose: int = 0
 
     @property
@@ -308,7 +308,7 @@ class EncoderSession:
         self,
         images: Sequence[Any],
         n_views: int = 1,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
         rows: NDArray | None = None,
         on_failure: OnFailure | None = None,
     ) -> NDArray[np.float32]:
@@ -375,7 +375,7 @@ class EncoderSession:
         self,
         images: Sequence[Any],
         n_views: int = 1,
-        random_state: Any = None,
+        random_state: int | np.random.RandomState | None = None,
         on_failure: OnFailure | None = None,
     ) -> Generator[NDArray[np.float32], None, None]:
         """Yield the features of each image's views, (n_views, d), in order.

@@ -63,14 +63,14 @@ class HeldOutShots:
         self._splits, self._queries, self._keys, self._numbers = splits, queries, keys, numbers
 
         def totals(shots: Any) -> Tensor:
-            own = None if values.weights is None else values.weights[shots]
-            return torch.bincount(values.codes[shots], own, values.n_classes).double()
+            part = None if values.weights is None else values.weights[shots]
+            return torch.bincount(values.codes[shots], part, values.n_classes).double()
 
         whole = totals(slice(None))
         self._values, self._scales = [], []
         for cached, _ in splits:
-            own = None if values.weights is None else values.weights[cached]
-            self._values.append(CacheValues(values.codes[cached], values.n_classes, own))
+            part = None if values.weights is None else values.weights[cached]
+            self._values.append(CacheValues(values.codes[cached], values.n_classes, part))
             left = totals(cached) if balanced else whole
             self._scales.append((whole / torch.where(left > 0, left, 1)).to(queries.dtype)[:, None])
         self._own_scale: Any = 1.0
@@ -90,15 +90,15 @@ class HeldOutShots:
             n, kept = 1, list(self._blocks())
         for first in range(0, len(betas), n):
             # Hidden shots have the exponent -inf, and 0 times it would be NaN.
-            own = np.maximum(betas[first : first + n], 1e-30).tolist()
-            votes = np.empty((len(own), *self.text_logits.shape), self.text_logits.dtype)
+            some_betas = np.maximum(betas[first : first + n], 1e-30).tolist()
+            votes = np.empty((len(some_betas), *self.text_logits.shape), self.text_logits.dtype)
             start, buffer = 0, self._queries.new_empty(0)
             for number, exponents in kept or self._blocks():
                 if buffer.numel() < exponents.numel():
                     buffer = torch.empty_like(exponents).view(-1)
                 affinities = buffer[: exponents.numel()].view_as(exponents)
                 rows = slice(start, start := start + exponents.shape[1])
-                for part, beta in zip(votes, own, strict=True):
+                for part, beta in zip(votes, some_betas, strict=True):
                     torch.mul(exponents, beta, out=affinities).exp2_()
                     sums = self._values[number].sums(affinities).mul_(self._scales[number])
                     part[rows] = sums.T.cpu().numpy()
@@ -115,8 +115,10 @@ class HeldOutShots:
             for rows in row_batches(len(queries), len(keys), self.text_logits.dtype):
                 exponents = torch.mm(keys, queries[rows].T).sub_(1).div_(math.log(2))
                 if self._numbers is not None:
-                    own = self._numbers[split.held_out[rows]]
-                    exponents.masked_fill_(self._numbers[split.cached][:, None] == own, -torch.inf)
+                    numbers = self._numbers[split.held_out[rows]]
+                    exponents.masked_fill_(
+                        self._numbers[split.cached][:, None] == numbers, -torch.inf
+                    )
                 yield number, exponents
 
 
@@ -296,16 +298,16 @@ def accuracy_steps(
     A shot is classified correctly for the alphas in one open interval, between the points at which
     another class overtakes its own class (F. J. Och, "Minimum error rate training", ACL 2003).
     """
-    own = np.arange(len(codes)), codes
-    behind = text_logits - text_logits[own][:, None]
-    gained = votes[own][:, None] - votes
+    labelled = np.arange(len(codes)), codes
+    behind = text_logits - text_logits[labelled][:, None]
+    gained = votes[labelled][:, None] - votes
     with np.errstate(divide="ignore", invalid="ignore"):
         crossing = behind / gained
     low = np.where(gained > 0, crossing, 0).max(axis=1).clip(0)
     high = np.where(gained < 0, crossing, np.inf).min(axis=1)
     # A class with the same votes is below the own class for every alpha or for none.
     level = (gained == 0) & (behind >= 0)
-    level[own] = False
+    level[labelled] = False
     right = (low < high) & ~level.any(axis=1)
     low, high, gain = low[right], high[right], shares[right]
     ends = high < np.inf

@@ -50,16 +50,18 @@ def shot_contributions(
     result = np.zeros((len(queries), len(shots)))
     widths = [len(block["centre"]) for block in e["blocks"]]
     for block, part in zip(e["blocks"], columns_of(widths), strict=True):
-        own_shots, own_prior = shots[:, part], prior[:, part]
+        block_shots, block_prior = shots[:, part], prior[:, part]
         centre, precision = block["centre"], block["precision"]
         weighted = queries[:, part] @ precision
-        places = (means[:, part] + own_prior)[targets] / 2
-        correcting = (weighted - centre @ precision) @ (own_shots - centre).T
+        places = (means[:, part] + block_prior)[targets] / 2
+        correcting = (weighted - centre @ precision) @ (block_shots - centre).T
         for row, code in enumerate(targets):
-            own = codes == code
-            share = block["weight"] * weights[own] / (KAPPA + counts[code])
-            moves = (own_shots[own] - own_prior[code]) @ (weighted[row] - places[row] @ precision)
-            result[row, own] += share * moves
+            in_class = codes == code
+            share = block["weight"] * weights[in_class] / (KAPPA + counts[code])
+            moves = (block_shots[in_class] - block_prior[code]) @ (
+                weighted[row] - places[row] @ precision
+            )
+            result[row, in_class] += share * moves
             if counts[code]:
                 column = residuals[:, [columns[row]]].toarray()[:, 0]
                 result[row] += block["variances"][columns[row]] * column * correcting[row]
@@ -67,6 +69,6 @@ def shot_contributions(
             # The second opinion, by variance times residual times x as it is.
             seen = np.flatnonzero(counts[targets] > 0)
             column = residuals_of(block["second"])[:, columns[seen]].toarray().T
-            alike = queries[seen][:, part] @ own_shots.T
+            alike = queries[seen][:, part] @ block_shots.T
             result[seen] += block["second"]["variance"] * column * alike
     return result

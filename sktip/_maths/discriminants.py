@@ -48,13 +48,13 @@ class Discriminants:
         width: int,
     ):
         self.shrinkage = shrinkage
-        counts, own = statistics.counts, statistics.means
+        counts, means = statistics.counts, statistics.means
         # Certainty of the mean of the samples of each class, in samples.
         certainty = counts * KAPPA / (counts + KAPPA)
-        self.centre = certainty @ own / certainty.sum()
-        self.prior = self.centre + _predicted(own - self.centre, certainty, text)
+        self.centre = certainty @ means / certainty.sum()
+        self.prior = self.centre + _predicted(means - self.centre, certainty, text)
         self.means = (KAPPA * self.prior + statistics.sums) / (KAPPA + counts)[:, None]
-        apart = own - self.prior
+        apart = means - self.prior
         within = statistics.scatter
         within += MEANS_IN_COVARIANCE * (certainty[:, None] * apart).T @ apart
         freedom = max(counts.sum() - statistics.present, 0)
@@ -104,8 +104,12 @@ class Discriminants:
         coef = self.coef - self.coef.mean(axis=0)
         between = np.var(logits, axis=1, ddof=1).mean()
         within = (coef @ self.covariance * coef).sum() / (len(coef) - 1)
-        own = float(np.sqrt(between + within))
-        return spread / own if own > 1e-9 * max(1.0, float(np.abs(self.intercept).max())) else 0.0
+        deviation = float(np.sqrt(between + within))
+        return (
+            spread / deviation
+            if deviation > 1e-9 * max(1.0, float(np.abs(self.intercept).max()))
+            else 0.0
+        )
 
 
 def shrinkage_for(statistics: Statistics, width: int) -> float:

@@ -82,15 +82,15 @@ def photo_weights(
     rows = np.flatnonzero(weights)
     if not len(rows):
         return weights
-    features, own, codes = features[rows], weights[rows], codes[rows]
+    features, kept_weights, codes = features[rows], weights[rows], codes[rows]
     groups = None if groups is None else groups[rows]
-    own = own / np.bincount(codes, own)[codes]
-    keys = _content_keys(features, own)
-    together = _photos(features, codes, keys, own, groups=groups, copies=COPIES)
+    kept_weights = kept_weights / np.bincount(codes, kept_weights)[codes]
+    keys = _content_keys(features, kept_weights)
+    together = _photos(features, codes, keys, kept_weights, groups=groups, copies=COPIES)
     pairs, photos = np.unique(np.stack([codes, together]), axis=1, return_inverse=True)
-    squares = np.bincount(pairs[0], np.bincount(photos.ravel(), own) ** 2)
+    squares = np.bincount(pairs[0], np.bincount(photos.ravel(), kept_weights) ** 2)
     result = np.zeros(len(weights))
-    result[rows] = own / squares[codes]
+    result[rows] = kept_weights / squares[codes]
     return result
 
 
@@ -113,8 +113,8 @@ def held_out_folds(
     pairs = np.stack([codes, places])
     shots = np.unique(pairs, axis=1, return_inverse=True)[1].ravel()
     folds = places if max_folds is None else places % max_folds
-    own = np.unique(np.stack([codes, folds]), axis=1)[0]
-    folds = np.where(np.bincount(own)[codes] > 1, folds, -1)
+    of_folds = np.unique(np.stack([codes, folds]), axis=1)[0]
+    folds = np.where(np.bincount(of_folds)[codes] > 1, folds, -1)
     if (folds >= 0).any():
         first = np.unique(shots, return_index=True)[1]
         sizes = np.cumsum(np.bincount(folds[first] + 1)[1:])

@@ -10,7 +10,7 @@ from PIL import Image, ImageColor, ImageFilter
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from sktip._encoding.session import open_encoder
+from sktip._encoding.session import EncoderSession, open_encoder
 from sktip._images.crop import Crop
 from sktip._images.files import MAX_PIXELS
 from sktip._images.inputs import describe
@@ -182,7 +182,9 @@ def _windows(width: int, height: int) -> NDArray[np.float64]:
     return np.array(boxes) / [width, height, width, height]
 
 
-def _patches(picture: Image.Image, session: Any) -> tuple[NDArray[np.float64], NDArray[Any]]:
+def _patches(
+    picture: Image.Image, session: EncoderSession
+) -> tuple[NDArray[np.float64], NDArray[Any]]:
     """Boxes of the patches of a model, (n, 4), and their features, (n, d), in one pass per square of the photo."""
     width, height = picture.size
     short = min(width, height)

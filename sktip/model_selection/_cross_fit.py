@@ -1,15 +1,15 @@
 """Fit a classifier without each fold of the shots."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from numbers import Integral
 from typing import Any
 
 import joblib
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, clone
-from sklearn.model_selection import check_cv
+from sklearn.model_selection import BaseCrossValidator, check_cv
 from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.validation import _num_samples, has_fit_parameter
 
@@ -52,7 +52,7 @@ def as_samples(X: Any, estimator: BaseEstimator) -> Any:
     return X if hasattr(X, "shape") or isinstance(X, Sequence) else list(X)
 
 
-def check_samples(X: Any, y: Any, estimator: BaseEstimator) -> tuple[Any, NDArray[Any]]:
+def check_samples(X: Any, y: ArrayLike, estimator: BaseEstimator) -> tuple[Any, NDArray[Any]]:
     """Check labels and X, whose rows can then be taken."""
     X, labels = as_samples(X, estimator), check_labels(y)
     check_consistent_length(X, labels)
@@ -67,7 +67,7 @@ def cv_splits(
     y: NDArray[Any],
     groups: NDArray[Any] | None,
     *,
-    cv: Any = None,
+    cv: int | BaseCrossValidator | Iterable | None = None,
 ) -> Splits:
     """Rows to fit on and rows to hold out, for each fold.
 

@@ -1,10 +1,12 @@
 """Predict the probabilities of held-out shots."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
+from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import has_fit_parameter
 
@@ -18,7 +20,7 @@ def held_out_proba(
     X: Any,
     y: ArrayLike,
     *,
-    cv: Any = None,
+    cv: int | BaseCrossValidator | Iterable | None = None,
     groups: ArrayLike | None = None,
     label_noise: float = 0.0,
 ) -> NDArray[np.float64]:
