@@ -41,9 +41,8 @@ LOUDER = 1.5
 ROUNDS, MOVED = 10, 0.002
 #: Variance of the bias of a classifier, in the logarithm, that is corrected. It is 1 before the pool is seen.
 CORRECTABLE = 0.1
-#: Labelled images of each class, at most, that tell how often it is taken for others; and the usual share of
-#: images in the pool that resemble a class, but are of none.
-KNOWN, STRANGE = 5.0, 0.2
+#: Labelled images of each class, at most, that tell how often it is taken for others.
+KNOWN = 5.0
 #: Images with a cosine above this share the weight of one.
 COPY = 0.98
 #: Probabilities in memory at once. Of a larger pool, evenly spaced images are used.
@@ -319,7 +318,7 @@ def _class_shares(p: NDArray[Any], weights: NDArray[Any]) -> tuple[NDArray[Any],
 def _variance_of_shares(
     found: NDArray[Any], q: NDArray[Any], weights: NDArray[Any], shots: float
 ) -> NDArray[Any]:
-    """Squared errors (C,) of the shares `found`, which wrong answers and strangers cause.
+    """Squared errors (C,) of the shares `found`, which wrong answers cause.
 
     The posteriors q, (n, C), without what the pool has taught, tell how often a class is taken for others. That is
     known as well as counts of at most `KNOWN` images of each class could tell. Of shares, nothing more is known
@@ -327,19 +326,21 @@ def _variance_of_shares(
     """
     n, n_classes = float(weights.sum(dtype=np.float64)), len(found)
     share, mixed = (np.asarray(weights @ part, np.float64) / n for part in (q, q * (1 - q)))
-    middle = (found + 1 / n_classes) / 2
+    middle = (3 * found + 1 / n_classes) / 4
     usual = middle * (1 - middle) / (n_classes + 1)
     # The share of false answers of either kind changes what is counted, and how far it follows the truth.
     follows = 1 - mixed / np.maximum(share * (1 - share), 1e-12)
     wrong = mixed * (1 - 2 * mixed) / min(shots + 1, KNOWN)
     wrong = wrong / np.maximum(follows, 1e-3) ** 2 + 1e-12
-    return 1 / (1 / usual + 1 / wrong) + STRANGE**2 * (usual + (found - 1 / n_classes) ** 2)
+    return 1 / (1 / usual + 1 / wrong)
 
 
 def _counts(p: NDArray[Any], weights: NDArray[Any], factors: NDArray[Any]) -> NDArray[Any]:
     """Weighted images of each class, (C,), by posteriors that are p, (n, C), times these factors, (C,)."""
     single = factors.astype(np.float32)
-    images = p.T @ (weights / np.maximum(p @ single, np.float32(1e-30)))
+    # All numbers are finite, but OpenBLAS may warn of those that it does not use.
+    with np.errstate(invalid="ignore"):
+        images = p.T @ (weights / np.maximum(p @ single, np.float32(1e-30)))
     return factors * images
 
 
