@@ -135,7 +135,7 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
         unlabelled images.
 
     class_share_errors_ : ndarray of shape (C,) or None
-        Standard errors of these shares. About 95 % of the true shares are within 1.96 of them; 90 % if half of the
+        Standard errors of these shares. About 95 % of the true shares are within 1.96 of them; 88 % if half of the
         images show other things that look like the classes.
 
     unknown_share_ : float or None
