@@ -314,7 +314,14 @@ def link_names(app, doctree):
             link += node
 
 
+def keep_signatures(app):
+    """Let snippets run with real defaults: autodoc writes their source into the signatures of this process."""
+    if app.builder.name == "doctest":
+        app.config.autodoc_preserve_defaults = False
+
+
 def setup(app):
+    app.connect("builder-inited", keep_signatures)
     app.connect(
         "source-read",
         lambda app, docname, source: source.insert(0, read_as(offer_colab(docname, source.pop()))),
