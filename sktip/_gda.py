@@ -22,7 +22,7 @@ from sktip._utils.estimators import validated
 
 #: Prior of alpha: the ratio of the spread of the discriminants over the wrong classes to that of the text
 #: logits, with many shots. It is smaller with few.
-SPREAD_RATIO = 0.3
+SPREAD_WITH_MANY_SHOTS = 0.3
 
 
 @with_shared_docs
@@ -353,7 +353,7 @@ def most_probable_alpha(
         usual = SPREAD_OF_TEXT * logit_scale / 100 if coef is None else _spread(part, coef)
         per_class = part.counts.sum() / n_views / np.count_nonzero(part.counts)
         share = per_class / (per_class + KAPPA)
-        return float(SPREAD_RATIO * share * usual / _spread(part, *scores))
+        return float(SPREAD_WITH_MANY_SHOTS * share * usual / _spread(part, *scores))
 
     votes = np.empty((m, n_views, n_classes))
     for fold in range(folds.max() + 1):

@@ -107,8 +107,8 @@ def rank_images(
         session = None if encoder is None else open_encoder(encoder)
         score = _cosines_to(_features_of(query, session))
     is_matrix = not looks_like_images(images) and not isinstance(images, str | os.PathLike)
-    batchs = _rows_of(images) if is_matrix else _encoded(as_image_list(images), session)
-    scores = np.concatenate([score(batch) for batch in batchs])
+    batches = _rows_of(images) if is_matrix else _encoded(as_image_list(images), session)
+    scores = np.concatenate([score(batch) for batch in batches])
     indices = np.argsort(-scores, kind="stable")[: np.isfinite(scores).sum()][:top]
     return indices, scores[indices]
 
@@ -183,7 +183,7 @@ def _cosines_to(target: NDArray[Any]) -> Score:
 
 
 def _rows_of(X: Any) -> Iterator[NDArray[Any]]:
-    """Yield batchs of unit rows of a matrix, which may lie on disk."""
+    """Yield batches of unit rows of a matrix, which may lie on disk."""
     X = X if hasattr(X, "shape") else np.asarray(X)
     if len(X.shape) != 2 or not len(X):
         raise ValueError(
@@ -194,7 +194,7 @@ def _rows_of(X: Any) -> Iterator[NDArray[Any]]:
 
 
 def _encoded(images: Sequence[Any], session: EncoderSession) -> Iterator[NDArray[Any]]:
-    """Yield batchs of the features of images; NaN for those that cannot be read."""
+    """Yield batches of the features of images; NaN for those that cannot be read."""
     if session is None:
         raise TypeError("images need an encoder; pass encoder=CLIPFeatureTransformer(...).")
     errors: list[str] = []

@@ -411,11 +411,11 @@ def _fit_options(
 
 def _scores_of(model: Any, rows: Any, text: NDArray | None) -> Scores:
     """Scores of rows by one classifier, batch by batch."""
-    batchs = [
+    batches = [
         _scores_of_batch(model, _safe_indexing(rows, batch), text)
         for batch in gen_batches(_num_samples(rows), ROWS)
     ]
-    return {name: np.concatenate([batch[name] for batch in batchs]) for name in batchs[0]}
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
 def _scores_of_batch(model: Any, rows: Any, text: NDArray | None) -> Scores:

@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import StrOptions
 from sktip._base import BaseCLIPClassifier, Shots, Task
 from sktip._docs import with_shared_docs
 from sktip._input import GivenShots
-from sktip._maths.folds import ENOUGH, Split, class_balanced_weights, held_out_folds
+from sktip._maths.folds import ENOUGH_SHOTS, Split, class_balanced_weights, held_out_folds
 from sktip._maths.paper import PAPER_ALPHA, PAPER_BETA, default_betas
 from sktip._maths.unit import unit_norm
 from sktip._tip_adapter import BaseCacheClassifier, Cache
@@ -341,7 +341,7 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
                 Split(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold))
                 for fold in range(folds.max() + 1)
             ]
-        elif isinstance(self.cv, Integral) and len(codes) > ENOUGH:
+        elif isinstance(self.cv, Integral) and len(codes) > ENOUGH_SHOTS:
             scored = [split.held_out[folds[split.held_out] >= 0] for split in splits]
             splits = [
                 Split(split.cached, rows if len(rows) else split.held_out)
@@ -381,8 +381,12 @@ class TipAdapterClassifierCV(BaseCacheClassifier):
             numbers=torch.as_tensor(numbers, device=keys.device) if alone else None,
         )
         if self.scoring is None:
-            spread = alpha_beta.SPREAD_LEARNED if self.fine_tune else alpha_beta.SPREAD
-            return alpha_beta.most_probable_values(tried, alphas=alphas, betas=betas, spread=spread)
+            deviation = (
+                alpha_beta.PRIOR_DEVIATION_LEARNED if self.fine_tune else alpha_beta.PRIOR_DEVIATION
+            )
+            return alpha_beta.most_probable_values(
+                tried, alphas=alphas, betas=betas, deviation=deviation
+            )
         scoring = self.scoring
         if scoring not in ("accuracy", "neg_log_loss"):
             scoring = score_of_logits(scoring, task.classes, codes[held_out], sizes)

@@ -22,7 +22,7 @@ from sktip._maths.unit import row_batches
 
 #: Standard deviation of the prior beliefs in alpha 1, beta 5.5 and a scale of 1 of the text logits, in the
 #: logarithm; and of the first two for keys that were trained at these values. Measured on Cars and ImageNet.
-SPREAD, SPREAD_LEARNED = 1.5, 0.5
+PRIOR_DEVIATION, PRIOR_DEVIATION_LEARNED = 1.5, 0.5
 #: The text logits are rescaled if their best scale differs from 1 by more than this factor.
 TRUST = 2.0
 #: Largest number of votes that are stored, for several betas, and of similarities for all betas: 256 and 512 MB
@@ -136,16 +136,16 @@ class AlphaBeta(NamedTuple):
 
 
 def most_probable_values(
-    shots: HeldOutShots, *, alphas: NDArray[Any] | None, betas: NDArray[Any], spread: float
+    shots: HeldOutShots, *, alphas: NDArray[Any] | None, betas: NDArray[Any], deviation: float
 ) -> AlphaBeta:
     """Choose by the log-loss of the held-out shots plus a prior belief in the paper's values.
 
-    `alphas`, (n_alphas,), and `betas`, (n_betas,), are tried; None considers all alphas. `spread` is the standard
+    `alphas`, (n_alphas,), and `betas`, (n_betas,), are tried; None considers all alphas. `deviation` is the standard
     deviation of the belief, in the logarithm of each value.
     """
     scale = _text_scale(shots) if shots.has_text else 1.0
-    alphas, scores, hits = _search(shots, LogLoss(shots, scale, spread), alphas, betas)
-    costs = -shots.n_shots * scores + _distances(alphas, betas, scores) / (2 * spread**2)
+    alphas, scores, hits = _search(shots, LogLoss(shots, scale, deviation), alphas, betas)
+    costs = -shots.n_shots * scores + _distances(alphas, betas, scores) / (2 * deviation**2)
     if not shots.has_text:
         # Alpha changes no prediction, and the log-loss prefers a beta that is too small. So beta is the
         # nearest one whose accuracy is within two standard errors of the best, paired by shot.
@@ -212,16 +212,16 @@ class Criterion(Protocol):
 class LogLoss:
     """Negative mean log-loss of logits times a scale.
 
-    With a belief in alpha 1 of finite spread, the cost can have two minima: near 1, and near the minimum of
+    With a belief in alpha 1 of finite deviation, the cost can have two minima: near 1, and near the minimum of
     the log-loss. Both are followed from beta to beta, each search from where the last three minima point to.
     Scores do not include the belief.
     """
 
-    def __init__(self, shots: HeldOutShots, scale: float = 1.0, spread: float = np.inf):
-        self._shots, self._scale, self._spread = shots, scale, spread
-        self._n = 1 if np.isinf(spread) else shots.n_shots
+    def __init__(self, shots: HeldOutShots, scale: float = 1.0, deviation: float = np.inf):
+        self._shots, self._scale, self._deviation = shots, scale, deviation
+        self._n = 1 if np.isinf(deviation) else shots.n_shots
         #: The logarithms of the last minima.
-        self._paths = [[0.0]] if np.isinf(spread) else [[0.0], [math.log(150)]]
+        self._paths = [[0.0]] if np.isinf(deviation) else [[0.0], [math.log(150)]]
 
     def score(self, logits: NDArray[Any]) -> float:
         return -log_loss(self._scale * logits, self._shots.codes, self._shots.shares)[0]
@@ -234,7 +234,7 @@ class LogLoss:
                 shots.codes,
                 self._n * shots.shares,
                 offset=self._scale * shots.text_logits,
-                deviation=self._spread,
+                deviation=self._deviation,
                 start=math.exp(_next(path)),
             )
             found.append((cost, float(alpha)))
@@ -242,8 +242,8 @@ class LogLoss:
         if abs(self._paths[0][-1] - self._paths[-1][-1]) < 0.05:
             self._paths, found = self._paths[:1], found[:1]
         cost, alpha = min(found)
-        score = (math.log(alpha) ** 2 / (2 * self._spread**2) - cost) / self._n
-        if np.isinf(self._spread) and score <= (without := self.score(shots.text_logits)):
+        score = (math.log(alpha) ** 2 / (2 * self._deviation**2) - cost) / self._n
+        if np.isinf(self._deviation) and score <= (without := self.score(shots.text_logits)):
             return 0.0, without
         return alpha, score
 
@@ -333,7 +333,9 @@ def _text_scale(shots: HeldOutShots) -> float:
     The zero-shot classifier has not seen the shots, so its loss shows whether it is overconfident.
     """
     weights = shots.n_shots * shots.shares
-    found, _ = most_probable_weights([shots.text_logits], shots.codes, weights, deviation=SPREAD)
+    found, _ = most_probable_weights(
+        [shots.text_logits], shots.codes, weights, deviation=PRIOR_DEVIATION
+    )
     scale = float(found[0])
     return scale if abs(math.log(scale)) > math.log(TRUST) else 1.0
 

@@ -11,7 +11,7 @@ from sktip._maths.copies import joined, mean_squared_distance, near_groups
 #: different photos of one class (Cars, ImageNet, textures), 3 count as copies.
 COPIES = 0.04
 #: Number of held-out shots on which one or two numbers can be chosen.
-ENOUGH = 512
+ENOUGH_SHOTS = 512
 #: Folds at most, where the choice of a weight is all that they are for.
 MAX_FOLDS = 8
 
@@ -101,7 +101,7 @@ def held_out_folds(
     groups: NDArray[Any] | None = None,
     *,
     max_folds: int | None = None,
-    enough: float = ENOUGH,
+    enough: float = ENOUGH_SHOTS,
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Folds of `balanced_folds` to hold out one after another, and the number of each shot, (m,) both.
 
@@ -130,7 +130,7 @@ def scored_folds(
     *,
     max_folds: int,
 ) -> NDArray[Any]:
-    """Folds of `balanced_folds` that have `ENOUGH` shots, (m,); -1 for the other shots.
+    """Folds of `balanced_folds` that have `ENOUGH_SHOTS` shots, (m,); -1 for the other shots.
 
     The only shot of a class is held out too: it stands for the classes that have no shots. If fewer
     shots than classes have another shot of their class in another fold, no shot is held out.
@@ -144,7 +144,7 @@ def scored_folds(
         return np.full(len(codes), -1)
     # By weight, since a shot of weight 2 counts like one that is given twice.
     before = np.cumsum(np.bincount(folds, weights)) - np.bincount(folds, weights)
-    return np.where(before[folds] < ENOUGH, folds, -1)
+    return np.where(before[folds] < ENOUGH_SHOTS, folds, -1)
 
 
 def class_balanced_weights(

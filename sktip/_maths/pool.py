@@ -34,7 +34,7 @@ from sktip._maths.unit import columns_of
 
 #: Spread of the discriminants relative to that of the logits, if a class has as many images as shots. The text
 #: counts as shots, too.
-SPREAD = 0.6
+SPREAD_OF_POOL = 0.6
 #: Spread of the new logits relative to that of the earlier ones, at most.
 LOUDER = 1.5
 #: Rounds at most, and the share of images with another class that is worth one more.
@@ -48,7 +48,7 @@ COPY = 0.98
 #: Probabilities in memory at once. Of a larger pool, evenly spaced images are used.
 CELLS = 2**24
 #: Images that are enough to choose the temperature.
-ENOUGH = 4096
+ENOUGH_IMAGES = 4096
 
 
 class PoolAnswer(NamedTuple):
@@ -116,7 +116,7 @@ def add_pool(
         seen = Statistics(soft, q.T @ weighted, weighted.T @ images)
         own_coef, own_intercept, means = _discriminants(statistics, seen, text, weights_of_blocks)
         # A pool that lacks most classes has a median of 0, and changes nothing.
-        alpha = SPREAD * float(np.median(soft)) / (KAPPA + shots) * spread
+        alpha = SPREAD_OF_POOL * float(np.median(soft)) / (KAPPA + shots) * spread
         own = _spread(own_coef, own_intercept, mean, moment / n)
         alpha = alpha / own if own > 1e-9 * max(1.0, float(np.abs(own_intercept).max())) else 0.0
         after = coef + alpha * own_coef, intercept + alpha * own_intercept
@@ -372,7 +372,7 @@ def _calibrated(
     Calibrated is: of all factors of `before`, 1 has the smallest log-loss, if labels are drawn from `after`. The
     images have these weights, (n,), and classes these shares, (C,).
     """
-    rows = np.linspace(0, len(images) - 1, min(len(images), ENOUGH)).astype(int)
+    rows = np.linspace(0, len(images) - 1, min(len(images), ENOUGH_IMAGES)).astype(int)
     old, new = (images[rows] @ coef.T + intercept for coef, intercept in (before, after))
     centred = weights[rows, None] * (old - old.mean(axis=1, keepdims=True))
     expected = (centred * softmax(old + log_shares, axis=1)).sum()

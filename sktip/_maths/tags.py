@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from sktip._maths.folds import ENOUGH, balanced_folds
+from sktip._maths.folds import ENOUGH_SHOTS, balanced_folds
 
 #: Values that are tried, one choice after another: weights of the text, as the standard deviation of its
 #: logits over the shots, prior variances, and parts of the covariance that its mean variance replaces. The
@@ -23,7 +23,7 @@ from sktip._maths.folds import ENOUGH, balanced_folds
 CHOICES = ((0.6, 0.3, 1.2, 2.4), (0.1, 0.03, 0.3, 1.0), (0.8, 0.4, 0.1))
 #: Log-loss by which a choice must be better than the one before it, since labels of a shot are not independent.
 BELIEF = 4.0
-#: Number of folds, of which no further one is held out when `ENOUGH` shots are.
+#: Number of folds, of which no further one is held out when `ENOUGH_SHOTS` shots are.
 N_FOLDS = 4
 #: Floor of the summed variances of unit features, for shots that are nearly equal. Photos of many things have
 #: about 0.4, and those of one class 0.15 to 0.25. Where true variances are a tenth of the floor, it does no harm.
@@ -89,7 +89,7 @@ def fit_tags(
     codes = np.zeros(len(features), np.intp)
     folds = balanced_folds(features, codes, weights, groups, max_folds=N_FOLDS)
     before = np.cumsum(np.bincount(folds, weights)) - np.bincount(folds, weights)
-    n_tested = int((before < ENOUGH).sum()) if len(before) > 1 else 0
+    n_tested = int((before < ENOUGH_SHOTS).sum()) if len(before) > 1 else 0
     tested = folds < n_tested
 
     def held_out_logits(values: tuple[float, ...]) -> NDArray[Any]:

@@ -31,7 +31,7 @@ from sktip._maths.discriminants import (
     Discriminants,
     shrinkage_for,
 )
-from sktip._maths.folds import ENOUGH, balanced_folds, class_balanced_weights, distinct_rows
+from sktip._maths.folds import ENOUGH_SHOTS, balanced_folds, class_balanced_weights, distinct_rows
 from sktip._maths.label_beliefs import label_beliefs
 from sktip._maths.log_loss import DOUBLE, log_loss, most_probable_weights
 from sktip._maths.second_opinion import VARIANCE, WEIGHT, second_opinion
@@ -40,7 +40,7 @@ from sktip._maths.unit import columns_of
 
 #: Prior of the discriminants' weight: the ratio of their spread to that of the text logits, at one shot per
 #: class. It grows with the square root of the shots.
-SPREAD = 0.4
+SPREAD_AT_ONE_SHOT = 0.4
 #: Smallest spread of the text logits that is used. Texts below the second number can hardly tell the classes apart, and
 #: count as none.
 LEAST_SPREAD, NO_SPREAD = 2.5, 0.3
@@ -172,7 +172,7 @@ class Learnt:
             trust[without] *= per_class / (per_class + KAPPA)
         self.models, weights = [], []
         for i, block in enumerate(blocks):
-            spread = trust[i] * SPREAD * np.sqrt(per_class) * block.spread
+            spread = trust[i] * SPREAD_AT_ONE_SHOT * np.sqrt(per_class) * block.spread
             self.models.append(_discriminants(whole[i], block))
             weights.append(self.models[i].weight_for(spread))
             logits = np.zeros(shape, dtype)
@@ -473,7 +473,7 @@ def _temperature(shots: Shots, blocks: list[Block], learnt: Learnt) -> float:
             rest = Learnt(shots.where(~own), blocks, len(learnt.counts), learnt.factors)
             if rest.is_tested:
                 logits[own] = rest.logits(shots.where(own))[:, learnt.present]
-        if shots.weights[tested].sum() >= ENOUGH:
+        if shots.weights[tested].sum() >= ENOUGH_SHOTS:
             break
     parts = [usual * logits[tested]]
     factors, _ = most_probable_weights(parts, learnt.targets[tested], learnt.even[tested])

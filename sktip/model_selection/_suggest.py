@@ -199,8 +199,8 @@ def _representatives(
     """Choose n rows greedily, so that each row has a similar one among them or the `known`."""
     if len(known):
         chosen: list[int] = []
-        batchs = gen_batches(len(known), BATCH)
-        nearest = np.max([(known[batch] @ rows.T).max(axis=0) for batch in batchs], axis=0)
+        batches = gen_batches(len(known), BATCH)
+        nearest = np.max([(known[batch] @ rows.T).max(axis=0) for batch in batches], axis=0)
     else:
         # Start with the row that is most similar to all rows.
         chosen = [int((rows @ rows.sum(axis=0)).argmax())]
