@@ -1,5 +1,6 @@
 """CLIP models of open_clip: finding, checking and loading them; images and prompts to features."""
 
+import copy
 import gzip
 import io
 import json
@@ -155,7 +156,7 @@ class ClipModel(ImageModel):
 
         with torch.inference_mode():
             parts = [
-                self.model.encode_text(part.to(self.device)).float()
+                _encode_short(self.model, part.to(self.device)).float()
                 for part in tokens.split(PROMPTS)
             ]
             return torch.nn.functional.normalize(torch.cat(parts), dim=-1).cpu().numpy()
@@ -168,6 +169,25 @@ class ClipModel(ImageModel):
         else:
             return False
         return length > self.tokenizer.context_length
+
+
+def _encode_short(model: Any, tokens: Any) -> Any:
+    """Encode prompts without the empty end of their context, which is most of it.
+
+    A causal model reads a prompt up to its end, the largest token. Other models get the whole context.
+    """
+    from open_clip import CLIP
+
+    if type(model) is CLIP and model.attn_mask is not None and model.text_pool_type == "argmax":
+        length = int(tokens.argmax(dim=-1).max()) + 1
+        tokens = tokens[:, :length]
+        # A copy with the same weights, since other threads may use the model.
+        whole, model = model, copy.copy(model)
+        vars(model).update(
+            positional_embedding=whole.positional_embedding[:length],
+            attn_mask=whole.attn_mask[:length, :length],
+        )
+    return model.encode_text(tokens)
 
 
 def _in_batches(classes: list[tuple[str, ...]]) -> Iterator[list[tuple[str, ...]]]:

@@ -323,3 +323,21 @@ def test_tiny_says_once_what_it_is_for_when_it_gets_a_photo(clip, tmp_path):
         clip.transform([tmp_path / "photo.jpg"])
         session._say_what_tiny_is_for.cache_clear()
         clip.transform([tmp_path / "photo.png"])
+
+
+@pytest.mark.filterwarnings("ignore:1 of . prompts were cut off")
+def test_text_features_are_those_of_open_clip(clip):
+    """Whatever is encoded beside a prompt: only as much of the context is computed as a batch needs."""
+    prompts = [
+        "a",
+        "a photo of a cat",
+        "one two three four five six seven eight nine ten eleven twelve",
+    ]
+    loaded = open_encoder(clip).blocks[0].model
+    with torch.inference_mode():
+        rows = loaded.model.encode_text(loaded.tokenizer(prompts))
+    expected = torch.nn.functional.normalize(rows, dim=-1).numpy()
+    for chosen in ([0, 1, 2], [2], [1, 0], [0]):
+        loaded.class_features.clear()
+        found = clip.encode_text([prompts[i] for i in chosen], "{}")
+        np.testing.assert_allclose(found, expected[chosen], atol=1e-6)
