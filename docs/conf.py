@@ -137,8 +137,9 @@ numpydoc_validation_checks = {
     "GL08",  # ruff finds missing docstrings
     "SA01",  # nor does every method have relatives
 }
-# A generator that scikit-learn's base class makes: it has a Yields section.
-numpydoc_validation_exclude = {r"FewShotSplit\.split$"}
+# A generator that scikit-learn's base class makes, which has a Yields section; and a tuple, of which numpydoc
+# reads the docstring of its type.
+numpydoc_validation_exclude = {r"FewShotSplit\.split$", r"GENERAL_TEMPLATES$"}
 
 # -- Gallery --------------------------------------------------------------------------------
 
