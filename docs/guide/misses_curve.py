@@ -50,5 +50,5 @@ for name, threshold in chosen.items():
     )
     print(f"{name}: threshold {threshold:.3f}, misses {m:.0f} %, false alarms {a:.1f} %")
     ax.plot(a, m, "o", color="#d55e00")
-    ax.annotate(name, (a, m), (8, 18 if "tuned" in name else 4), textcoords="offset points")
+    ax.annotate(name, (a, m), (8, 4), textcoords="offset points")
 ax.set(xlabel="false alarms (% of ok)", ylabel="misses (% of defects)", xlim=(0, 30), ylim=(0, 30))
