@@ -139,6 +139,9 @@ def estimate_accuracy(classifier: BaseEstimator, X_unlabeled: Any) -> ShortBunch
     lower, upper = beta.ppf(
         [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2], counted * size, (1 - counted) * size
     )
+    # The accuracy on n photos is a multiple of 1 / n.
+    step = 1 / (2 * len(right))
+    lower, upper = max(lower - step, 0.0), min(upper + step, 1.0)
     if (held_out.argmax(axis=1) == shots.codes).all():
         # Nothing speaks against an accuracy of 1.
         upper = 1.0
