@@ -112,7 +112,7 @@ def bench_transform(vit, photos, row, size, precision):
     ours, decoding = ours / len(files), decoding / len(some)
     alone, together = alone / len(batch), together / len(batch)
     row(
-        f"JPEG, {size}, {precision}: {1 / ours:.0f} photos a second",
+        f"JPEG, {size}, {precision}: {1 / ours:.0f} photos per second",
         f"decoding {1e3 * decoding:.0f} ms and model {1e3 * alone:.0f} ms of one core ({1e3 * together:.0f} ms "
         "while all cores run it)",
         f"efficiency {(decoding + alone) / (cores * ours):.2f}",
