@@ -167,9 +167,9 @@ class FewShotClassifier(ExplanationMixin, LinearPredictionMixin, BaseCLIPClassif
     one class compare, so that giving all of them twice changes nothing. `class_weight` multiplies the number of
     photos of a class.
 
-    Probabilities are calibrated on held-out shots, and hold for two classes too: without class names, where a dozen
-    shots are all there is, the classifier errs on the side of modesty. Texts that hardly differ between the classes
-    count as no text.
+    Probabilities are calibrated on held-out shots. Where these are few, they are less exact: with two to six classes of
+    two to eight hard photos without class names they differ from the accuracy by 0.11 on average, and by up to 0.3.
+    Texts that hardly differ between the classes, or tell the shots no better than chance, count as no text.
 
     `X_unlabeled` cannot be routed as metadata. Scikit-learn slices metadata like samples whenever it
     has as many rows as X, so each fold would silently get only some of the images. Write the loop over

@@ -105,11 +105,8 @@ class Discriminants:
         between = np.var(logits, axis=1, ddof=1).mean()
         within = (coef @ self.covariance * coef).sum() / (len(coef) - 1)
         deviation = float(np.sqrt(between + within))
-        return (
-            spread / deviation
-            if deviation > 1e-9 * max(1.0, float(np.abs(self.intercept).max()))
-            else 0.0
-        )
+        rounding = 1e-9 * max(1.0, float(np.abs(self.intercept).max()))
+        return spread / deviation if deviation > rounding else 0.0
 
 
 def shrinkage_for(statistics: Statistics, width: int) -> float:

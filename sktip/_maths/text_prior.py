@@ -31,7 +31,13 @@ from sktip._maths.discriminants import (
     Discriminants,
     shrinkage_for,
 )
-from sktip._maths.folds import ENOUGH_SHOTS, balanced_folds, class_balanced_weights, distinct_rows
+from sktip._maths.folds import (
+    ENOUGH_SHOTS,
+    MAX_FOLDS,
+    balanced_folds,
+    class_balanced_weights,
+    distinct_rows,
+)
 from sktip._maths.label_beliefs import label_beliefs
 from sktip._maths.log_loss import DOUBLE, log_loss, most_probable_weights
 from sktip._maths.second_opinion import VARIANCE, WEIGHT, second_opinion
@@ -48,8 +54,8 @@ LEAST_SPREAD, NO_SPREAD = 2.5, 0.3
 ODDS = 10.0
 #: Factor of all logits before held-out shots are seen, with text and without.
 TEMPERATURE, WITHOUT_TEXT = 0.85, 0.6
-#: Folds at most, and shots on which weights are chosen.
-FOLDS, SCORED = 8, 4000
+#: Shots on which weights are chosen.
+SCORED = 4000
 
 
 class TextPriorModel(NamedTuple):
@@ -203,10 +209,11 @@ class Learnt:
 
     def _correct(self, shots: Shots, blocks: list[Block]) -> None:
         """Learn the correction, and with text the second opinion, which takes its share of all but the text."""
-        columns = columns_of([block.basis.shape[1] for block in blocks])
+        ranks = [block.basis.shape[1] for block in blocks]
+        columns = columns_of(ranks)
         pairs = list(zip(self.models, shots.features, strict=True))
         white = np.hstack([model.whitened(features) for model, features in pairs])
-        variances = np.repeat(self.variances, [block.basis.shape[1] for block in blocks], 1)
+        variances = np.repeat(self.variances, ranks, 1)
         found, self.residuals = fit_correction(
             white, self.targets, self.even, self.held_out, variances
         )
@@ -316,7 +323,7 @@ def fit_text_prior(
             codes,
             weights[rows],
             None if groups is None else groups[rows],
-            max_folds=FOLDS,
+            max_folds=MAX_FOLDS,
         ),
     )
     learnt = Learnt(shots, blocks, n_classes)
@@ -397,6 +404,7 @@ def _useful_spread(text_logits: NDArray[Any], codes: NDArray[Any], weights: NDAr
     variances = np.var(text_logits, axis=1, ddof=min(1, n_classes - 1))
     spread = float(np.sqrt(np.average(variances, weights=weights)))
     chance = weights.sum() * np.log(n_classes) + np.log(ODDS)
+    # The second cost is never above the first, which is quick, and nearly always enough.
     useless = (
         log_loss(text_logits, codes, weights)[0] > chance
         and most_probable_weights([text_logits], codes, weights)[1] > chance
